@@ -1,0 +1,21 @@
+"""Build the C core: libct and its helper programs with make, then the cffi extension against it."""
+
+import subprocess
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent
+
+
+class BuildNative(build_ext):
+    def run(self) -> None:
+        subprocess.run(["make", "-C", str(ROOT / "native"), "install"], check=True)
+        super().run()
+
+
+setup(
+    cffi_modules=["native/build_core.py:ffi"],
+    cmdclass={"build_ext": BuildNative},
+)
