@@ -1,0 +1,7 @@
+"""Constellation: a self-hosted serverless platform of six planes."""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

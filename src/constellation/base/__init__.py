@@ -1,0 +1,1 @@
+"""The floor under every plane: errors, clocks, ids, units. Knows nothing of serverless."""

@@ -1,0 +1,34 @@
+"""How a plane's process begins and ends: signals, and the tie to its supervisor."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Mapping
+
+import anyio
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+SUPERVISOR_PID = "CONSTELLATION_SUPERVISOR_PID"
+
+
+async def until_signal() -> signal.Signals:
+    """Wait for SIGTERM or SIGINT and return it."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+        async for number in received:
+            return number
+    raise AssertionError("a signal receiver never ends by itself")
+
+
+def die_with_supervisor(env: Mapping[str, str]) -> None:
+    """Ask the kernel for SIGTERM when the supervisor that started this process is gone.
+
+    Does nothing for a plane that was started by hand.
+    """
+    pid = env.get(SUPERVISOR_PID)
+    if pid is None:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(pid):  # it died between our start and the request
+        os.kill(os.getpid(), signal.SIGTERM)

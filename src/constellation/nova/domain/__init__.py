@@ -1,0 +1,1 @@
+"""Frozen data and pure rules of the control plane: no I/O, no clock."""

@@ -1,0 +1,83 @@
+"""Who may do what: permissions, the roles that bundle them, and the one check."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from constellation.base.errors import Forbidden
+
+ANY = "*"
+
+
+class Permission(StrEnum):
+    """What a route asks of its caller; each route declares exactly one."""
+
+    PUBLIC = "public"  # nobody is asked who they are
+    AUTHENTICATED = "authenticated"  # any valid credential
+    FUNCTION_CREATE = "function:create"
+    FUNCTION_READ = "function:read"
+    FUNCTION_UPDATE = "function:update"
+    FUNCTION_DELETE = "function:delete"
+    FUNCTION_INVOKE = "function:invoke"
+    RUNTIME_READ = "runtime:read"
+    SCHEDULE_MANAGE = "schedule:manage"
+    APIKEY_MANAGE = "apikey:manage"
+    TENANT_READ = "tenant:read"
+    TENANT_MANAGE = "tenant:manage"
+    LOG_READ = "log:read"
+    METRICS_READ = "metrics:read"
+    CONFIG_READ = "config:read"
+
+
+_GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    OPERATOR = "operator"
+    INVOKER = "invoker"
+    VIEWER = "viewer"
+
+
+ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
+    Role.ADMIN: _GRANTABLE,
+    Role.OPERATOR: _GRANTABLE - {Permission.APIKEY_MANAGE, Permission.TENANT_MANAGE, Permission.CONFIG_READ},
+    Role.INVOKER: frozenset({Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ}),
+    Role.VIEWER: frozenset(
+        {Permission.FUNCTION_READ, Permission.RUNTIME_READ, Permission.LOG_READ, Permission.METRICS_READ}
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """A caller that proved who it is. `tenant` or `namespace` "*" means any."""
+
+    subject: str  # "apikey:ci", "local:admin", "schedule:<id>"
+    tenant: str
+    namespace: str
+    role: Role
+
+    def may_act_in(self, tenant: str, namespace: str) -> bool:
+        return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """A principal acting in one tenant and namespace, for a minute; what planes pass to each other."""
+
+    tenant: str
+    namespace: str
+    subject: str
+    permissions: frozenset[Permission]
+    is_platform_admin: bool  # may manage tenants other than its own
+    expires_at_s: int  # Unix time
+
+
+def authorize(identity: Identity, permission: Permission) -> None:
+    """Let the identity through, or raise `Forbidden`."""
+    if permission in (Permission.PUBLIC, Permission.AUTHENTICATED):
+        return
+    if permission not in identity.permissions:
+        raise Forbidden(identity.subject, permission=permission.value)

@@ -1,0 +1,66 @@
+"""A function: what it is, what it may use, and what its guard chain lets through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from uuid import UUID
+
+MAX_CODE_BYTES = 10 << 20
+MAX_CODE_FILES = 1000
+MAX_SYNC_PAYLOAD_BYTES = 6 << 20
+MAX_ASYNC_PAYLOAD_BYTES = 1 << 20
+MAX_CALL_DEPTH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityPolicy:
+    """How many calls a function may have in hand and in line, on one comet."""
+
+    max_inflight: int = 0  # calls running; 0: only the number of instances bounds them
+    max_queue_depth: int = 1000  # callers in line for an instance
+    max_queue_wait_s: float = 30.0
+    shed_status_code: int = 429  # 429 or 503
+    retry_after_s: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One row of `functions`, as every plane reads it."""
+
+    tenant: str
+    namespace: str
+    name: str
+    id: UUID
+    runtime: str
+    handler: str
+    description: str = ""
+    memory_mb: int = 128
+    cpu_millis: int = 1000  # thousandths of one core
+    max_pids: int = 64
+    timeout_s: float = 30.0  # one call
+    init_timeout_s: float = 10.0  # loading the code
+    min_replicas: int = 0
+    max_replicas: int = 10
+    instance_concurrency: int = 1
+    max_payload_bytes: int = MAX_SYNC_PAYLOAD_BYTES
+    halted: bool = False
+    capacity: CapacityPolicy = field(default_factory=CapacityPolicy)
+    env: Mapping[str, str] = field(default_factory=dict)
+    code_version: int = 0
+    code_hash: str = ""  # SHA-256 of the code, hex
+    version: int = 1  # of the row; moves with each change
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return (self.tenant, self.namespace, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Code:
+    """The files of one version of a function's code."""
+
+    function_id: UUID
+    version: int
+    hash: str
+    files: Mapping[str, bytes]

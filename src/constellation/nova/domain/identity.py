@@ -1,0 +1,92 @@
+"""Identity tokens: minted once a principal and scope, signed, good for a minute (architecture section 8)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from constellation.base.errors import Unauthenticated
+from constellation.base.signing import sign, unsign
+from constellation.nova.domain.access import ANY, ROLE_PERMISSIONS, Identity, Permission, Principal
+
+IDENTITY_TTL_S = 60
+
+
+class _Claims(msgspec.Struct, array_like=True, frozen=True):
+    tenant: str
+    namespace: str
+    subject: str
+    permissions: list[str]
+    is_platform_admin: bool
+    expires_at_s: int
+
+
+def identity_of(principal: Principal, *, tenant: str, namespace: str, now_s: float) -> Identity:
+    """Return the principal's identity in one scope. The caller has checked `may_act_in`."""
+    return Identity(
+        tenant=tenant,
+        namespace=namespace,
+        subject=principal.subject,
+        permissions=ROLE_PERMISSIONS[principal.role],
+        is_platform_admin=principal.tenant == ANY,
+        expires_at_s=int(now_s) + IDENTITY_TTL_S,
+    )
+
+
+def mint(key: bytes, identity: Identity) -> str:
+    """Return the token that carries an identity between planes."""
+    claims = _Claims(
+        identity.tenant,
+        identity.namespace,
+        identity.subject,
+        sorted(identity.permissions),
+        identity.is_platform_admin,
+        identity.expires_at_s,
+    )
+    return sign(key, msgspec.json.encode(claims))
+
+
+def verify(key: bytes, token: str, *, now_s: float) -> Identity:
+    """Return the identity inside a token of ours.
+
+    Raises:
+        Unauthenticated: the token was not signed with `key`, is malformed, or has expired.
+    """
+    payload = unsign(key, token)
+    if payload is None:
+        raise Unauthenticated("the identity token is not ours")
+    try:
+        claims = msgspec.json.decode(payload, type=_Claims)
+        permissions = frozenset(Permission(text) for text in claims.permissions)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Unauthenticated("the identity token is malformed") from error
+    if claims.expires_at_s < now_s:
+        raise Unauthenticated("the identity token has expired")
+    return Identity(
+        tenant=claims.tenant,
+        namespace=claims.namespace,
+        subject=claims.subject,
+        permissions=permissions,
+        is_platform_admin=claims.is_platform_admin,
+        expires_at_s=claims.expires_at_s,
+    )
+
+
+class VerifiedTokens:
+    """Verifies each token once and then knows it by its bytes. Bounded; the oldest is forgotten first."""
+
+    def __init__(self, key: bytes, *, capacity: int = 4096) -> None:
+        self._key, self._capacity = key, capacity
+        self._known: dict[str, Identity] = {}
+
+    def identity(self, token: str, *, now_s: float) -> Identity:
+        """Return the token's identity, or raise `Unauthenticated`."""
+        known = self._known.get(token)
+        if known is None:
+            known = verify(self._key, token, now_s=now_s)
+            while len(self._known) >= self._capacity:
+                self._known.pop(next(iter(self._known)))
+            self._known[token] = known
+        elif known.expires_at_s < now_s:
+            del self._known[token]
+            raise Unauthenticated("the identity token has expired")
+        return known

@@ -1,0 +1,63 @@
+"""A durable invocation: accepted once, run until it succeeds or its attempts are used up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+
+class JobStatus(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """What is written when a job is accepted."""
+
+    tenant: str
+    namespace: str
+    function_name: str
+    payload: bytes  # JSON, as the caller sent it
+    subject: str  # who asked; its runs carry this identity
+    source: str = "api"  # or "schedule/<id>"
+    max_attempts: int = 3
+    backoff_base_s: float = 1.0
+    backoff_max_s: float = 60.0
+    idempotency_key: str | None = None
+    idempotency_ttl_s: float = 86400.0
+    call_depth: int = 0
+    call_chain: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as it is read back."""
+
+    tenant: str
+    namespace: str
+    id: UUID
+    function_name: str
+    payload: bytes
+    status: JobStatus
+    subject: str
+    source: str
+    attempt: int
+    max_attempts: int
+    backoff_base_s: float
+    backoff_max_s: float
+    run_at: datetime
+    request_id: UUID | None
+    output: bytes | None
+    error: bytes | None  # JSON problem or {type, message, stack} of the last attempt
+    duration_ms: float | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    call_depth: int
+    call_chain: tuple[str, ...]
