@@ -1,0 +1,229 @@
+"""What an isolator offers to the pool, and what holds before, during and after.
+
+Legal order of one instance: `create` once; `init` once; then any number of `invoke` and `stream`, at most
+`InstanceSpec.concurrency` at a time; `destroy` at any moment and any number of times. After `destroy` returns, no
+process, cgroup, mount, network namespace, socket or file of the instance is left, and every call that was in hand
+has ended with `InstanceDied`. An instance that died by itself stays in this state until it is destroyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+import anyio
+
+from constellation.base.errors import ConstellationError
+from constellation.base.ids import InstanceId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSpec:
+    """Everything a backend needs to make and initialise one instance of one function version of one tenant."""
+
+    tenant: str
+    namespace: str
+    function_id: UUID
+    function_name: str
+    function_version: str
+    runtime: str
+    handler: str
+    code_dir: Path  # on the host; read-only inside
+    env: Mapping[str, str] = field(default_factory=dict)
+    memory_mb: int = 128
+    cpu_millis: int = 1000
+    max_pids: int = 64
+    tmp_mb: int = 64
+    concurrency: int = 1
+    log_limit_bytes: int = 64 << 10  # a call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of the handler."""
+
+    request_id: UUID
+    payload: bytes  # JSON
+    timeout_s: float  # what is left of the caller's time; the backend enforces it
+    trace_id: bytes = bytes(16)
+    span_id: bytes = bytes(8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLog:
+    """What the handler printed during one call, bounded by the spec."""
+
+    text: str = ""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a call ended that the worker answered: exactly one of `output` and `error` is set."""
+
+    output: bytes | None  # JSON, checked
+    error: bytes | None  # JSON {type, message, stack}: the handler raised
+    log: CallLog
+    duration_ms: float  # exec frame written to result frame read
+
+
+class StreamOutcome(Protocol):
+    """A streamed answer: iterate for the pieces, then read how it ended."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    @property
+    def outcome(self) -> Outcome:
+        """Valid after the iteration ended; `output` is empty bytes when the handler returned."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceStats:
+    memory_bytes: int | None  # private; None where the host can not say
+    cpu_s: float | None
+    pids: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSupport:
+    """Whether a backend can run on this host, how each limit is enforced, and what is missing."""
+
+    name: str
+    available: bool
+    reason: str  # empty when available
+    limits: Mapping[str, str]  # limit -> "cgroup v1", "cgroup v2", "rlimit" or "none"
+
+
+class InstanceDied(ConstellationError):
+    """The sandbox ended while it was needed: the handler exited, ran out of memory, or spoke rubbish."""
+
+    code, http_status, retryable = "instance_died", 502, False
+
+    def __init__(self, function: str, *, cause: str, log: CallLog | None = None) -> None:
+        super().__init__(f"{function}: the instance died: {cause}", extras={"cause": cause})
+        self.cause = cause  # "exit status 3", "signal 9", "out of memory", "protocol: ...", "destroyed"
+        self.log = log or CallLog()
+
+
+class CallTimeout(ConstellationError):
+    """The handler did not answer in its time; with concurrency 1 its whole process tree is dead."""
+
+    code, http_status = "timeout", 504
+
+    def __init__(self, function: str, *, after_s: float, phase: str = "run", log: CallLog | None = None) -> None:
+        super().__init__(
+            f"{function}: no answer within {after_s:g} s ({phase})", extras={"after_s": after_s, "phase": phase}
+        )
+        self.phase = phase  # "run", "init" or "wait"
+        self.log = log or CallLog()
+
+
+class OutputInvalid(ConstellationError):
+    """The worker's answer is not JSON."""
+
+    code, http_status = "output_invalid", 502
+
+    def __init__(self, function: str, *, log: CallLog | None = None) -> None:
+        super().__init__(f"{function}: the output is not valid JSON")
+        self.log = log or CallLog()
+
+
+class HandlerLoadFailed(ConstellationError):
+    """The code could not be imported or has no such handler; `error` is the {type, message, stack} of the worker."""
+
+    code, http_status = "handler_load_failed", 502
+
+    def __init__(self, function: str, *, error: Mapping[str, str]) -> None:
+        super().__init__(
+            f"{function}: {error.get('type', 'Error')}: {error.get('message', '')}",
+            extras={"stack": error.get("stack", "")[:8192]},
+        )
+        self.error = error
+
+
+class SandboxStartFailed(ConstellationError):
+    """The host could not make the sandbox; `step` names what failed."""
+
+    code, http_status, retryable = "sandbox_start_failed", 503, True
+
+    def __init__(self, *, step: str, reason: str) -> None:
+        super().__init__(f"the sandbox could not be made: {step}: {reason}", retry_after_s=1)
+        self.step = step
+
+
+class RuntimeUnavailable(ConstellationError):
+    """No such runtime, or its interpreter is not on this host."""
+
+    code, http_status = "runtime_unavailable", 503
+
+    def __init__(self, runtime: str, *, reason: str) -> None:
+        super().__init__(f"runtime {runtime!r}: {reason}", extras={"runtime": runtime})
+
+
+class Instance(Protocol):
+    """One sandbox."""
+
+    @property
+    def id(self) -> InstanceId: ...
+
+    @property
+    def died(self) -> anyio.Event:
+        """Set once the sandbox is gone, whatever ended it."""
+        ...
+
+    async def init(self, *, timeout_s: float) -> None:
+        """Load the handler.
+
+        Raises:
+            HandlerLoadFailed: the worker said why it could not; the instance must be destroyed.
+            CallTimeout: with phase "init"; the instance is destroyed already.
+            InstanceDied: it ended while loading.
+        """
+        ...
+
+    async def invoke(self, call: Call) -> Outcome:
+        """Run one call to its end.
+
+        With concurrency 1 a timeout or a cancellation kills the whole tree. With more, the call alone is given up: the
+        caller is answered, and the instance serves its other calls but must get no new ones.
+
+        Raises:
+            CallTimeout, InstanceDied, OutputInvalid
+        """
+        ...
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamOutcome]:
+        """Run one call whose answer comes in pieces, with back-pressure. Leaving the block early gives the call up."""
+        ...
+
+    async def stats(self) -> InstanceStats: ...
+
+    async def destroy(self) -> None:
+        """End the instance and all that belongs to it; safe to call again, shielded inside against cancellation."""
+        ...
+
+
+class Backend(Protocol):
+    """An isolator on this host."""
+
+    @property
+    def name(self) -> str: ...
+
+    def run(self) -> AbstractAsyncContextManager[None]:
+        """Hold what the backend needs (fork servers, parent cgroups). On entry, leftovers of a killed run are reaped."""
+        ...
+
+    def support(self) -> BackendSupport: ...
+
+    async def create(self, spec: InstanceSpec, *, timeout_s: float) -> Instance:
+        """Make a sandbox with a worker inside that waits for `init`.
+
+        Raises:
+            SandboxStartFailed, RuntimeUnavailable
+        """
+        ...
