@@ -7,6 +7,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -98,6 +99,9 @@ def processes_of(uid: int) -> list[int]:
 def leaves_nothing() -> Iterator[None]:
     mounts, fds = Path("/proc/self/mountinfo").read_text(), set(os.listdir("/proc/self/fd"))
     yield
+    until = time.monotonic() + 10  # what a killed server leaves behind dies at once, but not before it does
+    while processes_of(UID_BASE) and time.monotonic() < until:
+        time.sleep(0.01)
     assert processes_of(UID_BASE) == []
     assert Path("/proc/self/mountinfo").read_text() == mounts
     assert set(os.listdir("/proc/self/fd")) <= fds
