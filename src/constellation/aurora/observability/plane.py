@@ -132,8 +132,8 @@ def run_plane(
         refusals, rest = group.split(ConstellationError)
         if rest is not None or refusals is None:
             raise
-        for error in _leaves(refusals):
-            sys.stderr.write(f"{plane}: {error}\n")
+        for refusal in _leaves(refusals):
+            sys.stderr.write(f"{plane}: {refusal}\n")
         raise SystemExit(1) from group
 
 
