@@ -20,7 +20,7 @@ if [ ! -f "$room/.ready" ]; then
     rm -f "$room/etc/apt/sources.list"
     cp -rL /etc/apt/. "$room/etc/apt/"
     cp -rL /usr/share/keyrings/. "$room/usr/share/keyrings/"
-    cp -rL /etc/ssl/certs/. "$room/etc/ssl/certs/"
+    cp -L /etc/ssl/certs/ca-certificates.crt "$room/etc/ssl/certs/ca-certificates.crt"
     cp -L /etc/resolv.conf /etc/hosts "$room/etc/"
     [ ! -f /etc/pip.conf ] || cp -L /etc/pip.conf "$room/etc/pip.conf"
     chroot "$room" useradd --create-home --shell /bin/sh visitor
