@@ -197,7 +197,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
  WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR status = $4)
  ORDER BY id DESC
- LIMIT $5 + $6)
+ LIMIT $5::bigint + $6::bigint)
 UNION ALL
 (SELECT tenant, namespace, id, function_name, payload, 'succeeded', subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, created_at, request_id, output, NULL::bytea, duration_ms, started_at,
@@ -206,7 +206,7 @@ UNION ALL
  WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR $4 = 'succeeded')
  ORDER BY id DESC
- LIMIT $5 + $6)
+ LIMIT $5::bigint + $6::bigint)
 ORDER BY id DESC
 LIMIT $5 OFFSET $6;
 
