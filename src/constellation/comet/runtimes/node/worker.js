@@ -10,7 +10,6 @@ const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { pathToFileURL } = require('node:url');
 const { inspect } = require('node:util');
-const v8 = require('node:v8');
 
 const [HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP] =
   Array.from({ length: 12 }, (_, i) => i + 1);
@@ -332,8 +331,6 @@ async function load(body) {
   init = parseInit(body);
   ambient = new CallLog(0, init.log_limit_bytes);
   Object.assign(process.env, init.env);
-  // Chosen: a quarter is left to buffers and the interpreter, so the heap complains before the kernel kills.
-  if (init.memory_limit_mb) v8.setFlagsFromString(`--max-old-space-size=${Math.floor(init.memory_limit_mb * 0.75)}`);
   catchOutput(process.stdout, 0);
   catchOutput(process.stderr, LOG_STDERR);
   process.on('exit', () => flushAll());

@@ -130,7 +130,9 @@ def encode_error(error):
     except Exception:
         message = "<the exception has no readable message>"
     try:
-        lines = traceback.format_exception(type(error), error, _user_frames(error.__traceback__), limit=-MAX_STACK_FRAMES)
+        lines = traceback.format_exception(
+            type(error), error, _user_frames(error.__traceback__), limit=-MAX_STACK_FRAMES
+        )
         stack = "".join(lines)
     except Exception as second:
         stack = f"<no stack: {type(second).__name__}>"

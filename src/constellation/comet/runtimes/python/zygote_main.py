@@ -1,6 +1,6 @@
 """The fork server of the python runtime: imports the worker and what functions import most, then forks sandboxes.
 
-Started by exec as `python -I -S zygote_main.py CONTROL_FD CT_FORK_PATH`. It holds privilege, so nothing but the
+Started by exec as `python -I -S zygote_main.py CT_FORK_PATH CONTROL_FD`. It holds privilege, so nothing but the
 standard library is ever imported here, and it stays single-threaded.
 """
 
@@ -29,7 +29,7 @@ def _load_fork(path):
 
 
 def main():
-    control_fd, fork_path = int(sys.argv[1]), sys.argv[2]
+    fork_path, control_fd = sys.argv[1], int(sys.argv[2])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
     import worker
