@@ -168,7 +168,7 @@ class PayloadTooLarge(ConstellationError):
 
 
 class Overloaded(ConstellationError):
-    """This process has as much work in hand as it may take."""
+    """As much work is in hand already as may be taken."""
 
     code, http_status, retryable = "overloaded", 503, True
 
