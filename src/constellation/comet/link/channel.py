@@ -30,7 +30,7 @@ from constellation.comet.link.log import LogBuffer
 from constellation.comet.link.outbox import Outbox
 from constellation.comet.link.pending import Pending, Pieces
 from constellation.native.errors import NativeError
-from constellation.native.frames import FrameKind, FrameSplitter, pack_exec_head, pack_frame
+from constellation.native.frames import Frame, FrameKind, FrameSplitter, pack_exec_head, pack_frame
 from constellation.native.json_check import is_json
 from constellation.wire.gen import agent_pb2
 
@@ -102,6 +102,11 @@ class Channel:
     def in_hand(self) -> int:
         """Calls that the worker has, those without a caller included."""
         return len(self._calls)
+
+    @property
+    def is_ready(self) -> bool:
+        """The worker has answered the init frame."""
+        return self._readiness is not None and self._readiness.done()
 
     def open_nowait(self) -> None:
         """Begin to read. Both descriptors must be non-blocking."""
@@ -267,14 +272,14 @@ class Channel:
             return
         splitter = self._splitter
         try:
-            frames = splitter.feed(data)
+            frames: list[Frame] = splitter.feed(data)
             while frames:
                 for kind, flags, call_id, body in frames:
                     if self._has_hung_up:
                         return
                     self._take(kind, flags, call_id, body)
                 # A bad header behind good frames shows when it is the first of what is left.
-                frames = splitter.feed(b"") if splitter.pending_bytes else None
+                frames = splitter.feed(b"") if splitter.pending_bytes else []
         except NativeError as error:
             self._hang_up(f"protocol: {error}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -10,12 +9,11 @@ from contextlib import asynccontextmanager
 
 import anyio
 import structlog
-from anyio.abc import TaskGroup
 
 from constellation.base.errors import ConstellationError
 from constellation.base.ids import InstanceId, uuid7
 from constellation.base.statedir import make_private
-from constellation.comet.backend.contract import BackendSupport, InstanceSpec, RuntimeUnavailable, SandboxStartFailed
+from constellation.comet.backend.contract import BackendSupport, InstanceSpec, SandboxStartFailed
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.instance import NamespaceInstance
@@ -23,7 +21,7 @@ from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.plans import plan_of
 from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.comet.namespace.slots import Slot, Slots
+from constellation.comet.namespace.slots import Slot, Slots, until_empty
 from constellation.comet.runtimes.recipe import Runtime
 from constellation.comet.runtimes.registry import Registry
 from constellation.native.cgroups import CgroupSupport, detect
@@ -69,7 +67,7 @@ class NamespaceBackend:
             name=self.name, available=result.is_able, reason=reason, limits=self._limits(self._cgroups)
         )
         _log.info("backend.ready", backend=self.name, available=result.is_able, reason=reason, **self._support.limits)
-        await reap(settings.run_dir, self._cgroups)
+        await anyio.to_thread.run_sync(reap, settings.run_dir, self._cgroups)
         self._slots = Slots(uid_base=settings.uid_base, cgroups=self._cgroups)
         try:
             async with anyio.create_task_group() as tasks:
@@ -151,8 +149,7 @@ class NamespaceBackend:
             await instance.destroy()
         elif self._slots is not None:
             with anyio.move_on_after(self._settings.destroy_s, shield=True):
-                while slot.leaf is not None and slot.leaf.kill():
-                    await anyio.sleep(0.002)
+                await until_empty(slot)
                 self._slots.give_back(slot)
 
     def _adopt(

@@ -13,7 +13,7 @@ from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.memory import resident_bytes
-from constellation.comet.namespace.slots import Slot
+from constellation.comet.namespace.slots import Slot, until_empty
 from constellation.comet.runtimes.recipe import Runtime
 from constellation.native.zygote import ExitStatus, Spawned
 from constellation.wire.gen import agent_pb2
@@ -23,7 +23,6 @@ _log = structlog.get_logger()
 # Chosen: a process that ends closes its socket before the kernel reports its end, by a millisecond or less. One that
 # lives on after this has closed the channel itself.
 _EXIT_NOTE_S = 1.0
-_POLL_S = 0.002
 _LAST_WORDS_BYTES = 16 << 10
 
 
@@ -112,7 +111,7 @@ class NamespaceInstance:
         try:
             with anyio.move_on_after(self._destroy_s, shield=True):
                 await self._spawned.wait()
-                await self._until_empty()
+                await until_empty(self.slot)
                 is_empty = True
         finally:
             if self._channel is not None:
@@ -163,8 +162,3 @@ class NamespaceInstance:
             if any(text in words for text in self._runtime.out_of_memory_texts):
                 return "out of memory"
         return str(status)
-
-    async def _until_empty(self) -> None:
-        leaf = self.slot.leaf
-        while leaf is not None and leaf.kill():
-            await anyio.sleep(_POLL_S)

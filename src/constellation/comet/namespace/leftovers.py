@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import anyio
 import structlog
 
 from constellation.native.cgroups import CgroupSupport, Leaf
@@ -33,23 +35,24 @@ def process_start(pid: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
-async def reap(run_dir: Path, cgroups: CgroupSupport | None) -> Reaped:
-    """End every process of an earlier run and remove its control groups and files.
+def reap(run_dir: Path, cgroups: CgroupSupport | None) -> Reaped:
+    """End every process of an earlier run and remove its control groups and files. Blocks: call it in a thread.
 
     Fork servers die with their comet by themselves; those that did not are killed by pid and start time, and their
     sandboxes die with them. Processes in our control groups are killed whoever their parent is.
     """
-    zygotes = [record for record in run_dir.glob("*.json") if _kill_recorded(record)]
+    records = [_recorded(path) for path in run_dir.glob("*.json")]
+    killed = [record for record in records if _kill(*record)]
     groups = 0
     if cgroups is not None:
         for name in _leaf_names(cgroups):
-            groups += await _end_leaf(Leaf(cgroups, name))
-    for record in zygotes:
-        await _until_gone(record)
+            groups += _end_leaf(Leaf(cgroups, name))
+    for pid, start in killed:
+        _wait(partial(_is_gone, pid, start))
     for path in run_dir.iterdir():
         if path.is_file() or path.is_socket():
             path.unlink(missing_ok=True)
-    reaped = Reaped(processes=len(zygotes), groups=groups)
+    reaped = Reaped(processes=len(killed), groups=groups)
     if reaped != Reaped(processes=0, groups=0):
         _log.warning("leftovers.reaped", zygotes=reaped.processes, groups=reaped.groups)
     return reaped
@@ -62,27 +65,26 @@ def _leaf_names(cgroups: CgroupSupport) -> set[str]:
     return names
 
 
-async def _end_leaf(leaf: Leaf) -> bool:
-    with anyio.move_on_after(_GRACE_S):
-        while True:
-            leaf.kill()
-            if leaf.remove():
-                return True
-            await anyio.sleep(_POLL_S)
+def _end_leaf(leaf: Leaf) -> bool:
+    def is_removed() -> bool:
+        leaf.kill()
+        return leaf.remove()
+
+    if _wait(is_removed):
+        return True
     _log.error("leftovers.stuck", group=leaf.name)
     return False
 
 
-def _recorded(record: Path) -> tuple[int, str]:
+def _recorded(path: Path) -> tuple[int, str]:
     try:
-        data = json.loads(record.read_text())
+        data = json.loads(path.read_text())
         return int(data["pid"]), str(data["start"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0, ""
 
 
-def _kill_recorded(record: Path) -> bool:
-    pid, start = _recorded(record)
+def _kill(pid: int, start: str) -> bool:
     if not start or process_start(pid) != start:
         return False
     try:
@@ -92,8 +94,14 @@ def _kill_recorded(record: Path) -> bool:
     return True
 
 
-async def _until_gone(record: Path) -> None:
-    pid, start = _recorded(record)
-    with anyio.move_on_after(_GRACE_S):
-        while process_start(pid) == start:
-            await anyio.sleep(_POLL_S)
+def _is_gone(pid: int, start: str) -> bool:
+    return process_start(pid) != start
+
+
+def _wait(is_done: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + _GRACE_S
+    while not is_done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True

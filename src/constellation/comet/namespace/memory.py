@@ -17,8 +17,8 @@ def resident_bytes(pid: int) -> int:
         seen += 1
         try:
             fields = Path(f"/proc/{process}/statm").read_text().split()
-            for task in os.listdir(f"/proc/{process}/task"):
-                found += map(int, Path(f"/proc/{process}/task/{task}/children").read_text().split())
+            for task in Path(f"/proc/{process}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
         except OSError:
             continue
         total += (int(fields[1]) - int(fields[2])) * _PAGE_BYTES

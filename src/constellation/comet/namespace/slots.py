@@ -6,9 +6,13 @@ import heapq
 import os
 from dataclasses import dataclass
 
+import anyio
+
 from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.namespace.settings import SLOTS
 from constellation.native.cgroups import CgroupSupport, Leaf
+
+_POLL_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,3 +80,9 @@ class Slots:
         for leaf in self._leaves.values():
             leaf.remove()
         self._leaves.clear()
+
+
+async def until_empty(slot: Slot) -> None:
+    """Kill what is in the slot's control group until nothing is. The caller bounds the wait."""
+    while slot.leaf is not None and slot.leaf.kill():  # noqa: ASYNC110 (the kernel has no event for an empty v1 group)
+        await anyio.sleep(_POLL_S)

@@ -129,13 +129,11 @@ class Channel:
 
     def forsake(self):
         """In a child that user code forked: what it says is not ours to say."""
+        fd, self._fd = self._fd, -1
         try:
-            os.close(self._fd)
+            os.close(fd)
         except OSError:
-            self._fd = -1
-
-
-# --- what handlers print
+            return  # user code was quicker
 
 
 class CallLog:
