@@ -48,8 +48,8 @@ class ForkServers:
             if zygote is not None and not zygote.gone.is_set():
                 return zygote
             if is_fork:
-                argv, env = installed.runtime.argv(installed.interpreter), installed.runtime.env
-                zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
+                argv = installed.runtime.argv(installed.interpreter)
+                zygote = Zygote(argv, name=name, on_exit=self._on_exit)
             else:
                 zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)
             with anyio.CancelScope(shield=True):  # half a start would leave a process that nobody holds; it is bounded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -14,7 +15,7 @@ from constellation.comet.backend.contract import Call, InstanceSpec, InstanceSta
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.slots import Slot, until_empty
-from constellation.comet.runtimes.recipe import Runtime
+from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.native.zygote import ExitStatus, Spawned
 from constellation.wire.gen import agent_pb2
 
@@ -23,6 +24,7 @@ _log = structlog.get_logger()
 # Chosen: a process that ends closes its socket before the kernel reports its end, by a millisecond or less. One that
 # lives on after this has closed the channel itself.
 _EXIT_NOTE_S = 1.0
+_SIGNAL_STATUS = 128
 _LAST_WORDS_BYTES = 16 << 10
 
 
@@ -154,11 +156,15 @@ class NamespaceInstance:
         self.died.set()
 
     def _cause_of(self, status: ExitStatus) -> str:
-        if status.signal or status.code >= 128:
+        number = status.signal
+        if self._runtime.start is Start.EXEC and _SIGNAL_STATUS < status.code < _SIGNAL_STATUS + signal.NSIG:
+            number = status.code - _SIGNAL_STATUS  # ct-guest, the first process, says so of its child
+        if number:
             leaf = self.slot.leaf
             if leaf is not None and leaf.oom_kills() > self.slot.oom_kills:
                 return "out of memory"
             words = self.channel.last_words(_LAST_WORDS_BYTES)
             if any(text in words for text in self._runtime.out_of_memory_texts):
                 return "out of memory"
+            return f"signal {number}"
         return str(status)

