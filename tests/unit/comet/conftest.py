@@ -20,6 +20,10 @@ RUNTIMES = Path(__file__).parents[3] / "src/constellation/comet/runtimes"
 HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP = range(1, 13)
 
 
+# Puts a descriptor where the program expects it, then becomes the program.
+_PLACE = "import os, sys; os.dup2(int(sys.argv[1]), int(sys.argv[2])); os.execv(sys.argv[3], sys.argv[3:])"
+
+
 class Frame(NamedTuple):
     kind: int
     flags: int
@@ -38,7 +42,7 @@ class WorkerPeer:
         if channel_fd is None:
             command = [part.replace("FD", str(theirs.fileno())) for part in command]
         else:
-            command = ["/bin/sh", "-c", f'exec "$@" {channel_fd}<&{theirs.fileno()}', "sh", *command]
+            command = [sys.executable, "-I", "-c", _PLACE, str(theirs.fileno()), str(channel_fd), *command]
         self.process = subprocess.Popen(
             command,
             pass_fds=(theirs.fileno(),),
