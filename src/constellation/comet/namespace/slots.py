@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import heapq
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import anyio
 
@@ -76,10 +78,13 @@ class Slots:
         heapq.heappush(self._free, slot.number)
 
     def close(self) -> None:
-        """Remove every control group that is empty; the rest is found by the next start."""
+        """Remove every control group that is empty, at last their parents; the rest is found by the next start."""
         for leaf in self._leaves.values():
             leaf.remove()
         self._leaves.clear()
+        for parent in self._cgroups.dirs if self._cgroups is not None else ():
+            with suppress(OSError):
+                Path(parent).rmdir()
 
 
 async def until_empty(slot: Slot) -> None:
