@@ -20,6 +20,7 @@ enum {
     PENDING_MAX = 64, /* chosen: children in set-up at once; more only contend for the kernel's mount lock */
     REQUEST_FDS = 2,
     TICKET_BYTES = 4,
+    FAREWELL_MS = 1000, /* chosen: below what the owner waits for the server's own end */
     REQUEST_BYTES = TICKET_BYTES + CT_PLAN_BYTES_MAX
 };
 
@@ -280,10 +281,25 @@ static int serve_once(server *s) {
     return result;
 }
 
+/* Kills every child and waits until its namespaces are gone; a child that the kernel can not end (waiting for a disk
+ * that does not answer) is left to init after a while. */
 static void end_children(server *s) {
     for (uint32_t i = 0; i < s->used; i++)
         if (s->slots[i].pid != 0) /* not reaped yet, so the number is still the child's */
             (void)kill(s->slots[i].pid, SIGKILL);
+    const uint64_t until = ct__now_ms() + FAREWELL_MS;
+    struct pollfd ended = {.fd = s->signal_fd, .events = POLLIN};
+    while (s->signal_fd >= 0) {
+        struct signalfd_siginfo drained;
+        (void)!read(s->signal_fd, &drained, sizeof drained);
+        int reaped;
+        while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0)
+            continue;
+        const uint64_t now = ct__now_ms();
+        if (reaped < 0 || now >= until)
+            return; /* no child is left, or no time */
+        (void)poll(&ended, 1, (int)(until - now));
+    }
 }
 
 static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
