@@ -366,6 +366,7 @@ function dispatch(kind, callId, body) {
   } else if (kind !== CANCEL) process.reallyExit(1);
 }
 
+channel.setMaxListeners(0); // each stream that waits for room is one
 channel.on('data', take);
 channel.on('close', () => process.reallyExit(0)); // the host is gone
 channel.on('error', () => process.reallyExit(1));
