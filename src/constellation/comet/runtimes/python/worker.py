@@ -19,6 +19,7 @@ import threading
 import time
 import types
 
+from worker_orphans import Orphans
 from worker_values import Context, encode_chunk, encode_error, encode_output, listed, load_handler
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, PING, PONG, PROTOCOL, READY, RESULT,
@@ -36,7 +37,7 @@ class Worker:
         self._channel = Channel(fd)
         self._ambient = CallLog(self._channel, 0, 64 << 10)
         self._only = None  # the log of the call in hand when calls come one at a time
-        self._loop, self._loop_thread, self._tasks = None, None, {}
+        self._loop, self._tasks, self._orphans = None, {}, Orphans()
         self._queue, self._threads, self._busy, self._count = queue.SimpleQueue(), 0, 0, threading.Lock()
 
     def log(self):
@@ -100,6 +101,7 @@ class Worker:
         log.flush()
         self._only = None
         self._channel.send(kind, call_id, answer)
+        self._orphans.reap()
 
     def _own_loop(self, awaitable):
         if self._loop is None:
@@ -161,6 +163,7 @@ class Worker:
             with self._count:
                 self._busy -= 1
             self._channel.send(kind, call_id, answer)
+            self._orphans.reap()
 
     # several at a time: async handlers on one loop in a thread of its own
 

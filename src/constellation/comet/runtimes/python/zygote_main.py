@@ -35,7 +35,7 @@ def main():
     import worker
 
     sys.path.remove(here)
-    for name in ("worker", "worker_values", "worker_wire"):
+    for name in ("worker", "worker_orphans", "worker_values", "worker_wire"):
         del sys.modules[name]  # a function may have a module of that name
     for name in PRELOADED:
         try:
