@@ -312,6 +312,7 @@ async function outcome(callId, body) {
 }
 
 function execute(callId, body) {
+  ambient.left = init.log_limit_bytes;
   const log = new CallLog(callId, init.log_limit_bytes);
   inHand++;
   const end = (kind, answer) => {

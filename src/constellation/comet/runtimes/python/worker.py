@@ -96,7 +96,8 @@ class Worker:
     # one at a time, in the main thread
 
     def _run_alone(self, call_id, body):
-        log = self._only = CallLog(self._channel, call_id, self._init.log_limit_bytes)
+        limit = self._ambient.left = self._init.log_limit_bytes
+        log = self._only = CallLog(self._channel, call_id, limit)
         kind, answer = self._outcome(call_id, body, self._own_loop)
         log.flush()
         self._only = None
