@@ -18,8 +18,9 @@ TEMPLATE = "constellation_template"
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The loop that the planes run on."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
