@@ -18,7 +18,7 @@ from constellation.base.ids import RequestId
 from constellation.nova.domain.access import Identity
 from constellation.routes.models.paging import DEFAULT_LIMIT, MAX_LIMIT
 
-Body = TypeVar("Body")
+Body_co = TypeVar("Body_co", covariant=True)
 
 MAX_OFFSET = 1_000_000_000  # chosen: far past any list of ours, far below what a bigint holds
 _AT_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
@@ -52,14 +52,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiRequest(Generic[Body]):
+class ApiRequest(Generic[Body_co]):
     """What an operation is handed: everything in it is checked for form, nothing for sense."""
 
     identity: Identity
     params: Mapping[str, str]  # of the path template, percent-decoded
     query: Mapping[str, str]
     window: Window
-    body: Body
+    body: Body_co
     request_id: RequestId
 
     @property
