@@ -49,7 +49,10 @@ async def test_the_version_prefix_is_stripped(nova):
 
 
 async def test_code_comes_back_as_it_was_sent(nova):
-    files = {"app.py": b64("from lib.greet import hi\n\n\ndef go(e, c):\n    return hi()\n"), "lib/greet.py": b64("x = 1\n")}
+    files = {
+        "app.py": b64("from lib.greet import hi\n\n\ndef go(e, c):\n    return hi()\n"),
+        "lib/greet.py": b64("x = 1\n"),
+    }
     answer = await nova.http.post(
         "/functions",
         json={"name": "many", "runtime": "python", "files": files, "handler": "app.go"},
@@ -98,7 +101,11 @@ async def test_large_code_is_taken_and_too_large_code_refused(nova):
     body = {"name": "big", "runtime": "python", "files": {"main.py": b64("def handler(e, c): pass\n"), "data": noise}}
     answer = await nova.http.post("/functions", json=body, headers=nova.admin(), timeout=30)
     assert answer.status_code == 201, answer.text
-    body = {"name": "bigger", "runtime": "python", "files": {"main.py": b64("x"), "data": noise, "more": noise[: 3 << 20]}}
+    body = {
+        "name": "bigger",
+        "runtime": "python",
+        "files": {"main.py": b64("x"), "data": noise, "more": noise[: 3 << 20]},
+    }
     answer = await nova.http.post("/functions", json=body, headers=nova.admin(), timeout=30)
     assert answer.status_code == 413
     assert answer.json()["limit_bytes"] == 10 << 20
