@@ -18,7 +18,8 @@ class Fault(Enum):
 
 # Stated before any instance is touched: who we are is not accepted (keys are just being replaced), or no room.
 _REFUSING_STATUS = frozenset({401, 429})
-_REFUSING_CODES = frozenset({"overloaded", "draining", "database_unavailable"})
+# The shed codes stand here because a function's policy may answer them with 503.
+_REFUSING_CODES = frozenset({"overloaded", "draining", "inflight_limit", "queue_full", "queue_wait_timeout"})
 
 
 def fault_of(error: ConstellationError) -> Fault:

@@ -20,10 +20,10 @@ from constellation.base.backoff import backoff_s
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.base.ids import RequestId, uuid7
-from constellation.base.wakeup import Wakeup
 from constellation.corona.scheduler.metrics import SchedulerMetrics
 from constellation.corona.scheduler.plan import following_run, run_key, run_source
 from constellation.nova.domain.schedule import Schedule
+from constellation.nova.store.listen import Wakeup
 from constellation.nova.store.schedules import ClaimedSchedule
 from constellation.rpc.faults import Fault, fault_of
 from constellation.rpc.invoker import Accepted, AsyncOptions, Invoker
@@ -86,7 +86,7 @@ class Scheduler:
     def drain(self) -> None:
         """Claim nothing more; `run` returns when what is in hand is fired or its lease has ended."""
         self._is_draining = True
-        self._wakeup.ring()
+        self._wakeup.wake_nowait()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Fire what is due until cancelled or drained.
@@ -98,13 +98,13 @@ class Scheduler:
             while not self._is_draining:
                 wait_s = await self._claim_into(firing)
                 if wait_s > 0 and not self._is_draining:
-                    await self._wakeup.wait(timeout_s=wait_s)
+                    await self._wakeup.wait(within_s=wait_s)
 
     async def _claim_into(self, firing: anyio.abc.TaskGroup) -> float:
         """Claim what there is room for, start it, and return how long nothing can be due, in seconds."""
         room = self._options.batch - self._in_hand
         if room <= 0:
-            return self._options.safety_poll_s  # each run that ends rings
+            return self._options.safety_poll_s  # each run that ends wakes us
         lease_end = anyio.current_time() + self._options.lease_s  # before the claim: never later than the store's
         try:
             claims = await self._schedules.claim(owner=self._options.owner, lease_s=self._options.lease_s, limit=room)
@@ -130,7 +130,7 @@ class Scheduler:
         finally:
             self._in_hand -= 1
             self._metrics.in_hand.set(self._in_hand)
-            self._wakeup.ring()
+            self._wakeup.wake_nowait()
 
     async def _fire_once(self, claim: ClaimedSchedule) -> None:
         schedule = claim.schedule

@@ -67,13 +67,15 @@ class Leases:
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Renew until cancelled."""
         task_status.started()
+        pause_s = self._lease_s / 3
         while True:
-            await anyio.sleep(self._lease_s / 3)
-            while self._holds and not await self._renew():
-                await anyio.sleep(self._lease_s / 20)
+            await anyio.sleep(pause_s)
+            pause_s = self._lease_s / 3 if await self._renew() else self._lease_s / 20
 
     async def _renew(self) -> bool:
         holds = list(self._holds.values())
+        if not holds:
+            return True
         until = anyio.current_time() + self._lease_s
         try:
             with anyio.fail_after(self._lease_s / 3):

@@ -14,11 +14,11 @@ from anyio.abc import TaskStatus
 
 from constellation.base.backoff import backoff_s
 from constellation.base.errors import ConstellationError
-from constellation.base.wakeup import Wakeup
 from constellation.nebula.asyncqueue.ledger import JobLedger
 from constellation.nebula.asyncqueue.metrics import QueueMetrics
 from constellation.nebula.asyncqueue.verdict import Again, Dead, PutBack, Succeeded, Verdict
 from constellation.nova.store.jobs import ClaimedJob, Completion, Failure
+from constellation.nova.store.listen import Wakeup
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Settler:
         """
         pending = _Pending(claim=claim, request_id=request_id, verdict=verdict)
         self._line.append(pending)
-        self._wakeup.ring()
+        self._wakeup.wake_nowait()
         try:
             await pending.settled.wait()
         finally:
@@ -65,7 +65,7 @@ class Settler:
         failures = 0
         while True:
             if not self._line:
-                await self._wakeup.wait(timeout_s=60.0)
+                await self._wakeup.wait(within_s=60.0)
                 continue
             count = min(len(self._line), self._batch)
             taken = [pending for pending in (self._line.popleft() for _ in range(count)) if pending.is_wanted]
@@ -79,18 +79,18 @@ class Settler:
     async def _write(self, taken: Sequence[_Pending]) -> list[_Pending]:
         """Write each kind of outcome in a transaction of its own; return what the store did not take."""
         left: list[_Pending] = []
-        done = [(pending, row) for pending in taken if (row := _completion(pending))]
-        failed = [(pending, row) for pending in taken if (row := _failure(pending))]
+        done = [(pending, result) for pending in taken if (result := _completion(pending))]
+        failed = [(pending, failure) for pending in taken if (failure := _failure(pending))]
         back: dict[float, list[_Pending]] = {}
         for pending in taken:
             if isinstance(pending.verdict, PutBack):
                 back.setdefault(pending.verdict.delay_s, []).append(pending)
         if done:
-            rows = [row for _, row in done]
-            left += await self._commit([pending for pending, _ in done], lambda: self._jobs.complete(rows))
+            results = [result for _, result in done]
+            left += await self._commit([pending for pending, _ in done], lambda: self._jobs.complete(results))
         if failed:
-            losses = [row for _, row in failed]
-            left += await self._commit([pending for pending, _ in failed], lambda: self._jobs.fail(losses))
+            failures = [failure for _, failure in failed]
+            left += await self._commit([pending for pending, _ in failed], lambda: self._jobs.fail(failures))
         for delay_s, group in back.items():
             left += await self._put_back(group, delay_s)
         return left
@@ -99,9 +99,7 @@ class Settler:
         claims = [pending.claim for pending in group]
         return await self._commit(group, lambda: self._jobs.release(claims, delay_s=delay_s))
 
-    async def _commit(
-        self, group: list[_Pending], write: Callable[[], Awaitable[frozenset[UUID]]]
-    ) -> list[_Pending]:
+    async def _commit(self, group: list[_Pending], write: Callable[[], Awaitable[frozenset[UUID]]]) -> list[_Pending]:
         try:
             written = await write()
         except ConstellationError as error:

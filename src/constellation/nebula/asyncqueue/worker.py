@@ -17,7 +17,6 @@ from constellation.base.backoff import backoff_s
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError
 from constellation.base.ids import RequestId, uuid7
-from constellation.base.wakeup import Wakeup
 from constellation.nebula.asyncqueue.leases import Hold, Leases
 from constellation.nebula.asyncqueue.ledger import JobLedger
 from constellation.nebula.asyncqueue.metrics import QueueMetrics
@@ -34,6 +33,7 @@ from constellation.nebula.asyncqueue.verdict import (
 )
 from constellation.nova.domain.job import Job
 from constellation.nova.store.jobs import ClaimedJob
+from constellation.nova.store.listen import Wakeup
 from constellation.rpc.invoker import Invoker
 from constellation.rpc.metadata import CallContext
 from constellation.rpc.owner import OwnerTokens
@@ -84,7 +84,7 @@ class AsyncQueue:
     def drain(self) -> None:
         """Claim nothing more; `run` returns when what is in hand is settled."""
         self._is_draining = True
-        self._wakeup.ring()
+        self._wakeup.wake_nowait()
 
     def interrupt(self) -> None:
         """Drain, and end the calls in hand: each goes back in line at once, its attempt used up."""
@@ -104,7 +104,7 @@ class AsyncQueue:
                 while not self._is_draining:
                     wait_s = await self._claim_into(running)
                     if wait_s > 0 and not self._is_draining:
-                        await self._wakeup.wait(timeout_s=wait_s)
+                        await self._wakeup.wait(within_s=wait_s)
             services.cancel_scope.cancel()
 
     async def _claim_into(self, running: TaskGroup) -> float:
@@ -116,7 +116,7 @@ class AsyncQueue:
         slots = 1 if self._comet_failures else self._options.workers
         room = min(slots - self._in_hand, self._options.batch)
         if room <= 0:
-            return self._options.safety_poll_s  # each job that is settled rings
+            return self._options.safety_poll_s  # each job that is settled wakes us
         lease_end = anyio.current_time() + self._options.lease_s
         try:
             claims = await self._jobs.claim(owner=self._options.owner, lease_s=self._options.lease_s, limit=room)
@@ -130,11 +130,11 @@ class AsyncQueue:
             running.start_soon(self._work, claim, lease_end)
         self._metrics.claimed.inc(len(claims))
         self._metrics.in_hand.set(self._in_hand)
-        if claims:
-            return 0.0
         if next_s is None:
             return self._options.safety_poll_s
-        return min(self._options.safety_poll_s, max(next_s, CONTENDED_WAIT_S))
+        if next_s == 0 and not claims:
+            next_s = CONTENDED_WAIT_S
+        return min(self._options.safety_poll_s, next_s)
 
     async def _work(self, claim: ClaimedJob, lease_end: float) -> None:
         job = claim.job
@@ -154,7 +154,7 @@ class AsyncQueue:
         finally:
             self._in_hand -= 1
             self._metrics.in_hand.set(self._in_hand)
-            self._wakeup.ring()
+            self._wakeup.wake_nowait()
 
     async def _attempt(self, hold: Hold, request_id: RequestId) -> Verdict:
         job = hold.claim.job
@@ -178,9 +178,7 @@ class AsyncQueue:
                 verdict = of_error(job, error, now=self._clock.now(), jitter=self._rng.random())
                 if isinstance(verdict, PutBack) and verdict.is_undelivered:
                     return PutBack(delay_s=self._comet_is_away(error), is_undelivered=True)
-                log.info(
-                    "job.attempt_failed", job=str(job.id), attempt=job.attempt, code=error.code, reason=str(error)
-                )
+                log.info("job.attempt_failed", job=str(job.id), attempt=job.attempt, code=error.code, reason=str(error))
             except Exception as error:  # the supervision point of one job: it costs this attempt only
                 log.exception("job.attempt_broke", job=str(job.id), attempt=job.attempt)
                 ours = ConstellationError(f"an internal error: {type(error).__name__}")
