@@ -64,7 +64,15 @@ class World:
         self.undelivered: Counter[int] = Counter()
         self.comet_is_away = False
         self.metrics: list[QueueMetrics] = []
-        self.invoker = ScriptedInvoker({"ok": self._ok, "flaky": self._flaky, "broken": self._broken, "gone": _gone})
+        self.invoker = ScriptedInvoker(
+            {
+                "ok": self._ok,
+                "flaky": self._flaky,
+                "broken": self._broken,
+                "gone": _gone,
+                "slow_again": self._slow_again,
+            }
+        )
 
     async def _call(self, call) -> dict:
         job = json.loads(call.payload)
@@ -84,6 +92,12 @@ class World:
     async def _ok(self, call):
         await self._call(call)
         return returned(call.payload, call)
+
+    async def _slow_again(self, call):
+        job = await self._call(call)
+        run = self.begun[job["n"]]
+        await anyio.sleep(60 if run > 1 else 0)
+        return returned(b"%d" % run, call)
 
     async def _flaky(self, call):
         await self._call(call)
@@ -262,7 +276,7 @@ def test_outcome_waits_for_the_database_and_the_call_is_not_repeated():
 def test_write_that_arrives_after_its_lease_ended_changes_nothing():
     async def main(rng):
         world = World(rng)
-        job = await world.enqueue(1, "ok", takes_s=1)
+        job = await world.enqueue(1, "slow_again", takes_s=1)
         frozen = Faulty(world.jobs, rng, fault_rate=0)
         frozen.slow_s["complete"] = 2 * LEASE_S
         async with anyio.create_task_group() as tasks:
@@ -275,7 +289,7 @@ def test_write_that_arrives_after_its_lease_ended_changes_nothing():
             await anyio.sleep(5 * LEASE_S)
             tasks.cancel_scope.cancel()
         done = await world.jobs.get("t", "default", job.id)
-        assert done.attempt == world.begun[1] == 2
+        assert (done.attempt, done.output) == (2, b"2")
         world.check()
 
     simulate(main, seed=2)
