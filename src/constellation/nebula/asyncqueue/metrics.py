@@ -40,6 +40,12 @@ class QueueMetrics:
             ("operation",),
             registry=registry,
         )
+        self.jobs = Gauge(
+            "constellation_async_jobs", "Jobs that have not succeeded, by status", ("status",), registry=registry
+        )
+        self.keys_forgotten = Counter(
+            "constellation_async_keys_forgotten_total", "Idempotency keys deleted after they expired", registry=registry
+        )
         self.batch = Histogram(
             "constellation_async_settled_batch_jobs",
             "Outcomes written by one transaction",
