@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan fuzz bench fmt proto lock up down clean
+.PHONY: help setup build native lint type test test-native asan fuzz bench fmt proto lock up down clean clean-room
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -86,3 +86,6 @@ clean: ## all that was built; the state directory stays
 	rm -rf $(VENV) bin build native/build src/constellation/native/libexec
 	find . -name '*.so' -path './src/*' -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-room: ## prove make up and make test in a fresh Debian root (as root; needs debootstrap)
+	tools/clean-room.sh
