@@ -221,9 +221,7 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         try:
             payload = payload or EMPTY_PAYLOAD
-            check_job(
-                entry.function, caller.context, is_suspended=entry.is_suspended, payload_bytes=len(payload)
-            )
+            check_job(entry.function, caller.context, is_suspended=entry.is_suspended, payload_bytes=len(payload))
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):

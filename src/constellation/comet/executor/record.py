@@ -100,4 +100,6 @@ class RecordWriter:
                 await self._sink.record([record])
             except Exception as error:  # as above
                 self._dropped.inc()
-                log.error("record.dropped", function=record.function_name, reason=f"{type(error).__name__}: {error}"[:512])  # noqa: TRY400  # the trace was logged with the batch
+                log.error(
+                    "record.dropped", function=record.function_name, reason=f"{type(error).__name__}: {error}"[:512]
+                )  # the trace was logged with the batch

@@ -96,7 +96,8 @@ def least_recently_used(groups: Iterable[Group[Held]]) -> tuple[Group[Held], Mem
 
 def should_yield(group: Group[Held], asking: Iterable[Group[Held]]) -> bool:
     """On a full node: give up a member that comes free, though calls wait for it, because a function without any
-    instance has been waiting for longer?"""
+    instance has been waiting for longer?
+    """
     mine = group.oldest_since_s()
     for other in asking:
         theirs = other.oldest_since_s()

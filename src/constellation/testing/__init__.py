@@ -1,0 +1,1 @@
+"""Fakes and rigs that pass the same contracts as the real parts."""
