@@ -18,8 +18,8 @@ TEMPLATE = "constellation_template"
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

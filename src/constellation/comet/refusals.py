@@ -67,7 +67,7 @@ class QueueWaitTimeout(ConstellationError):
 
 
 class CometDraining(ConstellationError):
-    """This comet is going down; another, or this one after its restart, takes the call."""
+    """Comet is going down; another one, or this one after its restart, takes the call."""
 
     code, http_status, retryable = "draining", 503, True
 

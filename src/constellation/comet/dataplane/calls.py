@@ -56,9 +56,7 @@ class CallRoutes:
             receive.close()
             raise first
         if request.accepts_events:
-            return Answer(
-                body=_as_events(first, receive), headers=events.HEADERS, content_type=events.CONTENT_TYPE
-            )
+            return Answer(body=_as_events(first, receive), headers=events.HEADERS, content_type=events.CONTENT_TYPE)
         if isinstance(first, Invoked) and first.error is not None:
             receive.close()
             return _handler_error(first, first.error)

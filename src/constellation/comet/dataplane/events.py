@@ -11,7 +11,7 @@ PING = b": ping\n\n"  # a comment; keeps idle proxies from closing the connectio
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
-def event(data: str, *, kind: str | None = None, id: str | None = None) -> bytes:  # noqa: A002  # the field's name
+def event(data: str, *, kind: str | None = None, id: str | None = None) -> bytes:
     """Return one event; line ends in `data` become lines of data."""
     lines = [f"id: {id}"] if id else []
     if kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -67,6 +67,7 @@ class RecordBook(Protocol):
     async def follow(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> Tail: ...
 
 
+Body = TypeVar("Body")
 Subscribe = Callable[[], AbstractContextManager[Wakeup]]
 
 
@@ -97,7 +98,9 @@ class HistoryRoutes:
         function = await self._executor.function(request.caller, request.function, budget=request.budget)
         return function.name
 
-    async def _page(self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Any]) -> Any:
+    async def _page(
+        self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Body]
+    ) -> Page[Body]:
         limit, offset, status = request.limit, request.offset, request.query_word("status")
         since, request_id = request.query_instant("since"), request.query_id("request_id")
         if request_id is not None:
@@ -125,9 +128,9 @@ class HistoryRoutes:
         function: str | None,
         status: str | None,
         since: datetime | None,
-        shape: Callable[[InvocationRecord], Any],
-    ) -> Any:
-        items = []
+        shape: Callable[[InvocationRecord], Body],
+    ) -> Page[Body]:
+        items: list[Body] = []
         try:
             record = await self._records.get(request.tenant, request.namespace, request_id)
         except NotFound:

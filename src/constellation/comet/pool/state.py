@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Generic, TypeVar
 
 from constellation.nova.domain.function import Function
@@ -191,10 +192,7 @@ class Group(Generic[Held]):
     def is_covered(self, waiter: Waiter) -> bool:
         """Will a boot in progress serve this waiter if it succeeds?"""
         seats = self.booting * self.function.instance_concurrency
-        for _, number in zip(range(seats), self.waiters, strict=False):
-            if number == waiter.number:
-                return True
-        return False
+        return waiter.number in islice(self.waiters, seats)
 
     def update(self, function: Function) -> list[Member[Held]]:
         """Take over a changed function; return the members to destroy now.
