@@ -73,7 +73,8 @@ class Pool:
     """The pool of one node. `run` must be running for anything to boot."""
 
     def __init__(
-        self, backend: Backend, sources: Sources, bounds: decide.Bounds, clock: Clock, *, boot_timeout_s: float) -> None:
+        self, backend: Backend, sources: Sources, bounds: decide.Bounds, clock: Clock, *, boot_timeout_s: float
+    ) -> None:
         self._backend, self._sources, self._bounds, self._clock = backend, sources, bounds, clock
         self._boot_timeout_s = boot_timeout_s
         self._groups: dict[UUID, Group[Life]] = {}
