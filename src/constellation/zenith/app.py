@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,9 +88,7 @@ def build(
         fresh_s=settings.cache_ttl_s,
         metrics=CacheMetrics(context.registry),
     )
-    follower = ChangeFollower(
-        control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s
-    )
+    follower = ChangeFollower(control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s)
     is_trusting = settings.auth == "loopback"
     doorman = Doorman(
         principals=principals,
@@ -111,7 +108,6 @@ def build(
     local: dict[str, Handler] = {
         "health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready,
     }  # fmt: skip
-    bounds = {"max_body_bytes": settings.max_body_bytes, "read_timeout_s": settings.read_timeout_s}
     by_transport: dict[Transport, Handler] = {
         Transport.INVOKE: Invoke(
             execution=execution, is_json=is_json, budget=budget, max_body_bytes=settings.max_body_bytes,
@@ -145,7 +141,7 @@ def build(
     return Parts(gateway=gateway, follower=follower, hangups=hangups)
 
 
-async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path], tls: ssl.SSLContext | None = None) -> None:
+async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     """Serve until SIGTERM or SIGINT. `plane_sockets`: planes that /health asks besides nova and comet."""
     settings = loaded.settings.zenith
     addresses = listen_addresses(settings)
@@ -155,7 +151,7 @@ async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path], tls: ssl.S
         url=settings.nova_url, service_token=context.service_token, idle_timeout_s=settings.idle_timeout_s
     )
     execution = Execution(
-        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet, tls=tls),
+        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet),
         max_calls=settings.max_inflight,
     )
     channels = {

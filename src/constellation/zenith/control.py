@@ -51,7 +51,9 @@ class ControlPlane:
             follow_redirects=False,
             timeout=httpx.Timeout(_QUESTION_S, connect=2.0),
             # nova closes a quiet connection after its own keep-alive time: ours are given up first
-            limits=httpx.Limits(max_connections=256, max_keepalive_connections=32, keepalive_expiry=min(2.0, idle_timeout_s)),
+            limits=httpx.Limits(
+                max_connections=256, max_keepalive_connections=32, keepalive_expiry=min(2.0, idle_timeout_s)
+            ),
         )
 
     async def authenticate(self, kind: str, credential: str) -> Principal:

@@ -59,9 +59,7 @@ class FunctionFailed(ConstellationError):
     code, http_status = "function_failed", 502
 
     def __init__(self, function: str, *, type: str, message: str) -> None:
-        super().__init__(
-            f"{function} raised {type}: {message}", extras={"function": function, "error_type": type}
-        )
+        super().__init__(f"{function} raised {type}: {message}", extras={"function": function, "error_type": type})
 
 
 class FunctionAnswerInvalid(ConstellationError):

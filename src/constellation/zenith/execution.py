@@ -104,8 +104,6 @@ class Execution:
 
 async def check_health(channel: PlaneChannel) -> None:
     """Ask `grpc.health.v1` of a plane; raise `Unavailable` unless it serves."""
-    reply = await channel.unary(
-        HealthStub(channel.grpc).Check, HealthCheckRequest(), metadata={}, timeout_s=_HEALTH_S
-    )
+    reply = await channel.unary(HealthStub(channel.grpc).Check, HealthCheckRequest(), metadata={}, timeout_s=_HEALTH_S)
     if reply.status != HealthCheckResponse.SERVING:
         raise Unavailable(channel.name, reason="it says that it does not serve")

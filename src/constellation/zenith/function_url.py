@@ -16,8 +16,7 @@ from constellation.zenith.calls import context_of, timeout_of
 from constellation.zenith.errors import FunctionAnswerInvalid, FunctionFailed
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import forwarded, function_headers
-from constellation.zenith.invoke import _GRACE_S as GRACE_S
-from constellation.zenith.invoke import decode_error
+from constellation.zenith.invoke import GRACE_S, decode_error
 from constellation.zenith.limits import BodyBudget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
@@ -50,7 +49,7 @@ class FunctionUrl:
         self._execution, self._budget = execution, budget
         self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
         name = match.params["name"]
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
@@ -74,9 +73,7 @@ class FunctionUrl:
             error = decode_error(reply.error)
             raise FunctionFailed(name, type=error.type, message=error.message[:1000])
         answer = answer_of(name, reply.output or b"null")
-        await request.answer(
-            answer.status, answer.body, content_type=answer.content_type, headers=answer.headers
-        )
+        await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
 
 
 def event_of(request: Request, *, path: str, body: bytes) -> bytes:

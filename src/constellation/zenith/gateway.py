@@ -27,7 +27,7 @@ _GONE = 499  # counted, never sent
 class Handler(Protocol):
     """Answers the requests of some routes. `access` is None on public ones."""
 
-    def __call__(self, request: Request, match: Match, access: Access | None) -> Awaitable[None]: ...
+    def __call__(self, request: Request, match: Match, access: Access | None, /) -> Awaitable[None]: ...
 
 
 class Gateway:

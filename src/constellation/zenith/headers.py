@@ -26,6 +26,7 @@ _NOT_RETURNED_PREFIXES = (b"constellation-", b"nova-")
 _NOT_A_FUNCTIONS = _NOT_RETURNED | {b"content-length", b"alt-svc", b"strict-transport-security", b"www-authenticate"}
 _NOT_A_FUNCTIONS_PREFIXES = (*_NOT_RETURNED_PREFIXES, b"x-nova-", b"access-control-")
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+_VALUE = frozenset(range(0x20, 0x100)) - {0x7F} | {0x09}
 
 
 def forwarded(headers: Headers) -> list[tuple[bytes, bytes]]:
@@ -46,7 +47,7 @@ def function_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, by
             name, value = name_text.lower().encode("ascii"), value_text.strip().encode("latin-1")
         except UnicodeEncodeError:
             continue
-        if not name or not _TOKEN.issuperset(name) or any(byte < 0x20 and byte != 0x09 or byte == 0x7F for byte in value):
+        if not name or not _TOKEN.issuperset(name) or not _VALUE.issuperset(value):
             continue
         if name not in _NOT_A_FUNCTIONS and not name.startswith(_NOT_A_FUNCTIONS_PREFIXES):
             found.append((name, value))

@@ -27,7 +27,7 @@ class Freshness(Protocol):
 class Alive:
     """`/health/live` and `/health/startup`: this process runs its loop."""
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, _match: Match, _access: Access | None, /) -> None:
         await request.answer(200, b'{"status":"ok"}')
 
 
@@ -39,7 +39,7 @@ class Ready:
         self._lock = anyio.Lock()
         self._known: tuple[float, int, bytes] | None = None
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, _match: Match, _access: Access | None, /) -> None:
         async with self._lock:
             if self._known is None or self._clock.monotonic_s() - self._known[0] > _REMEMBERED_S:
                 status, body = await self._look()

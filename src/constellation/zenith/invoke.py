@@ -17,7 +17,7 @@ from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
 # Comet ends a call at its deadline and says how; its answer must not meet a gateway that has given up already.
-_GRACE_S = 2.0
+GRACE_S = 2.0
 _COMMIT_S = 10.0  # an accepted job is one insert away
 
 
@@ -42,7 +42,7 @@ class Invoke:
         self._execution, self._is_json, self._budget = execution, is_json, budget
         self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
         name = match.params["name"]
         check_json_type(request)
@@ -70,7 +70,7 @@ class Invoke:
             ),
             token=access.token,
             context=context,
-            timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + _GRACE_S,
+            timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
         )
         tail = b',"duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
             reply.duration_ms,
@@ -123,6 +123,4 @@ def _is_event(request: Request) -> bool:
         return False
     if given.lower() == b"event":
         return True
-    raise InvalidRequest(
-        "X-Nova-Invocation-Type must be RequestResponse or Event", field="X-Nova-Invocation-Type"
-    )
+    raise InvalidRequest("X-Nova-Invocation-Type must be RequestResponse or Event", field="X-Nova-Invocation-Type")

@@ -23,13 +23,11 @@ _STREAM_S = 3600.0  # chosen: a log is followed for an hour, then the client ask
 class ProxyRelay:
     """Comet's data-plane routes. The answer is passed on piece by piece, no faster than the client takes it."""
 
-    def __init__(
-        self, *, execution: Execution, budget: BodyBudget, max_body_bytes: int, read_timeout_s: float
-    ) -> None:
+    def __init__(self, *, execution: Execution, budget: BodyBudget, max_body_bytes: int, read_timeout_s: float) -> None:
         self._execution, self._budget = execution, budget
         self._max_body_bytes, self._read_timeout_s = max_body_bytes, read_timeout_s
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
         route = match.route
         context = context_of(request)
@@ -72,7 +70,7 @@ class HttpRelay:
         self._control = control
         self._max_body_bytes, self._read_timeout_s = max_body_bytes, read_timeout_s
 
-    async def __call__(self, request: Request, match: Match, access: Access | None) -> None:
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         headers = forwarded(request.headers)
         headers = [(name, value) for name, value in headers if name != TRACEPARENT.encode()]
         headers.append(self._control.authorization)

@@ -79,7 +79,7 @@ class Request:
         given = single.get(b"x-request-id")
         if given is not None:
             self.request_id = request_id_from(given.decode("latin-1"))
-        self.body_done = b"content-length" not in single and not self._is_chunked()
+        self.body_done = single.get(b"content-length", b"0") == b"0" and not self._is_chunked()
         if len(self.path) + len(self.query) > MAX_TARGET_BYTES:
             raise UriTooLong(limit_bytes=MAX_TARGET_BYTES)
         if len(self.headers) > MAX_HEADERS or size_bytes > MAX_HEADER_BYTES:
