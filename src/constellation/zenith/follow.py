@@ -34,6 +34,7 @@ class ChangeFollower:
 
     def __init__(self, *, control: ControlPlane, cache: Cache, clock: Clock, cache_ttl_s: float) -> None:
         self._control, self._cache, self._clock, self._cache_ttl_s = control, cache, clock, cache_ttl_s
+        self.heard = anyio.Event()  # set by nova's first word
         self._heard_at_s: float | None = None
         self._seq: int | None = None
 
@@ -77,3 +78,4 @@ class ChangeFollower:
             self._cache.forget(line)
             self._seq = line.seq
         self._heard_at_s = self._clock.monotonic_s()
+        self.heard.set()

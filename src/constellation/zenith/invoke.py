@@ -98,11 +98,12 @@ class Invoke:
             context=context_of(request),
             timeout_s=_COMMIT_S,
         )
-        await request.answer(
-            202,
-            msgspec.json.encode({"id": reply.id, "status": reply.status, "function": name}),
-            headers=[(b"location", f"/async-invocations/{reply.id}".encode())],
-        )
+        headers = [(b"location", f"/async-invocations/{reply.id}".encode())]
+        is_replay = reply.status == "replay"
+        if is_replay:
+            headers.append((b"x-idempotency-status", b"replay"))
+        body = msgspec.json.encode({"id": reply.id, "status": reply.status, "function": name})
+        await request.answer(200 if is_replay else 202, body, headers=headers)
 
 
 def error_type(error: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Shipped fakes and rigs: what tests of several planes stand on."""
