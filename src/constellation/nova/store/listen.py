@@ -15,7 +15,6 @@ from anyio.abc import TaskStatus
 
 from constellation.nova.store.pool import (
     CONNECT_TIMEOUT_S,
-    RELEASE_GRACE_S,
     RETRY_CONNECT_S,
     DatabaseUnavailable,
     session_settings,
@@ -79,8 +78,6 @@ class Listener:
                     self._wake_nowait(channel)
                 await self._until_lost(connection)
             finally:
-                with anyio.move_on_after(RELEASE_GRACE_S, shield=True):
-                    await connection.close(timeout=RELEASE_GRACE_S)
                 connection.terminate()
 
     async def _connect(self) -> asyncpg.Connection:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import anyio
 import asyncpg
@@ -20,6 +21,7 @@ Record = asyncpg.Record
 RELEASE_GRACE_S = 2.0  # chosen: ends a cancelled query and rolls back; then the connection is cut
 CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
 RETRY_CONNECT_S = 0.1  # chosen: a restart of the embedded server takes a few tenths of a second
+STATEMENT_ALONE_LIMIT_S = 60.0  # chosen: a new database copies its template
 IDLE_CONNECTION_S = 60.0  # chosen: each idle backend holds a few MiB of the server's memory
 
 # The server ended the session or has no room for one: the same call may succeed later.
@@ -204,6 +206,21 @@ async def connect(
         pool.terminate()
 
 
+async def run_alone(dsn: str, sql: str) -> None:
+    """Run one statement that no transaction may hold, such as CREATE DATABASE, on a connection of its own.
+
+    Raises:
+        DatabaseUnavailable: the server can not be reached.
+    """
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_ALONE_LIMIT_S)
+    try:
+        with translated(connection):
+            await connection.execute(sql)
+    finally:
+        connection.terminate()
+
+
 async def _open_pool(
     dsn: str, *, application: str, min_size: int, max_size: int, statement_timeout_s: float, wait_s: float
 ) -> asyncpg.Pool:
@@ -230,6 +247,15 @@ async def _open_pool(
                 return pool
             await anyio.sleep(RETRY_CONNECT_S)
     raise last or DatabaseUnavailable(reason=f"no connection within {wait_s:g} s")
+
+
+def with_credentials(dsn: str, role: str, password: str) -> str:
+    """Return the same database's address for another role."""
+    parts = urlsplit(dsn)
+    place = parts.netloc.rpartition("@")[2]
+    netloc = f"{quote(role, safe='')}:{quote(password, safe='')}@{place}"
+    query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name not in ("user", "password")])
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 
 def session_settings(application: str, *, statement_timeout_s: float) -> dict[str, str]:

@@ -4,7 +4,7 @@ INSERT INTO jobs (tenant, namespace, id, function_name, payload, subject, source
                   backoff_max_s, run_at, call_depth, call_chain)
 SELECT job.tenant, job.namespace, job.id, job.function_name, job.payload, job.subject, job.source, job.max_attempts,
        job.backoff_base_s, job.backoff_max_s, now() + make_interval(secs => job.delay_s), job.call_depth,
-       string_to_array(nullif(job.call_chain, ''), ',')
+       string_to_array(job.call_chain, ',')
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::integer[],
             $9::double precision[], $10::double precision[], $11::double precision[], $12::integer[], $13::text[])
      AS job (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
@@ -38,7 +38,7 @@ WHERE tenant = $1 AND namespace = $2 AND function_name = $3 AND key = $4;
 -- index: job_keys_expired
 DELETE FROM job_keys
 USING (SELECT tenant, namespace, function_name, key FROM job_keys WHERE expires_at < now()
-       ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS expired
+       ORDER BY expires_at LIMIT $1) AS expired
 WHERE (job_keys.tenant, job_keys.namespace, job_keys.function_name, job_keys.key)
     = (expired.tenant, expired.namespace, expired.function_name, expired.key);
 
@@ -197,7 +197,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
  WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR status = $4)
  ORDER BY id DESC
- LIMIT $5 + $6)
+ LIMIT $5::bigint + $6::bigint)
 UNION ALL
 (SELECT tenant, namespace, id, function_name, payload, 'succeeded', subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, created_at, request_id, output, NULL::bytea, duration_ms, started_at,
@@ -206,7 +206,7 @@ UNION ALL
  WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR $4 = 'succeeded')
  ORDER BY id DESC
- LIMIT $5 + $6)
+ LIMIT $5::bigint + $6::bigint)
 ORDER BY id DESC
 LIMIT $5 OFFSET $6;
 

@@ -303,6 +303,14 @@ BEGIN
     END LOOP;
     EXECUTE format('DELETE FROM public.%I WHERE %I < now() - make_interval(days => $1)', strays, written) USING keep;
 END $$;
+
+-- Forgets changes older than `keep` days, but never the newest: the head does not go back.
+CREATE FUNCTION forget_changes(keep integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM public.changes
+    WHERE at < now() - make_interval(days => keep) AND seq < (SELECT max(seq) FROM public.changes)
+$$;
+REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION record_change() FROM PUBLIC;
 SELECT keep_partitions('invocations', 7, 30), keep_partitions('jobs_done', 7, 30);
