@@ -8,7 +8,7 @@ from constellation.base.errors import ConstellationError
 
 
 class HostUnfit(ConstellationError):
-    """This host or user can not make sandboxes."""
+    """The host, or this user on it, can not make sandboxes."""
 
     code, http_status = "host_unfit", 503
 

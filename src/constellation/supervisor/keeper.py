@@ -26,6 +26,7 @@ _READY_POLL_S = 0.05
 _SETTLED_S = 10.0  # a plane that ran for so long did not die of its start: it is started again at once
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 15.0  # chosen: a plane that can not start (a full disk) is retried for ever, not in a frenzy
+_ABANDONED_S = 5.0  # chosen: a start that is called off
 _PIPE_BYTES = 64 << 10
 
 
@@ -113,7 +114,7 @@ class Keeper:
                     nonlocal is_ready
                     limit_s = math.inf if task_status is None else self._start_limit_s
                     with anyio.move_on_after(limit_s) as late:
-                        while not await self._is_ready():
+                        while not await self._is_ready():  # noqa: ASYNC110  # another process has no event of ours
                             await anyio.sleep(_READY_POLL_S)
                     if late.cancelled_caught:
                         self._is_late = True
@@ -130,10 +131,7 @@ class Keeper:
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                if process.returncode is None:
-                    with suppress(ProcessLookupError):
-                        process.kill()
-                    await process.wait()
+                await _end(process)
                 await self._last_output(process)
                 await process.aclose()
             self._process, self._returncode = None, process.returncode
@@ -171,6 +169,17 @@ class Keeper:
 
     def _failure(self, reason: str) -> PlaneFailed:
         return PlaneFailed(self._plan.name, reason, said=list(self.log.last), log=self.log.path)
+
+
+async def _end(process: AnyioProcess) -> None:
+    """End a process that is in nobody's hands any more; one that has ended already is only buried."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+        with anyio.move_on_after(_ABANDONED_S):
+            await process.wait()
+            return
 
 
 async def _cancel_when(event: anyio.Event, scope: anyio.CancelScope) -> None:

@@ -32,6 +32,7 @@ class PlaneLog:
         self._rest = b""
         self._file = _append_to(path)
         self.last: deque[str] = deque(maxlen=LAST_WORDS)
+        self.lost_lines = 0
         self.key: str | None = None  # a key that was printed: it is in no file
 
     def write(self, chunk: bytes) -> None:
@@ -67,7 +68,10 @@ class PlaneLog:
                 self.key = found[0].decode()
             if line.strip():
                 self.last.append(_KEY.sub(b"sk_[hidden]", line).decode(errors="replace"))
-        os.write(self._file, _KEY.sub(b"sk_[hidden]", b"".join(line + b"\n" for line in lines)))
+        try:
+            os.write(self._file, _KEY.sub(b"sk_[hidden]", b"".join(line + b"\n" for line in lines)))
+        except OSError:  # a full disk costs lines of a log, never a plane
+            self.lost_lines += len(lines)
         if os.fstat(self._file).st_size > FILE_BYTES:
             os.close(self._file)
             _rotate(self.path)
@@ -85,7 +89,9 @@ def show_on_stdout(data: bytes) -> None:
 
 def merged(paths: Iterable[tuple[str, Path]]) -> Iterator[str]:
     """Yield the kept lines of several planes, prefixed, by the time that they begin with."""
-    yield from (line for _, line in heapq.merge(*(_timed(plane, path) for plane, path in paths), key=lambda pair: pair[0]))
+    yield from (
+        line for _, line in heapq.merge(*(_timed(plane, path) for plane, path in paths), key=lambda pair: pair[0])
+    )
 
 
 class Follower:

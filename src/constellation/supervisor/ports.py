@@ -65,9 +65,7 @@ class Reservations:
             sock.close()
 
 
-def choose(
-    loaded: Loaded, *, listen: list[str], is_default_place: bool, reservations: Reservations
-) -> Addresses:
+def choose(loaded: Loaded, *, listen: list[str], is_default_place: bool, reservations: Reservations) -> Addresses:
     """Reserve every plane's address.
 
     Args:

@@ -70,7 +70,7 @@ async def end(processes: Sequence[tuple[str, Process]], *, grace_s: float) -> No
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
         with anyio.move_on_after(limit_s):
-            while any(process.is_alive for _, process in processes):
+            while any(process.is_alive for _, process in processes):  # noqa: ASYNC110  # not our children
                 await anyio.sleep(_POLL_S)
             return
     raise WillNotDie([name for name, process in processes if process.is_alive])
@@ -81,13 +81,8 @@ async def stop_postgres(data_dir: Path) -> bool:
     # Here, so that the supervisor does not carry the store through its life.
     from constellation.nova.store.embedded import EmbeddedPostgres  # noqa: PLC0415
 
-    server = EmbeddedPostgres(data_dir, runtime_dir=_runtime_dir())
+    server = EmbeddedPostgres(data_dir)
     ran = server.pid is not None
     if ran:
         await server.stop()
     return ran
-
-
-def _runtime_dir() -> Path | None:
-    text = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(text) if text else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import structlog
 from anyio.abc import TaskGroup
 from grpclib.health.v1.health_grpc import HealthStub
 from grpclib.health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
@@ -24,6 +25,8 @@ from constellation.supervisor.output import PlaneLog
 from constellation.supervisor.plan import PlanePlan
 from constellation.supervisor.record import PlatformRecord, myself, remove_record, write_record
 from constellation.supervisor.stop import stop_postgres
+
+log = structlog.get_logger()
 
 _START_LIMIT_S = 90.0  # chosen: a first start of nova makes a database
 _STOP_LIMIT_S = 15.0  # comet drains for 10 s
@@ -112,7 +115,8 @@ class Supervisor:
                 await stop.wait()
             self._set("stopping")
             for keeper in reversed(self._keepers):
-                await keeper.stop(hurry=hurry)
+                with anyio.CancelScope(shield=True):
+                    await keeper.stop(hurry=hurry)
             tasks.cancel_scope.cancel()
         for keeper in self._keepers:
             keeper.log.close()
@@ -145,7 +149,10 @@ class Supervisor:
         self._write()
 
     def _write(self) -> None:
-        write_record(self._data_dir, self._record)
+        try:
+            write_record(self._data_dir, self._record)
+        except OSError as error:  # a full disk makes `status` stale, and must not stop a plane's restart
+            log.warning("record.not_written", reason=str(error))
 
 
 async def _watch_signals(stop: anyio.Event, hurry: anyio.Event, starting: anyio.CancelScope) -> None:

@@ -42,6 +42,7 @@ from constellation.zenith.routing import Router
 log = structlog.get_logger()
 
 _BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
+_FIRST_WORD_S = 10.0  # chosen: without nova it starts all the same, and says 503
 _DRAIN_S = 5.0  # chosen: requests in hand at a stop
 
 
@@ -164,11 +165,14 @@ async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     )  # fmt: skip
     config, bound = server_config(addresses, idle_timeout_s=settings.idle_timeout_s)
     try:
-        async with telemetry(context, admin=loaded.settings.platform.admin), anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
             await tasks.start(parts.hangups.run)
-            log.info("zenith.listening", addresses=[str(address) for address in bound], auth=settings.auth)
-            await run_server(parts.gateway, config)
+            with anyio.move_on_after(_FIRST_WORD_S):
+                await parts.follower.heard.wait()  # ready means: the next request is served, not refused
+            async with telemetry(context, admin=loaded.settings.platform.admin):
+                log.info("zenith.listening", addresses=[str(address) for address in bound], auth=settings.auth)
+                await run_server(parts.gateway, config)
             tasks.cancel_scope.cancel()
     finally:
         execution.close()
