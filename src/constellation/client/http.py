@@ -37,7 +37,7 @@ class Connection:
     def __post_init__(self) -> None:
         try:
             url = httpx.URL(self.server)
-            is_usable = url.scheme in ("http", "https") and bool(url.host)
+            is_usable = url.scheme in ("http", "https") and bool(url.host) and (url.port or 1) <= 65535
         except httpx.InvalidURL:
             is_usable = False
         if not is_usable:

@@ -16,6 +16,7 @@ from constellation.orbit.session import Session
 
 JOB_POLL_S = 0.25  # chosen: what a person waiting for a job does not notice
 MAX_JOB_WAIT_S = 3600.0
+DEFAULT_ATTEMPTS = 3  # the API's own
 
 
 def invoke(
@@ -29,18 +30,23 @@ def invoke(
     is_awaited: Annotated[bool, typer.Option("--wait", help="with --async: wait for the result")] = False,
     timeout: Annotated[float | None, typer.Option(help="seconds; at most the function's own")] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="with --async: the same key runs once")] = None,
+    attempts: Annotated[int | None, typer.Option(min=1, max=100, help="with --async: tries before it is dead")] = None,
 ) -> None:
     """Call a function and print its output. Exits with 1, and the stack on standard error, when it raised."""
     session = Session.of(context)
     event = event_of(data)
     if is_async and is_streamed:
         raise OrbitError("--async and --stream exclude each other")
-    if (is_awaited or key is not None) and not is_async:
-        raise OrbitError("--wait and --idempotency-key go with --async")
+    if (is_awaited or key is not None or attempts is not None) and not is_async:
+        raise OrbitError("--wait, --attempts and --idempotency-key go with --async")
     if is_streamed:
         _stream(session, name, event, timeout)
     elif is_async:
-        job = AsyncInvoke(payload=event, idempotency_key=msgspec.UNSET if key is None else key)
+        job = AsyncInvoke(
+            payload=event,
+            idempotency_key=msgspec.UNSET if key is None else key,
+            max_attempts=DEFAULT_ATTEMPTS if attempts is None else attempts,
+        )
         accepted = session.client.invoke_async(name, job)
         show_job(session, settled(session.client, accepted) if is_awaited else accepted)
     else:

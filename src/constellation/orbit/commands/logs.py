@@ -123,25 +123,27 @@ class LogFollower:
         Raises:
             ApiProblem: the function is gone, or the caller may not read its log.
         """
-        failures = 0
+        waits, is_told = 0, False
         while True:
+            broken: Exception | None = None
             try:
                 async with self._client.follow_logs(self._name, since=self._since) as entries:
                     async for entry in entries:
-                        failures = 0
+                        waits, is_told = 0, False
                         self._show(entry)
             except NoAnswer:
                 continue  # a silent minute: nothing was printed, ask again
             except Unreachable as error:
-                if failures == 0:
-                    self._output.warn(f"{error}; trying again")
+                broken = error
             except ApiProblem as problem:
                 if problem.status < 500:
                     raise
-                if failures == 0:
-                    self._output.warn(f"{problem}; trying again")
-            await anyio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
-            failures += 1
+                broken = problem
+            if broken is not None and not is_told:
+                self._output.warn(f"{broken}; trying again")
+                is_told = True
+            await anyio.sleep(RETRY_S[min(waits, len(RETRY_S) - 1)])
+            waits += 1
 
     def _show(self, entry: LogBody) -> None:
         if entry.id in self._seen:
