@@ -215,9 +215,22 @@ def invoke(name: str, event: object = None, *, timeout_s: float | None = None) -
     return call("invoke", i.InvokeBody, params={"name": name}, body=event, **_patience(timeout_s))
 
 
-def invoke_stream(name: str, event: object = None, *, timeout_s: float | None = None) -> Call[Any]:
-    """Call a function and read its answer piece by piece."""
-    return call("invoke_stream", None, params={"name": name}, body=event, **_patience(timeout_s))
+def invoke_stream(
+    name: str, event: object = None, *, timeout_s: float | None = None, is_binary: bool = False
+) -> Call[Any]:
+    """Call a function and read its answer piece by piece: bytes, then one `StreamEnd`.
+
+    Args:
+        name: the function.
+        event: as for `invoke`.
+        timeout_s: as for `invoke`.
+        is_binary: the pieces are bytes as the handler made them, and a failure after the first one only breaks the
+            connection; else they are text, and the end says what happened.
+    """
+    facts = _patience(timeout_s)
+    accept = {"accept": "application/octet-stream, */*;q=0.5"} if is_binary else {}
+    headers = {**facts.pop("headers", {}), **accept}
+    return call("invoke_stream", None, params={"name": name}, body=event, headers=headers, **facts)
 
 
 def invoke_async(name: str, job: i.AsyncInvoke) -> Call[i.AsyncInvocationBody]:

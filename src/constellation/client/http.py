@@ -60,11 +60,10 @@ class Connection:
 
     def options(self, call: Call[Any]) -> dict[str, Any]:
         """Return the arguments of httpx's `build_request` for one call."""
-        headers = dict(call.headers)
-        if call.content is not None:
-            headers["content-type"] = "application/json"
+        headers = {"content-type": "application/json"} if call.content is not None else {}
         if call.route.streams:
             headers["accept"] = "text/event-stream, application/json"
+        headers |= call.headers
         answer_s = self.timeout_s if call.timeout_s is None else call.timeout_s
         return {
             "method": call.route.method,

@@ -41,10 +41,12 @@ class Running(State):
 
     def invoke_stream(self, asked: Asked) -> Events:
         answer = self._run(asked.scope, self.entry(asked), asked.body, source="http")
+        if answer.error is not None:
+            return Events([("error", msgspec.json.encode(answer.error))])
         pieces = answer.output if isinstance(answer.output, list) else [answer.output]
-        chunks = [] if answer.error else [piece if isinstance(piece, str) else json.dumps(piece) for piece in pieces]
-        end = {name: getattr(answer, name) for name in answer.__struct_fields__ if name != "output"}
-        return Events([*(("chunk", _event_data(chunk)) for chunk in chunks), ("end", msgspec.json.encode(end))])
+        chunks = [piece if isinstance(piece, str) else json.dumps(piece) for piece in pieces]
+        end = {name: getattr(answer, name) for name in ("request_id", "duration_ms", "cold_start", "version")}
+        return Events([*(("message", _event_data(chunk)) for chunk in chunks), ("done", msgspec.json.encode(end))])
 
     def invoke_async(self, asked: Asked) -> i.AsyncInvocationBody:
         entry, wanted = self.entry(asked), asked.body

@@ -251,19 +251,55 @@ def test_stream_that_is_refused_raises_at_its_beginning(client):
 
 
 def test_stream_without_an_end_is_not_taken_for_whole():
-    broken = answering(200, b"event: chunk\ndata: a\n\n", **{"content-type": "text/event-stream"})
+    broken = answering(200, b"data: a\n\n", **{"content-type": "text/event-stream"})
     with client_of(broken).invoke_stream("x") as pieces:
         assert next(pieces) == b"a"
         with pytest.raises(BadReply, match="broke off"):
             next(pieces)
 
 
+EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
+
+
 def test_problem_inside_a_stream_raises():
-    text = b'event: problem\ndata: {"status": 504, "code": "timeout", "detail": "too slow"}\n\n'
-    with client_of(answering(200, text, **{"content-type": "text/event-stream"})).invoke_stream("x") as pieces:
-        with pytest.raises(ApiProblem) as caught:
-            list(pieces)
+    text = b'event: error\ndata: {"status": 504, "code": "timeout", "detail": "too slow"}\n\n'
+    with client_of(answering(200, text, **EVENTS)).invoke_stream("x") as pieces, pytest.raises(ApiProblem) as caught:
+        list(pieces)
     assert (caught.value.status, caught.value.code) == (504, "timeout")
+
+
+def test_handler_that_raises_on_the_way_ends_the_stream_with_its_error():
+    text = b'data: a\n\nevent: error\ndata: {"type": "ValueError", "message": "m", "stack": "s"}\n\n'
+    with client_of(answering(200, text, **EVENTS)).invoke_stream("x") as pieces:
+        first, end = list(pieces)
+    assert first == b"a"
+    assert end.error.type == "ValueError"
+
+
+def test_binary_stream_is_untouched_and_says_when_the_handler_raised():
+    seen = []
+
+    def handler(request):
+        seen.append(request.headers["accept"])
+        if len(seen) == 1:
+            return httpx.Response(200, content=b"\xff\x00\r\n", headers={"content-type": "text/plain"})
+        error = b'{"output": null, "error": {"type": "E", "message": "m"}, "request_id": "r", "duration_ms": 1.5}'
+        return httpx.Response(200, content=error, headers={"x-nova-function-error": "E"})
+
+    client = client_of(handler)
+    with client.invoke_stream("x", is_binary=True) as pieces:
+        assert b"".join(pieces) == b"\xff\x00\r\n"
+    with client.invoke_stream("x", is_binary=True) as pieces:
+        (end,) = list(pieces)
+    assert (end.error.type, end.request_id) == ("E", "r")
+    assert not any("event-stream" in accept for accept in seen)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{", b'{"type": 1}', b"null"])
+def test_error_event_that_is_neither_is_a_bad_reply(data):
+    text = b"event: error\ndata: " + data + b"\n\n"
+    with client_of(answering(200, text, **EVENTS)).invoke_stream("x") as pieces, pytest.raises(BadReply):
+        list(pieces)
 
 
 @pytest.mark.anyio
@@ -274,7 +310,7 @@ async def test_async_client_is_the_same_client(platform):
         assert [function.name async for function in client.list_functions(page_size=2)] == ["f0", "f1", "f2"]
         assert (await client.invoke("f0", 5)).output == {"got": 5}
         async with client.invoke_stream("f0", 5) as pieces:
-            assert [piece async for piece in pieces][0] == b'{"got": 5}'
+            assert (await anext(pieces)) == b'{"got": 5}'
         platform.refuse_next.append(Unavailable("nova", reason="gone"))
         with pytest.raises(ApiProblem):
             await client.whoami()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,12 +30,12 @@ def test_events_have_name_data_and_id():
 def test_cuts_make_no_difference(cuts):
     reader = EventReader()
     edges = [0, *sorted(cuts), len(TEXT)]
-    found = [event for start, end in zip(edges, edges[1:], strict=False) for event in reader.feed(TEXT[start:end])]
+    found = [event for start, end in pairwise(edges) for event in reader.feed(TEXT[start:end])]
     assert found == EVENTS
 
 
 def test_event_without_an_end_is_bounded():
     reader = EventReader()
+    reader.feed(b"data: " + b"x" * (MAX_EVENT_CHARS - 100))
     with pytest.raises(MalformedEvent):
-        for _ in range(MAX_EVENT_CHARS // (1 << 20) + 2):
-            reader.feed(b"x" * (1 << 20))
+        reader.feed(b"x" * 200)

@@ -27,6 +27,7 @@ def invoke(
     ] = None,
     is_async: Annotated[bool, typer.Option("--async", help="accept it durably and print its id")] = False,
     is_streamed: Annotated[bool, typer.Option("--stream", help="print the output as it is produced")] = False,
+    is_binary: Annotated[bool, typer.Option("--binary", help="with --stream: bytes that are no text")] = False,
     is_awaited: Annotated[bool, typer.Option("--wait", help="with --async: wait for the result")] = False,
     timeout: Annotated[float | None, typer.Option(help="seconds; at most the function's own")] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="with --async: the same key runs once")] = None,
@@ -37,10 +38,12 @@ def invoke(
     event = event_of(data)
     if is_async and is_streamed:
         raise OrbitError("--async and --stream exclude each other")
+    if is_binary and not is_streamed:
+        raise OrbitError("--binary goes with --stream")
     if (is_awaited or key is not None or attempts is not None) and not is_async:
         raise OrbitError("--wait, --attempts and --idempotency-key go with --async")
     if is_streamed:
-        _stream(session, name, event, timeout)
+        _stream(session, name, event, timeout, is_binary=is_binary)
     elif is_async:
         job = AsyncInvoke(
             payload=event,
@@ -78,9 +81,9 @@ def fail_if_raised(output: Output, error: FunctionError | None) -> None:
     raise typer.Exit(int(Exit.FUNCTION_FAILED))
 
 
-def _stream(session: Session, name: str, event: msgspec.Raw, timeout_s: float | None) -> None:
+def _stream(session: Session, name: str, event: msgspec.Raw, timeout_s: float | None, *, is_binary: bool) -> None:
     end = StreamEnd()
-    with session.client.invoke_stream(name, event, timeout_s=timeout_s) as pieces:
+    with session.client.invoke_stream(name, event, timeout_s=timeout_s, is_binary=is_binary) as pieces:
         for piece in pieces:
             if isinstance(piece, bytes):
                 session.output.raw(piece)
