@@ -154,7 +154,8 @@ class Rig:
             "import ct_fork, os, random, socket, json, time\n"
             "channel = socket.socket(fileno=ct_fork.serve(int(sys.argv[1])))\n" + body
         )
-        return self.serving(self.who.python, "-I", "-S", "-c", boot)
+        confine = (str(self.libexec / "ct-zygote"), "--confine") if self.who.name == "ordinary" else ()
+        return self.serving(*confine, self.who.python, "-I", "-S", "-c", boot)
 
     @asynccontextmanager
     async def spawned(self, zygote: Zygote, plan: Plan) -> AsyncIterator[tuple[Spawned, socket.socket, int]]:

@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import Process, TaskStatus
 
 from constellation.base.errors import ConstellationError
-from constellation.native import _core
+from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
 from constellation.native.sandbox import Plan
 
@@ -70,6 +70,7 @@ class Spawned:
         self.pidfd = pidfd  # -1 once closed
         self.status: ExitStatus | None = None
         self._exited = anyio.Event()
+        self._is_owned = True  # False: nobody waited for it any more when it came up
 
     async def wait(self) -> ExitStatus:
         """Return how the process ended, once it has."""
@@ -107,6 +108,16 @@ class _Ticket:
         self.spawned: Spawned | None = None
         self.error: ConstellationError | None = None
         self.is_abandoned = False
+
+
+def interpreter_argv(interpreter: str, *args: str) -> list[str]:
+    """Return the command of a Python fork server: isolated, without site, and unable to change the host's files.
+
+    A root's children run under uids of their own, so they can not. Those of an ordinary user have that user's uid and
+    the interpreter's executable at /proc/self/exe, so there its mounts are made read-only first.
+    """
+    command = [interpreter, "-I", "-S", *args]
+    return command if os.geteuid() == 0 else [str(libexec_path("ct-zygote")), "--confine", *command]
 
 
 class Zygote:
@@ -235,6 +246,7 @@ class Zygote:
     def _abandon_nowait(self, ticket: _Ticket) -> None:
         ticket.is_abandoned = True
         if ticket.spawned is not None:
+            ticket.spawned._is_owned = False  # noqa: SLF001 - one module, two classes
             ticket.spawned.kill_nowait()
             ticket.spawned.close()
 
@@ -272,7 +284,7 @@ class Zygote:
 
     def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
         spawned._end_nowait(status)  # noqa: SLF001 - one module, two classes
-        if self._on_exit is not None:
+        if self._on_exit is not None and spawned._is_owned:  # noqa: SLF001 - one module, two classes
             self._on_exit(spawned)
 
     def _bury_nowait(self) -> None:
