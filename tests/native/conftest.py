@@ -136,7 +136,9 @@ class Rig:
 
     @asynccontextmanager
     async def serving(self, *command: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Zygote]:
-        zygote = Zygote([*self.who.prefix, *command], name="test", env=env)
+        # what Zygote does for an ordinary user must be done by hand for one that root has made
+        dropped = (*self.who.prefix, str(self.libexec / "ct-zygote"), "--confine") if self.who.prefix else ()
+        zygote = Zygote([*dropped, *command], name="test", env=env)
         async with anyio.create_task_group() as tasks:
             await tasks.start(zygote.run)
             try:
@@ -154,8 +156,7 @@ class Rig:
             "import ct_fork, os, random, socket, json, time\n"
             "channel = socket.socket(fileno=ct_fork.serve(int(sys.argv[1])))\n" + body
         )
-        confine = (str(self.libexec / "ct-zygote"), "--confine") if self.who.name == "ordinary" else ()
-        return self.serving(*confine, self.who.python, "-I", "-S", "-c", boot)
+        return self.serving(self.who.python, "-I", "-S", "-c", boot)
 
     @asynccontextmanager
     async def spawned(self, zygote: Zygote, plan: Plan) -> AsyncIterator[tuple[Spawned, socket.socket, int]]:

@@ -110,21 +110,12 @@ class _Ticket:
         self.is_abandoned = False
 
 
-def interpreter_argv(interpreter: str, *args: str) -> list[str]:
-    """Return the command of a Python fork server: isolated, without site, and unable to change the host's files.
-
-    A root's children run under uids of their own, so they can not. Those of an ordinary user have that user's uid and
-    the interpreter's executable at /proc/self/exe, so there its mounts are made read-only first.
-    """
-    command = [interpreter, "-I", "-S", *args]
-    return command if os.geteuid() == 0 else [str(libexec_path("ct-zygote")), "--confine", *command]
-
-
 class Zygote:
     """One fork server process. Run it as a service; `spawn` works while `run` does.
 
     `argv` gets the number of the control descriptor as its last argument. `on_exit(spawned)` is called in the loop,
-    without suspending, for each child that ends.
+    without suspending, for each child that ends. An ordinary user's fork server sees the host read-only: its children
+    have that user's uid and may have its executable at /proc/self/exe, whose modes they could else change.
     """
 
     def __init__(
@@ -159,8 +150,9 @@ class Zygote:
         try:
             with theirs:
                 ours.setblocking(False)
+                confine = () if os.geteuid() == 0 else (str(libexec_path("ct-zygote")), "--confine")
                 process = await anyio.open_process(
-                    [*self._argv, str(theirs.fileno())],
+                    [*confine, *self._argv, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=None,
