@@ -125,6 +125,9 @@ def test_limits_can_be_raised_lowered_and_lifted(support):
     try:
         for memory in (64 << 20, 256 << 20, 16 << 20, None):
             leaf.limit(memory_bytes=memory, cpu_millis=500, processes=10)
+        for directory in support.dirs:
+            quota = Path(directory, "change", "cpu.cfs_quota_us")
+            assert not quota.exists() or quota.read_text() == "50000\n"
         leaf.limit(memory_bytes=None, cpu_millis=None, processes=None)
         assert Leaf.create(support, "change").usage().processes == 0  # taken over
     finally:
