@@ -21,8 +21,7 @@ from constellation.nova.store.bootstrap import (
     plane_passwords,
 )
 from constellation.nova.store.pool import DatabaseUnavailable, connect, run_alone
-
-from ...conftest import Server
+from constellation.testing.database import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
 

@@ -1,0 +1,1 @@
+"""Fakes and rigs for tests, ours and those of others who build on these planes."""
