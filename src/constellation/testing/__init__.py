@@ -1,1 +1,1 @@
-"""Fakes and rigs for tests, ours and those of others who build on these planes."""
+"""Fakes for time and faults, and rigs of real parts. A fake passes the contract tests of the thing it stands for."""

@@ -1,0 +1,1 @@
+"""How every plane writes its log: events with fields, no secrets, no local variables in traces."""

@@ -1,0 +1,1 @@
+"""Each process's own metrics, and how they are labelled."""

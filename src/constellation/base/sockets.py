@@ -1,0 +1,50 @@
+"""Bind listeners before anybody serves on them: the port is known, the mode is right from the first instant."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+from constellation.base.address import Address
+
+BACKLOG = 1024  # chosen: a burst of connections while the loop is busy waits instead of being refused
+
+
+def listen_tcp(address: Address) -> tuple[socket.socket, Address]:
+    """Return a listening socket and its real address (a port of 0 is replaced by the kernel's choice).
+
+    An empty host listens on every address, IPv6 and IPv4.
+
+    Raises:
+        OSError: the address is taken or is not ours.
+    """
+    if address.host == "" and socket.has_dualstack_ipv6():
+        sock = socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        sock = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    sock.setblocking(False)
+    return sock, replace(address, port=int(sock.getsockname()[1]))
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Return a listening unix socket of mode 0600; one that a killed process left is replaced.
+
+    Raises:
+        OSError: the path can not be made, or is over the kernel's 107 bytes.
+    """
+    path.unlink(missing_ok=True)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    mask = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.umask(mask)
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock

@@ -1,0 +1,145 @@
+"""Every section of the configuration, with its defaults. Numbers without a source are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from constellation.nova.config.setting import Kind, setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlatformSettings:
+    """Section `platform`: what all planes of one platform share."""
+
+    state_dir: str = setting("state_dir", "", env="NOVA_STATE_DIR")  # empty: by user, see base.statedir
+    log_level: str = setting("log_level", "info", choices=("debug", "info", "warning", "error"), env="NOVA_LOG_LEVEL")
+    log_format: str = setting("log_format", "text", choices=("text", "json"), env="NOVA_LOG_FORMAT")
+    node: str = setting("node", "", env="NOVA_NODE_ID")  # empty: the host's name
+    admin: str = setting("admin", "")  # HOST:PORT for health and telemetry besides the socket
+    service_token: str = setting("service_token", "", env="NOVA_SERVICE_TOKEN", is_secret=True)  # empty: state file
+    identity_key: str = setting("identity_key", "", env="NOVA_IDENTITY_KEY", is_secret=True)  # empty: state file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresSettings:
+    """Section `postgres`."""
+
+    dsn: str = setting("dsn", "", env="NOVA_PG_DSN", is_secret=True)  # empty: embedded
+    max_conns: int = setting("max_conns", 8, kind=Kind.INT, low=1, high=500)  # a plane
+    min_conns: int = setting("min_conns", 1, kind=Kind.INT, low=0, high=500)
+    statement_timeout_s: float = setting("statement_timeout", 10.0, kind=Kind.DURATION, low=0.1, high=600)
+    acquire_timeout_s: float = setting("acquire_timeout", 5.0, kind=Kind.DURATION, low=0.1, high=600)
+    uid: int = setting("uid", 999_999, kind=Kind.INT, low=1, high=2**31)  # of the embedded server under root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NovaSettings:
+    """Section `nova`."""
+
+    http: str = setting("http", ":9001")
+    max_body_bytes: int = setting("max_body", 32 << 20, kind=Kind.SIZE, low=1024)
+    seed: bool = setting("seed", True, kind=Kind.BOOL)  # a first start deploys hello-python
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CometSettings:
+    """Section `comet`."""
+
+    grpc: str = setting("grpc", ":9090")
+    max_inflight: int = setting("max_inflight", 4096, kind=Kind.INT, low=1)  # calls in this process, running or waiting
+    drain_s: float = setting("drain", 10.0, kind=Kind.DURATION, low=0, high=600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings:
+    """Section `pool`."""
+
+    idle_ttl_s: float = setting("idle_ttl", 60.0, kind=Kind.DURATION, low=0.1)
+    max_instances: int = setting("max_instances", 256, kind=Kind.INT, low=1)  # on this node
+    max_boots: int = setting("max_boots", 8, kind=Kind.INT, low=1, high=1024)  # at a time
+    boot_timeout_s: float = setting("boot_timeout", 10.0, kind=Kind.DURATION, low=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxSettings:
+    """Section `sandbox`."""
+
+    backend: str = setting("backend", "namespace", choices=("namespace",))
+    uid_base: int = setting("uid_base", 1_000_000, kind=Kind.INT, low=65_536)  # host uids, 65,536 of them
+    tmp_bytes: int = setting("tmp", 64 << 20, kind=Kind.SIZE, low=1 << 20)  # /tmp of an instance
+    template_memory_bytes: int = setting("template_memory", 256 << 20, kind=Kind.SIZE, low=0)
+    log_limit_bytes: int = setting("log_limit", 64 << 10, kind=Kind.SIZE, low=0)  # printed output kept a call
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Section `invocation_log`: how records of calls are written."""
+
+    batch_rows: int = setting("batch_size", 500, kind=Kind.INT, low=1, high=100_000)
+    buffer_rows: int = setting("buffer_size", 20_000, kind=Kind.INT, low=1)  # over it rows are dropped and counted
+    flush_interval_s: float = setting("flush_interval", 0.25, kind=Kind.DURATION, low=0.01)
+    retention_days: int = setting("retention_days", 30, kind=Kind.INT, low=1, high=3650)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoronaSettings:
+    """Section `corona`."""
+
+    lease_s: float = setting("lease", 15.0, kind=Kind.DURATION, low=0.5)
+    batch: int = setting("batch", 50, kind=Kind.INT, low=1, high=10_000)
+    safety_poll_s: float = setting("safety_poll", 15.0, kind=Kind.DURATION, low=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NebulaSettings:
+    """Section `queue`."""
+
+    workers: int = setting("workers", 32, kind=Kind.INT, low=1, high=10_000)  # jobs running at a time
+    batch: int = setting("batch", 32, kind=Kind.INT, low=1, high=10_000)
+    lease_s: float = setting("lease", 30.0, kind=Kind.DURATION, low=0.5)
+    safety_poll_s: float = setting("safety_poll", 5.0, kind=Kind.DURATION, low=0.1)
+    call_timeout_s: float = setting("call_timeout", 900.0, kind=Kind.DURATION, low=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuroraSettings:
+    """Section `aurora`."""
+
+    listen: str = setting("listen", ":9002")
+    collect_timeout_s: float = setting("collect_timeout", 2.0, kind=Kind.DURATION, low=0.05)
+    max_function_labels: int = setting("max_function_labels", 1000, kind=Kind.INT, low=1)
+    housekeeping_interval_s: float = setting("housekeeping_interval", 3600.0, kind=Kind.DURATION, low=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZenithSettings:
+    """Section `zenith`."""
+
+    listen: str = setting("listen", ":9000")
+    nova_url: str = setting("nova_url", "http://127.0.0.1:9001")
+    comet_grpc: str = setting("comet_grpc", "127.0.0.1:9090")
+    max_body_bytes: int = setting("max_body", 10 << 20, kind=Kind.SIZE, low=1024)
+    max_timeout_s: float = setting("max_timeout", 300.0, kind=Kind.DURATION, low=0.1)
+    max_inflight: int = setting("max_inflight", 2048, kind=Kind.INT, low=1)
+    idle_timeout_s: float = setting("idle_timeout", 60.0, kind=Kind.DURATION, low=1)  # a quiet connection
+    read_timeout_s: float = setting("read_timeout", 30.0, kind=Kind.DURATION, low=0.1)  # a body that does not come
+    auth: str = setting("auth", "required", choices=("required", "loopback"))
+    trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
+    cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All sections; each plane is handed only what it needs."""
+
+    platform: PlatformSettings = PlatformSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    nova: NovaSettings = NovaSettings()
+    comet: CometSettings = CometSettings()
+    pool: PoolSettings = PoolSettings()
+    sandbox: SandboxSettings = SandboxSettings()
+    invocation_log: LogSettings = LogSettings()
+    corona: CoronaSettings = CoronaSettings()
+    queue: NebulaSettings = NebulaSettings()
+    aurora: AuroraSettings = AuroraSettings()
+    zenith: ZenithSettings = ZenithSettings()

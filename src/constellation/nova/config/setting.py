@@ -1,0 +1,50 @@
+"""How a settings field is written in the file and the environment.
+
+Keys carry no unit; fields do. `idle_ttl_s: float = setting("idle_ttl", 60.0, kind=Kind.DURATION)` is the key
+`"idle_ttl": "60s"` in its section and the variable `NOVA_<SECTION>_IDLE_TTL`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    INT = "integer"
+    FLOAT = "number"
+    BOOL = "true or false"
+    DURATION = 'duration such as "30s"'
+    SIZE = 'size such as "128MiB"'
+    LIST = "list of texts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the loader needs to know about one field."""
+
+    key: str
+    kind: Kind
+    env: str | None  # a variable besides the derived one
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    is_secret: bool
+
+
+def setting(
+    key: str,
+    default: Any,
+    *,
+    kind: Kind = Kind.TEXT,
+    env: str | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    is_secret: bool = False,
+) -> Any:
+    """Declare one settings field; numbers outside [low, high] and texts outside `choices` are refused."""
+    facts = Facts(key=key, kind=kind, env=env, low=low, high=high, choices=choices, is_secret=is_secret)
+    return field(default=default, metadata={"setting": facts})

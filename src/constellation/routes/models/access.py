@@ -1,0 +1,86 @@
+"""Bodies of keys, tenants and namespaces."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class ApiKeyCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A key for the caller's tenant. `namespace` "*" is every namespace of it; absent: the request's own.
+
+    `is_platform`: for every tenant; only a platform administrator may make one.
+    """
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    role: str = "operator"
+    namespace: Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")] | UnsetType = UNSET
+    expires_in_s: Annotated[int, Meta(ge=1, le=315_360_000)] | UnsetType = UNSET
+    is_platform: bool = False
+
+
+class ApiKeyUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    enabled: bool | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+
+
+class ApiKeyBody(Struct, kw_only=True, frozen=True):
+    name: str
+    tenant: str
+    namespace: str
+    role: str
+    is_platform: bool
+    enabled: bool
+    expires_at: datetime | None
+    created_at: datetime
+
+
+class ApiKeyCreated(Struct, kw_only=True, frozen=True):
+    """The only time the key itself is shown."""
+
+    name: str
+    tenant: str
+    namespace: str
+    role: str
+    expires_at: datetime | None
+    key: str
+
+
+class TenantCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    id: ScopeName
+    name: Annotated[str, Meta(max_length=200)] = ""
+
+
+class TenantUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    name: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+
+
+class TenantBody(Struct, kw_only=True, frozen=True):
+    id: str
+    name: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class NamespaceCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    name: ScopeName
+
+
+class NamespaceBody(Struct, kw_only=True, frozen=True):
+    tenant: str
+    name: str
+    created_at: datetime
+
+
+class WhoAmI(Struct, kw_only=True, frozen=True):
+    subject: str
+    tenant: str
+    namespace: str
+    permissions: list[str]
+    is_platform_admin: bool

@@ -1,0 +1,141 @@
+"""Bodies of the function routes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+FunctionNameText = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+MemoryMb = Annotated[int, Meta(ge=32, le=10240)]
+CpuMillis = Annotated[int, Meta(ge=10, le=64000)]
+MaxPids = Annotated[int, Meta(ge=8, le=4096)]
+Seconds = Annotated[float, Meta(ge=0.01, le=900)]
+PayloadBytes = Annotated[int, Meta(ge=0, le=6 << 20)]
+Replicas = Annotated[int, Meta(ge=0, le=10000)]
+MaxReplicas = Annotated[int, Meta(ge=1, le=10000)]
+Concurrency = Annotated[int, Meta(ge=1, le=1000)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Handler = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^\S+$")]
+Env = dict[Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,127}$")], Annotated[str, Meta(max_length=32768)]]
+CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
+
+
+class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """How many calls may be in hand and in line on one comet; what is over is shed with `shed_status_code`."""
+
+    max_inflight: Count = 0
+    max_queue_depth: Count = 1000
+    max_queue_wait_s: Annotated[float, Meta(ge=0, le=900)] = 30.0
+    shed_status_code: int = 429
+    retry_after_s: Annotated[int, Meta(ge=0, le=3600)] = 1
+
+
+class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A new function. Give `code` (one file under the runtime's default name) or `files` (path to base64)."""
+
+    name: FunctionNameText
+    runtime: Annotated[str, Meta(min_length=1, max_length=64)]
+    code: str | UnsetType = UNSET
+    files: CodeFiles | UnsetType = UNSET
+    handler: Handler | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=2000)] = ""
+    memory_mb: MemoryMb = 128
+    cpu_millis: CpuMillis = 1000
+    max_pids: MaxPids = 64
+    timeout_s: Seconds = 30.0
+    init_timeout_s: Seconds = 10.0
+    min_replicas: Replicas = 0
+    max_replicas: MaxReplicas = 10
+    instance_concurrency: Concurrency = 1
+    max_payload_bytes: PayloadBytes = 6 << 20
+    halted: bool = False
+    capacity: CapacityPolicyBody = CapacityPolicyBody()
+    env: Env = {}
+
+
+class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change; fields that are absent stay. `version` makes it conditional on the row you read."""
+
+    version: int | UnsetType = UNSET
+    code: str | UnsetType = UNSET
+    files: CodeFiles | UnsetType = UNSET
+    handler: Handler | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
+    memory_mb: MemoryMb | UnsetType = UNSET
+    cpu_millis: CpuMillis | UnsetType = UNSET
+    max_pids: MaxPids | UnsetType = UNSET
+    timeout_s: Seconds | UnsetType = UNSET
+    init_timeout_s: Seconds | UnsetType = UNSET
+    min_replicas: Replicas | UnsetType = UNSET
+    max_replicas: MaxReplicas | UnsetType = UNSET
+    instance_concurrency: Concurrency | UnsetType = UNSET
+    max_payload_bytes: PayloadBytes | UnsetType = UNSET
+    halted: bool | UnsetType = UNSET
+    capacity: CapacityPolicyBody | UnsetType = UNSET
+    env: Env | UnsetType = UNSET
+
+
+class FunctionBody(Struct, kw_only=True, frozen=True):
+    """A function as it is."""
+
+    id: UUID
+    tenant: str
+    namespace: str
+    name: str
+    runtime: str
+    handler: str
+    description: str
+    memory_mb: int
+    cpu_millis: int
+    max_pids: int
+    timeout_s: float
+    init_timeout_s: float
+    min_replicas: int
+    max_replicas: int
+    instance_concurrency: int
+    max_payload_bytes: int
+    halted: bool
+    capacity: CapacityPolicyBody
+    env: dict[str, str]
+    code_version: int
+    code_hash: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class CodeUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """New code: `code` (one file) or `files` (path to base64); a changed code gets the next `code_version`."""
+
+    code: str | UnsetType = UNSET
+    files: CodeFiles | UnsetType = UNSET
+    handler: Handler | UnsetType = UNSET
+
+
+class CodeBody(Struct, kw_only=True, frozen=True):
+    """The files of the live version, path to base64; `code` too when there is one text file."""
+
+    function_id: UUID
+    code_version: int
+    code_hash: str
+    files: dict[str, str]
+    code: str | None = None
+
+
+class RuntimeBody(Struct, kw_only=True, frozen=True):
+    id: str
+    name: str
+    version: str
+    status: str  # "available" or "unavailable"
+    reason: str  # why it is unavailable
+    default_handler: str
+    file_extension: str
+    functions_count: int
+
+
+class Deleted(Struct, kw_only=True, frozen=True):
+    status: str
+    name: str

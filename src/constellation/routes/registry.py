@@ -1,0 +1,261 @@
+"""The table of public routes. Zenith routes by it, planes mount by it, OpenAPI and clients are made from it.
+
+A plane that mounts its part must bring a handler for each of its routes and for no other, so no route can be missing
+or open by accident.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from constellation.nova.domain.access import Permission
+from constellation.routes.models import access as a
+from constellation.routes.models import functions as f
+from constellation.routes.models import invocations as i
+from constellation.routes.models import schedules as s
+from constellation.routes.models.paging import Page
+
+
+class Plane(StrEnum):
+    ZENITH = "zenith"
+    NOVA = "nova"
+    COMET = "comet"
+
+
+class Transport(StrEnum):
+    """How zenith reaches the plane."""
+
+    LOCAL = "local"  # zenith answers itself
+    HTTP = "http"  # relayed to nova
+    PROXY = "proxy"  # gRPC ProxyHTTP
+    INVOKE = "invoke"  # gRPC Invoke
+    FUNCTION_URL = "function_url"  # gRPC Invoke with an HTTP event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One query parameter."""
+
+    name: str
+    type: str = "string"  # of JSON schema
+    about: str = ""
+
+
+PAGING = (
+    Query(name="limit", type="integer", about="items a page, 1 to 500; 100 when absent"),
+    Query(name="offset", type="integer", about="items to skip"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method on one path template."""
+
+    operation: str  # unique; the handler's name, the client's method, the OpenAPI operationId
+    method: str  # "*": any
+    template: str
+    plane: Plane
+    transport: Transport
+    permission: Permission
+    summary: str
+    status: int = 200
+    request: Any = None  # msgspec type of the body; None: no body is read
+    response: Any = None  # None: no body, or not JSON
+    query: Sequence[Query] = ()
+    streams: bool = False  # the answer comes in pieces
+    max_body_bytes: int | None = None  # None: the gateway's limit
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        source = re.sub(r"\{([a-z_]+)\}", r"(?P<\1>[^/]+)", self.template)
+        source = re.sub(r"\{([a-z_]+):path\}", r"(?P<\1>.*)", source)
+        object.__setattr__(self, "pattern", re.compile(source))
+
+
+def _nova(operation: str, method: str, template: str, permission: Permission, summary: str, **more: Any) -> Route:
+    return Route(
+        operation=operation,
+        method=method,
+        template=template,
+        permission=permission,
+        summary=summary,
+        plane=Plane.NOVA,
+        transport=Transport.HTTP,
+        **more,
+    )
+
+
+def _comet(operation: str, method: str, template: str, permission: Permission, summary: str, **more: Any) -> Route:
+    more.setdefault("transport", Transport.PROXY)
+    return Route(
+        operation=operation,
+        method=method,
+        template=template,
+        permission=permission,
+        summary=summary,
+        plane=Plane.COMET,
+        **more,
+    )
+
+
+def _zenith(operation: str, template: str, summary: str) -> Route:
+    return Route(
+        operation=operation,
+        method="GET",
+        template=template,
+        permission=Permission.PUBLIC,
+        summary=summary,
+        plane=Plane.ZENITH,
+        transport=Transport.LOCAL,
+    )
+
+
+P = Permission
+_FUNCTION = "/functions/{name}"
+_CODE_BODY_BYTES = 16 << 20  # 10 MiB of code in base64, and its JSON around it
+_LOG_QUERY = (
+    Query(name="status", about='"ok", "function_error" or a problem code; "failed": whatever is not ok'),
+    Query(name="since", about="RFC 3339 instant"),
+    Query(name="request_id", about="one call"),
+)
+
+ROUTES: tuple[Route, ...] = (
+    _zenith("health_live", "/health/live", "Is the gateway's process alive"),
+    _zenith("health_startup", "/health/startup", "Has the gateway started"),
+    _zenith("health", "/health", "Gateway, nova and comet, each with its state"),
+    _zenith("health_ready", "/health/ready", "Can calls be served now"),
+    _nova("openapi", "GET", "/openapi.json", P.PUBLIC, "This document"),
+    _nova("whoami", "GET", "/whoami", P.AUTHENTICATED, "Who the credential is", response=a.WhoAmI),
+    _nova("create_function", "POST", "/functions", P.FUNCTION_CREATE, "Create a function", status=201,
+          request=f.FunctionCreate, response=f.FunctionBody, max_body_bytes=_CODE_BODY_BYTES),
+    _nova("list_functions", "GET", "/functions", P.FUNCTION_READ, "Functions by name", response=Page[f.FunctionBody],
+          query=(*PAGING, Query(name="search", about="part of the name"), Query(name="runtime"))),
+    _nova("get_function", "GET", _FUNCTION, P.FUNCTION_READ, "One function", response=f.FunctionBody),
+    _nova("update_function", "PATCH", _FUNCTION, P.FUNCTION_UPDATE, "Change a function",
+          request=f.FunctionUpdate, response=f.FunctionBody, max_body_bytes=_CODE_BODY_BYTES),
+    _nova("delete_function", "DELETE", _FUNCTION, P.FUNCTION_DELETE, "Delete a function and all that hangs on it",
+          response=f.Deleted),
+    _nova("get_code", "GET", _FUNCTION + "/code", P.FUNCTION_READ, "The live code", response=f.CodeBody),
+    _nova("put_code", "PUT", _FUNCTION + "/code", P.FUNCTION_UPDATE, "Replace the code",
+          request=f.CodeUpdate, response=f.FunctionBody, max_body_bytes=_CODE_BODY_BYTES),
+    _nova("get_capacity", "GET", _FUNCTION + "/capacity", P.FUNCTION_READ, "The capacity policy",
+          response=f.CapacityPolicyBody),
+    _nova("put_capacity", "PUT", _FUNCTION + "/capacity", P.FUNCTION_UPDATE, "Set the capacity policy",
+          request=f.CapacityPolicyBody, response=f.CapacityPolicyBody),
+    _nova("delete_capacity", "DELETE", _FUNCTION + "/capacity", P.FUNCTION_UPDATE, "Back to the default policy",
+          response=f.CapacityPolicyBody),
+    _nova("list_runtimes", "GET", "/runtimes", P.RUNTIME_READ, "Languages", response=Page[f.RuntimeBody], query=PAGING),
+    _nova("create_schedule", "POST", _FUNCTION + "/schedules", P.SCHEDULE_MANAGE, "Schedule a function", status=201,
+          request=s.ScheduleCreate, response=s.ScheduleBody),
+    _nova("list_function_schedules", "GET", _FUNCTION + "/schedules", P.FUNCTION_READ, "Schedules of a function",
+          response=Page[s.ScheduleBody], query=PAGING),
+    _nova("update_schedule", "PATCH", _FUNCTION + "/schedules/{id}", P.SCHEDULE_MANAGE, "Change a schedule",
+          request=s.ScheduleUpdate, response=s.ScheduleBody),
+    _nova("delete_schedule", "DELETE", _FUNCTION + "/schedules/{id}", P.SCHEDULE_MANAGE, "Delete a schedule",
+          response=f.Deleted),
+    _nova("list_schedules", "GET", "/schedules", P.FUNCTION_READ, "Schedules of the namespace",
+          response=Page[s.ScheduleBody], query=PAGING),
+    _nova("create_apikey", "POST", "/apikeys", P.APIKEY_MANAGE, "Make an API key; it is shown this once", status=201,
+          request=a.ApiKeyCreate, response=a.ApiKeyCreated),
+    _nova("list_apikeys", "GET", "/apikeys", P.APIKEY_MANAGE, "API keys, without the keys",
+          response=Page[a.ApiKeyBody], query=PAGING),
+    _nova("update_apikey", "PATCH", "/apikeys/{name}", P.APIKEY_MANAGE, "Enable, disable or re-role a key",
+          request=a.ApiKeyUpdate, response=a.ApiKeyBody),
+    _nova("delete_apikey", "DELETE", "/apikeys/{name}", P.APIKEY_MANAGE, "Revoke a key", response=f.Deleted),
+    _nova("list_tenants", "GET", "/tenants", P.TENANT_READ, "Tenants; others than a platform admin see their own",
+          response=Page[a.TenantBody], query=PAGING),
+    _nova("create_tenant", "POST", "/tenants", P.TENANT_MANAGE, "Create a tenant with its default namespace",
+          status=201, request=a.TenantCreate, response=a.TenantBody),
+    _nova("update_tenant", "PATCH", "/tenants/{tenant}", P.TENANT_MANAGE, "Rename or suspend a tenant",
+          request=a.TenantUpdate, response=a.TenantBody),
+    _nova("delete_tenant", "DELETE", "/tenants/{tenant}", P.TENANT_MANAGE, "Delete a tenant and all it has",
+          response=f.Deleted),
+    _nova("list_namespaces", "GET", "/tenants/{tenant}/namespaces", P.TENANT_READ, "Namespaces of a tenant",
+          response=Page[a.NamespaceBody], query=PAGING),
+    _nova("create_namespace", "POST", "/tenants/{tenant}/namespaces", P.TENANT_MANAGE, "Create a namespace",
+          status=201, request=a.NamespaceCreate, response=a.NamespaceBody),
+    _nova("delete_namespace", "DELETE", "/tenants/{tenant}/namespaces/{namespace}", P.TENANT_MANAGE,
+          "Delete an empty namespace", response=f.Deleted),
+    _comet("invoke", "POST", _FUNCTION + "/invoke", P.FUNCTION_INVOKE, "Call a function with a JSON event",
+           transport=Transport.INVOKE, request=Any, response=i.InvokeBody, max_body_bytes=6 << 20),
+    _comet("function_url", "*", "/fn/{name}", P.FUNCTION_INVOKE, "Call a function with the HTTP request as its event",
+           transport=Transport.FUNCTION_URL, max_body_bytes=4 << 20),
+    _comet("function_url_path", "*", "/fn/{name}/{rest:path}", P.FUNCTION_INVOKE,
+           "Call a function with the HTTP request as its event", transport=Transport.FUNCTION_URL,
+           max_body_bytes=4 << 20),
+    _comet("invoke_stream", "POST", _FUNCTION + "/invoke-stream", P.FUNCTION_INVOKE,
+           "Call a function; the answer comes as it is produced", request=Any, streams=True, max_body_bytes=6 << 20),
+    _comet("invoke_async", "POST", _FUNCTION + "/invoke-async", P.FUNCTION_INVOKE,
+           "Accept a durable call; 202 once it is committed", status=202, request=i.AsyncInvoke,
+           response=i.AsyncInvocationBody, max_body_bytes=2 << 20),
+    _comet("list_function_async", "GET", _FUNCTION + "/async-invocations", P.FUNCTION_READ,
+           "Async invocations of a function, newest first", response=Page[i.AsyncInvocationBody],
+           query=(*PAGING, Query(name="status"))),
+    _comet("list_async", "GET", "/async-invocations", P.FUNCTION_READ, "Async invocations, newest first",
+           response=Page[i.AsyncInvocationBody], query=(*PAGING, Query(name="status"))),
+    _comet("redrive_async", "POST", "/async-invocations/dlq/retry-all", P.FUNCTION_INVOKE,
+           "Queue every dead async invocation again", response=i.Redriven,
+           query=(Query(name="function", about="only this function's"),)),
+    _comet("get_async", "GET", "/async-invocations/{id}", P.FUNCTION_READ, "One async invocation with its result",
+           response=i.AsyncInvocationBody),
+    _comet("retry_async", "POST", "/async-invocations/{id}/retry", P.FUNCTION_INVOKE, "Queue a dead one again",
+           request=i.RetryAsync, response=i.AsyncInvocationBody),
+    _comet("delete_async", "DELETE", "/async-invocations/{id}", P.FUNCTION_INVOKE,
+           "Cancel a queued or forget a dead one", status=204),
+    _comet("list_invocations", "GET", "/invocations", P.LOG_READ, "Calls of the namespace, newest first",
+           response=Page[i.InvocationBody], query=(*PAGING, Query(name="function"), *_LOG_QUERY)),
+    _comet("list_function_invocations", "GET", _FUNCTION + "/invocations", P.LOG_READ,
+           "Calls of a function, newest first", response=Page[i.InvocationBody], query=(*PAGING, *_LOG_QUERY)),
+    _comet("list_logs", "GET", _FUNCTION + "/logs", P.LOG_READ, "What the calls of a function printed, newest first",
+           response=Page[i.LogBody], query=(*PAGING, *_LOG_QUERY)),
+    _comet("follow_logs", "GET", _FUNCTION + "/logs/stream", P.LOG_READ,
+           "The log as it grows: server-sent events, one a call", streams=True,
+           query=(Query(name="since", about="RFC 3339 instant to begin at; now when absent"),)),
+    _comet("stats", "GET", "/stats", P.METRICS_READ, "Instances, calls in hand and in line", response=i.StatsBody),
+    _comet("list_backends", "GET", "/backends", P.CONFIG_READ, "Which isolators can run here, and how limits hold",
+           response=i.BackendsBody),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A route, and what its template's names stand for in one path."""
+
+    route: Route
+    params: dict[str, str]
+
+
+class RouteTable:
+    """Finds the route of a request. Literal segments win over names, whatever the order of the table."""
+
+    def __init__(self, routes: Sequence[Route] = ROUTES) -> None:
+        self._routes = sorted(routes, key=lambda route: (route.template.count("{"), -len(route.template)))
+
+    def match(self, method: str, path: str) -> Match | list[str] | None:
+        """Return the match; the methods the path takes when this is not one of them; None for an unknown path.
+
+        Args:
+            method: upper case; HEAD is matched as GET.
+            path: percent-encoded as it came, without query and without `/v1`.
+        """
+        wanted = "GET" if method == "HEAD" else method
+        allowed: set[str] = set()
+        for route in self._routes:
+            found = route.pattern.fullmatch(path)
+            if found is None:
+                continue
+            if route.method in ("*", wanted):
+                return Match(route, found.groupdict())
+            allowed.add(route.method)
+        return sorted(allowed) or None
+
+
+def strip_version(path: str) -> str:
+    """Return the path without a leading `/v1`, before anything else looks at it."""
+    if path == "/v1":
+        return "/"
+    return path[3:] if path.startswith("/v1/") else path

@@ -1,0 +1,1 @@
+"""grpclib made ours: servers and channels that carry identity, deadline and problems."""

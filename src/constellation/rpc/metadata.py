@@ -1,0 +1,87 @@
+"""What a call carries beside its message. Only the identity grants anything (architecture section 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from constellation.base.errors import InvalidRequest
+from constellation.base.ids import RequestId, uuid7
+
+AUTHORIZATION = "authorization"
+IDENTITY = "nova-identity"
+REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
+CALL_DEPTH = "nova-call-depth"
+CALL_CHAIN = "nova-call-chain"
+SOURCE = "nova-source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallContext:
+    """The plain facts of one call."""
+
+    request_id: RequestId
+    traceparent: str = ""
+    depth: int = 0
+    chain: tuple[str, ...] = ()  # functions that led here, outermost first
+    source: str = "http"
+
+    def to_metadata(self) -> dict[str, str]:
+        metadata = {REQUEST_ID: str(self.request_id), SOURCE: self.source}
+        if self.traceparent:
+            metadata[TRACEPARENT] = self.traceparent
+        if self.depth:
+            metadata[CALL_DEPTH] = str(self.depth)
+            metadata[CALL_CHAIN] = ",".join(self.chain)
+        return metadata
+
+
+def context_from(metadata: Mapping[str, object]) -> CallContext:
+    """Read a call's context; a request id that is not a UUID is replaced, never trusted as an id.
+
+    Raises:
+        InvalidRequest: the depth is not a small number.
+    """
+    return CallContext(
+        request_id=request_id_from(_text(metadata, REQUEST_ID)),
+        traceparent=_text(metadata, TRACEPARENT),
+        depth=_depth(_text(metadata, CALL_DEPTH)),
+        chain=tuple(part for part in _text(metadata, CALL_CHAIN).split(",") if part)[:64],
+        source=_text(metadata, SOURCE) or "http",
+    )
+
+
+def request_id_from(text: str) -> RequestId:
+    """Return the caller's request id when it is a UUID, else a fresh one."""
+    if len(text) == 36:
+        try:
+            return RequestId(UUID(text))
+        except ValueError:
+            return RequestId(uuid7())
+    return RequestId(uuid7())
+
+
+def trace_ids(traceparent: str) -> tuple[bytes, bytes]:
+    """Return (trace id, span id) of a W3C traceparent; zeros when it is absent or malformed."""
+    parts = traceparent.split("-")
+    if len(parts) >= 4 and len(parts[1]) == 32 and len(parts[2]) == 16:
+        try:
+            return bytes.fromhex(parts[1]), bytes.fromhex(parts[2])
+        except ValueError:
+            return bytes(16), bytes(8)
+    return bytes(16), bytes(8)
+
+
+def _text(metadata: Mapping[str, object], name: str) -> str:
+    value = metadata.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _depth(text: str) -> int:
+    if not text:
+        return 0
+    if not text.isascii() or not text.isdigit() or len(text) > 4:
+        raise InvalidRequest("the call depth must be a small number", field=CALL_DEPTH)
+    return int(text)

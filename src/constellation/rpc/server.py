@@ -1,0 +1,89 @@
+"""Serve gRPC on TCP and unix sockets: identity checked, problems in trailers, health and reflection beside."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import anyio
+import structlog
+from grpclib.const import Handler, Status
+from grpclib.health.service import Health
+from grpclib.reflection.service import ServerReflection
+from grpclib.server import Server, Stream
+
+from constellation.base.errors import ConstellationError
+from constellation.rpc.caller import CALLER, CallerVerifier
+from constellation.rpc.problems import status_of, trailer_of
+
+log = structlog.get_logger()
+
+_MAX_PENDING_CLOSE_S = 2.0
+
+
+class Service(Protocol):
+    """A generated service base."""
+
+    def __mapping__(self) -> dict[str, Handler]: ...
+
+
+class Guarded:
+    """A service whose every call is authenticated, and whose errors travel as problems."""
+
+    def __init__(self, service: Service, verifier: CallerVerifier, *, needs_identity: bool = True) -> None:
+        self._service, self._verifier, self._needs_identity = service, verifier, needs_identity
+
+    def __mapping__(self) -> dict[str, Handler]:
+        return {
+            path: handler._replace(func=self._guard(handler.func))
+            for path, handler in self._service.__mapping__().items()
+        }
+
+    def _guard(
+        self, func: Callable[[Stream[Any, Any]], Awaitable[None]]
+    ) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
+        verifier, needs_identity = self._verifier, self._needs_identity
+
+        async def guarded(stream: Stream[Any, Any]) -> None:
+            try:
+                metadata: Mapping[str, object] = stream.metadata or {}
+                if needs_identity:
+                    CALLER.set(verifier.verify(metadata))
+                else:
+                    verifier.verify_service(metadata)
+                await func(stream)
+            except ConstellationError as error:
+                await _end(stream, error)
+            except Exception:  # the supervision point of one call: it costs this call only
+                log.exception("rpc.failed", method=func.__qualname__)
+                await _end(stream, ConstellationError("an internal error; the server's log has its trace"))
+
+        return guarded
+
+
+async def _end(stream: Stream[Any, Any], error: ConstellationError) -> None:
+    status = status_of(error)
+    assert status is not Status.OK
+    await stream.send_trailing_metadata(status=status, status_message=str(error)[:512], metadata=trailer_of(error))
+
+
+@asynccontextmanager
+async def serving(
+    services: Sequence[Service], *, listener: socket.socket, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[None]:
+    """Serve on a listening socket (see `base.sockets`) until the block is left; then calls in hand are cut off.
+
+    Health and reflection are served beside the services, without authentication.
+    """
+    everything: list[Any] = [*services, Health()]
+    server = Server(ServerReflection.extend(everything))
+    await server.start(sock=listener, ssl=tls)
+    try:
+        yield
+    finally:
+        server.close()
+        with anyio.move_on_after(_MAX_PENDING_CLOSE_S, shield=True):
+            await server.wait_closed()

@@ -1,0 +1,1 @@
+"""Protobuf messages of proto/ and what they mean to the domain."""
