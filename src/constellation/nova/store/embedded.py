@@ -209,7 +209,7 @@ class EmbeddedPostgres:
         confinement.prepare()
         for directory in (self._base / "log", self.socket_dir):
             self._make_for_server(directory)
-        settings = SETTINGS | {
+        settings = dict(SETTINGS) | {
             "unix_socket_directories": self._socket_view,
             "port": str(PORT),
             "log_directory": confinement.path("log"),
@@ -316,7 +316,7 @@ class EmbeddedPostgres:
                     with suppress(ProcessLookupError):
                         os.kill(pid, kill)
             with anyio.move_on_after(_ORPHAN_GRACE_S):
-                while await to_thread.run_sync(postmaster.leftovers, self._data):
+                while await to_thread.run_sync(postmaster.leftovers, self._data):  # noqa: ASYNC110  others end, not we
                     await anyio.sleep(_POLL_S)
                 break
         await to_thread.run_sync(postmaster.forget, self._data, self.socket_dir)
