@@ -97,14 +97,14 @@ def processes_of(uid: int) -> list[int]:
 
 @pytest.fixture(autouse=True)
 def leaves_nothing() -> Iterator[None]:
-    mounts, fds = Path("/proc/self/mountinfo").read_text(), set(os.listdir("/proc/self/fd"))
+    mounts, fds = Path("/proc/self/mountinfo").read_text(), set(Path("/proc/self/fd").iterdir())
     yield
     until = time.monotonic() + 10  # what a killed server leaves behind dies at once, but not before it does
     while processes_of(UID_BASE) and time.monotonic() < until:
         time.sleep(0.01)
     assert processes_of(UID_BASE) == []
     assert Path("/proc/self/mountinfo").read_text() == mounts
-    assert set(os.listdir("/proc/self/fd")) <= fds
+    assert set(Path("/proc/self/fd").iterdir()) <= fds
 
 
 @dataclass(frozen=True, kw_only=True)

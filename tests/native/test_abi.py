@@ -73,7 +73,11 @@ def test_a_plan_comes_back_as_it_went():
     plan = Plan(
         host_uid=1_000_001,
         host_gid=1_000_002,
-        entries=(Bind(source="/usr", target="/usr"), TextFile(target="/etc/x", text="a\nb"), Tmpfs(target="/tmp", size_bytes=5)),
+        entries=(
+            Bind(source="/usr", target="/usr"),
+            TextFile(target="/etc/x", text="a\nb"),
+            Tmpfs(target="/tmp", size_bytes=5),
+        ),
         argv=("/bin/echo", "", "ü"),
         env={"A": "=b="},
         limits=Limits(open_files=7, file_bytes=9),

@@ -26,12 +26,12 @@ def support() -> Iterator[CgroupSupport]:
     found = cgroups.detect(GROUP)
     if found.limits["memory"] == "none" or found.limits["pids"] == "none":
         for directory in found.dirs:
-            os.rmdir(directory)
+            Path(directory).rmdir()
         pytest.skip(f"no memory and pids controllers here: {dict(found.limits)}")
     yield found
     for directory in found.dirs:
         assert [p.name for p in Path(directory).iterdir() if p.is_dir()] == []  # every leaf was removed
-        os.rmdir(directory)
+        Path(directory).rmdir()
 
 
 async def remove(leaf: Leaf) -> None:
@@ -156,7 +156,9 @@ def test_names_that_are_not_one_component_are_refused(support):
 @pytest.mark.root
 @pytest.mark.sandbox
 async def test_a_child_can_be_born_in_a_v2_group(root_rig):
-    unified = next((line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if "- cgroup2" in line), None)
+    unified = next(
+        (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if "- cgroup2" in line), None
+    )
     if unified is None:
         pytest.skip("no cgroup2 mount on this host")
     directory = Path(unified, GROUP)

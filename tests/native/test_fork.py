@@ -76,7 +76,6 @@ async def test_environment_is_the_plans_alone(rig):
 
 async def test_nothing_of_an_earlier_childs_environment_is_in_memory(rig):
     body = """
-needle = b'-'.join([b'tell', b'tale'])
 if 'SECRET' not in os.environ:
     found = 0
     for line in open('/proc/self/maps'):
@@ -85,18 +84,18 @@ if 'SECRET' not in os.environ:
             low, high = (int(x, 16) for x in spread.split('-'))
             with open('/proc/self/mem', 'rb') as memory:
                 memory.seek(low)
-                found += memory.read(high - low).count(needle + b'-' + b'9')
+                # spelled backwards, so that the search does not find itself
+                found += memory.read(high - low)[::-1].count(b'9-elat-llet')
     channel.sendall(str(found).encode())
 else:
     channel.sendall(b'ready')
 channel.recv(1)
 """
-    async with rig.forking(body) as zygote:
-        async with rig.spawned(zygote, rig.plan(env={"SECRET": "tell-tale-9"})) as (_, ours, _out):
-            assert await receive(ours) == b"ready"
-            async with rig.spawned(zygote, rig.plan()) as (_, other, _out2):
-                # its own search may hold the joined needle for a moment; the secret's last part never
-                assert int(await receive(other)) <= 1
+    plan = rig.plan(env={"SECRET": "tell-tale-9"})
+    async with rig.forking(body) as zygote, rig.spawned(zygote, plan) as (_, ours, _out):
+        assert await receive(ours) == b"ready"
+        async with rig.spawned(zygote, rig.plan()) as (_, other, _out2):
+            assert await receive(other) == b"0"
 
 
 async def test_printing_goes_to_the_instances_output(rig):

@@ -82,9 +82,7 @@ def test_bodies_outlive_the_splitters_buffer():
 
 
 def test_exec_head_is_48_bytes_in_order():
-    head = pack_exec_head(
-        request_id=b"r" * 16, trace_id=b"t" * 16, span_id=b"s" * 8, remaining_ms=0x0A0B0C0D, flags=1
-    )
+    head = pack_exec_head(request_id=b"r" * 16, trace_id=b"t" * 16, span_id=b"s" * 8, remaining_ms=0x0A0B0C0D, flags=1)
     assert head == b"r" * 16 + b"t" * 16 + b"s" * 8 + b"\x0a\x0b\x0c\x0d" + b"\0\0\0\x01"
     assert len(head) == EXEC_HEAD_BYTES
     with pytest.raises(ValueError, match="16 and 8"):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from constellation.native import _core
+from constellation.native._core import lib as _lib
 from constellation.native.errors import AbiMismatch
 
 _LIBEXEC = Path(__file__).parent / "libexec"
 
-if _core.lib.ct_abi_version() != _core.lib.CT_ABI_VERSION:
-    raise AbiMismatch(compiled=_core.lib.CT_ABI_VERSION, linked=_core.lib.ct_abi_version())
+if _lib.ct_abi_version() != _lib.CT_ABI_VERSION:
+    raise AbiMismatch(compiled=_lib.CT_ABI_VERSION, linked=_lib.ct_abi_version())
 
 
 def libexec_path(name: str) -> Path:

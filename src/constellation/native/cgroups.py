@@ -68,7 +68,7 @@ class Leaf:
 
     def __init__(self, support: CgroupSupport, name: str) -> None:
         self._support, self.name = support, name
-        self._host, self._name = support._host, name.encode()  # noqa: SLF001: one module, two classes
+        self._host, self._name = support._host, name.encode()  # noqa: SLF001 - one module, two classes
 
     @classmethod
     def create(cls, support: CgroupSupport, name: str) -> Leaf:

@@ -57,7 +57,7 @@ class ValueOutOfRange(NativeError):
 
 
 class HostUnsupported(NativeError):
-    """This host lacks what was asked for."""
+    """The host lacks what was asked for."""
 
     code, http_status = "native_unsupported", 503
 

@@ -53,7 +53,8 @@ def probe() -> Probe:
     )
     if done.returncode == 0:
         return Probe(is_able=True)
-    step, number, path = (done.stdout.rstrip("\n").split(" ", 2) + ["", ""])[:3] if done.stdout else ("start", "-5", "")
+    told = done.stdout.rstrip("\n").split(" ", 2)
+    step, number, path = told if len(told) == 3 else ("start", "-5", f"ct-zygote ended with {done.returncode}")
     reason = f"{step}: {describe(int(number))}" + (f" ({path})" if path else "")
     return Probe(is_able=False, reason=reason, advice=_advice(step))
 

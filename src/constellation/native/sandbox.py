@@ -104,7 +104,7 @@ class Plan:
     argv: tuple[str, ...] = ()  # empty for a fork server that returns into its interpreter
     env: Mapping[str, str] = field(default_factory=dict)
     hostname: str = "sandbox"
-    workdir: str = "/tmp"  # noqa: S108: the sandbox's own
+    workdir: str = "/tmp"  # noqa: S108 - the sandbox's own
     limits: Limits = Limits()
     cgroup_dir: str = ""  # cgroup v2 leaf to be born in
     task_files: tuple[str, ...] = ()  # cgroup v1 leaves to join
@@ -236,9 +236,9 @@ def standard_entries(
         Link(to="/proc/self/fd/0", target="/dev/stdin"),
         Link(to="/proc/self/fd/1", target="/dev/stdout"),
         Link(to="/proc/self/fd/2", target="/dev/stderr"),
-        Tmpfs(target="/dev/shm", size_bytes=shm_bytes, is_executable=False),  # noqa: S108: the sandbox's own
+        Tmpfs(target="/dev/shm", size_bytes=shm_bytes, is_executable=False),  # noqa: S108 - the sandbox's own
         Proc(),
-        Tmpfs(target="/tmp", size_bytes=tmp_bytes),  # noqa: S108: the sandbox's own
+        Tmpfs(target="/tmp", size_bytes=tmp_bytes),  # noqa: S108 - the sandbox's own
     ]
     if code_dir is not None:
         entries.append(Bind(source=str(code_dir), target="/code"))

@@ -271,7 +271,7 @@ class Zygote:
         self._report_nowait(spawned, ExitStatus(code=note.exit_code, signal=note.signal))
 
     def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
-        spawned._end_nowait(status)  # noqa: SLF001: one module, two classes
+        spawned._end_nowait(status)  # noqa: SLF001 - one module, two classes
         if self._on_exit is not None:
             self._on_exit(spawned)
 

@@ -46,3 +46,7 @@ def daemon(
 def main() -> None:
     """Run the command line."""
     cli()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,1 @@
-"""Shipped fakes and rigs: what tests of several planes stand on."""
+"""Fakes for time and faults. Each passes the contract tests of the thing that it stands for."""

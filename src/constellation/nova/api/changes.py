@@ -57,8 +57,8 @@ class _Mark(msgspec.Struct, kw_only=True, frozen=True):
 class ChangeFeed:
     """Keeps the newest changes in memory and wakes followers; `run` must be running while it is followed."""
 
-    def __init__(self, changes: ChangeLog, *, wakeups: Wakeups) -> None:
-        self._changes, self._wakeups = changes, wakeups
+    def __init__(self, changes: ChangeLog, *, wakeups: Wakeups, ping_s: float = PING_S) -> None:
+        self._changes, self._wakeups, self._ping_s = changes, wakeups, ping_s
         self._tail: deque[Change] = deque(maxlen=TAIL_CHANGES)
         self._floor = 0  # the tail holds every change with a greater number
         self._head = 0
@@ -139,7 +139,7 @@ class ChangeFeed:
                     seq = change.seq
                 if changes:
                     continue
-                with anyio.move_on_after(PING_S) as quiet:
+                with anyio.move_on_after(self._ping_s) as quiet:
                     await moved.wait()
                 if quiet.cancelled_caught:
                     yield _encode(_Mark(seq=self._head, kind="ping"))

@@ -11,9 +11,7 @@ from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
 from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.auth.keys import new_key
 from constellation.nova.domain.access import ANY, ApiKey, Role
-from constellation.nova.domain.credentials import key_hash
 from constellation.nova.domain.names import check_function_name, check_scope_name
 from constellation.nova.domain.scope import (
     acts_tenant_wide,
@@ -22,6 +20,7 @@ from constellation.nova.domain.scope import (
     check_platform,
 )
 from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store.bootstrap import hash_api_key, new_api_key
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyCreated, ApiKeyUpdate
 from constellation.routes.models.functions import Deleted
@@ -45,7 +44,7 @@ class KeyRoutes:
         expires_at = None
         if body.expires_in_s is not UNSET:
             expires_at = self._clock.now() + timedelta(seconds=body.expires_in_s)
-        text = new_key()
+        text = new_api_key()
         key = await self._keys.create(
             ApiKey(
                 tenant=call.identity.tenant,
@@ -55,7 +54,7 @@ class KeyRoutes:
                 is_platform=body.is_platform,
                 expires_at=expires_at,
             ),
-            key_hash=key_hash(text),
+            key_hash=hash_api_key(text),
         )
         return ApiKeyCreated(
             name=key.name,
