@@ -18,8 +18,9 @@ TEMPLATE = "constellation_template"
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    """The loop that the planes run on."""
+    return "asyncio", {"use_uvloop": True}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,9 @@ async def database(postgres: Server) -> AsyncIterator[FreshDatabase]:
     name = f"test_{secrets.token_hex(6)}"
     superuser = postgres.postgres.superuser_dsn()
     await run_alone(superuser, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} OWNER {roles.role_of('owner')}")
+    # A template hands on all rights but those on the database itself.
+    planes = ", ".join(map(roles.role_of, roles.PLANES))
+    await run_alone(superuser, f"REVOKE ALL ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {planes}")
     yield FreshDatabase(server=postgres, name=name)
     await run_alone(superuser, f"DROP DATABASE {name} WITH (FORCE)")
 

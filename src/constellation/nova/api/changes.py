@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import anyio
@@ -13,6 +14,8 @@ from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError, Overloaded
 from constellation.nova.domain.change import Change
+from constellation.nova.store.changes import CHANNEL
+from constellation.nova.store.listen import Wakeup
 
 log = structlog.get_logger()
 
@@ -20,6 +23,7 @@ MAX_FOLLOWERS = 256  # chosen: every gateway and comet of a large fleet
 TAIL_CHANGES = 4096  # chosen: a follower that was away for a minute of busy deploys is served from memory
 BATCH = 1000
 PING_S = 5.0  # of the contract: a follower that hears nothing for longer knows that it is cut off
+SAFETY_POLL_S = 30.0  # chosen: finds what a lost notification hid; the listener notices a lost connection itself
 _RETRY_S = 0.5  # chosen: the database is down; its restart takes a few tenths of a second
 
 
@@ -29,6 +33,12 @@ class ChangeLog(Protocol):
     async def after(self, seq: int, *, limit: int = BATCH) -> tuple[Change, ...]: ...
 
     async def head(self) -> int: ...
+
+
+class Wakeups(Protocol):
+    """The database's listener."""
+
+    def subscribe(self, channel: str) -> AbstractContextManager[Wakeup]: ...
 
 
 class _Line(msgspec.Struct, kw_only=True, frozen=True):
@@ -47,12 +57,8 @@ class _Mark(msgspec.Struct, kw_only=True, frozen=True):
 class ChangeFeed:
     """Keeps the newest changes in memory and wakes followers; `run` must be running while it is followed."""
 
-    def __init__(self, changes: ChangeLog, *, wait: Callable[[], Awaitable[None]]) -> None:
-        """
-        Args:
-            wait: returns after a change was committed, after a reconnect, and once in a while for safety.
-        """
-        self._changes, self._wait = changes, wait
+    def __init__(self, changes: ChangeLog, *, wakeups: Wakeups, ping_s: float = PING_S) -> None:
+        self._changes, self._wakeups, self._ping_s = changes, wakeups, ping_s
         self._tail: deque[Change] = deque(maxlen=TAIL_CHANGES)
         self._floor = 0  # the tail holds every change with a greater number
         self._head = 0
@@ -70,15 +76,17 @@ class ChangeFeed:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Follow the table until cancelled; through any failure of the database."""
-        self._floor = self._head = await self._changes.head()
-        task_status.started()
-        while True:
-            try:
-                await self._wait()
-                await self._catch_up()
-            except ConstellationError as error:
-                log.warning("changes.delayed", reason=str(error))
-                await anyio.sleep(_RETRY_S)
+        with self._wakeups.subscribe(CHANNEL) as wakeup:
+            self._floor = self._head = await self._changes.head()
+            task_status.started()
+            while True:
+                await wakeup.wait(within_s=SAFETY_POLL_S)
+                try:
+                    await self._catch_up()
+                except ConstellationError as error:
+                    log.warning("changes.delayed", reason=str(error))
+                    await anyio.sleep(_RETRY_S)
+                    wakeup.wake_nowait()
 
     async def _catch_up(self) -> None:
         while rows := await self._changes.after(self._head, limit=BATCH):
@@ -98,7 +106,7 @@ class ChangeFeed:
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
 
-    async def follow(self, after: int | None) -> AsyncIterator[bytes]:
+    def follow(self, after: int | None) -> AsyncIterator[bytes]:
         """Return the lines for one follower: hello, then each change after number `after` (None: from now on), and
         pings.
 
@@ -131,7 +139,7 @@ class ChangeFeed:
                     seq = change.seq
                 if changes:
                     continue
-                with anyio.move_on_after(PING_S) as quiet:
+                with anyio.move_on_after(self._ping_s) as quiet:
                     await moved.wait()
                 if quiet.cancelled_caught:
                     yield _encode(_Mark(seq=self._head, kind="ping"))

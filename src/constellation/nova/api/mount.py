@@ -28,7 +28,15 @@ from constellation.base.errors import (
     TenantSuspended,
 )
 from constellation.base.ids import RequestId
-from constellation.nova.api.request import ApiRequest, checked, decode_body, params_from, read_body, window_from
+from constellation.nova.api.request import (
+    DISCARDED_BYTES,
+    ApiRequest,
+    checked,
+    decode_body,
+    params_from,
+    read_body,
+    window_from,
+)
 from constellation.nova.domain.access import Identity, Permission, authorize
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.routes.registry import PAGING, Route, RouteTable, strip_version
@@ -101,7 +109,7 @@ class Mount:
     def app(self) -> Quart:
         """Return the Quart app."""
         app = Quart("constellation.nova", static_folder=None)
-        app.config["MAX_CONTENT_LENGTH"] = self._max_body_bytes
+        app.config["MAX_CONTENT_LENGTH"] = self._max_body_bytes + DISCARDED_BYTES  # Quart's own, behind ours
         app.before_request(self._answer)
         return app
 

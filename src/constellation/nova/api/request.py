@@ -18,9 +18,10 @@ from constellation.base.ids import RequestId
 from constellation.nova.domain.access import Identity
 from constellation.routes.models.paging import DEFAULT_LIMIT, MAX_LIMIT
 
-Body = TypeVar("Body")
+Body_co = TypeVar("Body_co", covariant=True)
 
 MAX_OFFSET = 1_000_000_000  # chosen: far past any list of ours, far below what a bigint holds
+DISCARDED_BYTES = 64 << 20  # chosen: a client that sends more than this over the limit is cut off
 _AT_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 
@@ -52,14 +53,14 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ApiRequest(Generic[Body]):
+class ApiRequest(Generic[Body_co]):
     """What an operation is handed: everything in it is checked for form, nothing for sense."""
 
     identity: Identity
     params: Mapping[str, str]  # of the path template, percent-decoded
     query: Mapping[str, str]
     window: Window
-    body: Body
+    body: Body_co
     request_id: RequestId
 
     @property
@@ -104,26 +105,33 @@ def checked(texts: dict[str, str]) -> dict[str, str]:
 async def read_body(request: quart.Request, *, limit_bytes: int, wait_s: float) -> bytes:
     """Return the whole body.
 
+    A body that is somewhat over the limit is read to its end and thrown away: closing a connection with unread bytes
+    in it resets it, and the client would lose the answer.
+
     Raises:
         UnsupportedMediaType: it is not declared to be JSON.
-        PayloadTooLarge: it is over `limit_bytes`; nothing is read when its length says so beforehand.
+        PayloadTooLarge: it is over `limit_bytes`.
         RequestTimeout: it did not arrive within `wait_s` seconds.
     """
     if request.mimetype != "application/json":
         raise UnsupportedMediaType(request.mimetype)
-    if request.content_length is not None and request.content_length > limit_bytes:
+    if (request.content_length or 0) > limit_bytes + DISCARDED_BYTES:
         raise PayloadTooLarge(limit_bytes=limit_bytes)
-    read = bytearray()
+    read, size_bytes = bytearray(), 0
     try:
         with anyio.fail_after(wait_s):
             async for piece in request.body:
-                read += piece
-                if len(read) > limit_bytes:
-                    raise PayloadTooLarge(limit_bytes=limit_bytes)
+                size_bytes += len(piece)
+                if size_bytes > limit_bytes + DISCARDED_BYTES:
+                    break
+                if size_bytes <= limit_bytes:
+                    read += piece
     except RequestEntityTooLarge as error:
         raise PayloadTooLarge(limit_bytes=limit_bytes) from error
     except TimeoutError as error:
         raise RequestTimeout(after_s=wait_s) from error
+    if size_bytes > limit_bytes:
+        raise PayloadTooLarge(limit_bytes=limit_bytes)
     return bytes(read)
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from constellation.base.clock import Clock
 from constellation.base.errors import Unauthenticated
 from constellation.nova.domain.access import ANY, ApiKey, Principal, Role
-from constellation.nova.domain.credentials import is_key, key_hash
+from constellation.nova.store.bootstrap import hash_api_key
 
 # Whoever the gateway trusts without a credential (architecture section 8).
 LOCAL_ADMIN = Principal(subject="local:admin", tenant=ANY, namespace=ANY, role=Role.ADMIN)
@@ -32,10 +32,9 @@ class Authenticator:
         Raises:
             Unauthenticated: it is unknown, disabled or expired; the caller is not told which.
         """
-        if is_key(text):
-            key = await self._keys.try_get_by_hash(key_hash(text))
-            if key is not None and is_usable(key, now=self._clock.now()):
-                return principal_of(key)
+        key = await self._keys.try_get_by_hash(hash_api_key(text))
+        if key is not None and is_usable(key, now=self._clock.now()):
+            return principal_of(key)
         raise Unauthenticated("the API key is unknown, disabled or expired")
 
     def loopback(self) -> Principal:

@@ -69,9 +69,7 @@ def roles_sql(passwords: Mapping[str, str], *, prefix: str = DEFAULT_PREFIX) -> 
     return "\n".join(lines) + "\n"
 
 
-async def ensure_roles(
-    db: Database, dsn: str, passwords: Mapping[str, str], *, prefix: str = DEFAULT_PREFIX
-) -> None:
+async def ensure_roles(db: Database, dsn: str, passwords: Mapping[str, str], *, prefix: str = DEFAULT_PREFIX) -> None:
     """Have every plane's role with its password, and grant each what it needs.
 
     Args:
