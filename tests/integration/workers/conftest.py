@@ -23,7 +23,7 @@ def platform(database) -> Iterator[Platform]:
         (state_dir / f"{plane}.dsn").write_text(database.dsn(plane))
     rig = Platform(state_dir)
     yield rig
-    rig.stop()
+    rig.kill()
     shutil.rmtree(state_dir)
 
 

@@ -137,15 +137,17 @@ class Platform:
         return "\n".join(path.read_text() for path in sorted(self.state_dir.glob("*.log")))
 
     def stop(self) -> None:
+        """Stop every plane in order."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         for process in self.processes:
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(timeout=20)
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
 
 async def eventually(check: Callable[[], Awaitable[object] | object], platform: Platform, *, within_s: float = 30.0):
