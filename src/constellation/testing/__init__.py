@@ -1,1 +1,1 @@
-"""Shipped fakes and rigs, for the tests of this package and of whoever builds on it."""
+"""Fakes for time and faults. Each passes the contract tests of the thing that it stands for."""

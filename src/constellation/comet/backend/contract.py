@@ -163,6 +163,7 @@ class RuntimeUnavailable(ConstellationError):
 
     def __init__(self, runtime: str, *, reason: str) -> None:
         super().__init__(f"runtime {runtime!r}: {reason}", extras={"runtime": runtime})
+        self.reason = reason
 
 
 class Instance(Protocol):

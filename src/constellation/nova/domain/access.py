@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from constellation.base.errors import Forbidden
@@ -61,6 +62,22 @@ class Principal:
 
     def may_act_in(self, tenant: str, namespace: str) -> bool:
         return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """One row of `api_keys`, without the hash; the key itself is nowhere."""
+
+    tenant: str
+    namespace: str  # "*": any of its tenant
+    name: str
+    role: Role
+    is_platform: bool = False  # acts in any tenant
+    enabled: bool = True
+    expires_at: datetime | None = None
+    version: int = 1  # of the row; moves with each change
+    created_at: datetime | None = None  # both are None until the row is written
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from hashlib import sha256
 from uuid import UUID
 
 MAX_CODE_BYTES = 10 << 20
@@ -50,6 +52,8 @@ class Function:
     code_version: int = 0
     code_hash: str = ""  # SHA-256 of the code, hex
     version: int = 1  # of the row; moves with each change
+    created_at: datetime | None = None  # both are None until the row is written
+    updated_at: datetime | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -64,3 +68,16 @@ class Code:
     version: int
     hash: str
     files: Mapping[str, bytes]
+
+
+def code_hash(files: Mapping[str, bytes]) -> str:
+    """Return the SHA-256 of a function's files, hex.
+
+    Paths and contents go in with their lengths and in the order of their paths, so no two sets of files meet.
+    """
+    digest = sha256()
+    for path in sorted(files):
+        name = path.encode()
+        digest.update(b"%d:%s%d:" % (len(name), name, len(files[path])))
+        digest.update(files[path])
+    return digest.hexdigest()

@@ -67,6 +67,7 @@ CREATE TABLE functions (
     UNIQUE (tenant, namespace, name),
     FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
 );
+CREATE INDEX functions_kept_warm ON functions (tenant, namespace, name) WHERE min_replicas > 0;
 
 CREATE TABLE function_code (
     tenant       text NOT NULL,
@@ -111,6 +112,7 @@ CREATE TABLE schedules (
     FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
 );
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE enabled AND next_run_at IS NOT NULL;
+CREATE INDEX schedules_leased ON schedules (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX schedules_by_function ON schedules (tenant, namespace, function_name);
 
 -- Live jobs. What succeeded moves to jobs_done in the transaction that completes it.
@@ -142,6 +144,8 @@ CREATE TABLE jobs (
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX jobs_due ON jobs (run_at) WHERE status = 'queued';
+CREATE INDEX jobs_queued ON jobs (tenant, namespace, function_name, run_at) WHERE status = 'queued'; -- fair claims
+CREATE INDEX jobs_dead ON jobs (tenant, namespace, id) WHERE status = 'dead';
 CREATE INDEX jobs_leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX jobs_by_function ON jobs (tenant, namespace, function_name, id DESC);
 
@@ -202,10 +206,12 @@ CREATE TABLE invocations (
     log              text NOT NULL,
     log_truncated    boolean NOT NULL,
     source           text NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id DESC);
 CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id DESC);
+CREATE INDEX invocations_recorded ON invocations USING brin (recorded_at); -- rows lie in this order already
 
 -- What changed, numbered in commit order; nova streams it and comet re-reads after it.
 CREATE TABLE changes (
@@ -218,12 +224,18 @@ CREATE TABLE changes (
 );
 CREATE SEQUENCE changes_seq;
 
--- The advisory lock makes numbers commit in order: a reader that saw n can never miss a smaller one.
+-- The lock makes numbers commit in order: a reader that saw n can never miss a smaller one. It is taken before the
+-- first row of a statement is, so that two writers can not hold a row and the lock crosswise.
+CREATE FUNCTION lock_changes() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(7236837001)';
+CREATE FUNCTION before_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+BEGIN
+    PERFORM public.lock_changes();
+    RETURN NULL;
+END $$;
 CREATE FUNCTION record_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     changed jsonb := to_jsonb(coalesce(NEW, OLD));
 BEGIN
-    PERFORM pg_advisory_xact_lock(7236837001);
     INSERT INTO public.changes (seq, kind, tenant, namespace, name)
     VALUES (nextval('public.changes_seq'), TG_ARGV[0],
             coalesce(changed->>'tenant', changed->>'id'), coalesce(changed->>'namespace', ''),
@@ -231,6 +243,10 @@ BEGIN
     NOTIFY changes;
     RETURN NULL;
 END $$;
+CREATE TRIGGER functions_before_change BEFORE INSERT OR UPDATE OR DELETE ON functions EXECUTE FUNCTION before_change();
+CREATE TRIGGER api_keys_before_change BEFORE INSERT OR UPDATE OR DELETE ON api_keys EXECUTE FUNCTION before_change();
+CREATE TRIGGER tenants_before_change BEFORE INSERT OR UPDATE OR DELETE ON tenants EXECUTE FUNCTION before_change();
+CREATE TRIGGER namespaces_before_change BEFORE INSERT OR UPDATE OR DELETE ON namespaces EXECUTE FUNCTION before_change();
 CREATE TRIGGER functions_changed AFTER INSERT OR UPDATE OR DELETE ON functions
     FOR EACH ROW EXECUTE FUNCTION record_change('function');
 CREATE TRIGGER api_keys_changed AFTER INSERT OR UPDATE OR DELETE ON api_keys
@@ -242,34 +258,60 @@ CREATE TRIGGER namespaces_changed AFTER INSERT OR UPDATE OR DELETE ON namespaces
 
 -- The smallest UUIDv7 of an instant.
 CREATE FUNCTION uuid7_floor(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+    SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
 $$;
 
--- Makes the day partitions from today to `ahead` days on, and drops those older than `keep` days.
+-- What lies in no day's partition: a job that waited longer than jobs_done is kept, or rows that came while nobody
+-- made partitions. No write fails for want of one.
+CREATE TABLE invocations_default PARTITION OF invocations DEFAULT;
+CREATE TABLE jobs_done_default PARTITION OF jobs_done DEFAULT;
+
+-- Makes the day partitions from yesterday to `ahead` days on, and drops those older than `keep` days.
 -- SECURITY DEFINER: aurora keeps house without owning the tables.
 CREATE FUNCTION keep_partitions(parent text, ahead integer, keep integer) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public SET lock_timeout = '5s' AS $$
 DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
     day date;
-    part record;
+    part text;
+    strays text := parent || '_default';
+    written text := CASE parent WHEN 'jobs_done' THEN 'finished_at' ELSE 'recorded_at' END;
+    first uuid;
+    beyond uuid;
 BEGIN
-    IF parent NOT IN ('invocations', 'jobs_done') THEN
-        RAISE EXCEPTION 'not a partitioned table of ours: %', parent;
+    IF parent NOT IN ('invocations', 'jobs_done') OR ahead NOT BETWEEN 0 AND 366 OR keep NOT BETWEEN 1 AND 36500 THEN
+        RAISE EXCEPTION 'keep_partitions(%, %, %) is out of range', parent, ahead, keep
+            USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM pg_advisory_xact_lock(7236837002);
-    FOR day IN SELECT generate_series((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + ahead, '1 day')::date LOOP
-        EXECUTE format('CREATE TABLE IF NOT EXISTS public.%I PARTITION OF public.%I FOR VALUES FROM (%L) TO (%L)',
-                       parent || '_' || to_char(day, 'YYYYMMDD'), parent,
-                       public.uuid7_floor(day::timestamp AT TIME ZONE 'UTC'),
-                       public.uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC'));
+    FOR day IN SELECT generate_series(today - 1, today + ahead, '1 day')::date LOOP
+        part := parent || '_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL;
+        first := public.uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
+        beyond := public.uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS)', part, parent);
+        EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', strays);
+        EXECUTE format('WITH moved AS (DELETE FROM public.%I WHERE id >= %L AND id < %L RETURNING *) '
+                       'INSERT INTO public.%I SELECT * FROM moved', strays, first, beyond, part);
+        EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, first, beyond);
     END LOOP;
     FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-                WHERE i.inhparent = ('public.' || parent)::regclass LOOP
-        IF right(part.relname, 8)::date < (now() AT TIME ZONE 'UTC')::date - keep THEN
-            EXECUTE format('DROP TABLE public.%I', part.relname);
+                WHERE i.inhparent = ('public.' || parent)::regclass AND c.relname ~ '_[0-9]{8}$' LOOP
+        IF right(part, 8)::date < today - keep THEN
+            EXECUTE format('DROP TABLE public.%I', part);
         END IF;
     END LOOP;
+    EXECUTE format('DELETE FROM public.%I WHERE %I < now() - make_interval(days => $1)', strays, written) USING keep;
 END $$;
+
+-- Forgets changes older than `keep` days, but never the newest: the head does not go back.
+CREATE FUNCTION forget_changes(keep integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM public.changes
+    WHERE at < now() - make_interval(days => keep) AND seq < (SELECT max(seq) FROM public.changes)
+$$;
+REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION record_change() FROM PUBLIC;
 SELECT keep_partitions('invocations', 7, 30), keep_partitions('jobs_done', 7, 30);

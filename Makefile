@@ -1,0 +1,91 @@
+# make up: set up, build, start the platform.  make test: set up and run every test.  make help: the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+COMMANDS := constellation nova comet corona nebula aurora zenith orbit
+NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
+
+.PHONY: help setup build native lint type test test-native asan fuzz bench fmt proto lock up down clean clean-room
+
+help:
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/dev.stamp ## system packages where they may be installed, Python packages, tools of the developers
+
+$(BIN)/python:
+	tools/setup.sh $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+# The lock pins what was tested; the packages come from the index once and from the venv ever after.
+$(VENV)/run.stamp: $(BIN)/python requirements.lock
+	$(PIP) install -r requirements.lock
+	@touch $@
+
+$(VENV)/dev.stamp: $(VENV)/run.stamp requirements-dev.lock
+	$(PIP) install -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/native.stamp: $(VENV)/run.stamp pyproject.toml setup.py $(NATIVE)
+	tools/setup.sh $(PYTHON)
+	$(PIP) install --no-build-isolation --no-deps -e .
+	@touch $@
+
+build: $(VENV)/native.stamp ## the C core and bin/nova bin/comet ... bin/constellation
+	@mkdir -p bin
+	@for name in $(COMMANDS); do \
+	    printf '#!/bin/sh\nexec "$$(dirname "$$(readlink -f "$$0")")/../$(BIN)/%s" "$$@"\n' $$name > bin/$$name; \
+	    chmod +x bin/$$name; \
+	done
+
+native: build ## the C core alone
+
+lint: setup ## style, formatting, import contracts
+	$(BIN)/ruff check src tests bench native/build_core.py setup.py
+	$(BIN)/ruff format --check src tests bench native/build_core.py setup.py
+	$(BIN)/lint-imports
+
+type: setup build ## strict types
+	$(BIN)/mypy
+
+test: setup build ## every test; TESTS=path narrows
+	$(BIN)/python -m pytest -q $(or $(TESTS),tests)
+
+test-native: build ## unit tests of the C core
+	$(MAKE) -C native test
+
+asan: build ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
+	$(MAKE) -C native asan
+
+fuzz: build ## fuzz every parser for FUZZ_SECONDS (20) each
+	$(MAKE) -C native fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20)
+
+bench: build ## warm and cold calls against a running platform
+	$(BIN)/python bench/invoke.py --connections 1 --duration 10
+	$(BIN)/python bench/invoke.py --connections 32 --duration 10
+	$(BIN)/python bench/cold.py --samples 50
+	$(BIN)/python bench/memory.py --seconds 60
+
+fmt: setup ## format the Python code
+	$(BIN)/ruff check --fix-only -q src tests bench native/build_core.py setup.py
+	$(BIN)/ruff format -q src tests bench native/build_core.py setup.py
+
+proto: setup ## generate src/constellation/wire/gen
+	proto/generate.sh
+
+lock: $(BIN)/python ## pin the newest packages that pyproject.toml allows
+	PYTHON=$(BIN)/python tools/lock.sh
+
+up: build ## start the platform and leave hello-python answering on localhost:9000
+	bin/constellation up --detach
+
+down: ## stop it
+	bin/constellation down
+
+clean: ## all that was built; the state directory stays
+	rm -rf $(VENV) bin build native/build src/constellation/native/libexec
+	find . -name '*.so' -path './src/*' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-room: ## prove make up and make test in a fresh Debian root (as root; needs debootstrap)
+	tools/clean-room.sh

@@ -1,0 +1,248 @@
+/* The whole contract between the C core and Python: read by the C compiler and by cffi,
+ * so it holds plain declarations and enums only. C files include it through base/abi.h. */
+
+/* Raised with every change below that an older caller could misread. */
+enum { CT_ABI_VERSION = 1 };
+
+int ct_abi_version(void);
+
+/* Failures of our own. Functions return 0 or a count, else -errno or one of these;
+ * they lie below -3000, so the two never meet. */
+enum ct_err {
+    CT_E_MORE = -3001,       /* the input ends before the item does */
+    CT_E_TOOBIG = -3002,     /* a length is above its limit */
+    CT_E_MALFORMED = -3003,  /* bytes that no correct peer sends */
+    CT_E_DEPTH = -3004,      /* nested deeper than allowed */
+    CT_E_NOSPACE = -3005,    /* the caller's buffer is too small */
+    CT_E_RANGE = -3006,      /* a value outside what its field may hold */
+    CT_E_UNSUPPORTED = -3007,/* this host lacks what was asked for */
+    CT_E_THREADS = -3008,    /* a fork server with more than one thread */
+    CT_E_FULL = -3009,       /* every slot of a bounded table is taken */
+    CT_E_TIMEOUT = -3010,    /* the deadline passed first */
+    CT_E_DIED = -3011        /* the child ended before its sandbox was complete */
+};
+
+/* One line of text for an enum ct_err or -errno; never NULL. */
+const char *ct_strerror(int code);
+
+/* ---- proto/frame.c: 12-byte header (u32 length, u8 kind, u8 flags, u16 zero, u32 call_id; big-endian), body ---- */
+
+enum { CT_FRAME_HEADER_BYTES = 12, CT_EXEC_HEAD_BYTES = 48 };
+
+/* Who sends which, and with what body: proto/agent.proto. */
+enum ct_frame_kind {
+    CT_FRAME_HELLO = 1,
+    CT_FRAME_INIT = 2,
+    CT_FRAME_READY = 3,
+    CT_FRAME_EXEC = 4,
+    CT_FRAME_RESULT = 5,
+    CT_FRAME_ERROR = 6,
+    CT_FRAME_CHUNK = 7,
+    CT_FRAME_LOG = 8,
+    CT_FRAME_CANCEL = 9,
+    CT_FRAME_PING = 10,
+    CT_FRAME_PONG = 11,
+    CT_FRAME_STOP = 12
+};
+
+typedef struct ct_frame {
+    uint8_t kind;
+    uint8_t flags;
+    uint32_t call_id;
+    const uint8_t *body; /* borrows the input */
+    size_t len;          /* of the body */
+    size_t used;         /* header and body */
+} ct_frame;
+
+/* Returns 0, CT_E_MORE, CT_E_TOOBIG (body above limit) or CT_E_MALFORMED (reserved bits set). */
+int ct_frame_split(const uint8_t *buf, size_t len, size_t limit, ct_frame *out);
+
+/* Splits up to cap whole frames off buf. Returns how many; *used is the bytes they took.
+ * A bad header is reported only when it is the first: what precedes it is delivered before. */
+int ct_frame_scan(const uint8_t *buf, size_t len, size_t limit, ct_frame *out, size_t cap, size_t *used);
+
+/* Writes the header alone; out holds CT_FRAME_HEADER_BYTES. Returns 0 or CT_E_TOOBIG (body_len above 32 bits). */
+int ct_frame_put(uint8_t *out, uint8_t kind, uint8_t flags, uint32_t call_id, size_t body_len);
+
+typedef struct ct_exec_head {
+    uint8_t request_id[16];
+    uint8_t trace_id[16];
+    uint8_t span_id[8];
+    uint32_t remaining_ms;
+    uint32_t flags;
+} ct_exec_head;
+
+/* The first CT_EXEC_HEAD_BYTES of an exec body. Get returns 0 or CT_E_MORE. */
+int ct_exec_head_get(const uint8_t *buf, size_t len, ct_exec_head *out);
+void ct_exec_head_put(uint8_t *out, const ct_exec_head *head);
+
+/* ---- proto/json_check.c ---- */
+
+enum { CT_JSON_DEPTH_MAX = 1024 };
+
+/* Returns 0 when buf is exactly one RFC 8259 value in valid UTF-8, else CT_E_MALFORMED, or CT_E_DEPTH
+ * (nested deeper than max_depth, which is at most CT_JSON_DEPTH_MAX). Allocates nothing. */
+int ct_json_check(const uint8_t *buf, size_t len, uint32_t max_depth);
+
+/* ---- sandbox/plan.c: everything a sandbox is ---- */
+
+enum {
+    CT_PLAN_BYTES_MAX = 65536,
+    CT_PLAN_ENTRIES_MAX = 64,
+    CT_PLAN_ARGS_MAX = 64,
+    CT_PLAN_ENV_MAX = 128,
+    CT_PLAN_CGROUPS_MAX = 8,
+    CT_PATH_BYTES = 1024 /* the longest path in a plan, its NUL included */
+};
+
+/* What stands in the sandbox's root, made in the order given; missing parent directories are made 0755. */
+enum ct_entry_kind {
+    CT_ENTRY_BIND = 1,   /* source, a host file or directory, at target: nosuid, nodev, read-only */
+    CT_ENTRY_DEVICE = 2, /* source, a host device node, at target */
+    CT_ENTRY_LINK = 3,   /* a symbolic link at target with source as its text */
+    CT_ENTRY_FILE = 4,   /* a file of that mode with source as its contents */
+    CT_ENTRY_DIR = 5,    /* a directory of that mode */
+    CT_ENTRY_TMPFS = 6,  /* a writable tmpfs of at most size_bytes and inodes */
+    CT_ENTRY_PROC = 7    /* a fresh read-only /proc without the files that tell of the host */
+};
+
+enum ct_entry_flag {
+    CT_ENTRY_OPTIONAL = 1, /* bind, device: nothing happens when the source does not exist */
+    CT_ENTRY_NOEXEC = 2    /* bind, tmpfs: nothing on it can be executed */
+};
+
+typedef struct ct_entry {
+    uint32_t kind;
+    uint32_t flags;
+    uint32_t mode;
+    uint32_t inodes;
+    uint64_t size_bytes;
+    const char *target;
+    const char *source;
+} ct_entry;
+
+enum ct_plan_flag {
+    CT_PLAN_NO_SHARED_MEMORY = 1 /* refuse shmget and memfd_create: where no cgroup counts their pages */
+};
+
+/* Strings are borrowed; none is NULL after decoding, "" means none. Zero in a limit means "leave as it is". */
+typedef struct ct_plan {
+    uint32_t flags;
+    uint32_t host_uid; /* never 0: RLIMIT_NPROC does not bind it */
+    uint32_t host_gid;
+    uint32_t inside_uid;
+    uint32_t inside_gid;
+    uint32_t setup_ms; /* longest time from fork to a complete sandbox */
+    uint64_t open_files;
+    uint64_t processes;
+    uint64_t file_bytes;
+    uint64_t address_space_bytes;
+    const char *hostname;
+    const char *workdir;
+    const char *cgroup_dir; /* cgroup v2 directory that the child is born in */
+    uint32_t task_file_count;
+    uint32_t entry_count;
+    uint32_t argc; /* 0 for a fork server that returns into its interpreter */
+    uint32_t envc;
+    const char *task_files[CT_PLAN_CGROUPS_MAX]; /* cgroup v1 `tasks` files that the child joins */
+    ct_entry entries[CT_PLAN_ENTRIES_MAX];
+    const char *argv[CT_PLAN_ARGS_MAX + 1];
+    const char *env[CT_PLAN_ENV_MAX + 1];
+} ct_plan;
+
+/* Returns the encoded length or CT_E_NOSPACE, CT_E_TOOBIG, CT_E_RANGE, CT_E_MALFORMED. */
+int ct_plan_encode(const ct_plan *plan, uint8_t *out, size_t cap);
+
+/* Returns 0 or CT_E_MORE, CT_E_TOOBIG, CT_E_RANGE, CT_E_MALFORMED. out borrows buf. */
+int ct_plan_decode(const uint8_t *buf, size_t len, ct_plan *out);
+
+/* ---- sandbox/zygote.c: what passes over its control socket (SOCK_SEQPACKET), host byte order ----
+ * Request: u32 ticket, then an encoded plan; with it the descriptors [channel, stdio].
+ * Answer: one ct_zygote_note; a note CT_NOTE_SPAWNED with status 0 carries the child's pidfd. */
+
+/* Where a spawn stood when it failed. */
+enum ct_step {
+    CT_STEP_NONE = 0,
+    CT_STEP_REQUEST = 1,
+    CT_STEP_CLONE = 2,
+    CT_STEP_IDMAP = 3,
+    CT_STEP_SESSION = 4,
+    CT_STEP_CGROUP = 5,
+    CT_STEP_SOURCE = 6,
+    CT_STEP_IDENTITY = 7,
+    CT_STEP_ROOT = 8,
+    CT_STEP_ENTRY = 9,
+    CT_STEP_NETWORK = 10,
+    CT_STEP_HOSTNAME = 11,
+    CT_STEP_DESCRIPTORS = 12,
+    CT_STEP_LIMITS = 13,
+    CT_STEP_PRIVILEGES = 14,
+    CT_STEP_SECCOMP = 15,
+    CT_STEP_EXEC = 16
+};
+
+/* The step's name, one word; "unknown" outside the enum. */
+const char *ct_step_name(uint32_t step);
+
+enum ct_note_kind {
+    CT_NOTE_SPAWNED = 1, /* the answer to a request; status 0: the isolation is complete */
+    CT_NOTE_EXITED = 2,  /* pid has ended: exit_code, or signal when that is not 0 */
+    CT_NOTE_READY = 3    /* the server takes requests, or why it can not (status) */
+};
+
+enum { CT_NOTE_PATH_BYTES = 232, CT_ZYGOTE_CHILDREN_MAX = 4096 };
+
+typedef struct ct_zygote_note {
+    uint32_t kind;
+    uint32_t ticket;
+    int32_t pid;
+    int32_t status;
+    uint32_t step;
+    int32_t exit_code;
+    int32_t signal;
+    char path[CT_NOTE_PATH_BYTES];
+} ct_zygote_note;
+
+/* ---- sandbox/cgroup.c ---- */
+
+enum ct_cgroup_version { CT_CGROUP_NONE = 0, CT_CGROUP_V1 = 1, CT_CGROUP_V2 = 2 };
+
+/* Where this host lets us make cgroups. A directory is "" where its version is CT_CGROUP_NONE;
+ * cpu_account is where v1 counts CPU time (v2 counts it in cpu). */
+typedef struct ct_cgroup_host {
+    uint32_t memory;
+    uint32_t cpu;
+    uint32_t cpu_account;
+    uint32_t pids;
+    char memory_dir[CT_PATH_BYTES];
+    char cpu_dir[CT_PATH_BYTES];
+    char cpu_account_dir[CT_PATH_BYTES];
+    char pids_dir[CT_PATH_BYTES];
+    char unified_dir[CT_PATH_BYTES]; /* v2 parent of our leaves; "" without any v2 controller */
+} ct_cgroup_host;
+
+/* Finds each controller and makes `group` (one name) below it, v2 controllers switched on for its children.
+ * A controller that cannot be used is CT_CGROUP_NONE, not a failure. Returns 0 or -errno (no /proc). */
+int ct_cgroup_detect(const char *group, ct_cgroup_host *out);
+
+typedef struct ct_cgroup_limits { /* 0 is no limit */
+    uint64_t memory_bytes;
+    uint64_t processes;
+    uint32_t cpu_millis; /* thousandths of one core */
+} ct_cgroup_limits;
+
+typedef struct ct_cgroup_usage {
+    uint64_t memory_bytes;
+    uint64_t memory_peak_bytes;
+    uint64_t cpu_us;
+    uint64_t processes;
+    uint64_t oom_kills; /* since the leaf was made */
+} ct_cgroup_usage;
+
+/* A leaf is a name below each of the host's directories. Create takes over one that exists.
+ * Kill sends SIGKILL to all in it and returns how many were seen; remove returns -EBUSY while one is left. */
+int ct_leaf_create(const ct_cgroup_host *host, const char *name);
+int ct_leaf_limit(const ct_cgroup_host *host, const char *name, const ct_cgroup_limits *limits);
+int ct_leaf_usage(const ct_cgroup_host *host, const char *name, ct_cgroup_usage *out);
+int ct_leaf_kill(const ct_cgroup_host *host, const char *name);
+int ct_leaf_remove(const ct_cgroup_host *host, const char *name);

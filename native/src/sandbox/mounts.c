@@ -1,0 +1,192 @@
+#define _GNU_SOURCE
+#include "sandbox/mounts.h"
+
+#include "base/err.h"
+#include "base/scope.h"
+#include "base/sysx.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Any directory serves: what it held is not looked up again, since the sources are open by then. */
+#define MOUNT_POINT "/tmp"
+/* Chosen: the root holds links, mount points and a few small files. */
+#define ROOT_OPTIONS "size=1m,nr_inodes=4096,mode=755"
+#define MASK_FILE "/run/masked"
+#define MASK_DIR "/run/masked.d"
+
+static const uint64_t SAFE = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID;
+
+/* What /proc tells of the host rather than of the sandbox, or would let root do to it. */
+static const char *const MASKED_FILES[] = {"kcore",      "keys",        "key-users",     "kallsyms", "kmsg",      "sysrq-trigger",
+                                           "timer_list", "sched_debug", "latency_stats", "config.gz", "interrupts"};
+static const char *const MASKED_DIRS[] = {"acpi", "asound", "scsi"};
+
+static int open_source(const ct_entry *e) {
+    if (e->kind == CT_ENTRY_PROC)
+        return ct__proc_mount(SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    ct_autofd fd = ct__open_tree(e->source);
+    if (fd < 0)
+        return fd;
+    const bool is_device = e->kind == CT_ENTRY_DEVICE;
+    const bool is_noexec = is_device || (e->flags & CT_ENTRY_NOEXEC) != 0;
+    const int result = ct__mount_restrict(
+        fd, NULL, SAFE | (is_device ? 0 : MOUNT_ATTR_NODEV) | (is_noexec ? (uint64_t)MOUNT_ATTR_NOEXEC : 0));
+    return result < 0 ? result : ct_take_fd(&fd);
+}
+
+int ct__sources_open(const ct_plan *plan, ct__sources *out, ct__failure *why) {
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        const ct_entry *e = &plan->entries[i];
+        out->fd[i] = -1;
+        if (e->kind != CT_ENTRY_BIND && e->kind != CT_ENTRY_DEVICE && e->kind != CT_ENTRY_PROC)
+            continue;
+        const int fd = open_source(e);
+        if (fd == -ENOENT && (e->flags & CT_ENTRY_OPTIONAL) != 0)
+            continue;
+        if (fd < 0) /* the child ends now, and with it every descriptor opened so far */
+            return ct__fail(why, CT_STEP_SOURCE, fd, e->kind == CT_ENTRY_PROC ? e->target : e->source);
+        out->fd[i] = fd;
+    }
+    return 0;
+}
+
+int ct__root_make(ct__failure *why) {
+    int result = ct__mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+    if (result < 0)
+        return ct__fail(why, CT_STEP_ROOT, result, "private");
+    result = ct__mount("tmpfs", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_OPTIONS);
+    if (result < 0)
+        return ct__fail(why, CT_STEP_ROOT, result, "tmpfs");
+    if (chdir(MOUNT_POINT) != 0)
+        return ct__fail(why, CT_STEP_ROOT, ct__errno(), "chdir");
+    result = ct__pivot_root(".", "."); /* the old root now lies on top of the new one */
+    if (result < 0)
+        return ct__fail(why, CT_STEP_ROOT, result, "pivot_root");
+    result = ct__detach(".");
+    if (result < 0)
+        return ct__fail(why, CT_STEP_ROOT, result, "detach");
+    if (chdir("/") != 0)
+        return ct__fail(why, CT_STEP_ROOT, ct__errno(), "chdir");
+    return 0;
+}
+
+/* Makes every directory above path. path fits CT_PATH_BYTES: the plan's decoder saw to that. */
+static int make_parents(const char *path) {
+    char partial[CT_PATH_BYTES];
+    for (size_t i = 1; path[i] != '\0'; i++) {
+        if (path[i] != '/')
+            continue;
+        memcpy(partial, path, i);
+        partial[i] = '\0';
+        if (mkdir(partial, 0755) != 0 && errno != EEXIST)
+            return ct__errno();
+    }
+    return 0;
+}
+
+static int make_dir(const char *path, mode_t mode) {
+    if (mkdir(path, mode) != 0 && errno != EEXIST)
+        return ct__errno();
+    return chmod(path, mode) != 0 ? ct__errno() : 0; /* whatever the umask */
+}
+
+static int make_file(const char *path, mode_t mode, const char *text) {
+    ct_autofd fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return ct__errno();
+    for (size_t left = strlen(text); left > 0;) {
+        const ssize_t wrote = write(fd, text, left);
+        if (wrote < 0)
+            return ct__errno();
+        text += wrote;
+        left -= (size_t)wrote;
+    }
+    return fchmod(fd, mode) != 0 ? ct__errno() : 0;
+}
+
+static int attach(int fd, const char *target) {
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return ct__errno();
+    int result = S_ISDIR(st.st_mode) ? make_dir(target, 0755) : make_file(target, 0444, "");
+    if (result == -EEXIST)
+        result = 0; /* a mount over a file that an earlier entry made */
+    return result < 0 ? result : ct__move_mount(fd, target);
+}
+
+static int cover(const char *proc, const char *name, const char *mask) {
+    char path[CT_PATH_BYTES];
+    int result = ct__format(path, sizeof path, "%s/%s", proc, name);
+    if (result < 0)
+        return result;
+    if (access(path, F_OK) != 0)
+        return 0; /* this kernel has no such file */
+    ct_autofd fd = ct__open_tree(mask);
+    if (fd < 0)
+        return fd;
+    result = ct__mount_restrict(fd, NULL, SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return result < 0 ? result : ct__move_mount(fd, path);
+}
+
+static int mask_proc(const char *proc) {
+    int result = make_parents(MASK_FILE);
+    if (result == 0)
+        result = make_file(MASK_FILE, 0444, "");
+    if (result == 0)
+        result = make_dir(MASK_DIR, 0555);
+    for (size_t i = 0; result == 0 && i < sizeof MASKED_FILES / sizeof MASKED_FILES[0]; i++)
+        result = cover(proc, MASKED_FILES[i], MASK_FILE);
+    for (size_t i = 0; result == 0 && i < sizeof MASKED_DIRS / sizeof MASKED_DIRS[0]; i++)
+        result = cover(proc, MASKED_DIRS[i], MASK_DIR);
+    return result;
+}
+
+static int mount_tmpfs(const ct_entry *e) {
+    char options[96];
+    int result = ct__format(options, sizeof options, "size=%llu,nr_inodes=%u,mode=%o", (unsigned long long)e->size_bytes,
+                            e->inodes, e->mode);
+    if (result == 0)
+        result = make_dir(e->target, 0755);
+    const unsigned long noexec = (e->flags & CT_ENTRY_NOEXEC) != 0 ? MS_NOEXEC : 0;
+    return result < 0 ? result : ct__mount("tmpfs", e->target, "tmpfs", MS_NOSUID | MS_NODEV | noexec, options);
+}
+
+static int make_entry(const ct_entry *e, int source) {
+    const int result = make_parents(e->target);
+    if (result < 0)
+        return result;
+    switch (e->kind) {
+    case CT_ENTRY_BIND:
+    case CT_ENTRY_DEVICE:
+        return source < 0 ? 0 : attach(source, e->target);
+    case CT_ENTRY_PROC: {
+        const int attached = attach(source, e->target);
+        return attached < 0 ? attached : mask_proc(e->target);
+    }
+    case CT_ENTRY_LINK:
+        return symlink(e->source, e->target) != 0 ? ct__errno() : 0;
+    case CT_ENTRY_FILE:
+        return make_file(e->target, e->mode, e->source);
+    case CT_ENTRY_DIR:
+        return make_dir(e->target, e->mode);
+    case CT_ENTRY_TMPFS:
+        return mount_tmpfs(e);
+    default:
+        return CT_E_RANGE; /* the plan's decoder lets no other kind through */
+    }
+}
+
+int ct__root_fill(const ct_plan *plan, ct__sources *sources, ct__failure *why) {
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        ct_autofd source = ct_take_fd(&sources->fd[i]);
+        const int result = make_entry(&plan->entries[i], source);
+        if (result < 0)
+            return ct__fail(why, CT_STEP_ENTRY, result, plan->entries[i].target);
+    }
+    const int result = ct__mount_restrict(-1, "/", SAFE | MOUNT_ATTR_NODEV);
+    return result < 0 ? ct__fail(why, CT_STEP_ROOT, result, "read-only") : 0;
+}

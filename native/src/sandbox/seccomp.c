@@ -1,0 +1,252 @@
+#define _GNU_SOURCE
+#include "sandbox/seccomp.h"
+
+#include "base/err.h"
+#include "base/scope.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <seccomp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Names, because each architecture has only some of them; what this libseccomp does not know stays closed. */
+static const char *const ALLOWED[] = {
+    /* processes and threads */
+    "clone", "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid", "kill", "tkill",
+    "tgkill", "pidfd_open", "pidfd_send_signal", "getpid", "getppid", "gettid", "getpgid", "getpgrp", "setpgid", "getsid",
+    "setsid", "set_tid_address", "set_robust_list", "get_robust_list", "rseq", "membarrier", "arch_prctl", "prctl",
+    "set_thread_area", "get_thread_area", "restart_syscall", "seccomp", "process_madvise", "process_mrelease",
+    /* identity: reads, and changes that no capability backs */
+    "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "setuid", "setgid", "setreuid",
+    "setregid", "setresuid", "setresgid", "setgroups", "setfsuid", "setfsgid", "capget", "capset", "getcpu", "uname",
+    "sysinfo", "getrlimit", "setrlimit", "prlimit64", "getrusage", "times", "getpriority", "setpriority", "ioprio_get",
+    "ioprio_set", "umask",
+    /* scheduling */
+    "sched_yield", "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_setparam", "sched_getscheduler",
+    "sched_setscheduler", "sched_getattr", "sched_setattr", "sched_get_priority_max", "sched_get_priority_min",
+    "sched_rr_get_interval",
+    /* memory */
+    "brk", "mmap", "mmap2", "munmap", "mprotect", "mremap", "madvise", "mincore", "msync", "mlock", "mlock2", "munlock",
+    "mlockall", "munlockall", "pkey_alloc", "pkey_free", "pkey_mprotect", "memfd_create", "map_shadow_stack", "mseal",
+    /* signals */
+    "rt_sigaction", "rt_sigprocmask", "rt_sigpending", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "rt_sigreturn",
+    "rt_sigsuspend", "rt_sigtimedwait", "sigaltstack", "sigreturn", "pause", "alarm", "signalfd", "signalfd4",
+    /* time */
+    "clock_gettime", "clock_getres", "clock_nanosleep", "nanosleep", "gettimeofday", "time", "getitimer", "setitimer",
+    "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create",
+    "timerfd_gettime", "timerfd_settime",
+    /* files */
+    "open", "openat", "openat2", "creat", "close", "close_range", "read", "write", "readv", "writev", "pread64",
+    "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "lseek", "_llseek", "sendfile", "sendfile64", "splice", "tee",
+    "vmsplice", "copy_file_range", "readahead", "fadvise64", "fallocate", "truncate", "ftruncate", "fsync", "fdatasync",
+    "sync", "syncfs", "sync_file_range", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs", "access",
+    "faccessat", "faccessat2", "chdir", "fchdir", "getcwd", "mkdir", "mkdirat", "rmdir", "rename", "renameat", "renameat2",
+    "link", "linkat", "unlink", "unlinkat", "symlink", "symlinkat", "readlink", "readlinkat", "chmod", "fchmod",
+    "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "utimensat", "futimesat", "mknod",
+    "mknodat", "getdents", "getdents64", "dup", "dup2", "dup3", "fcntl", "fcntl64", "flock", "ioctl", "pipe", "pipe2",
+    "getxattr", "lgetxattr", "fgetxattr", "setxattr", "lsetxattr", "fsetxattr", "listxattr", "llistxattr", "flistxattr",
+    "removexattr", "lremovexattr", "fremovexattr", "inotify_init", "inotify_init1", "inotify_add_watch",
+    "inotify_rm_watch", "cachestat", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    /* waiting */
+    "poll", "ppoll", "select", "pselect6", "_newselect", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",
+    "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "futex", "futex_waitv", "futex_wait", "futex_wake",
+    "futex_requeue", "io_setup", "io_destroy", "io_submit", "io_cancel", "io_getevents", "io_pgetevents",
+    /* sockets; which families: see open_families */
+    "bind", "connect", "listen", "accept", "accept4", "getsockname", "getpeername", "getsockopt", "setsockopt", "send",
+    "sendto", "sendmsg", "sendmmsg", "recv", "recvfrom", "recvmsg", "recvmmsg", "shutdown",
+    /* System V and POSIX IPC, in a namespace of the sandbox's own */
+    "semget", "semop", "semtimedop", "semctl", "shmget", "shmat", "shmdt", "shmctl", "msgget", "msgsnd", "msgrcv",
+    "msgctl", "ipc", "mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive", "mq_notify", "mq_getsetattr",
+    /* chance */
+    "getrandom",
+};
+
+/* Known and refused: EPERM says "not here", where ENOSYS would say "not in this kernel". */
+static const char *const REFUSED[] = {
+    "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "mount", "umount", "umount2", "pivot_root",
+    "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr", "bpf", "userfaultfd",
+    "add_key", "request_key", "keyctl", "perf_event_open", "unshare", "setns", "open_by_handle_at", "name_to_handle_at",
+    "quotactl", "quotactl_fd", "fanotify_init", "fanotify_mark", "lookup_dcookie", "vhangup", "syslog", "settimeofday",
+    "clock_settime", "clock_settime64", "clock_adjtime", "adjtimex", "stime", "sethostname", "setdomainname",
+    "move_pages", "migrate_pages", "mbind", "set_mempolicy", "get_mempolicy", "memfd_secret", "nfsservctl", "modify_ldt",
+    "remap_file_pages", "io_uring_setup", "io_uring_enter", "io_uring_register",
+};
+
+/* No program does these by mistake. */
+static const char *const FATAL[] = {
+    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module", "reboot", "swapon",
+    "swapoff",    "acct",            "iopl",        "ioperm",       "uselib",        "vm86",          "vm86old",
+};
+
+static const int FAMILIES[] = {AF_UNIX, AF_INET, AF_INET6};
+
+static const unsigned NAMESPACES[] = {CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS,     CLONE_NEWNET,
+                                      CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWTIME};
+
+/* Push characters into, or take over, the terminal of whoever started us. */
+static const unsigned TERMINAL_REQUESTS[] = {TIOCSTI, TIOCLINUX, TIOCSETD, TIOCCONS};
+
+#ifdef __s390x__
+enum { CLONE_FLAGS_ARG = 1 };
+#else
+enum { CLONE_FLAGS_ARG = 0 };
+#endif
+
+/* personality(2) values that programs use: Linux itself, and the question what it is. */
+static const uint64_t PERSONALITIES[] = {0x0, 0xFFFFFFFF};
+
+static int rule(scmp_filter_ctx ctx, const char *name, uint32_t action) {
+    const int number = seccomp_syscall_resolve_name(name);
+    if (number == __NR_SCMP_ERROR)
+        return 0; /* unknown to this libseccomp: falls to the default */
+    const int result = seccomp_rule_add(ctx, action, number, 0);
+    return result == -EDOM ? 0 : result; /* not a call of this architecture */
+}
+
+static int rules_for(scmp_filter_ctx ctx, const char *const *names, size_t count, uint32_t action) {
+    for (size_t i = 0; i < count; i++) {
+        const int result = rule(ctx, names[i], action);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+static int allow_values(scmp_filter_ctx ctx, int call, const uint64_t *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const int result = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1, SCMP_A0_64(SCMP_CMP_EQ, values[i]));
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+/* A family outside the list answers ENOSYS by default; a 64-bit compare, so high bits can not disguise one. */
+static int open_families(scmp_filter_ctx ctx, int call) {
+    uint64_t values[sizeof FAMILIES / sizeof FAMILIES[0]];
+    for (size_t i = 0; i < sizeof FAMILIES / sizeof FAMILIES[0]; i++)
+        values[i] = (uint64_t)FAMILIES[i];
+    return allow_values(ctx, call, values, sizeof FAMILIES / sizeof FAMILIES[0]);
+}
+
+static int build_calls(scmp_filter_ctx ctx) {
+    int result = rules_for(ctx, ALLOWED, sizeof ALLOWED / sizeof ALLOWED[0], SCMP_ACT_ALLOW);
+    if (result == 0)
+        result = rules_for(ctx, REFUSED, sizeof REFUSED / sizeof REFUSED[0], SCMP_ACT_ERRNO(EPERM));
+    if (result == 0)
+        result = rules_for(ctx, FATAL, sizeof FATAL / sizeof FATAL[0], SCMP_ACT_KILL_PROCESS);
+    if (result == 0)
+        result = open_families(ctx, SCMP_SYS(socket));
+    if (result == 0)
+        result = open_families(ctx, SCMP_SYS(socketpair));
+    if (result == 0)
+        result = allow_values(ctx, SCMP_SYS(personality), PERSONALITIES, sizeof PERSONALITIES / sizeof PERSONALITIES[0]);
+    return result;
+}
+
+static int build_arguments(scmp_filter_ctx ctx) {
+    for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++) {
+        const int result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                                            SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, NAMESPACES[i], NAMESPACES[i]));
+        if (result < 0)
+            return result;
+    }
+    for (size_t i = 0; i < sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]; i++) {
+        /* the kernel reads 32 bits of the request, so that is what is compared */
+        const int result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                                            SCMP_A1_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, TERMINAL_REQUESTS[i]));
+        if (result < 0)
+            return result;
+    }
+    /* A child that forgets its parent's death would outlive the platform; to set one's own SIGKILL stays allowed. */
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 2,
+                            SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_PDEATHSIG), SCMP_A1_64(SCMP_CMP_NE, SIGKILL));
+}
+
+static int build_shared_memory(scmp_filter_ctx ctx) {
+    static const char *const names[] = {"shmget", "memfd_create"};
+    return rules_for(ctx, names, sizeof names / sizeof names[0], SCMP_ACT_ERRNO(EPERM));
+}
+
+/* libseccomp writes a program only to a descriptor (seccomp_export_bpf_mem came with 2.6). */
+static int export(scmp_filter_ctx ctx, ct__program *out) {
+    ct_autofd fd = memfd_create("seccomp", MFD_CLOEXEC);
+    if (fd < 0)
+        return ct__errno();
+    const int result = seccomp_export_bpf(ctx, fd);
+    if (result < 0)
+        return result;
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return ct__errno();
+    const size_t size = (size_t)st.st_size;
+    if (size == 0 || size > BPF_MAXINSNS * sizeof(struct sock_filter))
+        return -E2BIG;
+    struct sock_filter *code = malloc(size);
+    if (code == NULL)
+        return -ENOMEM;
+    if (pread(fd, code, size, 0) != (ssize_t)size) {
+        free(code);
+        return -EIO;
+    }
+    *out = (ct__program){.len = (unsigned short)(size / sizeof *code), .code = code};
+    return 0;
+}
+
+static void release(scmp_filter_ctx *ctx) {
+    if (*ctx != NULL)
+        seccomp_release(*ctx);
+}
+
+static int build(uint32_t otherwise, int (*rules)(scmp_filter_ctx), ct__program *out) {
+    __attribute__((cleanup(release))) scmp_filter_ctx ctx = seccomp_init(otherwise);
+    if (ctx == NULL)
+        return -ENOMEM;
+    int result = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (result == 0) /* a binary tree of 400 numbers instead of a list */
+        result = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    if (result == 0)
+        result = rules(ctx);
+    return result < 0 ? result : export(ctx, out);
+}
+
+int ct__seccomp_init(ct__seccomp *s) {
+    *s = (ct__seccomp){0};
+    int result = build(SCMP_ACT_ERRNO(ENOSYS), build_calls, &s->calls);
+    if (result == 0)
+        result = build(SCMP_ACT_ALLOW, build_arguments, &s->arguments);
+    if (result == 0)
+        result = build(SCMP_ACT_ALLOW, build_shared_memory, &s->shared_memory);
+    if (result < 0)
+        ct__seccomp_fini(s);
+    return result;
+}
+
+void ct__seccomp_fini(ct__seccomp *s) {
+    free(s->calls.code);
+    free(s->arguments.code);
+    free(s->shared_memory.code);
+    *s = (ct__seccomp){0};
+}
+
+static int load(const ct__program *program) {
+    const struct sock_fprog prog = {.len = program->len, .filter = program->code};
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0U, &prog) != 0 ? ct__errno() : 0;
+}
+
+int ct__seccomp_load(const ct__seccomp *s, const ct_plan *plan, ct__failure *why) {
+    int result = load(&s->arguments);
+    if (result == 0 && (plan->flags & CT_PLAN_NO_SHARED_MEMORY) != 0)
+        result = load(&s->shared_memory);
+    if (result == 0)
+        result = load(&s->calls);
+    return result < 0 ? ct__fail(why, CT_STEP_SECCOMP, result, NULL) : 0;
+}

@@ -1,0 +1,31 @@
+/* What a sandbox may ask of the kernel. Two questions, two programs, since libseccomp decides a call by its number
+ * before it looks at arguments: which calls exist at all (what is not listed answers ENOSYS, so a call that is newer
+ * than this list is closed), and which arguments are never good. The kernel takes the stricter answer. */
+#ifndef CT_SANDBOX_SECCOMP_H
+#define CT_SANDBOX_SECCOMP_H
+
+#include "base/abi.h"
+#include "sandbox/step.h"
+
+#include <linux/filter.h>
+
+typedef struct ct__program {
+    unsigned short len;
+    struct sock_filter *code;
+} ct__program;
+
+/* Prepared once by the fork server; a child only loads it. */
+typedef struct ct__seccomp {
+    ct__program calls;
+    ct__program arguments;
+    ct__program shared_memory;
+} ct__seccomp;
+
+/* Builds the programs. Returns 0 or -errno; on failure there is nothing to give back. */
+int ct__seccomp_init(ct__seccomp *s);
+void ct__seccomp_fini(ct__seccomp *s);
+
+/* In the child, with no_new_privs set: loads what the plan asks for. Nothing but what the filter allows works after. */
+int ct__seccomp_load(const ct__seccomp *s, const ct_plan *plan, ct__failure *why);
+
+#endif

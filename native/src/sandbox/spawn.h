@@ -1,0 +1,40 @@
+#ifndef CT_SANDBOX_SPAWN_H
+#define CT_SANDBOX_SPAWN_H
+
+#include "base/abi.h"
+#include "sandbox/seccomp.h"
+#include "sandbox/step.h"
+
+#include <sys/types.h>
+
+/* Around the fork itself, in the parent; for an interpreter that must hold still. Either may be NULL. */
+typedef struct ct__fork_hooks {
+    int (*before)(void); /* 0, or why there must be no fork now */
+    void (*after)(void);
+} ct__fork_hooks;
+
+typedef struct ct__spawn_request {
+    const ct_plan *plan;
+    int channel_fd; /* both borrowed */
+    int stdio_fd;
+    const ct__seccomp *filters;
+    const ct__fork_hooks *hooks;
+} ct__spawn_request;
+
+enum {
+    CT__IN_CHILD = 1,
+    CT__CHANNEL_FD = 3 /* inside the sandbox, whatever it was outside */
+};
+
+typedef struct ct__child {
+    pid_t pid;
+    int pidfd;   /* the caller's to close */
+    int sync_fd; /* the caller's: gives one ct__failure when the sandbox is complete or a step failed, then the end */
+} ct__child;
+
+/* Forks into fresh user, pid, mount, network, ipc and uts namespaces and lets the child carry out its plan.
+ * Returns 0 in the parent, with the child on its way; a negative number with *why filled when there is no child.
+ * In a child without argv it returns CT__IN_CHILD once its sandbox is complete; with argv it does not return. */
+int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why);
+
+#endif

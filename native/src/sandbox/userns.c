@@ -1,0 +1,43 @@
+#define _GNU_SOURCE
+#include "sandbox/userns.h"
+
+#include "base/err.h"
+#include "base/sysx.h"
+
+#include <grp.h>
+#include <unistd.h>
+
+static int write_map(pid_t child, const char *file, const char *text, ct__failure *why) {
+    char path[64];
+    int result = ct__format(path, sizeof path, "/proc/%d/%s", (int)child, file);
+    if (result == 0)
+        result = ct__write_file(path, text);
+    return result < 0 ? ct__fail(why, CT_STEP_IDMAP, result, file) : 0;
+}
+
+static int write_ids(pid_t child, const char *file, uint32_t inside, uint32_t host, ct__failure *why) {
+    char text[64];
+    const int result = ct__format(text, sizeof text, "%u %u 1\n", inside, host);
+    return result < 0 ? ct__fail(why, CT_STEP_IDMAP, result, file) : write_map(child, file, text, why);
+}
+
+int ct__userns_map(pid_t child, const ct_plan *plan, bool is_privileged, ct__failure *why) {
+    int result = 0;
+    if (!is_privileged)
+        result = write_map(child, "setgroups", "deny", why);
+    if (result == 0)
+        result = write_ids(child, "gid_map", plan->inside_gid, plan->host_gid, why);
+    if (result == 0)
+        result = write_ids(child, "uid_map", plan->inside_uid, plan->host_uid, why);
+    return result;
+}
+
+int ct__userns_become(const ct_plan *plan, bool is_privileged, ct__failure *why) {
+    if (is_privileged && setgroups(0, NULL) != 0)
+        return ct__fail(why, CT_STEP_IDENTITY, ct__errno(), "groups");
+    if (setresgid(plan->inside_gid, plan->inside_gid, plan->inside_gid) != 0)
+        return ct__fail(why, CT_STEP_IDENTITY, ct__errno(), "gid");
+    if (setresuid(plan->inside_uid, plan->inside_uid, plan->inside_uid) != 0)
+        return ct__fail(why, CT_STEP_IDENTITY, ct__errno(), "uid");
+    return 0;
+}

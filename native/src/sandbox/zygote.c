@@ -1,0 +1,384 @@
+/* The fork server: one loop, no threads. Requests are taken while earlier children still carry out their plans, so
+ * spawns overlap on a machine with more than one core. */
+
+#define _GNU_SOURCE
+#include "sandbox/zygote.h"
+
+#include "base/err.h"
+#include "base/scope.h"
+#include "base/sysx.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum {
+    PENDING_MAX = 64, /* chosen: children in set-up at once; more only contend for the kernel's mount lock */
+    REQUEST_FDS = 2,
+    TICKET_BYTES = 4,
+    FAREWELL_MS = 1000, /* chosen: below what the owner waits for the server's own end */
+    REQUEST_BYTES = TICKET_BYTES + CT_PLAN_BYTES_MAX
+};
+
+typedef struct slot {
+    pid_t pid; /* 0: free */
+    uint32_t ticket;
+    int pidfd;   /* -1 once handed over */
+    int sync_fd; /* -1 once the sandbox is complete or has failed */
+    uint64_t deadline_ms;
+    ct__failure report; /* the last word of the child; status 1 before the first */
+} slot;
+
+typedef struct server {
+    int control_fd;
+    int signal_fd;
+    const ct__fork_hooks *hooks;
+    ct__seccomp filters;
+    ct_plan *plan;
+    uint8_t *request;
+    slot *slots;   /* CT_ZYGOTE_CHILDREN_MAX of them */
+    uint32_t used; /* slots below this may be taken */
+    uint32_t pending;
+} server;
+
+enum { NO_WORD_YET = 1 };
+
+static int send_note(const server *s, const ct_zygote_note *note, int fd) {
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {.iov_base = (void *)(uintptr_t)note, .iov_len = sizeof *note};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(head), &fd, sizeof fd);
+    }
+    ssize_t sent;
+    do
+        sent = sendmsg(s->control_fd, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? ct__errno() : 0;
+}
+
+static int refuse(const server *s, uint32_t ticket, const ct__failure *why) {
+    ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = ticket, .status = why->status, .step = why->step};
+    memcpy(note.path, why->path, sizeof note.path);
+    return send_note(s, &note, -1);
+}
+
+static slot *free_slot(server *s) {
+    for (uint32_t i = 0; i < s->used; i++)
+        if (s->slots[i].pid == 0)
+            return &s->slots[i];
+    return s->used < CT_ZYGOTE_CHILDREN_MAX ? &s->slots[s->used++] : NULL;
+}
+
+static slot *slot_of(server *s, pid_t pid) {
+    for (uint32_t i = 0; i < s->used; i++)
+        if (s->slots[i].pid == pid)
+            return &s->slots[i];
+    return NULL;
+}
+
+static void settle(server *s, slot *one) {
+    ct_drop_fd(&one->sync_fd);
+    s->pending--;
+}
+
+/* Answers for a child whose last word is in. A failed child is killed and stays in its slot until it is reaped. */
+static int answer(server *s, slot *one) {
+    settle(s, one);
+    ct_autofd pidfd = ct_take_fd(&one->pidfd);
+    if (one->report.status == NO_WORD_YET)
+        (void)ct__fail(&one->report, CT_STEP_NONE, CT_E_DIED, NULL);
+    if (one->report.status < 0) {
+        (void)ct__pidfd_kill(pidfd);
+        return refuse(s, one->ticket, &one->report);
+    }
+    const ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = one->ticket, .pid = (int32_t)one->pid};
+    return send_note(s, &note, pidfd);
+}
+
+/* Takes what the child has said so far; at the end of its stream, answers. */
+static int hear(server *s, slot *one) {
+    for (;;) {
+        ct__failure word;
+        const ssize_t got = ct__recv(one->sync_fd, &word, sizeof word, MSG_DONTWAIT);
+        if (got == -EAGAIN)
+            return 0;
+        if (got != (ssize_t)sizeof word)
+            return answer(s, one); /* the end, by exec, close or death */
+        one->report = word;
+    }
+}
+
+static int expire(server *s, slot *one) {
+    (void)ct__fail(&one->report, (enum ct_step)one->report.step, CT_E_TIMEOUT, NULL);
+    return answer(s, one);
+}
+
+static int report_exit(server *s, slot *one, const siginfo_t *info) {
+    int result = 0;
+    if (one->sync_fd >= 0) /* all it ever said is in the socket by now */
+        result = hear(s, one);
+    const bool was_running = one->report.status == 0;
+    ct_zygote_note note = {.kind = CT_NOTE_EXITED, .ticket = one->ticket, .pid = (int32_t)one->pid};
+    if (info->si_code == CLD_EXITED)
+        note.exit_code = info->si_status;
+    else
+        note.signal = info->si_status;
+    one->pid = 0;
+    return result == 0 && was_running ? send_note(s, &note, -1) : result;
+}
+
+static int reap(server *s) {
+    struct signalfd_siginfo drained;
+    (void)!read(s->signal_fd, &drained, sizeof drained);
+    for (;;) {
+        siginfo_t info = {0};
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0)
+            return 0;
+        slot *one = slot_of(s, info.si_pid);
+        const int result = one != NULL ? report_exit(s, one, &info) : 0;
+        if (result < 0)
+            return result;
+    }
+}
+
+/* Receives one request; its descriptors, if any, are the caller's. Returns its length, 0 at the end, or -errno. */
+static ssize_t receive(const server *s, int fds[REQUEST_FDS]) {
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int) * REQUEST_FDS)];
+    } control;
+    struct iovec part = {.iov_base = s->request, .iov_len = REQUEST_BYTES};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    ssize_t got;
+    do
+        got = recvmsg(s->control_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return ct__errno();
+    for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head))
+        if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS)
+            memcpy(fds, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0)); /* at most REQUEST_FDS had room */
+    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+        return CT_E_TOOBIG;
+    return got;
+}
+
+static int check_request(const server *s, ssize_t len, const int fds[REQUEST_FDS]) {
+    if (len < 0)
+        return (int)len;
+    if (len < TICKET_BYTES)
+        return CT_E_MORE;
+    if (fds[0] < 0 || fds[1] < 0)
+        return -EBADF;
+    const int result = ct_plan_decode(s->request + TICKET_BYTES, (size_t)len - TICKET_BYTES, s->plan);
+    if (result < 0)
+        return result;
+    return s->hooks == NULL && s->plan->argc == 0 ? CT_E_RANGE : 0;
+}
+
+static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__failure *why) {
+    slot *one = free_slot(s);
+    if (one == NULL)
+        return ct__fail(why, CT_STEP_REQUEST, CT_E_FULL, NULL);
+    const ct__spawn_request request = {
+        .plan = s->plan, .channel_fd = fds[0], .stdio_fd = fds[1], .filters = &s->filters, .hooks = s->hooks};
+    ct__child child;
+    const int result = ct__spawn(&request, &child, why);
+    if (result != 0)
+        return result;
+    *one = (slot){.pid = child.pid,
+                  .ticket = ticket,
+                  .pidfd = child.pidfd,
+                  .sync_fd = child.sync_fd,
+                  .deadline_ms = ct__now_ms() + s->plan->setup_ms,
+                  .report = {.status = NO_WORD_YET}};
+    s->pending++;
+    return 0;
+}
+
+/* One request. Returns 0, CT__IN_CHILD, -EPIPE when there will be no more, or another failure of the server itself. */
+static int take_request(server *s) {
+    int fds[REQUEST_FDS] = {-1, -1};
+    const ssize_t len = receive(s, fds);
+    ct_autofd channel = fds[0];
+    ct_autofd stdio = fds[1];
+    if (len == -EAGAIN)
+        return 0;
+    if (len == 0 || (len < 0 && len != CT_E_TOOBIG))
+        return -EPIPE;
+    uint32_t ticket = 0;
+    if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
+        memcpy(&ticket, s->request, sizeof ticket);
+    ct__failure why = {0};
+    int result = check_request(s, len, fds);
+    if (result < 0)
+        (void)ct__fail(&why, CT_STEP_REQUEST, result, NULL);
+    else
+        result = start(s, ticket, fds, &why);
+    if (result == CT__IN_CHILD) {
+        (void)ct_take_fd(&channel); /* their numbers are another thing's by now */
+        (void)ct_take_fd(&stdio);
+        return result;
+    }
+    /* The next child must not find this one's environment in the memory that it inherits */
+    explicit_bzero(s->request, REQUEST_BYTES);
+    return result < 0 ? refuse(s, ticket, &why) : 0;
+}
+
+static int poll_timeout(const server *s) {
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < s->used && s->pending > 0; i++)
+        if (s->slots[i].pid != 0 && s->slots[i].sync_fd >= 0 && s->slots[i].deadline_ms < first)
+            first = s->slots[i].deadline_ms;
+    if (first == UINT64_MAX)
+        return -1;
+    const uint64_t now = ct__now_ms();
+    return first > now ? (int)(first - now) : 0;
+}
+
+static int serve_once(server *s) {
+    struct pollfd set[2 + PENDING_MAX];
+    slot *who[PENDING_MAX];
+    nfds_t count = 2;
+    set[0] = (struct pollfd){.fd = s->pending < PENDING_MAX ? s->control_fd : -1, .events = POLLIN};
+    set[1] = (struct pollfd){.fd = s->signal_fd, .events = POLLIN};
+    for (uint32_t i = 0; i < s->used && count < 2 + s->pending; i++) {
+        if (s->slots[i].pid == 0 || s->slots[i].sync_fd < 0)
+            continue;
+        who[count - 2] = &s->slots[i];
+        set[count++] = (struct pollfd){.fd = s->slots[i].sync_fd, .events = POLLIN};
+    }
+    if (poll(set, count, poll_timeout(s)) < 0)
+        return errno == EINTR ? 0 : ct__errno();
+
+    const uint64_t now = ct__now_ms();
+    int result = 0;
+    for (nfds_t i = 2; result == 0 && i < count; i++) {
+        if (set[i].revents != 0)
+            result = hear(s, who[i - 2]);
+        else if (who[i - 2]->deadline_ms <= now)
+            result = expire(s, who[i - 2]);
+    }
+    if (result == 0 && set[1].revents != 0)
+        result = reap(s);
+    if (result == 0 && set[0].fd >= 0 && set[0].revents != 0)
+        result = take_request(s);
+    return result;
+}
+
+/* Kills every child and waits until its namespaces are gone; a child that the kernel can not end (waiting for a disk
+ * that does not answer) is left to init after a while. */
+static void end_children(server *s) {
+    for (uint32_t i = 0; i < s->used; i++)
+        if (s->slots[i].pid != 0) /* not reaped yet, so the number is still the child's */
+            (void)kill(s->slots[i].pid, SIGKILL);
+    const uint64_t until = ct__now_ms() + FAREWELL_MS;
+    struct pollfd ended = {.fd = s->signal_fd, .events = POLLIN};
+    while (s->signal_fd >= 0) {
+        struct signalfd_siginfo drained;
+        (void)!read(s->signal_fd, &drained, sizeof drained);
+        int reaped;
+        while ((reaped = waitpid(-1, NULL, WNOHANG)) > 0)
+            continue;
+        const uint64_t now = ct__now_ms();
+        if (reaped < 0 || now >= until)
+            return; /* no child is left, or no time */
+        (void)poll(&ended, 1, (int)(until - now));
+    }
+}
+
+static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
+    *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
+    s->plan = calloc(1, sizeof *s->plan);
+    s->request = calloc(1, REQUEST_BYTES);
+    s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
+    if (s->plan == NULL || s->request == NULL || s->slots == NULL)
+        return -ENOMEM;
+    sigset_t child;
+    (void)sigemptyset(&child);
+    (void)sigaddset(&child, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &child, NULL) != 0)
+        return ct__errno();
+    s->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    return s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
+}
+
+static void server_fini(server *s) {
+    ct__seccomp_fini(&s->filters);
+    free(s->plan);
+    free(s->request);
+    free(s->slots);
+}
+
+int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out) {
+    server s;
+    int result = server_init(&s, control_fd, hooks);
+    const ct_zygote_note ready = {.kind = CT_NOTE_READY, .status = result};
+    const int told = send_note(&s, &ready, -1);
+    if (result == 0)
+        result = told;
+    while (result == 0)
+        result = serve_once(&s);
+    if (result == CT__IN_CHILD) {
+        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request};
+        s.plan = NULL;
+        s.request = NULL;
+    } else {
+        end_children(&s);
+        ct_drop_fd(&s.signal_fd);
+    }
+    server_fini(&s);
+    return result == -EPIPE || result == -ECONNRESET ? 0 : result;
+}
+
+int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why) {
+    ct_plan plan = {.host_uid = host_uid,
+                    .host_gid = host_gid,
+                    .inside_uid = 1000,
+                    .inside_gid = 1000,
+                    .setup_ms = 5000,
+                    .hostname = "probe",
+                    .workdir = "/tmp",
+                    .cgroup_dir = "",
+                    .entry_count = 4};
+    plan.entries[0] = (ct_entry){.kind = CT_ENTRY_BIND, .target = "/usr", .source = "/usr"};
+    plan.entries[1] = (ct_entry){.kind = CT_ENTRY_DEVICE, .target = "/dev/null", .source = "/dev/null"};
+    plan.entries[2] = (ct_entry){.kind = CT_ENTRY_PROC, .target = "/proc", .source = ""};
+    plan.entries[3] =
+        (ct_entry){.kind = CT_ENTRY_TMPFS, .target = "/tmp", .source = "", .mode = 01777, .size_bytes = 4096, .inodes = 16};
+    ct__seccomp filters;
+    int result = ct__seccomp_init(&filters);
+    if (result < 0)
+        return ct__fail(why, CT_STEP_SECCOMP, result, NULL);
+    const ct__spawn_request request = {
+        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .filters = &filters};
+    ct__child child;
+    result = ct__spawn(&request, &child, why);
+    if (result == CT__IN_CHILD)
+        _exit(0);
+    ct__seccomp_fini(&filters);
+    if (result < 0)
+        return result;
+    ct_autofd sync = child.sync_fd;
+    ct_autofd pidfd = child.pidfd;
+    if (ct__recv(sync, why, sizeof *why, 0) != (ssize_t)sizeof *why)
+        result = ct__fail(why, CT_STEP_NONE, CT_E_DIED, NULL);
+    while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    return result < 0 ? result : why->status;
+}

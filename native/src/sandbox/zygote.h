@@ -1,0 +1,21 @@
+#ifndef CT_SANDBOX_ZYGOTE_H
+#define CT_SANDBOX_ZYGOTE_H
+
+#include "base/abi.h"
+#include "sandbox/spawn.h"
+
+typedef struct ct__served {
+    int channel_fd; /* in a child: its channel */
+    ct_plan *plan;  /* in a child: what it was made from, environment included; the caller frees both */
+    uint8_t *bytes; /* what the plan borrows; holds CT_PLAN_BYTES_MAX and may hold secrets: clear it */
+} ct__served;
+
+/* Serves requests on control_fd until its other end closes; then every child is dead and 0 is returned. In a freshly
+ * forked child it returns CT__IN_CHILD, with *out filled. A negative number: the server could not start or go on.
+ * hooks say how to fork an interpreter; NULL for a program that executes: it refuses a plan without argv. */
+int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out);
+
+/* Makes one sandbox with nothing to run in it. Returns 0, or a negative number with *why filled. */
+int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why);
+
+#endif

@@ -1,0 +1,95 @@
+#define _GNU_SOURCE
+#include "sandbox/seccomp.h"
+
+#include "base/err.h"
+#include "ct_test.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/reboot.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static ct__seccomp filters;
+
+/* Runs body under the filter in a child; its exit status, or 1000 and the signal. */
+static int under_filter(int (*body)(void), uint32_t flags) {
+    const pid_t child = fork();
+    if (child == 0) {
+        const ct_plan plan = {.flags = flags};
+        ct__failure why;
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ct__seccomp_load(&filters, &plan, &why) != 0)
+            _exit(99);
+        _exit(body());
+    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+static int trace(void) {
+    return ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0 ? errno : 0;
+}
+
+static int leave(void) {
+    return unshare(CLONE_NEWUSER) < 0 ? errno : 0;
+}
+
+static int newer_clone(void) {
+    return syscall(SYS_clone3, NULL, 0) < 0 ? errno : 0;
+}
+
+static int link_socket(void) {
+    return socket(AF_NETLINK, SOCK_RAW, 0) < 0 ? errno : 0;
+}
+
+static int inet_socket(void) {
+    return socket(AF_INET, SOCK_STREAM, 0) < 0 ? errno : 0;
+}
+
+static int halt(void) {
+    return (int)syscall(SYS_reboot, 0, 0, 0, NULL); /* a wrong magic: nothing would happen without the filter */
+}
+
+static int memory_file(void) {
+    return memfd_create("x", 0) < 0 ? errno : 0;
+}
+
+static int forget_parent(void) {
+    return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0 ? errno : 0;
+}
+
+static void calls_get_their_answers(void) {
+    CHECK_INT(under_filter(trace, 0), EPERM);
+    CHECK_INT(under_filter(leave, 0), EPERM);
+    CHECK_INT(under_filter(newer_clone, 0), ENOSYS);
+    CHECK_INT(under_filter(link_socket, 0), ENOSYS);
+    CHECK_INT(under_filter(inet_socket, 0), 0);
+    CHECK_INT(under_filter(halt, 0), 1000 + SIGSYS);
+    CHECK_INT(under_filter(forget_parent, 0), EPERM);
+}
+
+static void shared_memory_is_a_choice(void) {
+    CHECK_INT(under_filter(memory_file, 0), 0);
+    CHECK_INT(under_filter(memory_file, CT_PLAN_NO_SHARED_MEMORY), EPERM);
+}
+
+static void programs_are_within_the_kernels_bound(void) {
+    CHECK(filters.calls.len > 100);
+    CHECK(filters.calls.len < BPF_MAXINSNS);
+    CHECK(filters.arguments.len > 10);
+}
+
+int main(void) {
+    static const ct_case cases[] = {CASE(calls_get_their_answers), CASE(shared_memory_is_a_choice),
+                                    CASE(programs_are_within_the_kernels_bound)};
+    CHECK_INT(ct__seccomp_init(&filters), 0);
+    const int result = RUN("seccomp", cases);
+    ct__seccomp_fini(&filters);
+    return result;
+}

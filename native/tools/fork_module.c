@@ -1,0 +1,85 @@
+/* ct_fork: the fork server inside a warm interpreter. Its children return from serve(), each in a sandbox of its own.
+ * Limited API, so that one build serves every CPython from 3.11 on. */
+
+#define Py_LIMITED_API 0x030B0000
+#include <Python.h>
+
+#include "base/sysx.h"
+#include "sandbox/zygote.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int hold_still(void) {
+    const int threads = ct__thread_count();
+    if (threads != 1) /* another thread's locks would be held for ever in the child */
+        return threads < 0 ? threads : CT_E_THREADS;
+    PyOS_BeforeFork();
+    return 0;
+}
+
+static void go_on(void) {
+    PyOS_AfterFork_Parent();
+}
+
+static const ct__fork_hooks HOOKS = {.before = hold_still, .after = go_on};
+
+/* os.environ is what the interpreter read at its start; writing through it sets the C environment too. */
+static int set_environment(const ct_plan *plan) {
+    PyObject *os = PyImport_ImportModule("os");
+    PyObject *environ = os != NULL ? PyObject_GetAttrString(os, "environ") : NULL;
+    PyObject *done = environ != NULL ? PyObject_CallMethod(environ, "clear", NULL) : NULL;
+    int result = done != NULL ? 0 : -1;
+    for (uint32_t i = 0; result == 0 && i < plan->envc; i++) {
+        const char *equals = strchr(plan->env[i], '='); /* the plan's decoder demands one */
+        PyObject *name = PyUnicode_DecodeFSDefaultAndSize(plan->env[i], equals - plan->env[i]);
+        PyObject *value = PyUnicode_DecodeFSDefault(equals + 1);
+        result = name != NULL && value != NULL ? PyObject_SetItem(environ, name, value) : -1;
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(environ);
+    Py_XDECREF(os);
+    return result;
+}
+
+static PyObject *become_child(ct__served *served) {
+    PyOS_AfterFork_Child(); /* reseeds random, resets locks and thread state */
+    const int result = set_environment(served->plan);
+    explicit_bzero(served->bytes, CT_PLAN_BYTES_MAX);
+    free(served->bytes);
+    free(served->plan);
+    return result == 0 ? PyLong_FromLong(served->channel_fd) : NULL;
+}
+
+static PyObject *serve(PyObject *module, PyObject *argument) {
+    (void)module;
+    const long control_fd = PyLong_AsLong(argument);
+    if (control_fd == -1 && PyErr_Occurred() != NULL)
+        return NULL;
+    ct__served served;
+    const int result = ct__zygote_serve((int)control_fd, &HOOKS, &served);
+    if (result == CT__IN_CHILD)
+        return become_child(&served);
+    if (result < 0)
+        return PyErr_Format(PyExc_OSError, "fork server: %s", ct_strerror(result));
+    PyErr_SetNone(PyExc_SystemExit);
+    return NULL;
+}
+
+PyDoc_STRVAR(serve_doc,
+             "serve(control_fd, /) -> int\n\n"
+             "Serve sandboxes; return only in a child, with the descriptor of its channel.\n"
+             "os.environ is the plan's; every other descriptor but 0, 1 and 2 is closed.\n"
+             "Raises SystemExit in the server once the other end of control_fd is closed.");
+
+static PyMethodDef METHODS[] = {{"serve", serve, METH_O, serve_doc}, {NULL, NULL, 0, NULL}};
+
+static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "ct_fork", .m_size = 0, .m_methods = METHODS};
+
+PyMODINIT_FUNC PyInit_ct_fork(void);
+
+PyMODINIT_FUNC PyInit_ct_fork(void) {
+    return PyModule_Create(&MODULE);
+}

@@ -1,0 +1,189 @@
+"""The code of functions as files on this host, under `<root>/<tenant>/<function id>/<version>-<hash>/`.
+
+A directory appears whole or not at all, is checked against its hash, and goes when no instance uses it and a newer
+version is live. The sandbox reads it as another user, so directories are 0755 and files 0644; what keeps others out
+is the state directory above, which is 0700.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import TaskStatus
+
+from constellation.base.errors import ConstellationError
+from constellation.comet.backend.contract import InstanceSpec
+from constellation.nova.domain.function import Code, Function, code_hash
+
+log = structlog.get_logger()
+
+_WRITERS = 4  # threads that write code at a time; chosen: the disk, not the number of threads, is the limit
+_CHECK_S = 30.0  # a removal that failed is tried again
+
+
+class CodeCorrupt(ConstellationError):
+    """The stored code is not what its hash says, or would leave its directory."""
+
+    code, http_status = "code_corrupt", 500
+
+    def __init__(self, function: str, *, version: int, reason: str) -> None:
+        super().__init__(f"function {function!r}: the code of version {version} {reason}")
+
+
+class CodeSource(Protocol):
+    async def code(self, tenant: str, function_id: UUID, version: int) -> Code: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Directory:
+    path: Path
+    function_id: UUID
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    users: int = 0
+    is_ready: bool = False
+    is_superseded: bool = False
+
+
+class CodeShelf:
+    """Directories of code and who uses them. `run` removes what nobody needs any more."""
+
+    def __init__(self, root: Path, source: CodeSource, *, tmp_mb: int, log_limit_bytes: int) -> None:
+        self._root, self._source = root, source
+        self._tmp_mb, self._log_limit_bytes = tmp_mb, log_limit_bytes
+        self._directories: dict[Path, _Directory] = {}
+        self._useless = anyio.Event()
+        self._threads = anyio.CapacityLimiter(_WRITERS)
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Remove what a killed run left, then whatever becomes useless, until cancelled. Started means ready."""
+        await anyio.to_thread.run_sync(_clear, self._root, limiter=self._threads)
+        task_status.started()
+        while True:
+            with anyio.move_on_after(_CHECK_S):
+                await self._useless.wait()
+            self._useless = anyio.Event()
+            for directory in list(self._directories.values()):
+                if directory.is_superseded and directory.users == 0:
+                    del self._directories[directory.path]
+                    await anyio.to_thread.run_sync(_remove, directory.path, limiter=self._threads)
+
+    async def acquire(self, function: Function) -> InstanceSpec:
+        """Make the function's code ready and return what to boot; the files stay until `release_nowait`.
+
+        Raises:
+            CodeCorrupt: the stored code is damaged.
+            NotFound, DatabaseUnavailable: it is not there, or can not be read now.
+        """
+        path = self._path(function)
+        directory = self._directories.setdefault(path, _Directory(path, function.id))
+        directory.users += 1
+        try:
+            async with directory.lock:
+                if not directory.is_ready:
+                    await self._materialise(function, path)
+                    directory.is_ready = True
+        except BaseException:
+            directory.users -= 1
+            self._retire_if_useless(directory, is_failed=not directory.is_ready)
+            raise
+        return InstanceSpec(
+            tenant=function.tenant,
+            namespace=function.namespace,
+            function_id=function.id,
+            function_name=function.name,
+            function_version=str(function.code_version),
+            runtime=function.runtime,
+            handler=function.handler,
+            code_dir=path,
+            env=function.env,
+            memory_mb=function.memory_mb,
+            cpu_millis=function.cpu_millis,
+            max_pids=function.max_pids,
+            tmp_mb=self._tmp_mb,
+            concurrency=function.instance_concurrency,
+            log_limit_bytes=self._log_limit_bytes,
+        )
+
+    def release_nowait(self, spec: InstanceSpec) -> None:
+        """One user less."""
+        directory = self._directories[spec.code_dir]
+        directory.users -= 1
+        self._retire_if_useless(directory)
+
+    def update(self, function: Function) -> None:
+        """The function's live code is this version now."""
+        self._supersede(function.id, live=self._path(function))
+
+    def remove(self, function_id: UUID) -> None:
+        """The function is deleted."""
+        self._supersede(function_id, live=None)
+
+    def _supersede(self, function_id: UUID, *, live: Path | None) -> None:
+        for directory in self._directories.values():
+            if directory.function_id == function_id:
+                directory.is_superseded = directory.path != live
+                self._retire_if_useless(directory)
+
+    def _retire_if_useless(self, directory: _Directory, *, is_failed: bool = False) -> None:
+        if directory.users == 0 and (directory.is_superseded or is_failed):
+            directory.is_superseded = True
+            self._useless.set()
+
+    def _path(self, function: Function) -> Path:
+        version = f"{function.code_version}-{function.code_hash[:12]}"
+        return self._root / function.tenant / str(function.id) / version
+
+    async def _materialise(self, function: Function, path: Path) -> None:
+        code = await self._source.code(function.tenant, function.id, function.code_version)
+        await anyio.to_thread.run_sync(_write, function, code.files, path, limiter=self._threads)
+
+
+def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
+    """Write all files under a name that nobody looks at, then give the directory its own."""
+    if code_hash(files) != function.code_hash:
+        raise CodeCorrupt(function.name, version=function.code_version, reason="does not have its hash")
+    _make(path.parent)
+    partial = path.with_name(f".{path.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a cancelled attempt
+    _make(partial)
+    for name, content in files.items():
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            raise CodeCorrupt(function.name, version=function.code_version, reason=f"has the path {name!r}")
+        target = partial.joinpath(*parts)
+        for parent in reversed(target.relative_to(partial).parents[:-1]):
+            _make(partial / parent)
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        with os.fdopen(fd, "wb") as file:
+            os.fchmod(fd, 0o644)
+            file.write(content)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+
+
+def _make(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)  # whatever the umask is
+
+
+def _clear(root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    _make(root)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    for parent in (path.parent, path.parent.parent):
+        try:
+            parent.rmdir()
+        except OSError:  # another version or function lives there
+            return

@@ -1,0 +1,225 @@
+"""What was called and what it printed: pages of the invocation log, and the log as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from constellation.base.errors import ConstellationError, NotFound
+from constellation.comet.dataplane import events
+from constellation.comet.dataplane.jobs import raw
+from constellation.comet.dataplane.request import Answer, DataRequest
+from constellation.comet.executor.executor import Executor
+from constellation.comet.functions import Wakeup
+from constellation.nova.domain.invocation import InvocationRecord
+from constellation.routes.models.invocations import InvocationBody, LogBody
+from constellation.routes.models.paging import COUNTED_AT_MOST, Page, page_facts
+
+FOLLOW_POLL_S = 5.0  # a notification may be lost; the ping goes out at the same pace
+_BACKLOG_PAGE = 500
+OK, FAILED = "ok", "failed"
+
+
+class RecordPage(Protocol):
+    @property
+    def items(self) -> Sequence[InvocationRecord]: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def total_is_exact(self) -> bool: ...
+
+    @property
+    def has_more(self) -> bool: ...
+
+
+class Tail(Protocol):
+    async def poll(self) -> Sequence[InvocationRecord]:
+        """Return what was written since the last call, each record once."""
+        ...
+
+
+class RecordBook(Protocol):
+    """The invocation log of all scopes; each question names its own."""
+
+    async def get(self, tenant: str, namespace: str, request_id: UUID) -> InvocationRecord: ...
+
+    async def list(
+        self,
+        tenant: str,
+        namespace: str,
+        *,
+        function_name: str | None = ...,
+        status: str | None = ...,
+        is_error: bool | None = ...,
+        since: datetime | None = ...,
+        before: UUID | None = ...,
+        limit: int = ...,
+        offset: int = ...,
+    ) -> RecordPage: ...
+
+    async def follow(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> Tail: ...
+
+
+Body = TypeVar("Body")
+Subscribe = Callable[[], AbstractContextManager[Wakeup]]
+
+
+class HistoryRoutes:
+    """Operations on the invocation log of the caller's scope."""
+
+    def __init__(self, records: RecordBook, executor: Executor, subscribe: Subscribe) -> None:
+        self._records, self._executor, self._subscribe = records, executor, subscribe
+
+    async def list_invocations(self, request: DataRequest) -> Page[InvocationBody]:
+        return await self._page(request, request.query_function(), _invocation)
+
+    async def list_function_invocations(self, request: DataRequest) -> Page[InvocationBody]:
+        return await self._page(request, await self._function(request), _invocation)
+
+    async def list_logs(self, request: DataRequest) -> Page[LogBody]:
+        return await self._page(request, await self._function(request), _log)
+
+    async def follow_logs(self, request: DataRequest) -> Answer:
+        function, since = await self._function(request), request.query_instant("since")
+        headers, kind = events.HEADERS, events.CONTENT_TYPE
+        # From here on nothing that is written is missed; what was written before is the backlog's.
+        tail = await self._records.follow(request.tenant, request.namespace, function_name=function)
+        return Answer(body=self._follow(request, function, since, tail), headers=headers, content_type=kind)
+
+    async def _function(self, request: DataRequest) -> str:
+        """The function in the path, which must exist."""
+        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        return function.name
+
+    async def _page(
+        self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Body]
+    ) -> Page[Body]:
+        limit, offset, status = request.limit, request.offset, request.query_word("status")
+        since, request_id = request.query_instant("since"), request.query_id("request_id")
+        if request_id is not None:
+            return await self._one(request, request_id, function, status, since, shape)
+        found = await self._records.list(
+            request.tenant,
+            request.namespace,
+            function_name=function,
+            status=None if status == FAILED else status,
+            is_error=True if status == FAILED else None,
+            since=since,
+            limit=limit,
+            offset=offset,
+        )
+        items = [shape(record) for record in found.items]
+        facts = page_facts(
+            limit=limit, offset=offset, returned=len(items), total=found.total, is_exact=found.total_is_exact
+        )
+        return Page(items=items, pagination=facts)
+
+    async def _one(
+        self,
+        request: DataRequest,
+        request_id: UUID,
+        function: str | None,
+        status: str | None,
+        since: datetime | None,
+        shape: Callable[[InvocationRecord], Body],
+    ) -> Page[Body]:
+        items: list[Body] = []
+        try:
+            record = await self._records.get(request.tenant, request.namespace, request_id)
+        except NotFound:
+            record = None
+        if (
+            record is not None
+            and function in (None, record.function_name)
+            and (status is None or status == record.status or (status == FAILED and record.status != OK))
+            and (since is None or record.started_at >= since)
+        ):
+            items.append(shape(record))
+        items = items[request.offset :]
+        facts = page_facts(
+            limit=request.limit, offset=request.offset, returned=len(items), total=request.offset + len(items)
+        )
+        return Page(items=items, pagination=facts)
+
+    async def _follow(
+        self, request: DataRequest, function: str, since: datetime | None, tail: Tail
+    ) -> AsyncIterator[bytes]:
+        sent: set[UUID] = set()  # of the backlog: the tail's overlap may hold some of it
+        with self._subscribe() as wakeup:
+            try:
+                if since is not None:
+                    for record in await self._backlog(request, function, since):
+                        sent.add(record.id)
+                        yield _event(record)
+                while True:
+                    for record in await tail.poll():
+                        if record.id not in sent:
+                            yield _event(record)
+                    if not await wakeup.wait(within_s=FOLLOW_POLL_S):
+                        sent.clear()  # a whole poll without news: the overlap is over
+                        yield events.PING
+            except ConstellationError as error:
+                yield events.event(msgspec.json.encode(error.problem()).decode(), kind="error")
+
+    async def _backlog(self, request: DataRequest, function: str, since: datetime) -> list[InvocationRecord]:
+        """Return what began at or after an instant, oldest first; at most the newest `COUNTED_AT_MOST`."""
+        found: list[InvocationRecord] = []
+        before: UUID | None = None
+        while len(found) < COUNTED_AT_MOST:
+            page = await self._records.list(
+                request.tenant,
+                request.namespace,
+                function_name=function,
+                since=since,
+                before=before,
+                limit=_BACKLOG_PAGE,
+            )
+            found.extend(page.items)
+            if not page.has_more:
+                break
+            before = page.items[-1].id
+        found.reverse()
+        return found
+
+
+def _event(record: InvocationRecord) -> bytes:
+    return events.event(msgspec.json.encode(_log(record)).decode(), kind="log", id=str(record.id))
+
+
+def _invocation(record: InvocationRecord) -> InvocationBody:
+    return InvocationBody(
+        id=record.id,
+        function=record.function_name,
+        function_version=record.function_version,
+        runtime=record.runtime,
+        node=record.node,
+        started_at=record.started_at,
+        duration_ms=record.duration_ms,
+        queued_ms=record.queued_ms,
+        cold_start=record.cold_start,
+        status=record.status,
+        error=raw(record.error),
+        input_bytes=record.input_bytes,
+        output_bytes=record.output_bytes,
+        source=record.source,
+    )
+
+
+def _log(record: InvocationRecord) -> LogBody:
+    return LogBody(
+        id=record.id,
+        function=record.function_name,
+        started_at=record.started_at,
+        duration_ms=record.duration_ms,
+        status=record.status,
+        error=raw(record.error),
+        log=record.log,
+        log_truncated=record.log_truncated,
+    )

@@ -1,0 +1,138 @@
+"""Durable calls: looked up, listed, put back in line, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+
+from constellation.base.errors import InvalidRequest
+from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.executor.executor import Executor
+from constellation.nova.domain.job import Job, JobStatus
+from constellation.routes.models.invocations import AsyncInvocationBody, Redriven, RetryAsync
+from constellation.routes.models.paging import Page, page_facts
+
+
+class JobPage(Protocol):
+    @property
+    def items(self) -> Sequence[Job]: ...
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def total_is_exact(self) -> bool: ...
+
+
+class JobBook(Protocol):
+    """The jobs of all scopes; each question names its own."""
+
+    async def get(self, tenant: str, namespace: str, job_id: UUID) -> Job: ...
+
+    async def list(
+        self,
+        tenant: str,
+        namespace: str,
+        *,
+        function_name: str | None = ...,
+        status: JobStatus | None = ...,
+        limit: int = ...,
+        offset: int = ...,
+    ) -> JobPage: ...
+
+    async def retry(self, tenant: str, namespace: str, job_id: UUID, *, max_attempts: int | None = ...) -> Job: ...
+
+    async def redrive(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> int: ...
+
+    async def delete(self, tenant: str, namespace: str, job_id: UUID) -> None: ...
+
+
+class JobRoutes:
+    """Operations on durable calls of the caller's scope."""
+
+    def __init__(self, jobs: JobBook, executor: Executor) -> None:
+        self._jobs, self._executor = jobs, executor
+
+    async def list_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
+        return await self._page(request, function_name=None)
+
+    async def list_function_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
+        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        return await self._page(request, function_name=function.name)
+
+    async def get_async(self, request: DataRequest) -> AsyncInvocationBody:
+        return body_of(await self._jobs.get(request.tenant, request.namespace, request.id()))
+
+    async def retry_async(self, request: DataRequest) -> AsyncInvocationBody:
+        wanted: RetryAsync = request.json(RetryAsync)
+        attempts = None if wanted.max_attempts is UNSET else wanted.max_attempts
+        job = await self._jobs.retry(request.tenant, request.namespace, request.id(), max_attempts=attempts)
+        return body_of(job)
+
+    async def redrive_async(self, request: DataRequest) -> Redriven:
+        function_name = request.query_function()
+        count = await self._jobs.redrive(request.tenant, request.namespace, function_name=function_name)
+        return Redriven(retried=count)
+
+    async def delete_async(self, request: DataRequest) -> None:
+        await self._jobs.delete(request.tenant, request.namespace, request.id())
+
+    async def _page(self, request: DataRequest, *, function_name: str | None) -> Page[AsyncInvocationBody]:
+        limit, offset = request.limit, request.offset
+        found = await self._jobs.list(
+            request.tenant,
+            request.namespace,
+            function_name=function_name,
+            status=_status(request),
+            limit=limit,
+            offset=offset,
+        )
+        items = [body_of(job) for job in found.items]
+        facts = page_facts(
+            limit=limit, offset=offset, returned=len(items), total=found.total, is_exact=found.total_is_exact
+        )
+        return Page(items=items, pagination=facts)
+
+
+def body_of(job: Job) -> AsyncInvocationBody:
+    """Return a job as the API shows it; its JSON is passed on as it is stored."""
+    return AsyncInvocationBody(
+        id=job.id,
+        tenant=job.tenant,
+        namespace=job.namespace,
+        function=job.function_name,
+        status=job.status.value,
+        source=job.source,
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        run_at=job.run_at if job.status in (JobStatus.QUEUED, JobStatus.PAUSED) else None,
+        request_id=job.request_id,
+        payload=raw(job.payload),
+        output=raw(job.output),
+        error=raw(job.error),
+        duration_ms=job.duration_ms,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def raw(data: bytes | str | None) -> Any:
+    """Return stored JSON to be spliced in as it is; None stays null."""
+    if data is None:
+        return None
+    return msgspec.Raw(data.encode() if isinstance(data, str) else data)
+
+
+def _status(request: DataRequest) -> JobStatus | None:
+    text = request.query_word("status")
+    if text is None:
+        return None
+    try:
+        return JobStatus(text)
+    except ValueError as error:
+        raise InvalidRequest(f"status must be one of {', '.join(JobStatus)}, not {text!r}", field="status") from error

@@ -1,0 +1,417 @@
+"""Runs calls: guard chain, instance, answer, record. Everything that reaches a function goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+import anyio
+import msgspec
+
+from constellation.base.clock import Clock
+from constellation.base.errors import ConstellationError, DeadlineExceeded, InvalidRequest
+from constellation.base.ids import uuid7, uuid7_time_s
+from constellation.comet.backend.contract import (
+    Call,
+    CallLog,
+    CallTimeout,
+    Outcome,
+    OutputInvalid,
+    StreamOutcome,
+)
+from constellation.comet.executor.budget import Budget
+from constellation.comet.executor.durable import new_job
+from constellation.comet.executor.guard import check_call, check_job, check_node
+from constellation.comet.executor.meters import FunctionMeters, Meters
+from constellation.comet.executor.record import RecordWriter
+from constellation.comet.functions import Entry, FunctionCache
+from constellation.comet.pool.pool import Lease, Pool
+from constellation.comet.refusals import CometDraining, QueueFull, QueueWaitTimeout
+from constellation.nova.domain.access import Permission, authorize
+from constellation.nova.domain.function import Function
+from constellation.nova.domain.invocation import InvocationRecord
+from constellation.nova.domain.job import Job, NewJob
+from constellation.rpc.caller import Caller
+from constellation.rpc.invoker import AsyncOptions, Invoked
+from constellation.rpc.metadata import trace_ids
+
+NO_LOG = CallLog()
+EMPTY_PAYLOAD = b"{}"  # what a handler sees of a call without a body
+CLOCK_SKEW_S = 3600.0  # a request id may be this far off our clock; the log is partitioned by its time
+_SHED = (QueueFull, QueueWaitTimeout)  # counted, as all that the guard chain refuses, but no row in the log
+
+
+class Enqueued(Protocol):
+    """A job that is committed."""
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def is_replay(self) -> bool: ...
+
+
+class JobSink(Protocol):
+    async def enqueue(self, job: NewJob) -> Enqueued:
+        """Commit a job; a live idempotency key answers with the job that it is bound to."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One call that was let in."""
+
+    request_id: UUID
+    function: Function
+    meters: FunctionMeters
+    source: str
+    input_bytes: int
+    started_at: datetime
+    started_s: float
+    version: int  # of the code that ran, or would have
+    lease: Lease | None = None
+    is_admitted: bool = False  # by the guard chain
+
+
+class Streamed:
+    """An answer that comes in pieces: iterate, then read `end`."""
+
+    def __init__(self, run: _Run, source: StreamOutcome) -> None:
+        self._run, self._source = run, source
+        self._pieces = source.__aiter__()
+        self.sent_bytes = 0
+        self.outcome: Outcome | None = None
+
+    @property
+    def request_id(self) -> str:
+        return str(self._run.request_id)
+
+    def __aiter__(self) -> Streamed:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await self._pieces.__anext__()
+        except StopAsyncIteration:
+            self.outcome = self._source.outcome
+            raise
+        self.sent_bytes += len(piece)
+        return piece
+
+    @property
+    def end(self) -> Invoked:
+        """How the call ended; valid after the iteration."""
+        assert self.outcome is not None
+        return _invoked(self._run, self.outcome)
+
+
+class Executor:
+    """The execution plane of one node, without its transports."""
+
+    def __init__(
+        self,
+        *,
+        functions: FunctionCache,
+        pool: Pool,
+        jobs: JobSink,
+        records: RecordWriter,
+        meters: Meters,
+        clock: Clock,
+        node: str,
+        max_inflight: int,
+        is_json: Callable[[bytes], bool],
+    ) -> None:
+        self._functions, self._pool, self._jobs = functions, pool, jobs
+        self._records, self._meters, self._clock = records, meters, clock
+        self._node, self._max_inflight, self._is_json = node, max_inflight, is_json
+        self._inflight = 0
+        self._is_draining = False
+        self._idle = anyio.Event()
+
+    @property
+    def inflight(self) -> int:
+        """Calls in hand, running or waiting."""
+        return self._inflight
+
+    async def invoke(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> Invoked:
+        """Run one call to its end. A handler that raised is an answer with `error`.
+
+        Raises:
+            ConstellationError: the guard chain refused it, no instance could be had, or the instance did not answer.
+
+        If cancelled, the call is given up and an instance that was running it is destroyed.
+        """
+        entry = await self._enter(caller, function, budget)
+        run = None
+        try:
+            run = self._begin(caller, entry, payload)
+            lease = await self._lease(caller, entry, run, payload, budget)
+            is_broken = False
+            try:
+                call = self._call(caller, run, payload, budget)
+                is_broken = True
+                outcome = await lease.instance.invoke(call)
+                is_broken = False
+            except OutputInvalid:
+                is_broken = False  # the handler's answer is bad, its worker is not
+                raise
+            finally:
+                self._pool.release_nowait(lease, is_broken=is_broken)
+            self._succeeded(run, outcome, output_bytes=len(outcome.output or b""))
+            return _invoked(run, outcome)
+        except ConstellationError as error:
+            self._failed(run, error)
+            raise
+        except BaseException:
+            if run is not None:
+                self._given_up(run)
+            raise
+        finally:
+            self._leave()
+
+    @asynccontextmanager
+    async def stream(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> AsyncIterator[Streamed]:
+        """Run one call whose answer comes in pieces, with back-pressure. Leaving the block early gives it up.
+
+        Raises:
+            ConstellationError: as `invoke`; before the first piece, or from the iteration.
+        """
+        entry = await self._enter(caller, function, budget)
+        run = None
+        try:
+            run = self._begin(caller, entry, payload)
+            lease = await self._lease(caller, entry, run, payload, budget)
+            streamed: Streamed | None = None
+            is_started = False
+            try:
+                call = self._call(caller, run, payload, budget)
+                is_started = True
+                async with lease.instance.stream(call) as source:
+                    streamed = Streamed(run, source)
+                    yield streamed
+            finally:
+                is_complete = streamed is not None and streamed.outcome is not None
+                self._pool.release_nowait(lease, is_broken=is_started and not is_complete)
+            if streamed.outcome is not None:
+                self._succeeded(run, streamed.outcome, output_bytes=streamed.sent_bytes)
+            else:
+                self._given_up(run)
+        except ConstellationError as error:
+            self._failed(run, error)
+            raise
+        except BaseException:
+            if run is not None:
+                self._given_up(run)
+            raise
+        finally:
+            self._leave()
+
+    async def invoke_async(
+        self, caller: Caller, function: str, payload: bytes, options: AsyncOptions, *, budget: Budget
+    ) -> Enqueued:
+        """Accept a durable call; when this returns it is committed.
+
+        Raises:
+            ConstellationError: what its run would surely be refused for, an option out of range, or no database.
+        """
+        entry = await self._enter(caller, function, budget)
+        try:
+            payload = payload or EMPTY_PAYLOAD
+            check_job(entry.function, caller.context, is_suspended=entry.is_suspended, payload_bytes=len(payload))
+            self._check_json(payload)
+            job = new_job(caller, entry.function, payload, options)
+            with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
+                enqueued = await self._jobs.enqueue(job)
+        except ConstellationError as error:
+            self._meters.shed.labels(error.code).inc()
+            raise
+        else:
+            self._meters.jobs_accepted.labels(str(enqueued.is_replay).lower()).inc()
+            return enqueued
+        finally:
+            self._leave()
+
+    async def function(self, caller: Caller, name: str, *, budget: Budget) -> Function:
+        """Return a function of the caller's scope, or raise `NotFound`."""
+        key = (caller.identity.tenant, caller.identity.namespace, name)
+        entry = self._functions.get_nowait(key) or await self._load(key, budget)
+        return entry.function
+
+    async def drain(self, *, within_s: float) -> bool:
+        """Refuse new calls from now on and wait for those in hand; False when some were left after `within_s`."""
+        self._is_draining = True
+        if self._inflight:
+            with anyio.move_on_after(within_s):
+                await self._idle.wait()
+        return self._inflight == 0
+
+    # One call, step by step. Nothing here suspends for a warm call of a function that is kept.
+
+    async def _enter(self, caller: Caller, name: str, budget: Budget) -> Entry:
+        """Count the call in (`_leave` counts it out when this returned) and find its function."""
+        identity = caller.identity
+        try:
+            if self._is_draining:
+                raise CometDraining
+            authorize(identity, Permission.FUNCTION_INVOKE)
+            check_node(inflight=self._inflight, limit=self._max_inflight)
+        except ConstellationError as error:
+            self._meters.shed.labels(error.code).inc()
+            raise
+        self._inflight += 1
+        key = (identity.tenant, identity.namespace, name)
+        try:
+            return self._functions.get_nowait(key) or await self._load(key, budget)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._inflight -= 1
+        if self._is_draining and self._inflight == 0:
+            self._idle.set()
+
+    async def _load(self, key: tuple[str, str, str], budget: Budget) -> Entry:
+        with _within(budget.left_s(self._clock.monotonic_s()), "the function's row"):
+            return await self._functions.load(key)
+
+    def _begin(self, caller: Caller, entry: Entry, payload: bytes) -> _Run:
+        function = entry.function
+        now = self._clock.now()
+        return _Run(
+            request_id=_record_id(caller.context.request_id, now),
+            function=function,
+            meters=self._meters.of(function.tenant, function.namespace, function.name),
+            source=caller.context.source,
+            input_bytes=len(payload),
+            started_at=now,
+            started_s=self._clock.monotonic_s(),
+            version=function.code_version,
+        )
+
+    async def _lease(self, caller: Caller, entry: Entry, run: _Run, payload: bytes, budget: Budget) -> Lease:
+        group = self._pool.group(run.function)
+        check_call(
+            run.function,
+            caller.context,
+            is_suspended=entry.is_suspended,
+            payload_bytes=len(payload),
+            inflight=group.inflight,
+        )
+        if payload:
+            self._check_json(payload)
+        run.is_admitted = True
+        lease = self._pool.take_nowait(group)
+        if lease is None:
+            lease = await self._pool.wait(group, budget_s=budget.left_s(run.started_s))
+            self._meters.queue_wait.observe(lease.waited_s)
+            run.function = group.function  # the row may have changed meanwhile
+        run.lease, run.version = lease, lease.member.function.code_version
+        return lease
+
+    def _check_json(self, payload: bytes) -> None:
+        if not self._is_json(payload):
+            raise InvalidRequest("the payload is not valid JSON")
+
+    def _call(self, caller: Caller, run: _Run, payload: bytes, budget: Budget) -> Call:
+        left_s = budget.left_s(self._clock.monotonic_s())
+        if left_s <= 0:
+            raise CallTimeout(run.function.name, after_s=budget.given_s, phase="wait")
+        traceparent = caller.context.traceparent
+        if traceparent:
+            trace_id, span_id = trace_ids(traceparent)
+            return Call(
+                request_id=run.request_id,
+                payload=payload or EMPTY_PAYLOAD,
+                timeout_s=min(run.function.timeout_s, left_s),
+                trace_id=trace_id,
+                span_id=span_id,
+            )
+        return Call(
+            request_id=run.request_id, payload=payload or EMPTY_PAYLOAD, timeout_s=min(run.function.timeout_s, left_s)
+        )
+
+    # How it ended.
+
+    def _succeeded(self, run: _Run, outcome: Outcome, *, output_bytes: int) -> None:
+        status = "ok" if outcome.error is None else "function_error"
+        error = None if outcome.error is None else outcome.error.decode("utf-8", "replace")
+        run.meters.called(status)
+        run.meters.duration.observe(self._clock.monotonic_s() - run.started_s)
+        if run.lease is not None and run.lease.is_cold:
+            run.meters.cold_starts.inc()
+            self._meters.cold_starts_total += 1
+        self._meters.invocations_total += 1
+        self._record(run, status, error=error, log=outcome.log, output_bytes=output_bytes)
+
+    def _failed(self, run: _Run | None, error: ConstellationError) -> None:
+        if run is not None:
+            run.meters.called(error.code)
+            self._meters.invocations_total += 1
+        if run is None or not run.is_admitted or isinstance(error, _SHED):
+            self._meters.shed.labels(error.code).inc()
+            return
+        run.meters.duration.observe(self._clock.monotonic_s() - run.started_s)
+        problem = msgspec.json.encode(error.problem()).decode()
+        self._record(run, error.code, error=problem, log=getattr(error, "log", NO_LOG), output_bytes=0)
+
+    def _given_up(self, run: _Run) -> None:
+        run.meters.called("cancelled")
+        self._meters.invocations_total += 1
+        self._record(run, "cancelled", error=None, log=NO_LOG, output_bytes=0)
+
+    def _record(self, run: _Run, status: str, *, error: str | None, log: CallLog, output_bytes: int) -> None:
+        function, lease = run.function, run.lease
+        self._records.put_nowait(
+            InvocationRecord(
+                tenant=function.tenant,
+                namespace=function.namespace,
+                id=run.request_id,
+                function_id=function.id,
+                function_name=function.name,
+                function_version=run.version,
+                runtime=function.runtime,
+                node=self._node,
+                started_at=run.started_at,
+                duration_ms=(self._clock.monotonic_s() - run.started_s) * 1000,
+                queued_ms=lease.waited_s * 1000 if lease is not None else 0.0,
+                cold_start=lease is not None and lease.is_cold,
+                status=status,
+                error=error,
+                input_bytes=run.input_bytes,
+                output_bytes=output_bytes,
+                log=log.text,
+                log_truncated=log.truncated,
+                source=run.source,
+            )
+        )
+
+
+def _invoked(run: _Run, outcome: Outcome) -> Invoked:
+    return Invoked(
+        request_id=str(run.request_id),
+        output=outcome.output,
+        error=outcome.error,
+        duration_ms=outcome.duration_ms,
+        cold_start=run.lease is not None and run.lease.is_cold,
+        version=str(run.version),
+    )
+
+
+def _record_id(request_id: UUID, now: datetime) -> UUID:
+    """Return the caller's id when the log can hold it (a UUIDv7 of about now), else a fresh one."""
+    if request_id.version == 7 and abs(uuid7_time_s(request_id) - now.timestamp()) < CLOCK_SKEW_S:
+        return request_id
+    return uuid7()
+
+
+@contextmanager
+def _within(left_s: float, what: str) -> Iterator[None]:
+    with anyio.move_on_after(left_s) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise DeadlineExceeded(what, after_s=left_s)

@@ -1,0 +1,245 @@
+"""The functions of this node's calls, kept in memory and as fresh as the change log.
+
+A miss reads the database; a change re-reads what is kept. Without the database what is kept goes on being served,
+and what is not known is refused with 503.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import UUID
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from constellation.base.clock import Clock
+from constellation.base.errors import ConstellationError, NotFound
+from constellation.nova.domain.change import Change, ChangeKind
+from constellation.nova.domain.function import Function
+from constellation.nova.domain.tenancy import Tenant, TenantStatus
+
+log = structlog.get_logger()
+
+Key = tuple[str, str, str]  # tenant, namespace, name
+
+MAX_KEPT = 10_000  # functions; chosen: about 2 KiB each
+MAX_ABSENT = 1024  # names that do not exist, remembered so that a wrong client does not become a database load
+ABSENT_TTL_S = 1.0  # chosen: longer than a change takes to arrive, short enough for a client that waits
+SAFETY_POLL_S = 5.0  # chosen: when a notification was lost
+RETRY_S = 0.2  # chosen: the embedded server restarts within a second
+
+
+class FunctionSource(Protocol):
+    async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None: ...
+
+    async def list_kept_warm(self) -> Sequence[Function]: ...
+
+
+class TenantSource(Protocol):
+    async def try_get_tenant(self, tenant: str) -> Tenant | None: ...
+
+
+class ChangeSource(Protocol):
+    async def after(self, seq: int, *, limit: int = ...) -> Sequence[Change]: ...
+
+    async def head(self) -> int: ...
+
+    async def oldest(self) -> int: ...
+
+
+class Wakeup(Protocol):
+    async def wait(self, *, within_s: float) -> bool: ...
+
+
+class Watcher(Protocol):
+    """Told of every function that is kept and changed; never suspends."""
+
+    def update(self, function: Function) -> None: ...
+
+    def remove(self, function_id: UUID) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A function as it is now. Replaced, not changed, when its row changes."""
+
+    function: Function
+    is_suspended: bool  # its tenant is
+
+
+@dataclass(slots=True)
+class _Load:
+    """Readers of one key: one reads, the others wait and find the entry."""
+
+    lock: anyio.Lock = field(default_factory=anyio.Lock)
+    users: int = 0
+    is_outdated: bool = False  # a change came while the row was being read
+
+
+class FunctionCache:
+    """Functions by scope and name. `run` keeps them fresh."""
+
+    def __init__(
+        self,
+        functions: FunctionSource,
+        tenants: TenantSource,
+        changes: ChangeSource,
+        *,
+        clock: Clock,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
+        self._functions, self._tenants, self._changes = functions, tenants, changes
+        self._clock, self._watchers = clock, tuple(watchers)
+        self._kept: dict[Key, Entry] = {}
+        self._absent: dict[Key, float] = {}  # -> when it may be asked for again
+        self._loads: dict[Key, _Load] = {}
+        self._seq: int | None = None  # None: everything must be read again
+        self._may_have_missed = False
+
+    def get_nowait(self, key: Key) -> Entry | None:
+        """Return what is kept under a key."""
+        return self._kept.get(key)
+
+    async def load(self, key: Key) -> Entry:
+        """Return the function of a key, reading it when it is not kept; concurrent readers share one read.
+
+        Raises:
+            NotFound: it does not exist.
+            DatabaseUnavailable: that can not be said now.
+        """
+        reading = self._loads.setdefault(key, _Load())
+        reading.users += 1
+        try:
+            async with reading.lock:
+                entry = self._kept.get(key)
+                if entry is not None:
+                    return entry
+                self._refuse_absent(key)
+                while True:
+                    reading.is_outdated = False
+                    entry = await self._read(key)
+                    if not reading.is_outdated:
+                        break
+                if entry is None:
+                    self._remember_absent(key)
+                    raise NotFound("function", key[2])
+                self._keep(entry)
+                return entry
+        finally:
+            reading.users -= 1
+            if reading.users == 0:
+                del self._loads[key]
+
+    async def run(
+        self, subscription: AbstractContextManager[Wakeup], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Follow the change log until cancelled. Started means that the functions to keep warm are known.
+
+        Args:
+            subscription: wakes when the log grew; a slow poll covers for what it misses.
+        """
+        is_started = False
+        with subscription as wakeup:
+            while True:
+                try:
+                    await self._follow()
+                except ConstellationError as error:  # the supervision point: what is kept is served meanwhile
+                    self._may_have_missed = True
+                    log.warning("functions.follow_failed", reason=str(error))
+                    await anyio.sleep(RETRY_S)
+                    continue
+                if not is_started:
+                    is_started = True
+                    task_status.started()
+                await wakeup.wait(within_s=SAFETY_POLL_S)
+
+    async def _follow(self) -> None:
+        if self._may_have_missed and self._seq is not None and await self._changes.oldest() > self._seq + 1:
+            self._seq = None  # the log was cut beyond where we are
+        if self._seq is None:
+            head = await self._changes.head()
+            await self._read_everything()
+            self._seq = head
+        self._may_have_missed = False
+        while batch := await self._changes.after(self._seq):
+            for change in batch:
+                await self._apply(change)
+                self._seq = change.seq
+
+    async def _read_everything(self) -> None:
+        for function in await self._functions.list_kept_warm():
+            self._keep(Entry(function, await self._is_suspended(function.tenant)))
+        for key in list(self._kept):
+            await self._refresh(key)
+        self._absent.clear()
+        for reading in self._loads.values():
+            reading.is_outdated = True
+
+    async def _apply(self, change: Change) -> None:
+        match change.kind:
+            case ChangeKind.FUNCTION:
+                key = (change.tenant, change.namespace, change.name)
+                if key in self._loads:
+                    self._loads[key].is_outdated = True
+                self._absent.pop(key, None)
+                await self._refresh(key)
+            case ChangeKind.TENANT:
+                for key, reading in self._loads.items():
+                    if key[0] == change.tenant:
+                        reading.is_outdated = True
+                is_suspended = await self._is_suspended(change.tenant)
+                for key, entry in list(self._kept.items()):
+                    if key[0] == change.tenant:
+                        self._kept[key] = Entry(entry.function, is_suspended)
+            case ChangeKind.API_KEY | ChangeKind.NAMESPACE:
+                return  # the functions of a deleted namespace are changes of their own
+
+    async def _refresh(self, key: Key) -> None:
+        """Read a key again if it is kept, or if its function is to be kept warm."""
+        function = await self._functions.try_get(*key)
+        kept = self._kept.get(key)
+        if kept is not None and (function is None or function.id != kept.function.id):
+            del self._kept[key]
+            for watcher in self._watchers:
+                watcher.remove(kept.function.id)
+            kept = None
+        if function is None or (kept is None and function.min_replicas == 0):
+            return
+        self._keep(Entry(function, kept.is_suspended if kept else await self._is_suspended(function.tenant)))
+
+    async def _read(self, key: Key) -> Entry | None:
+        function = await self._functions.try_get(*key)
+        return Entry(function, await self._is_suspended(function.tenant)) if function else None
+
+    async def _is_suspended(self, tenant: str) -> bool:
+        row = await self._tenants.try_get_tenant(tenant)
+        return row is not None and row.status is TenantStatus.SUSPENDED
+
+    def _keep(self, entry: Entry) -> None:
+        key = entry.function.key
+        kept = self._kept.get(key)
+        if kept is not None and kept.function.id == entry.function.id:
+            if kept.function.version > entry.function.version:
+                return  # a slower read of an older row
+        elif len(self._kept) >= MAX_KEPT:
+            self._kept.pop(next(iter(self._kept)))  # the one kept for longest; its next call reads it again
+        self._kept[key] = entry
+        for watcher in self._watchers:
+            watcher.update(entry.function)
+
+    def _refuse_absent(self, key: Key) -> None:
+        until_s = self._absent.get(key)
+        if until_s is None:
+            return
+        if self._clock.monotonic_s() < until_s:
+            raise NotFound("function", key[2])
+        del self._absent[key]
+
+    def _remember_absent(self, key: Key) -> None:
+        while len(self._absent) >= MAX_ABSENT:
+            del self._absent[next(iter(self._absent))]
+        self._absent[key] = self._clock.monotonic_s() + ABSENT_TTL_S

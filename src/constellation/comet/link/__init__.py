@@ -1,0 +1,1 @@
+"""The host's end of the guest protocol: one channel an instance, calls multiplexed on it."""

@@ -1,0 +1,69 @@
+"""Comet's executor inside another plane's process: what corona and nebula run on when no comet is given.
+
+The one part of comet that other planes may import (architecture section 12).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from constellation.aurora.observability.plane import PlaneContext
+from constellation.base.clock import Clock
+from constellation.comet.executor.budget import budget
+from constellation.comet.executor.executor import Executor
+from constellation.nova.config.sections import Settings
+from constellation.nova.domain.identity import VerifiedTokens
+from constellation.nova.store.pool import Database
+from constellation.rpc.caller import Caller
+from constellation.rpc.invoker import Accepted, AsyncOptions, Invoked
+from constellation.rpc.metadata import CallContext
+
+
+class LocalInvoker:
+    """`rpc.invoker.Invoker` over an executor in this process; it trusts tokens as the gRPC side does."""
+
+    def __init__(self, executor: Executor, *, identity_key: bytes, clock: Clock) -> None:
+        self._executor, self._clock = executor, clock
+        self._tokens = VerifiedTokens(identity_key)
+
+    async def invoke(
+        self, function: str, payload: bytes, *, token: str, context: CallContext, timeout_s: float
+    ) -> Invoked:
+        limit = budget(self._clock.monotonic_s(), deadline_s=timeout_s)
+        return await self._executor.invoke(self._caller(token, context), function, payload, budget=limit)
+
+    async def invoke_async(
+        self,
+        function: str,
+        payload: bytes,
+        *,
+        token: str,
+        context: CallContext,
+        options: AsyncOptions,
+        timeout_s: float,
+    ) -> Accepted:
+        limit = budget(self._clock.monotonic_s(), deadline_s=timeout_s)
+        caller = self._caller(token, context)
+        enqueued = await self._executor.invoke_async(caller, function, payload, options, budget=limit)
+        return Accepted(id=str(enqueued.job.id), is_replay=enqueued.is_replay)
+
+    def _caller(self, token: str, context: CallContext) -> Caller:
+        identity = self._tokens.identity(token, now_s=self._clock.now().timestamp())
+        return Caller(identity=identity, token=token, context=context)
+
+
+@asynccontextmanager
+async def local_executor(
+    context: PlaneContext, settings: Settings, *, db: Database, dsn: str
+) -> AsyncIterator[LocalInvoker]:
+    """Run an executor for the length of the block; on leaving, calls in hand are finished as comet would.
+
+    Args:
+        db: connections of a role that may read functions and code, and write jobs and the invocation log.
+        dsn: for the listener, which has a connection of its own.
+    """
+    from constellation.comet.app import execution_plane  # noqa: PLC0415  # keeps quart and grpc out of a plane without it
+
+    async with execution_plane(context, settings, db=db, dsn=dsn) as plane:
+        yield LocalInvoker(plane.executor, identity_key=context.identity_key, clock=context.clock)

@@ -1,0 +1,48 @@
+"""The command `comet`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from constellation.aurora.observability.plane import run_plane
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@cli.callback()
+def comet() -> None:
+    """Constellation's execution plane."""
+
+
+@cli.command()
+def daemon(
+    grpc: Annotated[str | None, typer.Option(help="HOST:PORT to listen on.", show_default=":9090")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
+    pg_dsn: Annotated[str | None, typer.Option(help="PostgreSQL of the platform; else what nova wrote.")] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Where this platform keeps its state.")] = None,
+    admin: Annotated[str | None, typer.Option(help="HOST:PORT for health and telemetry besides the socket.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Run functions until SIGTERM or SIGINT; calls in hand are finished first."""
+    from constellation.comet.app import run  # noqa: PLC0415  # --help answers without loading a server
+
+    run_plane(
+        "comet",
+        run,
+        config=config,
+        flags={
+            "comet.grpc": grpc,
+            "postgres.dsn": pg_dsn,
+            "platform.state_dir": None if state_dir is None else str(state_dir),
+            "platform.admin": admin,
+            "platform.log_level": log_level,
+        },
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

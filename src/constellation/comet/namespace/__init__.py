@@ -1,0 +1,1 @@
+"""The `namespace` backend: Linux namespaces, seccomp and control groups, through the C core."""

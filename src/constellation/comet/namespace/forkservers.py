@@ -1,0 +1,95 @@
+"""The fork servers: `ct-zygote` for programs that are executed, one interpreter for each runtime that forks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from constellation.base.errors import ConstellationError
+from constellation.comet.namespace.leftovers import process_start
+from constellation.comet.runtimes.recipe import Start
+from constellation.comet.runtimes.registry import Installed
+from constellation.native import libexec_path
+from constellation.native.zygote import Spawned, Zygote
+
+_log = structlog.get_logger()
+_EXEC = "exec"
+
+
+class ForkServers:
+    """Starts each fork server when it is first needed, and again when it has died.
+
+    Each one's pid is recorded in `record_dir`, for the start after a kill of comet.
+    """
+
+    def __init__(self, tasks: TaskGroup, *, record_dir: Path, on_exit: Callable[[Spawned], None]) -> None:
+        self._tasks, self._record_dir, self._on_exit = tasks, record_dir, on_exit
+        self._running: dict[str, Zygote] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    async def of(self, installed: Installed) -> Zygote:
+        """Return the fork server of a runtime, running.
+
+        Raises:
+            ZygoteGone: it does not come up.
+        """
+        is_fork = installed.runtime.start is Start.FORK
+        name = installed.runtime.id if is_fork else _EXEC
+        zygote = self._running.get(name)
+        if zygote is not None and not zygote.gone.is_set():
+            return zygote
+        async with self._locks.setdefault(name, anyio.Lock()):
+            zygote = self._running.get(name)
+            if zygote is not None and not zygote.gone.is_set():
+                return zygote
+            if is_fork:
+                argv = installed.runtime.argv(installed.interpreter)
+                zygote = Zygote(argv, name=name, on_exit=self._on_exit)
+            else:
+                zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)
+            with anyio.CancelScope(shield=True):  # half a start would leave a process that nobody holds; it is bounded
+                await self._tasks.start(self._keep, zygote)
+            self._running[name] = zygote
+            return zygote
+
+    async def _keep(self, zygote: Zygote, *, task_status: TaskStatus[None]) -> None:
+        record = _Record(self._record_dir / f"{zygote.name}.json", zygote, task_status)
+        try:
+            await zygote.run(task_status=record)
+        except ConstellationError as error:
+            if not record.is_started:
+                raise
+            _log.warning("zygote.failed", zygote=zygote.name, error=str(error))
+        else:
+            _log.warning("zygote.ended", zygote=zygote.name)
+        finally:
+            record.path.unlink(missing_ok=True)
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Name -> pid of each that runs: their memory is the platform's, not a function's."""
+        return {name: zygote.pid for name, zygote in self._running.items() if not zygote.gone.is_set()}
+
+    def stop_nowait(self) -> None:
+        for zygote in self._running.values():
+            zygote.stop_nowait()
+
+
+class _Record(TaskStatus[None]):
+    """Writes a fork server's record at the moment it is usable."""
+
+    def __init__(self, path: Path, zygote: Zygote, task_status: TaskStatus[None]) -> None:
+        self.path = path
+        self.is_started = False
+        self._zygote, self._status = zygote, task_status
+
+    def started(self, value: None = None) -> None:
+        pid = self._zygote.pid
+        self.path.write_text(json.dumps({"pid": pid, "start": process_start(pid)}))
+        self.is_started = True
+        self._status.started(value)

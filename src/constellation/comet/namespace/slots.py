@@ -1,0 +1,93 @@
+"""Places for instances: a host uid and a control group each, used again only when the last tenant is wholly gone."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from constellation.comet.backend.contract import SandboxStartFailed
+from constellation.comet.namespace.settings import SLOTS
+from constellation.native.cgroups import CgroupSupport, Leaf
+
+_POLL_S = 0.002
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    number: int
+    uid: int
+    gid: int
+    leaf: Leaf | None  # None where there are no control groups
+    oom_kills: int  # what the leaf counted before this use of it
+
+
+class Slots:
+    """Lends slots, lowest first, so that control groups are reused: a v1 memory group lives on after its removal."""
+
+    def __init__(self, *, uid_base: int, cgroups: CgroupSupport | None) -> None:
+        self._uid_base, self._cgroups = uid_base, cgroups
+        self._is_root = os.geteuid() == 0
+        self._free: list[int] = []
+        self._next = 0
+        self._leaves: dict[int, Leaf] = {}
+
+    def take(self, *, memory_mb: int, cpu_millis: int, processes: int) -> Slot:
+        """Return a slot whose control group has these limits.
+
+        Raises:
+            SandboxStartFailed: every slot is in use, or the kernel refused the group.
+        """
+        if self._free:
+            number = heapq.heappop(self._free)
+        elif self._next < SLOTS:
+            number, self._next = self._next, self._next + 1
+        else:
+            raise SandboxStartFailed(step="slot", reason=f"all {SLOTS} are in use")
+        uid, gid = (self._uid_base + number,) * 2 if self._is_root else (os.geteuid(), os.getegid())
+        try:
+            leaf = self._prepare(number, memory_mb=memory_mb, cpu_millis=cpu_millis, processes=processes)
+            oom_kills = leaf.oom_kills() if leaf is not None else 0
+        except OSError as error:
+            heapq.heappush(self._free, number)
+            raise SandboxStartFailed(step="cgroup", reason=str(error)) from error
+        return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills)
+
+    def _prepare(self, number: int, *, memory_mb: int, cpu_millis: int, processes: int) -> Leaf | None:
+        if self._cgroups is None:
+            return None
+        limits = {"memory_bytes": memory_mb << 20, "cpu_millis": cpu_millis, "processes": processes}
+        leaf = self._leaves.get(number)
+        if leaf is not None:
+            try:
+                leaf.limit(**limits)
+            except OSError:  # pages of its last use that the kernel can not drop now
+                leaf.remove()
+            else:
+                return leaf
+        leaf = self._leaves[number] = Leaf.create(self._cgroups, f"s{number}")
+        leaf.limit(**limits)
+        return leaf
+
+    def give_back(self, slot: Slot) -> None:
+        """Take a slot back. Only for one in which no process is left."""
+        heapq.heappush(self._free, slot.number)
+
+    def close(self) -> None:
+        """Remove every control group that is empty, at last their parents; the rest is found by the next start."""
+        for leaf in self._leaves.values():
+            leaf.remove()
+        self._leaves.clear()
+        for parent in self._cgroups.dirs if self._cgroups is not None else ():
+            with suppress(OSError):
+                Path(parent).rmdir()
+
+
+async def until_empty(slot: Slot) -> None:
+    """Kill what is in the slot's control group until nothing is. The caller bounds the wait."""
+    while slot.leaf is not None and slot.leaf.kill():  # noqa: ASYNC110 (the kernel has no event for an empty v1 group)
+        await anyio.sleep(_POLL_S)

@@ -1,0 +1,178 @@
+"""What a handler gets and gives: the context, the output as JSON, an exception as JSON, and the handler itself."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import logging
+import os
+import sys
+import time
+import traceback
+import uuid
+
+from worker_wire import MAX_BODY_BYTES
+
+MAX_MESSAGE_BYTES = 8 << 10
+MAX_STACK_BYTES = 32 << 10
+MAX_STACK_FRAMES = 64
+OUR_DIR = os.path.dirname(__file__) + os.sep
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ascii_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+class Trace:
+    """The W3C trace context of one call."""
+
+    __slots__ = ("span_id", "trace_id")
+
+    def __init__(self, trace_id, span_id):
+        self.trace_id, self.span_id = trace_id.hex(), span_id.hex()
+
+    @property
+    def traceparent(self):
+        return f"00-{self.trace_id}-{self.span_id}-01"
+
+
+@functools.cache
+def _logger():
+    # Made when first asked for: a fifth of a millisecond that a cold start need not pay.
+    logger = logging.getLogger("function")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    return logger
+
+
+class Context:
+    """The second argument of a handler. `deadline` is in Unix seconds."""
+
+    __slots__ = (
+        "_ids", "_until", "deadline", "function_name", "function_version", "memory_limit_mb", "namespace", "request_id",
+        "tenant",
+    )  # fmt: skip
+
+    def __init__(self, init, head):
+        request_id, trace_id, span_id, remaining_ms, _ = head
+        self.request_id = str(uuid.UUID(bytes=request_id))
+        self._ids = (trace_id, span_id)
+        self._until = time.monotonic() + remaining_ms / 1000
+        self.deadline = time.time() + remaining_ms / 1000
+        self.function_name, self.function_version = init.function_name, init.function_version
+        self.tenant, self.namespace = init.tenant, init.namespace
+        self.memory_limit_mb = init.memory_limit_mb
+
+    @property
+    def trace(self):
+        return Trace(*self._ids)
+
+    @property
+    def logger(self):
+        """A logger whose records go to the log of the call."""
+        return _logger()
+
+    def remaining_ms(self):
+        """Milliseconds until the platform ends this call; never below 0."""
+        return max(0, int((self._until - time.monotonic()) * 1000))
+
+
+class OutputTooLarge(Exception):
+    """The handler returned more than the platform carries."""
+
+
+def _misfit(value, path="$", depth=0):
+    """Name the place in a value that JSON cannot hold, or None."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return f"{path} is {value}"
+    if value is None or isinstance(value, (str, int, float)):
+        return None
+    if depth > 100:
+        return f"{path[:200]} is nested too deeply"
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                return f"{path} has a key of type {type(key).__name__}"
+            if found := _misfit(item, f"{path}.{key}", depth + 1):
+                return found
+        return None
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if found := _misfit(item, f"{path}[{index}]", depth + 1):
+                return found
+        return None
+    return f"{path} is of type {type(value).__name__}"
+
+
+def encode_output(value):
+    """Return a handler's output as JSON, or raise TypeError naming what JSON can not hold."""
+    try:
+        raw = _encoder.encode(value).encode()
+    except UnicodeEncodeError:  # lone surrogates: legal in JSON only as escapes
+        raw = _ascii_encoder.encode(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(f"the output is not JSON: {_misfit(value) or error}") from None
+    if len(raw) > MAX_BODY_BYTES:
+        raise OutputTooLarge(f"the output has {len(raw)} bytes; at most {MAX_BODY_BYTES} are carried")
+    return raw
+
+
+def encode_chunk(piece):
+    """Return a piece of a streamed answer: bytes and text as they are, anything else as JSON."""
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return bytes(piece)
+    return piece.encode("utf-8", "replace") if isinstance(piece, str) else encode_output(piece)
+
+
+def listed(piece):
+    return bytes(piece).decode("utf-8", "replace") if isinstance(piece, (bytes, bytearray, memoryview)) else piece
+
+
+def _user_frames(tb):
+    """Return the part of a traceback below the last frame of ours."""
+    first, node = tb, tb
+    while node is not None:
+        name = node.tb_frame.f_code.co_filename
+        if name.startswith(OUR_DIR) or (name == importlib.__file__ and first is node):
+            first = node.tb_next
+        node = node.tb_next
+    return first
+
+
+def encode_error(error):
+    """Return {"type", "message", "stack"} as JSON; the stack holds frames of user code only and is bounded."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "<the exception has no readable message>"
+    try:
+        lines = traceback.format_exception(
+            type(error), error, _user_frames(error.__traceback__), limit=-MAX_STACK_FRAMES
+        )
+        stack = "".join(lines)
+    except Exception as second:
+        stack = f"<no stack: {type(second).__name__}>"
+    if len(stack) > MAX_STACK_BYTES:
+        stack = stack[: MAX_STACK_BYTES // 2] + "\n...\n" + stack[-MAX_STACK_BYTES // 2 :]
+    body = {"type": type(error).__name__, "message": message[:MAX_MESSAGE_BYTES], "stack": stack}
+    return _ascii_encoder.encode(body).encode()
+
+
+def load_handler(init):
+    """Import the module and return the callable that "module.function" names."""
+    module_name, _, name = init.handler.rpartition(".")
+    if not module_name or not name:
+        raise ValueError(f'the handler {init.handler!r} must look like "module.function"')
+    top = module_name.partition(".")[0]
+    place = os.path.join(init.code_dir, top)
+    if top in sys.modules and (os.path.exists(place + ".py") or os.path.isdir(place)):
+        del sys.modules[top]  # a module of the standard library that the zygote had loaded under the same name
+    handler = getattr(importlib.import_module(module_name), name, None)
+    if handler is None:
+        raise AttributeError(f"module {module_name!r} has no {name!r}")
+    if not callable(handler):
+        raise TypeError(f"{init.handler} is a {type(handler).__name__}, not a function")
+    return handler

@@ -1,0 +1,171 @@
+"""The gRPC face of the executor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from grpclib.server import Stream
+
+from constellation.base.clock import Clock
+from constellation.base.errors import ConstellationError, InvalidRequest
+from constellation.comet.dataplane.mount import Mount
+from constellation.comet.dataplane.status import StatusRoutes
+from constellation.comet.executor.budget import Budget, budget
+from constellation.comet.executor.executor import Executor
+from constellation.comet.executor.meters import Meters
+from constellation.nova.domain.access import Permission, authorize
+from constellation.rpc.asgi import exchange
+from constellation.rpc.caller import CALLER
+from constellation.rpc.invoker import AsyncOptions, Invoked
+from constellation.wire.gen import nova_pb2
+from constellation.wire.gen.nova_grpc import NovaServiceBase
+
+_CHUNK_BYTES = 256 << 10  # of a proxied body; chosen: well below what HTTP/2 windows hold
+
+
+class NovaServicer(NovaServiceBase):
+    """Answers planes of this platform; who calls is checked before (see `rpc.server.Guarded`)."""
+
+    def __init__(
+        self, executor: Executor, dataplane: Mount, status: StatusRoutes, meters: Meters, clock: Clock
+    ) -> None:
+        self._executor, self._dataplane, self._status = executor, dataplane, status
+        self._meters, self._clock = meters, clock
+
+    async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
+        request = await _request(stream)
+        _refuse_qualifier(request.qualifier)
+        answer = await self._executor.invoke(
+            CALLER.get(), request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
+        )
+        await stream.send_message(
+            nova_pb2.InvokeResponse(
+                request_id=answer.request_id,
+                output=answer.output or b"",
+                error=answer.error or b"",
+                duration_ms=answer.duration_ms,
+                cold_start=answer.cold_start,
+                version=answer.version,
+            )
+        )
+
+    async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        request = await _request(stream)
+        _refuse_qualifier(request.qualifier)
+        limit = self._budget(stream, request.timeout_ms)
+        async with self._executor.stream(CALLER.get(), request.function, request.payload, budget=limit) as answer:
+            async for piece in answer:
+                await stream.send_message(nova_pb2.InvokeChunk(data=piece))
+        await stream.send_message(nova_pb2.InvokeChunk(end=_end(answer.end)))
+
+    async def InvokeAsync(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        request = await _request(stream)
+        defaults = AsyncOptions()
+        options = AsyncOptions(
+            max_attempts=request.max_attempts or defaults.max_attempts,
+            backoff_base_ms=request.backoff_base_ms or defaults.backoff_base_ms,
+            backoff_max_ms=request.backoff_max_ms or defaults.backoff_max_ms,
+            idempotency_key=request.idempotency_key,
+            idempotency_ttl_s=request.idempotency_ttl_s or defaults.idempotency_ttl_s,
+            source=request.source or defaults.source,
+        )
+        enqueued = await self._executor.invoke_async(
+            CALLER.get(), request.function, request.payload, options, budget=self._budget(stream, 0)
+        )
+        status = "replay" if enqueued.is_replay else "queued"
+        await stream.send_message(nova_pb2.InvokeAsyncResponse(id=str(enqueued.job.id), status=status))
+
+    async def ProxyHTTP(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        request = await _request(stream)
+        self._dataplane.limited(stream.deadline.time_remaining() if stream.deadline else None)
+        headers = [(header.name.lower().encode("latin-1", "replace"), header.value) for header in request.headers]
+        try:
+            async with exchange(
+                self._dataplane,
+                method=request.method,
+                path=request.path,
+                query=request.query,
+                headers=headers,
+                body=request.body,
+            ) as answer:
+                await stream.send_message(
+                    nova_pb2.ProxyHTTPResponse(
+                        status=answer.head.status,
+                        headers=[
+                            nova_pb2.Header(name=name.decode("latin-1"), value=value)
+                            for name, value in answer.head.headers
+                        ],
+                    )
+                )
+                async for body in answer.body:
+                    for at in range(0, len(body), _CHUNK_BYTES):
+                        await stream.send_message(nova_pb2.ProxyHTTPResponse(body=body[at : at + _CHUNK_BYTES]))
+        except BaseExceptionGroup as group:
+            # A stream that broke off after its first byte: say why in the trailer, so that the gateway cuts it off too.
+            cause = _only(group)
+            if cause is None:
+                raise
+            raise cause from group
+
+    async def Stats(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        await _request(stream)
+        identity = CALLER.get().identity
+        authorize(identity, Permission.METRICS_READ)
+        functions = self._status.functions(identity, every_scope=identity.is_platform_admin)
+        await stream.send_message(
+            nova_pb2.StatsResponse(
+                functions=[
+                    nova_pb2.FunctionStats(
+                        tenant=tenant,
+                        namespace=namespace,
+                        function=each.function,
+                        idle=each.idle,
+                        busy=each.busy,
+                        booting=each.booting,
+                        inflight=each.inflight,
+                        queued=each.queued,
+                    )
+                    for tenant, namespace, each in functions
+                ],
+                instances=sum(each.idle + each.busy + each.booting for _, _, each in functions),
+                invocations=self._meters.invocations_total,
+                cold_starts=self._meters.cold_starts_total,
+                uptime_s=self._status.uptime_s,
+            )
+        )
+
+    def _budget(self, stream: Stream[Any, Any], timeout_ms: int) -> Budget:
+        deadline_s = stream.deadline.time_remaining() if stream.deadline else None
+        return budget(self._clock.monotonic_s(), timeout_ms=timeout_ms, deadline_s=deadline_s)
+
+
+async def _request(stream: Stream[Any, Any]) -> Any:
+    request = await stream.recv_message()
+    if request is None:
+        raise InvalidRequest("the call carries no message")
+    return request
+
+
+def _refuse_qualifier(qualifier: str) -> None:
+    """Only the live version runs so far; a call that names another must not silently get this one."""
+    if qualifier not in ("", "$LATEST"):
+        raise InvalidRequest(f"unknown qualifier {qualifier[:64]!r}", field="qualifier")
+
+
+def _end(answer: Invoked) -> nova_pb2.StreamEnd:
+    return nova_pb2.StreamEnd(
+        request_id=answer.request_id,
+        error=answer.error or b"",
+        duration_ms=answer.duration_ms,
+        cold_start=answer.cold_start,
+        version=answer.version,
+    )
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> ConstellationError | None:
+    """Return the one error of ours that a group of task failures is made of."""
+    found: Sequence[BaseException] = group.exceptions
+    while len(found) == 1 and isinstance(found[0], BaseExceptionGroup):
+        found = found[0].exceptions
+    return found[0] if len(found) == 1 and isinstance(found[0], ConstellationError) else None

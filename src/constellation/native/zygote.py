@@ -1,0 +1,331 @@
+"""A fork server and its children, seen from comet.
+
+Two programs speak the same protocol (native/src/sandbox/zygote.c): `ct-zygote`, whose children execute `Plan.argv`,
+and an interpreter that has called `ct_fork.serve`, whose children return into it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import Process, TaskStatus
+
+from constellation.base.errors import ConstellationError
+from constellation.native import _core
+from constellation.native.errors import describe
+from constellation.native.sandbox import Plan
+
+_lib, _ffi = _core.lib, _core.ffi
+
+_NOTE_BYTES: int = _ffi.sizeof("ct_zygote_note")
+_START_S = 20.0  # chosen: an interpreter with its imports on a loaded machine; a healthy start takes 50 ms
+_STOP_S = 2.0  # chosen: a fork server ends within a millisecond of its socket
+_BATCH = 64  # chosen: notes read before other tasks get their turn
+_CLEAN_ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+
+class SpawnFailed(ConstellationError):
+    """The sandbox could not be made; `step` names what failed and `path`, if any, on what."""
+
+    code, http_status, retryable = "spawn_failed", 503, True
+
+    def __init__(self, *, step: str, number: int, path: str) -> None:
+        self.reason = describe(number) + (f" ({path})" if path else "")
+        super().__init__(f"sandbox: {step}: {self.reason}", extras={"step": step})
+        self.step, self.number, self.path = step, number, path
+
+
+class ZygoteGone(ConstellationError):
+    """The fork server is not running (any more); its children are dead."""
+
+    code, http_status, retryable = "zygote_gone", 503, True
+
+    def __init__(self, name: str, *, reason: str) -> None:
+        super().__init__(f"fork server {name}: {reason}", retry_after_s=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStatus:
+    """How a process ended: by `signal` when that is not 0, else with `code`."""
+
+    code: int
+    signal: int
+
+    def __str__(self) -> str:
+        return f"signal {self.signal}" if self.signal else f"exit status {self.code}"
+
+
+class Spawned:
+    """A child whose sandbox is complete. The owner closes it; closing does not end the process."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd  # -1 once closed
+        self.status: ExitStatus | None = None
+        self._exited = anyio.Event()
+
+    async def wait(self) -> ExitStatus:
+        """Return how the process ended, once it has."""
+        await self._exited.wait()
+        assert self.status is not None
+        return self.status
+
+    def kill_nowait(self) -> None:
+        """End the process and, since it is the init of its pid namespace, all others in the sandbox."""
+        if self.pidfd >= 0 and self.status is None:
+            try:
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            except ProcessLookupError:
+                return  # it ended by itself; the note of that is on its way
+
+    def close(self) -> None:
+        """Give the descriptor back; safe to call again."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def _end_nowait(self, status: ExitStatus) -> None:
+        if self.status is None:
+            self.status = status
+            self._exited.set()
+
+
+class _Ticket:
+    """One request on its way. Whoever finds it abandoned must end the child that it brought."""
+
+    __slots__ = ("answered", "error", "is_abandoned", "spawned")
+
+    def __init__(self) -> None:
+        self.answered = anyio.Event()
+        self.spawned: Spawned | None = None
+        self.error: ConstellationError | None = None
+        self.is_abandoned = False
+
+
+class Zygote:
+    """One fork server process. Run it as a service; `spawn` works while `run` does.
+
+    `argv` gets the number of the control descriptor as its last argument. `on_exit(spawned)` is called in the loop,
+    without suspending, for each child that ends.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        env: Mapping[str, str] | None = None,
+        on_exit: Callable[[Spawned], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.pid = 0  # of the fork server, once it is started
+        self.gone = anyio.Event()
+        self._argv, self._env = list(argv), dict(_CLEAN_ENV if env is None else env)
+        self._on_exit = on_exit
+        self._socket: socket.socket | None = None
+        self._sending = anyio.Lock()
+        self._tickets: dict[int, _Ticket] = {}
+        self._last_ticket = 0
+        self._living: dict[int, Spawned] = {}
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Hold the process; started once it takes requests. Returns when the process ends by itself.
+
+        When it ends, for whatever reason, its children are dead and reported as killed.
+
+        Raises:
+            ZygoteGone: it did not come up.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        process: Process | None = None
+        try:
+            with theirs:
+                ours.setblocking(False)
+                process = await anyio.open_process(
+                    [*self._argv, str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=None,
+                    env=self._env,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                )
+            self.pid = process.pid
+            await self._greet(ours)
+            self._socket = ours
+            task_status.started()
+            while await self._receive(ours):
+                pass
+        finally:
+            self._socket = None
+            ours.close()
+            self._bury_nowait()
+            if process is not None:
+                await self._reap(process)
+
+    async def spawn(self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float) -> Spawned:
+        """Make a sandbox; on return its isolation is complete and its program runs.
+
+        Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, and there are no others. The
+        caller's own descriptors stay the caller's to close.
+
+        Raises:
+            SpawnFailed: a step failed, or the time ran out.
+            ZygoteGone: the fork server ended.
+
+        If cancelled, a child that comes up later is killed.
+        """
+        if self._socket is None:
+            raise ZygoteGone(self.name, reason="it is not running")
+        self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
+        number, ticket = self._last_ticket, _Ticket()
+        message = number.to_bytes(4, sys.byteorder) + plan.encode()
+        try:
+            with anyio.fail_after(timeout_s):
+                await self._send(number, ticket, message, channel_fd, stdio_fd)
+                await ticket.answered.wait()
+        except TimeoutError as error:
+            self._abandon_nowait(ticket)
+            raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
+        except BaseException:
+            self._abandon_nowait(ticket)
+            raise
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.spawned is not None
+        return ticket.spawned
+
+    def stop_nowait(self) -> None:
+        """End the fork server and all its children; `run` then returns."""
+        if self._socket is not None:
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    async def _greet(self, ours: socket.socket) -> None:
+        note = None
+        with anyio.move_on_after(_START_S):
+            await anyio.wait_readable(ours)
+            note = _read_note(ours)
+        if note is None:
+            raise ZygoteGone(self.name, reason="it did not come up")
+        if note.status < 0:
+            raise ZygoteGone(self.name, reason=describe(note.status))
+
+    async def _send(self, number: int, ticket: _Ticket, message: bytes, *fds: int) -> None:
+        async with self._sending:
+            while True:
+                if self._socket is None:
+                    raise ZygoteGone(self.name, reason="it ended")
+                try:
+                    socket.send_fds(self._socket, [message], list(fds))
+                except BlockingIOError:
+                    await anyio.wait_writable(self._socket)
+                except (BrokenPipeError, ConnectionResetError) as error:
+                    raise ZygoteGone(self.name, reason="it ended") from error
+                else:
+                    self._tickets[number] = ticket
+                    return
+
+    def _abandon_nowait(self, ticket: _Ticket) -> None:
+        ticket.is_abandoned = True
+        if ticket.spawned is not None:
+            ticket.spawned.kill_nowait()
+            ticket.spawned.close()
+
+    async def _receive(self, ours: socket.socket) -> bool:
+        """Wait for notes and act on at most a batch of them; False when the fork server has ended."""
+        await anyio.wait_readable(ours)
+        for _ in range(_BATCH):
+            try:
+                note = _read_note(ours)
+            except BlockingIOError:
+                return True
+            except ConnectionResetError:
+                return False
+            if note is None:
+                return False
+            if note.kind == _lib.CT_NOTE_SPAWNED:
+                self._answer_nowait(note)
+            elif note.kind == _lib.CT_NOTE_EXITED:
+                self._end_nowait(note)
+        return True
+
+    def _answer_nowait(self, note: _Note) -> None:
+        ticket = self._tickets.pop(note.ticket)
+        if note.status < 0:
+            ticket.error = SpawnFailed(step=note.step, number=note.status, path=note.path)
+        else:
+            ticket.spawned = self._living[note.pid] = Spawned(note.pid, note.pidfd)
+            if ticket.is_abandoned:
+                self._abandon_nowait(ticket)
+        ticket.answered.set()
+
+    def _end_nowait(self, note: _Note) -> None:
+        spawned = self._living.pop(note.pid)
+        self._report_nowait(spawned, ExitStatus(code=note.exit_code, signal=note.signal))
+
+    def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
+        spawned._end_nowait(status)  # noqa: SLF001 - one module, two classes
+        if self._on_exit is not None:
+            self._on_exit(spawned)
+
+    def _bury_nowait(self) -> None:
+        self.gone.set()
+        for ticket in self._tickets.values():
+            ticket.error = ZygoteGone(self.name, reason="it ended")
+            ticket.answered.set()
+        self._tickets.clear()
+        for spawned in list(self._living.values()):
+            spawned.kill_nowait()
+            self._report_nowait(spawned, ExitStatus(code=0, signal=signal.SIGKILL))
+        self._living.clear()
+
+    async def _reap(self, process: Process) -> None:
+        with anyio.move_on_after(_STOP_S, shield=True) as grace:
+            await process.wait()
+        if grace.cancelled_caught:
+            process.kill()
+            with anyio.move_on_after(_STOP_S, shield=True):
+                await process.wait()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Note:
+    """A ct_zygote_note; `pidfd` is -1 where none came with it."""
+
+    kind: int
+    ticket: int
+    pid: int
+    status: int
+    step: str
+    exit_code: int
+    signal: int
+    path: str
+    pidfd: int
+
+
+def _read_note(ours: socket.socket) -> _Note | None:
+    """Return the next note, or None at the end of the stream. A descriptor that came along is the note's."""
+    data, fds, _flags, _address = socket.recv_fds(ours, _NOTE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    if len(data) != _NOTE_BYTES:
+        for fd in fds:
+            os.close(fd)
+        return None
+    raw = _ffi.from_buffer("ct_zygote_note *", data)
+    return _Note(
+        kind=raw.kind,
+        ticket=raw.ticket,
+        pid=raw.pid,
+        status=raw.status,
+        step=_ffi.string(_lib.ct_step_name(raw.step)).decode(),
+        exit_code=raw.exit_code,
+        signal=raw.signal,
+        path=os.fsdecode(_ffi.string(raw.path)),
+        pidfd=fds[0] if fds else -1,
+    )

@@ -1,0 +1,26 @@
+"""What changed in the configuration, numbered in commit order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class ChangeKind(StrEnum):
+    FUNCTION = "function"
+    API_KEY = "api_key"
+    TENANT = "tenant"
+    NAMESPACE = "namespace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One row of `changes`: a thing was created, changed or deleted; read it again."""
+
+    seq: int
+    kind: ChangeKind
+    tenant: str
+    namespace: str  # "" for a tenant or a namespace
+    name: str  # the function's, key's or namespace's name; for a tenant its display name
+    at: datetime

@@ -1,0 +1,26 @@
+"""The languages a function may be written in: what every plane may know without asking comet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeInfo:
+    id: str  # what a function's `runtime` says
+    name: str
+    extension: str  # of a source file, with its dot
+    default_handler: str  # "module.function"
+
+    @property
+    def entry_file(self) -> str:
+        """Where a function of one file keeps it."""
+        return self.default_handler.rpartition(".")[0] + self.extension
+
+
+PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler")
+NODE = RuntimeInfo(id="node", name="Node.js", extension=".js", default_handler="main.handler")
+
+RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})

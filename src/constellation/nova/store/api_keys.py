@@ -1,0 +1,118 @@
+"""API keys. Only the SHA-256 of a key is ever here."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
+from constellation.nova.domain.access import ApiKey, Role
+from constellation.nova.store.page import Page
+from constellation.nova.store.pool import Database, Record, Session
+from constellation.nova.store.queries import load
+
+SQL = load("api_keys")
+
+
+class ApiKeys:
+    """The table api_keys."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, key: ApiKey, *, key_hash: bytes) -> ApiKey:
+        """Write a new key and return it as it stands.
+
+        Raises:
+            AlreadyExists: the tenant has a key of this name.
+            NotFound: the tenant does not exist.
+        """
+        try:
+            async with self._db.transaction() as tx:
+                row = await _insert(tx, key, key_hash)
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyExists("api key", key.name) from error
+        except asyncpg.ForeignKeyViolationError as error:
+            raise NotFound("tenant", key.tenant) from error
+        return _api_key(row)
+
+    async def create_first(self, key: ApiKey, *, key_hash: bytes) -> ApiKey | None:
+        """Write a key when there is none at all; return None when there is one."""
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["lock"])
+            if await tx.fetch_value(SQL["exists"]):
+                return None
+            return _api_key(await _insert(tx, key, key_hash))
+
+    async def get(self, tenant: str, name: str) -> ApiKey:
+        """Return a key. Raises `NotFound`."""
+        row = await self._db.fetch_row(SQL["get"], tenant, name)
+        if row is None:
+            raise NotFound("api key", name)
+        return _api_key(row)
+
+    async def try_get_by_hash(self, key_hash: bytes) -> ApiKey | None:
+        """Return the key with this SHA-256, enabled or not, expired or not; the caller judges."""
+        row = await self._db.fetch_row(SQL["get_by_hash"], key_hash)
+        return None if row is None else _api_key(row)
+
+    async def list(
+        self,
+        tenant: str,
+        *,
+        namespace: str | None = None,
+        with_platform: bool = True,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Page[ApiKey]:
+        """Return a tenant's keys by name, with the exact total; those that act in any tenant only when asked for."""
+        rows = await self._db.fetch(SQL["list"], tenant, namespace, with_platform, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, with_platform)
+        return Page(items=tuple(map(_api_key, rows)), total=total, has_more=offset + len(rows) < total)
+
+    async def has_other_platform_admin(self, key: ApiKey) -> bool:
+        """Tell whether a usable platform administrator's key is left without this one."""
+        return bool(await self._db.fetch_value(SQL["other_platform_admin"], key.tenant, key.name))
+
+    async def update(self, key: ApiKey) -> ApiKey:
+        """Write namespace, role, enabled and expiry over the row that the caller read.
+
+        Raises:
+            NotFound: it was deleted.
+            VersionConflict: it was changed since it was read.
+        """
+        async with self._db.transaction() as tx:
+            row = await tx.fetch_row(
+                SQL["update"], key.tenant, key.name, key.namespace, key.role, key.enabled, key.expires_at, key.version
+            )
+            if row is None:
+                if await tx.fetch_row(SQL["get"], key.tenant, key.name) is None:
+                    raise NotFound("api key", key.name)
+                raise VersionConflict("api key", key.name)
+        return _api_key(row)
+
+    async def delete(self, tenant: str, name: str) -> None:
+        """Delete a key. Raises `NotFound`."""
+        async with self._db.transaction() as tx:
+            if not await tx.execute(SQL["delete"], tenant, name):
+                raise NotFound("api key", name)
+
+
+async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:
+    row = await tx.fetch_row(
+        SQL["insert"],
+        key.tenant,
+        key.namespace,
+        key.name,
+        key_hash,
+        key.role,
+        key.is_platform,
+        key.enabled,
+        key.expires_at,
+    )
+    assert row is not None
+    return row
+
+
+def _api_key(row: Record) -> ApiKey:
+    columns = dict(row)
+    return ApiKey(**columns | {"role": Role(columns["role"])})

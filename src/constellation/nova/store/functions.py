@@ -1,0 +1,219 @@
+"""Functions and their code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+import msgspec
+
+from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
+from constellation.nova.domain.function import CapacityPolicy, Code, Function, code_hash
+from constellation.nova.store.page import Page
+from constellation.nova.store.pool import Database, Record, Session
+from constellation.nova.store.queries import load
+
+SQL = load("functions")
+
+KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB bounds a function's share of the disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeVersion:
+    """One version of a function's code, without its files."""
+
+    version: int
+    hash: str
+    size_bytes: int
+    created_at: datetime
+
+
+class Functions:
+    """The tables functions, function_code and function_files."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, function: Function, files: Mapping[str, bytes]) -> Function:
+        """Write a new function with version 1 of its code and return it as it stands.
+
+        `code_version`, `code_hash`, `version` and the times of `function` are not read.
+
+        Raises:
+            AlreadyExists: the name is taken in this scope.
+            NotFound: the namespace does not exist.
+        """
+        digest = code_hash(files)
+        try:
+            async with self._db.transaction() as tx:
+                row = await tx.fetch_row(
+                    SQL["insert"],
+                    function.tenant,
+                    function.namespace,
+                    function.name,
+                    function.id,
+                    *_settings(function),
+                    digest,
+                )
+                assert row is not None
+                await _write_code(tx, function, version=1, digest=digest, files=files)
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyExists("function", function.name) from error
+        except asyncpg.ForeignKeyViolationError as error:
+            raise NotFound("namespace", f"{function.tenant}/{function.namespace}") from error
+        return _function(row)
+
+    async def get(self, tenant: str, namespace: str, name: str) -> Function:
+        """Return a function. Raises `NotFound`."""
+        function = await self.try_get(tenant, namespace, name)
+        if function is None:
+            raise NotFound("function", name)
+        return function
+
+    async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None:
+        row = await self._db.fetch_row(SQL["get"], tenant, namespace, name)
+        return None if row is None else _function(row)
+
+    async def try_get_by_id(self, tenant: str, function_id: UUID) -> Function | None:
+        row = await self._db.fetch_row(SQL["get_by_id"], tenant, function_id)
+        return None if row is None else _function(row)
+
+    async def list(
+        self,
+        tenant: str,
+        namespace: str,
+        *,
+        search: str | None = None,
+        runtime: str | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Page[Function]:
+        """Return functions by name, with the exact total.
+
+        Args:
+            search: a part of the name or of the description, letter case aside.
+        """
+        rows = await self._db.fetch(SQL["list"], tenant, namespace, search, runtime, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, search, runtime)
+        return Page(items=tuple(map(_function, rows)), total=total, has_more=offset + len(rows) < total)
+
+    async def list_kept_warm(self) -> tuple[Function, ...]:
+        """Return the functions of every tenant whose `min_replicas` is above 0."""
+        return tuple(map(_function, await self._db.fetch(SQL["list_kept_warm"])))
+
+    async def list_runtimes(self) -> tuple[str, ...]:
+        """Return the runtimes that some function of some tenant uses."""
+        return tuple(row["runtime"] for row in await self._db.fetch(SQL["list_runtimes"]))
+
+    async def update(self, function: Function, *, files: Mapping[str, bytes] | None = None) -> Function:
+        """Write a function's settings, and with `files` new code, over the row that the caller read.
+
+        New code gets the next code version; files equal to the present ones do not. The last
+        `KEPT_CODE_VERSIONS` versions are kept.
+
+        Args:
+            function: as it was read, with changed settings; its `version` says which row was read, and its
+                `code_version` and `code_hash` are those of that row.
+            files: all files of the new code, or None to leave the code.
+
+        Raises:
+            NotFound: it was deleted.
+            VersionConflict: it was changed since it was read.
+        """
+        code_version, digest = function.code_version, function.code_hash
+        is_new_code = files is not None and code_hash(files) != digest
+        if files is not None and is_new_code:
+            code_version, digest = code_version + 1, code_hash(files)
+        async with self._db.transaction() as tx:
+            row = await tx.fetch_row(
+                SQL["update"], *function.key, function.id, *_settings(function), function.version, code_version, digest
+            )
+            if row is None:
+                current = await tx.fetch_row(SQL["get"], *function.key)
+                if current is None or current["id"] != function.id:
+                    raise NotFound("function", function.name)
+                raise VersionConflict("function", function.name)
+            if files is not None and is_new_code:
+                await _write_code(tx, function, version=code_version, digest=digest, files=files)
+                oldest = code_version - KEPT_CODE_VERSIONS
+                await tx.execute(SQL["forget_old_code"], function.tenant, function.id, oldest)
+        return _function(row)
+
+    async def delete(self, tenant: str, namespace: str, name: str) -> None:
+        """Delete a function with its code, schedules, live jobs and idempotency keys.
+
+        Raises:
+            NotFound: there is no such function.
+        """
+        async with self._db.transaction() as tx:
+            if not await tx.execute(SQL["delete"], tenant, namespace, name):
+                raise NotFound("function", name)
+            await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
+            await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
+
+    async def code(self, tenant: str, function_id: UUID, version: int) -> Code:
+        """Return one version of a function's code with all files. Raises `NotFound`."""
+        row = await self._db.fetch_row(SQL["get_code"], tenant, function_id, version)
+        if row is None:
+            raise NotFound("code version", str(version))
+        files = await self._db.fetch(SQL["get_files"], tenant, function_id, version)
+        return Code(
+            function_id=function_id,
+            version=version,
+            hash=row["hash"],
+            files={file["path"]: file["content"] for file in files},
+        )
+
+    async def code_versions(self, tenant: str, function_id: UUID) -> tuple[CodeVersion, ...]:
+        """Return the kept versions of a function's code, newest first."""
+        rows = await self._db.fetch(SQL["list_code"], tenant, function_id)
+        return tuple(CodeVersion(**row) for row in rows)
+
+
+async def _write_code(
+    tx: Session, function: Function, *, version: int, digest: str, files: Mapping[str, bytes]
+) -> None:
+    size_bytes = sum(map(len, files.values()))
+    await tx.execute(SQL["insert_code"], function.tenant, function.id, version, digest, size_bytes)
+    await tx.execute(SQL["insert_files"], function.tenant, function.id, version, list(files), list(files.values()))
+
+
+def _settings(function: Function) -> tuple[object, ...]:
+    """The columns that a caller may set, in the order of `insert` and `update`."""
+    return (
+        function.runtime,
+        function.handler,
+        function.description,
+        function.memory_mb,
+        function.cpu_millis,
+        function.max_pids,
+        function.timeout_s,
+        function.init_timeout_s,
+        function.min_replicas,
+        function.max_replicas,
+        function.instance_concurrency,
+        function.max_payload_bytes,
+        function.halted,
+        function.capacity.max_inflight,
+        function.capacity.max_queue_depth,
+        function.capacity.max_queue_wait_s,
+        function.capacity.shed_status_code,
+        function.capacity.retry_after_s,
+        msgspec.json.encode(function.env).decode(),
+    )
+
+
+def _function(row: Record) -> Function:
+    columns = dict(row)
+    capacity = CapacityPolicy(
+        max_inflight=columns.pop("max_inflight"),
+        max_queue_depth=columns.pop("max_queue_depth"),
+        max_queue_wait_s=columns.pop("max_queue_wait_s"),
+        shed_status_code=columns.pop("shed_status_code"),
+        retry_after_s=columns.pop("retry_after_s"),
+    )
+    env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
+    return Function(**columns, capacity=capacity, env=env)

@@ -1,0 +1,328 @@
+"""Durable invocations: accepted once, claimed by lease and fencing token, kept when done.
+
+All times are the database's: callers give delays and lease lengths in seconds, so clocks of hosts need not agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from constellation.base.errors import InvalidRequest, NotFound, StateConflict
+from constellation.base.ids import uuid7
+from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.store.bell import Bell
+from constellation.nova.store.page import COUNT_LIMIT, Page
+from constellation.nova.store.pool import Database, Record
+from constellation.nova.store.queries import load
+
+SQL = load("jobs")
+
+CHANNEL = "jobs"  # notified after jobs were put in line
+REDRIVE_BATCH = 1000  # chosen: rows locked by one transaction of a redrive
+LEASE_EXPIRED = b'{"type":"lease_expired","message":"the worker went silent","stack":null}'
+WALKED_FUNCTIONS = 10_000  # chosen: functions with queued jobs that one claim looks at; a few microseconds each
+EXPIRED_BATCH = 1000  # chosen: silent jobs put back by one claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enqueued:
+    """The answer to an accepted job."""
+
+    job: Job
+    is_replay: bool  # True: the idempotency key was bound to this job before
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedJob:
+    """A job in the hands of one worker; `job.attempt` counts this run."""
+
+    job: Job
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """A run that succeeded."""
+
+    claim: ClaimedJob
+    request_id: UUID
+    output: bytes  # JSON
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A run that failed."""
+
+    claim: ClaimedJob
+    request_id: UUID | None
+    error: bytes  # JSON: a problem or {type, message, stack}
+    duration_ms: float | None
+    retry_after_s: float | None  # None: it is dead; it is dead as well when its attempts are used up
+
+
+class Jobs:
+    """The tables jobs, jobs_done and job_keys."""
+
+    def __init__(self, db: Database) -> None:
+        self._db, self._bell = db, Bell(db, CHANNEL)
+
+    async def enqueue(self, job: NewJob, *, delay_s: float = 0.0) -> Enqueued:
+        """Accept a job; when this returns it is committed. A live idempotency key answers with the job it is bound to."""
+        if job.idempotency_key is None:
+            (accepted,) = await self.enqueue_many([job], delay_s=delay_s)
+            return Enqueued(job=accepted, is_replay=False)
+        key = (job.tenant, job.namespace, job.function_name, job.idempotency_key)
+        job_id = uuid7()
+        async with self._db.transaction() as tx:
+            if await tx.fetch_value(SQL["take_key"], *key, job_id, job.idempotency_ttl_s) is None:
+                bound_to = await tx.fetch_value(SQL["get_key"], *key)
+                for table in ("live", "done"):
+                    row = await tx.fetch_row(SQL[f"get_{table}"], job.tenant, job.namespace, bound_to)
+                    if row is not None:
+                        return Enqueued(job=_job(row), is_replay=True)
+                await tx.execute(SQL["rebind_key"], *key, job_id, job.idempotency_ttl_s)
+            row = await tx.fetch_row(SQL["insert"], *_columns([job], [job_id], delay_s))
+            assert row is not None
+        await self._bell.ring()
+        return Enqueued(job=_accepted(job, row), is_replay=False)
+
+    async def enqueue_many(self, jobs: Sequence[NewJob], *, delay_s: float = 0.0) -> tuple[Job, ...]:
+        """Accept jobs without idempotency keys in one commit.
+
+        Raises:
+            InvalidRequest: a job has an idempotency key; such jobs go in one by one.
+        """
+        if any(job.idempotency_key is not None for job in jobs):
+            raise InvalidRequest("a batch takes no idempotency keys", field="idempotency_key")
+        ids = [uuid7() for _ in jobs]
+        async with self._db.transaction() as tx:
+            rows = {row["id"]: row for row in await tx.fetch(SQL["insert"], *_columns(jobs, ids, delay_s))}
+        await self._bell.ring()
+        return tuple(_accepted(job, rows[job_id]) for job, job_id in zip(jobs, ids, strict=True))
+
+    async def claim(self, *, owner: str, lease_s: float, limit: int) -> tuple[ClaimedJob, ...]:
+        """Take up to `limit` due jobs, fairly over tenants, each for `lease_s` seconds.
+
+        Jobs of workers that went silent come back in line first, or are dead with the error "lease_expired" when
+        that was their last attempt.
+        """
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["expire_leases"], EXPIRED_BATCH, LEASE_EXPIRED)
+            rows = await tx.fetch(SQL["claim"], owner, lease_s, limit, WALKED_FUNCTIONS)
+        return tuple(ClaimedJob(job=_job(row), token=row["token"]) for row in rows)
+
+    async def renew(self, claims: Sequence[ClaimedJob], *, lease_s: float) -> frozenset[UUID]:
+        """Hold claims for another `lease_s` seconds from now; return the ids of those that still held."""
+        return await self._write("renew", *_keys(claims), lease_s)
+
+    async def complete(self, results: Sequence[Completion]) -> frozenset[UUID]:
+        """Keep results and take the jobs out of line; return the ids that were written.
+
+        A job whose claim was lost is left alone: another worker has it, or it was deleted.
+        """
+        return await self._write(
+            "complete",
+            *_keys([result.claim for result in results]),
+            [result.request_id for result in results],
+            [result.output for result in results],
+            [result.duration_ms for result in results],
+        )
+
+    async def fail(self, failures: Sequence[Failure]) -> frozenset[UUID]:
+        """Put jobs back in line after their delay, or bury them; return the ids that were written."""
+        return await self._write(
+            "fail",
+            *_keys([failure.claim for failure in failures]),
+            [failure.request_id for failure in failures],
+            [failure.error for failure in failures],
+            [failure.duration_ms for failure in failures],
+            [failure.retry_after_s for failure in failures],
+        )
+
+    async def release(self, claims: Sequence[ClaimedJob], *, delay_s: float = 0.0) -> frozenset[UUID]:
+        """Put back what provably never started, without using up an attempt; return the ids that were written."""
+        released = await self._write("release", *_keys(claims), delay_s)
+        if released and not delay_s:
+            await self._bell.ring()
+        return released
+
+    async def get(self, tenant: str, namespace: str, job_id: UUID) -> Job:
+        """Return a job, live or done. Raises `NotFound`."""
+        for table in ("live", "done"):  # in this order a job that moves between the two looks is still found
+            row = await self._db.fetch_row(SQL[f"get_{table}"], tenant, namespace, job_id)
+            if row is not None:
+                return _job(row)
+        raise NotFound("async invocation", str(job_id))
+
+    async def list(
+        self,
+        tenant: str,
+        namespace: str,
+        *,
+        function_name: str | None = None,
+        status: JobStatus | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> Page[Job]:
+        """Return jobs, newest first, counted up to `COUNT_LIMIT`."""
+        scope = (tenant, namespace, function_name, status)
+        rows = await self._db.fetch(SQL["list"], *scope, limit + 1, offset)
+        total: int = await self._db.fetch_value(SQL["count"], *scope, COUNT_LIMIT + 1)
+        return Page(
+            items=tuple(map(_job, rows[:limit])),
+            total=min(total, COUNT_LIMIT),
+            total_is_exact=total <= COUNT_LIMIT,
+            has_more=len(rows) > limit,
+        )
+
+    async def retry(self, tenant: str, namespace: str, job_id: UUID, *, max_attempts: int | None = None) -> Job:
+        """Put a dead job back in line with all its attempts.
+
+        Raises:
+            NotFound: there is no such job.
+            StateConflict: it is not dead.
+        """
+        async with self._db.transaction() as tx:
+            row = await tx.fetch_row(SQL["retry"], tenant, namespace, job_id, max_attempts)
+        if row is None:
+            job = await self.get(tenant, namespace, job_id)
+            raise StateConflict("async invocation", str(job_id), state=job.status, wanted=JobStatus.DEAD)
+        await self._bell.ring()
+        return _job(row)
+
+    async def redrive(self, tenant: str, namespace: str, *, function_name: str | None = None) -> int:
+        """Put all dead jobs of a scope, or of one function, back in line; return how many."""
+        total = 0
+        while True:
+            async with self._db.transaction() as tx:
+                count = await tx.execute(SQL["redrive"], tenant, namespace, function_name, REDRIVE_BATCH)
+            total += count
+            if count:
+                await self._bell.ring()
+            if count < REDRIVE_BATCH:
+                return total
+
+    async def delete(self, tenant: str, namespace: str, job_id: UUID) -> None:
+        """Delete a job that waits, is paused or is dead.
+
+        Raises:
+            NotFound: there is no such job.
+            StateConflict: it is running or has succeeded.
+        """
+        async with self._db.transaction() as tx:
+            deleted = await tx.execute(SQL["delete"], tenant, namespace, job_id)
+        if not deleted:
+            job = await self.get(tenant, namespace, job_id)
+            raise StateConflict("async invocation", str(job_id), state=job.status, wanted="queued, paused or dead")
+
+    async def seconds_to_next(self) -> float | None:
+        """Return how long until a job can be claimed, at least 0; None when none is in line or running."""
+        seconds: float | None = await self._db.fetch_value(SQL["seconds_to_next"])
+        return None if seconds is None else max(0.0, seconds)
+
+    async def totals(self) -> Mapping[JobStatus, int]:
+        """Return how many jobs stand in each live status, over all tenants."""
+        return _totals(await self._db.fetch(SQL["totals"]))
+
+    async def totals_of(self, tenant: str, namespace: str) -> Mapping[JobStatus, int]:
+        """Return how many jobs stand in each live status in one scope."""
+        return _totals(await self._db.fetch(SQL["totals_of_scope"], tenant, namespace))
+
+    async def forget_keys(self, *, limit: int = 10_000) -> int:
+        """Delete idempotency keys that expired, up to `limit`; return how many."""
+        async with self._db.transaction() as tx:
+            return await tx.execute(SQL["forget_keys"], limit)
+
+    async def _write(self, query: str, *args: object) -> frozenset[UUID]:
+        async with self._db.transaction() as tx:
+            return frozenset(row["id"] for row in await tx.fetch(SQL[query], *args))
+
+
+def _keys(claims: Sequence[ClaimedJob]) -> tuple[list[str], list[UUID], list[int]]:
+    return (
+        [claim.job.tenant for claim in claims],
+        [claim.job.id for claim in claims],
+        [claim.token for claim in claims],
+    )
+
+
+def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tuple[list[object], ...]:
+    return (
+        [job.tenant for job in jobs],
+        [job.namespace for job in jobs],
+        list(ids),
+        [job.function_name for job in jobs],
+        [job.payload for job in jobs],
+        [job.subject for job in jobs],
+        [job.source for job in jobs],
+        [job.max_attempts for job in jobs],
+        [job.backoff_base_s for job in jobs],
+        [job.backoff_max_s for job in jobs],
+        [delay_s] * len(jobs),
+        [job.call_depth for job in jobs],
+        [",".join(job.call_chain) for job in jobs],  # names hold no comma; arrays of arrays must be rectangular
+    )
+
+
+def _accepted(job: NewJob, row: Record) -> Job:
+    return Job(
+        tenant=job.tenant,
+        namespace=job.namespace,
+        id=row["id"],
+        function_name=job.function_name,
+        payload=job.payload,
+        status=JobStatus.QUEUED,
+        subject=job.subject,
+        source=job.source,
+        attempt=0,
+        max_attempts=job.max_attempts,
+        backoff_base_s=job.backoff_base_s,
+        backoff_max_s=job.backoff_max_s,
+        run_at=row["run_at"],
+        request_id=None,
+        output=None,
+        error=None,
+        duration_ms=None,
+        started_at=None,
+        finished_at=None,
+        created_at=row["created_at"],
+        call_depth=job.call_depth,
+        call_chain=job.call_chain,
+    )
+
+
+def _job(row: Record) -> Job:
+    run_at: datetime = row["run_at"]
+    return Job(
+        tenant=row["tenant"],
+        namespace=row["namespace"],
+        id=row["id"],
+        function_name=row["function_name"],
+        payload=row["payload"],
+        status=JobStatus(row["status"]),
+        subject=row["subject"],
+        source=row["source"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        backoff_base_s=row["backoff_base_s"],
+        backoff_max_s=row["backoff_max_s"],
+        run_at=run_at,
+        request_id=row["request_id"],
+        output=row.get("output"),  # a claimed job has none
+        error=row["error"],
+        duration_ms=row["duration_ms"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        created_at=row["created_at"],
+        call_depth=row["call_depth"],
+        call_chain=tuple(row["call_chain"]),
+    )
+
+
+def _totals(rows: Sequence[Record]) -> Mapping[JobStatus, int]:
+    counts = {JobStatus(row["status"]): row["count"] for row in rows}
+    return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}

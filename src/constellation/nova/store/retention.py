@@ -1,0 +1,25 @@
+"""Keeping house: partitions are made ahead of time and dropped when their time is up."""
+
+from __future__ import annotations
+
+from constellation.nova.store.pool import Database
+from constellation.nova.store.queries import load
+
+SQL = load("retention")
+
+AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
+
+
+class Retention:
+    """The housekeeping that aurora's role may do."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def keep(self, *, invocations_days: int = 30, jobs_done_days: int = 30, changes_days: int = 7) -> None:
+        """Make the partitions of the days to come and drop what is older; safe to run anywhere, at any time."""
+        for table, days in (("invocations", invocations_days), ("jobs_done", jobs_done_days)):
+            async with self._db.transaction() as tx:
+                await tx.fetch_value(SQL["keep_partitions"], table, AHEAD_DAYS, days)
+        async with self._db.transaction() as tx:
+            await tx.fetch_value(SQL["forget_changes"], changes_days)

@@ -1,0 +1,3 @@
+-- name: ring
+-- Wakes the listeners of a channel, without payload.
+SELECT pg_notify($1, '');

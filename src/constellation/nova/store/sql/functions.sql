@@ -1,0 +1,132 @@
+-- name: get
+-- One function by its name in a scope.
+-- index: functions_tenant_namespace_name_key
+SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+       created_at, updated_at
+FROM functions
+WHERE tenant = $1 AND namespace = $2 AND name = $3;
+
+-- name: get_by_id
+-- One function of a tenant by its id.
+-- index: functions_pkey
+SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+       created_at, updated_at
+FROM functions
+WHERE tenant = $1 AND id = $2;
+
+-- name: list
+-- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, both or either null.
+-- index: functions_tenant_namespace_name_key
+SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+       created_at, updated_at
+FROM functions
+WHERE tenant = $1 AND namespace = $2
+  AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
+  AND ($4::text IS NULL OR runtime = $4)
+ORDER BY name
+LIMIT $5 OFFSET $6;
+
+-- name: count
+-- How many functions `list` has in all.
+-- index: functions_tenant_namespace_name_key
+SELECT count(*)
+FROM functions
+WHERE tenant = $1 AND namespace = $2
+  AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
+  AND ($4::text IS NULL OR runtime = $4);
+
+-- name: list_kept_warm
+-- The functions of every tenant that want instances before a call comes.
+-- index: functions_kept_warm
+SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+       created_at, updated_at
+FROM functions
+WHERE min_replicas > 0
+ORDER BY tenant, namespace, name;
+
+-- name: list_runtimes
+-- The runtimes that some function uses.
+SELECT DISTINCT runtime FROM functions ORDER BY runtime;
+
+-- name: insert
+-- A new function, at code version 1.
+INSERT INTO functions (tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids,
+                       timeout_s, init_timeout_s, min_replicas, max_replicas, instance_concurrency,
+                       max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
+                       shed_status_code, retry_after_s, env, code_version, code_hash)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, 1, $24)
+RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+          init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+          max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+          created_at, updated_at;
+
+-- name: update
+-- The settings and the code version of a function that is still at row version $24.
+-- index: functions_tenant_namespace_name_key
+UPDATE functions
+SET runtime = $5, handler = $6, description = $7, memory_mb = $8, cpu_millis = $9, max_pids = $10, timeout_s = $11,
+    init_timeout_s = $12, min_replicas = $13, max_replicas = $14, instance_concurrency = $15,
+    max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19, max_queue_wait_s = $20,
+    shed_status_code = $21, retry_after_s = $22, env = $23, code_version = $25, code_hash = $26,
+    version = version + 1, updated_at = now()
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $24
+RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
+          init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
+          max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
+          created_at, updated_at;
+
+-- name: delete
+-- A function; its code and schedules go with it.
+-- index: functions_tenant_namespace_name_key
+DELETE FROM functions WHERE tenant = $1 AND namespace = $2 AND name = $3;
+
+-- name: delete_jobs
+-- The live jobs of a function.
+-- index: jobs_by_function
+DELETE FROM jobs WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
+
+-- name: delete_job_keys
+-- The idempotency keys of a function.
+-- index: job_keys_pkey
+DELETE FROM job_keys WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
+
+-- name: insert_code
+-- One version of a function's code.
+INSERT INTO function_code (tenant, function_id, version, hash, size_bytes) VALUES ($1, $2, $3, $4, $5);
+
+-- name: insert_files
+-- The files of one version.
+INSERT INTO function_files (tenant, function_id, version, path, content)
+SELECT $1, $2, $3, file.path, file.content
+FROM unnest($4::text[], $5::bytea[]) AS file (path, content);
+
+-- name: forget_old_code
+-- All versions of a function's code up to $3.
+-- index: function_code_pkey
+DELETE FROM function_code WHERE tenant = $1 AND function_id = $2 AND version <= $3;
+
+-- name: get_code
+-- One version of a function's code, without its files.
+-- index: function_code_pkey
+SELECT version, hash FROM function_code WHERE tenant = $1 AND function_id = $2 AND version = $3;
+
+-- name: get_files
+-- The files of one version.
+-- index: function_files_pkey
+SELECT path, content FROM function_files WHERE tenant = $1 AND function_id = $2 AND version = $3;
+
+-- name: list_code
+-- The versions of a function's code that are kept, newest first.
+-- index: function_code_pkey
+SELECT version, hash, size_bytes, created_at
+FROM function_code
+WHERE tenant = $1 AND function_id = $2
+ORDER BY version DESC;

@@ -1,0 +1,56 @@
+-- Who may touch what. Applied whole at each start of nova, in one transaction, after the migrations.
+-- The prefix constellation_ stands for the platform's own (roles.py).
+
+DO $$
+BEGIN
+    -- A server that is not ours may give us a database that we do not own.
+    IF pg_has_role((SELECT datdba FROM pg_database WHERE datname = current_database()), 'MEMBER') THEN
+        EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO constellation_nova, constellation_comet, constellation_corona, '
+                       'constellation_nebula, constellation_aurora', current_database());
+    END IF;
+END $$;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public
+    FROM constellation_nova, constellation_comet, constellation_corona, constellation_nebula, constellation_aurora;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public
+    FROM constellation_nova, constellation_comet, constellation_corona, constellation_nebula, constellation_aurora;
+GRANT USAGE ON SCHEMA public
+    TO constellation_nova, constellation_comet, constellation_corona, constellation_nebula, constellation_aurora;
+
+-- nova writes the configuration, and deletes what belonged to a deleted function, namespace or tenant without
+-- being able to read it.
+GRANT SELECT, INSERT, UPDATE, DELETE
+    ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules TO constellation_nova;
+GRANT SELECT ON changes TO constellation_nova;
+GRANT DELETE ON jobs, job_keys, jobs_done, invocations TO constellation_nova;
+GRANT SELECT (tenant, namespace, function_name) ON jobs TO constellation_nova;
+GRANT SELECT (tenant, namespace, function_name) ON job_keys TO constellation_nova;
+GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
+GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
+
+-- comet runs functions, accepts jobs, and serves the routes that read and manage both.
+GRANT SELECT ON tenants, functions, function_code, function_files, changes TO constellation_comet;
+GRANT SELECT, INSERT ON invocations TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
+GRANT SELECT ON jobs_done TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
+
+-- corona claims schedules and plans their next run; it fires through comet.
+GRANT SELECT ON functions, schedules TO constellation_corona;
+GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
+
+-- nebula claims jobs and keeps their results; it runs them through comet.
+GRANT SELECT, UPDATE, DELETE ON jobs TO constellation_nebula;
+GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
+GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
+
+-- aurora counts, and keeps house; it reads neither payloads nor logs.
+GRANT SELECT (tenant, namespace, id, function_name, status, source, attempt, run_at, lease_until, created_at)
+    ON jobs TO constellation_aurora;
+GRANT SELECT (tenant, namespace, id, function_name, duration_ms, finished_at, created_at)
+    ON jobs_done TO constellation_aurora;
+GRANT SELECT (tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at,
+              duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
+    ON invocations TO constellation_aurora;
+GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer) TO constellation_aurora;

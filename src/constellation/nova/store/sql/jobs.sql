@@ -1,0 +1,276 @@
+-- name: insert
+-- Accepts jobs; one row of the arrays each. Delays are seconds from now.
+INSERT INTO jobs (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
+                  backoff_max_s, run_at, call_depth, call_chain)
+SELECT job.tenant, job.namespace, job.id, job.function_name, job.payload, job.subject, job.source, job.max_attempts,
+       job.backoff_base_s, job.backoff_max_s, now() + make_interval(secs => job.delay_s), job.call_depth,
+       string_to_array(job.call_chain, ',')
+FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::integer[],
+            $9::double precision[], $10::double precision[], $11::double precision[], $12::integer[], $13::text[])
+     AS job (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
+             backoff_max_s, delay_s, call_depth, call_chain)
+RETURNING id, run_at, created_at;
+
+-- name: take_key
+-- Binds an idempotency key to a job, or takes over an expired one; no row when it is bound to another job.
+-- The row is locked either way until the transaction ends.
+-- index: job_keys_pkey
+INSERT INTO job_keys AS held (tenant, namespace, function_name, key, job_id, expires_at)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
+ON CONFLICT (tenant, namespace, function_name, key) DO UPDATE
+    SET job_id = excluded.job_id, expires_at = excluded.expires_at
+    WHERE held.expires_at <= now()
+RETURNING job_id;
+
+-- name: get_key
+-- The job that an idempotency key is bound to.
+-- index: job_keys_pkey
+SELECT job_id FROM job_keys WHERE tenant = $1 AND namespace = $2 AND function_name = $3 AND key = $4;
+
+-- name: rebind_key
+-- Binds a key whose job is gone to another job.
+-- index: job_keys_pkey
+UPDATE job_keys SET job_id = $5, expires_at = now() + make_interval(secs => $6)
+WHERE tenant = $1 AND namespace = $2 AND function_name = $3 AND key = $4;
+
+-- name: forget_keys
+-- Deletes up to $1 keys that expired.
+-- index: job_keys_expired
+DELETE FROM job_keys
+USING (SELECT tenant, namespace, function_name, key FROM job_keys WHERE expires_at < now()
+       ORDER BY expires_at LIMIT $1) AS expired
+WHERE (job_keys.tenant, job_keys.namespace, job_keys.function_name, job_keys.key)
+    = (expired.tenant, expired.namespace, expired.function_name, expired.key);
+
+-- name: expire_leases
+-- Puts up to $1 jobs whose worker went silent back in line, or buries those that used their attempts up.
+-- index: jobs_leased
+UPDATE jobs AS held
+SET status = CASE WHEN held.attempt < held.max_attempts THEN 'queued' ELSE 'dead' END,
+    run_at = now(), owner = NULL, lease_until = NULL,
+    error = CASE WHEN held.attempt < held.max_attempts THEN held.error ELSE $2::bytea END,
+    finished_at = CASE WHEN held.attempt < held.max_attempts THEN NULL ELSE now() END
+FROM (SELECT tenant, id FROM jobs WHERE status = 'running' AND lease_until < now()
+      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED) AS silent
+WHERE held.tenant = silent.tenant AND held.id = silent.id;
+
+-- name: claim
+-- Takes up to $3 due jobs for $2 seconds. Every tenant with due jobs gets an equal share of the batch, filled from
+-- one of its functions drawn by lot; what is left goes to their other functions. The first part walks the index
+-- from function to function, so a deep backlog costs no more than a short one; $4 bounds the walk.
+-- index: jobs_queued
+WITH RECURSIVE head AS (
+    (SELECT tenant, namespace, function_name, run_at, 1 AS nth
+     FROM jobs
+     WHERE status = 'queued'
+     ORDER BY tenant, namespace, function_name, run_at
+     LIMIT 1)
+    UNION ALL
+    SELECT following.tenant, following.namespace, following.function_name, following.run_at, head.nth + 1
+    FROM head
+    CROSS JOIN LATERAL (
+        SELECT tenant, namespace, function_name, run_at
+        FROM jobs
+        WHERE status = 'queued'
+          AND (tenant, namespace, function_name) > (head.tenant, head.namespace, head.function_name)
+        ORDER BY tenant, namespace, function_name, run_at
+        LIMIT 1
+    ) AS following
+    WHERE head.nth < $4
+),
+due AS (
+    SELECT tenant, namespace, function_name, row_number() OVER (PARTITION BY tenant ORDER BY random()) AS turn
+    FROM head
+    WHERE run_at <= now()
+),
+share AS (
+    SELECT greatest(1, ceil($3::double precision / greatest(1, count(DISTINCT tenant))))::bigint AS size FROM due
+),
+taken AS (
+    SELECT job.tenant, job.id
+    FROM (SELECT tenant, namespace, function_name FROM due ORDER BY turn, random()) AS turn
+    CROSS JOIN LATERAL (
+        SELECT tenant, id
+        FROM jobs
+        WHERE status = 'queued' AND tenant = turn.tenant AND namespace = turn.namespace
+          AND function_name = turn.function_name AND run_at <= now()
+        ORDER BY run_at
+        LIMIT (SELECT size FROM share)
+        FOR UPDATE SKIP LOCKED
+    ) AS job
+    LIMIT $3
+)
+UPDATE jobs AS held
+SET status = 'running', owner = $1, token = held.token + 1, attempt = held.attempt + 1,
+    lease_until = now() + make_interval(secs => $2), started_at = now()
+FROM taken
+WHERE held.tenant = taken.tenant AND held.id = taken.id
+RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.status, held.subject,
+          held.source, held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, held.run_at,
+          held.request_id, held.error, held.duration_ms, held.started_at, held.finished_at, held.created_at,
+          held.call_depth, held.call_chain, held.token;
+
+-- name: renew
+-- Extends the leases of claims that still hold, and says which they are.
+-- index: jobs_pkey
+UPDATE jobs AS held SET lease_until = now() + make_interval(secs => $4)
+FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS mine (tenant, id, token)
+WHERE held.tenant = mine.tenant AND held.id = mine.id AND held.token = mine.token AND held.status = 'running'
+RETURNING held.id;
+
+-- name: complete
+-- Moves jobs that succeeded to jobs_done; those whose claim was lost stay as they are.
+-- index: jobs_pkey
+WITH result AS (
+    SELECT tenant, id, token, request_id, output, duration_ms
+    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[])
+         AS given (tenant, id, token, request_id, output, duration_ms)
+),
+gone AS (
+    DELETE FROM jobs AS held
+    USING result
+    WHERE held.tenant = result.tenant AND held.id = result.id AND held.token = result.token
+      AND held.status = 'running'
+    RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.subject, held.source,
+              held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, result.request_id,
+              result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at
+)
+INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
+                       backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
+                       call_depth, call_chain, created_at)
+SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
+       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at
+FROM gone
+RETURNING id;
+
+-- name: fail
+-- Puts jobs that failed back in line after a delay, or buries them: without a delay, or when their attempts are
+-- used up. Those whose claim was lost stay as they are.
+-- index: jobs_pkey
+UPDATE jobs AS held
+SET status = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN 'dead' ELSE 'queued' END,
+    run_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN held.run_at
+                  ELSE now() + make_interval(secs => result.delay_s) END,
+    owner = NULL, lease_until = NULL, request_id = result.request_id, error = result.error,
+    duration_ms = result.duration_ms,
+    finished_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN now() END
+FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[],
+            $7::double precision[]) AS result (tenant, id, token, request_id, error, duration_ms, delay_s)
+WHERE held.tenant = result.tenant AND held.id = result.id AND held.token = result.token AND held.status = 'running'
+RETURNING held.id;
+
+-- name: release
+-- Puts jobs that were never started back in line as if they had not been claimed.
+-- index: jobs_pkey
+UPDATE jobs AS held
+SET status = 'queued', attempt = held.attempt - 1, run_at = now() + make_interval(secs => $4), owner = NULL,
+    lease_until = NULL
+FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS mine (tenant, id, token)
+WHERE held.tenant = mine.tenant AND held.id = mine.id AND held.token = mine.token AND held.status = 'running'
+RETURNING held.id;
+
+-- name: get_live
+-- One job that has not succeeded.
+-- index: jobs_pkey
+SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts, backoff_base_s,
+       backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at, finished_at,
+       created_at, call_depth, call_chain
+FROM jobs
+WHERE tenant = $1 AND id = $3 AND namespace = $2;
+
+-- name: get_done
+-- One job that succeeded.
+-- index: jobs_done_pkey
+SELECT tenant, namespace, id, function_name, payload, 'succeeded' AS status, subject, source, attempt, max_attempts,
+       backoff_base_s, backoff_max_s, created_at AS run_at, request_id, output, NULL::bytea AS error, duration_ms,
+       started_at, finished_at, created_at, call_depth, call_chain
+FROM jobs_done
+WHERE tenant = $1 AND id = $3 AND namespace = $2;
+
+-- name: list
+-- Jobs of a scope, newest first; $3 is a function or null, $4 a status of a live job, 'succeeded', or null.
+-- index: jobs_by_function
+(SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
+        backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
+        finished_at, created_at, call_depth, call_chain
+ FROM jobs
+ WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+   AND ($4::text IS NULL OR status = $4)
+ ORDER BY id DESC
+ LIMIT $5::bigint + $6::bigint)
+UNION ALL
+(SELECT tenant, namespace, id, function_name, payload, 'succeeded', subject, source, attempt, max_attempts,
+        backoff_base_s, backoff_max_s, created_at, request_id, output, NULL::bytea, duration_ms, started_at,
+        finished_at, created_at, call_depth, call_chain
+ FROM jobs_done
+ WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+   AND ($4::text IS NULL OR $4 = 'succeeded')
+ ORDER BY id DESC
+ LIMIT $5::bigint + $6::bigint)
+ORDER BY id DESC
+LIMIT $5 OFFSET $6;
+
+-- name: count
+-- How many jobs `list` has in all, counted up to $5.
+-- index: jobs_by_function
+SELECT count(*)
+FROM (
+    (SELECT FROM jobs
+     WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+       AND ($4::text IS NULL OR status = $4)
+     LIMIT $5)
+    UNION ALL
+    (SELECT FROM jobs_done
+     WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+       AND ($4::text IS NULL OR $4 = 'succeeded')
+     LIMIT $5)
+    LIMIT $5
+) AS counted;
+
+-- name: lock
+-- The status of a live job, held until the transaction ends.
+-- index: jobs_pkey
+SELECT status FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 FOR UPDATE;
+
+-- name: retry
+-- Puts a dead job back in line with all its attempts; $4 sets how many, null leaves them.
+-- index: jobs_pkey or jobs_dead
+UPDATE jobs
+SET status = 'queued', attempt = 0, max_attempts = coalesce($4, max_attempts), run_at = now(), finished_at = NULL
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'dead'
+RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
+          backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
+          finished_at, created_at, call_depth, call_chain;
+
+-- name: redrive
+-- Puts up to $4 dead jobs of a scope, of one function or ($3 null) of all, back in line with all their attempts.
+-- index: jobs_dead
+UPDATE jobs AS held
+SET status = 'queued', attempt = 0, run_at = now(), finished_at = NULL
+FROM (SELECT tenant, id FROM jobs
+      WHERE status = 'dead' AND tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+      ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead
+WHERE held.tenant = dead.tenant AND held.id = dead.id;
+
+-- name: delete
+-- A job that nobody is running.
+-- index: jobs_pkey
+DELETE FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status <> 'running';
+
+-- name: seconds_to_next
+-- Seconds until the earliest job can be claimed, negative when it is late; null when there is none.
+-- index: jobs_due
+-- index: jobs_leased
+SELECT least(
+    (SELECT extract(epoch FROM run_at - now()) FROM jobs WHERE status = 'queued' ORDER BY run_at LIMIT 1),
+    (SELECT extract(epoch FROM lease_until - now()) FROM jobs WHERE status = 'running' ORDER BY lease_until LIMIT 1)
+)::double precision;
+
+-- name: totals
+-- How many jobs stand in each live status, over all tenants.
+SELECT status, count(*) AS count FROM jobs GROUP BY status;
+
+-- name: totals_of_scope
+-- How many jobs stand in each live status in one scope.
+-- index: jobs_by_function
+SELECT status, count(*) AS count FROM jobs WHERE tenant = $1 AND namespace = $2 GROUP BY status;

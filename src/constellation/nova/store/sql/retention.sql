@@ -1,0 +1,7 @@
+-- name: keep_partitions
+-- Makes the day partitions of a table for $2 days ahead and drops those older than $3 days.
+SELECT keep_partitions($1, $2, $3);
+
+-- name: forget_changes
+-- Forgets changes older than $1 days, but never the newest.
+SELECT forget_changes($1);

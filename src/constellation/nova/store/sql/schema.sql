@@ -1,0 +1,320 @@
+-- The spine: tenants, keys, functions and their code, schedules, jobs, invocations, and the change log.
+-- Every table has its tenant in its key; nothing refers across tenants.
+
+CREATE TABLE tenants (
+    id          text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    name        text NOT NULL DEFAULT '',
+    status      text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'suspended')),
+    version     bigint NOT NULL DEFAULT 1,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE namespaces (
+    tenant      text NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    name        text NOT NULL CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, name)
+);
+
+-- A key acts in its tenant and in one namespace, or in any ('*'); a platform key acts in any tenant.
+CREATE TABLE api_keys (
+    tenant      text NOT NULL REFERENCES tenants ON DELETE CASCADE,
+    namespace   text NOT NULL,
+    name        text NOT NULL,
+    key_hash    bytea NOT NULL UNIQUE CHECK (octet_length(key_hash) = 32),
+    role        text NOT NULL CHECK (role IN ('admin', 'operator', 'invoker', 'viewer')),
+    is_platform boolean NOT NULL DEFAULT false,
+    enabled     boolean NOT NULL DEFAULT true,
+    expires_at  timestamptz,
+    version     bigint NOT NULL DEFAULT 1,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, name)
+);
+
+CREATE TABLE functions (
+    tenant               text NOT NULL,
+    namespace            text NOT NULL,
+    name                 text NOT NULL CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'),
+    id                   uuid NOT NULL,
+    runtime              text NOT NULL,
+    handler              text NOT NULL,
+    description          text NOT NULL DEFAULT '',
+    memory_mb            integer NOT NULL DEFAULT 128 CHECK (memory_mb BETWEEN 32 AND 10240),
+    cpu_millis           integer NOT NULL DEFAULT 1000 CHECK (cpu_millis BETWEEN 10 AND 64000),
+    max_pids             integer NOT NULL DEFAULT 64 CHECK (max_pids BETWEEN 8 AND 4096),
+    timeout_s            double precision NOT NULL DEFAULT 30 CHECK (timeout_s BETWEEN 0.01 AND 900),
+    init_timeout_s       double precision NOT NULL DEFAULT 10 CHECK (init_timeout_s BETWEEN 0.01 AND 900),
+    min_replicas         integer NOT NULL DEFAULT 0 CHECK (min_replicas >= 0),
+    max_replicas         integer NOT NULL DEFAULT 10 CHECK (max_replicas BETWEEN 1 AND 10000),
+    instance_concurrency integer NOT NULL DEFAULT 1 CHECK (instance_concurrency BETWEEN 1 AND 1000),
+    max_payload_bytes    integer NOT NULL DEFAULT 6291456 CHECK (max_payload_bytes BETWEEN 0 AND 6291456),
+    halted               boolean NOT NULL DEFAULT false,
+    max_inflight         integer NOT NULL DEFAULT 0 CHECK (max_inflight >= 0),
+    max_queue_depth      integer NOT NULL DEFAULT 1000 CHECK (max_queue_depth >= 0),
+    max_queue_wait_s     double precision NOT NULL DEFAULT 30 CHECK (max_queue_wait_s >= 0),
+    shed_status_code     integer NOT NULL DEFAULT 429 CHECK (shed_status_code IN (429, 503)),
+    retry_after_s        integer NOT NULL DEFAULT 1 CHECK (retry_after_s >= 0),
+    env                  jsonb NOT NULL DEFAULT '{}',
+    code_version         integer NOT NULL,
+    code_hash            text NOT NULL,
+    version              bigint NOT NULL DEFAULT 1,
+    created_at           timestamptz NOT NULL DEFAULT now(),
+    updated_at           timestamptz NOT NULL DEFAULT now(),
+    CHECK (min_replicas <= max_replicas),
+    PRIMARY KEY (tenant, id),
+    UNIQUE (tenant, namespace, name),
+    FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
+);
+CREATE INDEX functions_kept_warm ON functions (tenant, namespace, name) WHERE min_replicas > 0;
+
+CREATE TABLE function_code (
+    tenant       text NOT NULL,
+    function_id  uuid NOT NULL,
+    version      integer NOT NULL,
+    hash         text NOT NULL,
+    size_bytes   integer NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, function_id, version),
+    FOREIGN KEY (tenant, function_id) REFERENCES functions ON DELETE CASCADE
+);
+
+CREATE TABLE function_files (
+    tenant       text NOT NULL,
+    function_id  uuid NOT NULL,
+    version      integer NOT NULL,
+    path         text NOT NULL,
+    content      bytea NOT NULL,
+    PRIMARY KEY (tenant, function_id, version, path),
+    FOREIGN KEY (tenant, function_id, version) REFERENCES function_code ON DELETE CASCADE
+);
+
+CREATE TABLE schedules (
+    tenant        text NOT NULL,
+    namespace     text NOT NULL,
+    id            uuid NOT NULL,
+    function_name text NOT NULL,
+    cron          text NOT NULL,
+    time_zone     text NOT NULL DEFAULT 'UTC',
+    input         bytea NOT NULL DEFAULT 'null',
+    enabled       boolean NOT NULL DEFAULT true,
+    next_run_at   timestamptz,
+    last_run_at   timestamptz,
+    last_job_id   uuid,
+    owner         text,
+    token         bigint NOT NULL DEFAULT 0, -- fencing: each claim takes the next
+    lease_until   timestamptz,
+    version       bigint NOT NULL DEFAULT 1,
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, id),
+    FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
+);
+CREATE INDEX schedules_due ON schedules (next_run_at) WHERE enabled AND next_run_at IS NOT NULL;
+CREATE INDEX schedules_leased ON schedules (lease_until) WHERE lease_until IS NOT NULL;
+CREATE INDEX schedules_by_function ON schedules (tenant, namespace, function_name);
+
+-- Live jobs. What succeeded moves to jobs_done in the transaction that completes it.
+CREATE TABLE jobs (
+    tenant         text NOT NULL,
+    namespace      text NOT NULL,
+    id             uuid NOT NULL,
+    function_name  text NOT NULL,
+    payload        bytea NOT NULL,
+    status         text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'paused', 'dead')),
+    subject        text NOT NULL,
+    source         text NOT NULL,
+    attempt        integer NOT NULL DEFAULT 0,
+    max_attempts   integer NOT NULL CHECK (max_attempts BETWEEN 1 AND 100),
+    backoff_base_s double precision NOT NULL,
+    backoff_max_s  double precision NOT NULL,
+    run_at         timestamptz NOT NULL DEFAULT now(),
+    owner          text,
+    token          bigint NOT NULL DEFAULT 0, -- fencing: each claim takes the next
+    lease_until    timestamptz,
+    request_id     uuid,
+    error          bytea,
+    duration_ms    double precision,
+    started_at     timestamptz,
+    finished_at    timestamptz,
+    call_depth     integer NOT NULL DEFAULT 0,
+    call_chain     text[] NOT NULL DEFAULT '{}',
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, id)
+);
+CREATE INDEX jobs_due ON jobs (run_at) WHERE status = 'queued';
+CREATE INDEX jobs_queued ON jobs (tenant, namespace, function_name, run_at) WHERE status = 'queued'; -- fair claims
+CREATE INDEX jobs_dead ON jobs (tenant, namespace, id) WHERE status = 'dead';
+CREATE INDEX jobs_leased ON jobs (lease_until) WHERE status = 'running';
+CREATE INDEX jobs_by_function ON jobs (tenant, namespace, function_name, id DESC);
+
+-- Partitioned by id: a UUIDv7 begins with its millisecond, so a range of ids is a range of time and a look-up prunes.
+CREATE TABLE jobs_done (
+    tenant         text NOT NULL,
+    namespace      text NOT NULL,
+    id             uuid NOT NULL,
+    function_name  text NOT NULL,
+    payload        bytea NOT NULL,
+    subject        text NOT NULL,
+    source         text NOT NULL,
+    attempt        integer NOT NULL,
+    max_attempts   integer NOT NULL,
+    backoff_base_s double precision NOT NULL,
+    backoff_max_s  double precision NOT NULL,
+    request_id     uuid,
+    output         bytea,
+    duration_ms    double precision,
+    started_at     timestamptz,
+    finished_at    timestamptz NOT NULL,
+    call_depth     integer NOT NULL,
+    call_chain     text[] NOT NULL,
+    created_at     timestamptz NOT NULL,
+    PRIMARY KEY (tenant, id)
+) PARTITION BY RANGE (id);
+CREATE INDEX jobs_done_by_function ON jobs_done (tenant, namespace, function_name, id DESC);
+
+-- Unique across partitions, so it has a table of its own.
+CREATE TABLE job_keys (
+    tenant        text NOT NULL,
+    namespace     text NOT NULL,
+    function_name text NOT NULL,
+    key           text NOT NULL CHECK (length(key) BETWEEN 1 AND 256),
+    job_id        uuid NOT NULL,
+    expires_at    timestamptz NOT NULL,
+    PRIMARY KEY (tenant, namespace, function_name, key)
+);
+CREATE INDEX job_keys_expired ON job_keys (expires_at);
+
+CREATE TABLE invocations (
+    tenant           text NOT NULL,
+    namespace        text NOT NULL,
+    id               uuid NOT NULL,
+    function_id      uuid NOT NULL,
+    function_name    text NOT NULL,
+    function_version integer NOT NULL,
+    runtime          text NOT NULL,
+    node             text NOT NULL,
+    started_at       timestamptz NOT NULL,
+    duration_ms      double precision NOT NULL,
+    queued_ms        double precision NOT NULL,
+    cold_start       boolean NOT NULL,
+    status           text NOT NULL,
+    error            text,
+    input_bytes      integer NOT NULL,
+    output_bytes     integer NOT NULL,
+    log              text NOT NULL,
+    log_truncated    boolean NOT NULL,
+    source           text NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
+    PRIMARY KEY (tenant, id)
+) PARTITION BY RANGE (id);
+CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id DESC);
+CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id DESC);
+CREATE INDEX invocations_recorded ON invocations USING brin (recorded_at); -- rows lie in this order already
+
+-- What changed, numbered in commit order; nova streams it and comet re-reads after it.
+CREATE TABLE changes (
+    seq        bigint PRIMARY KEY,
+    kind       text NOT NULL, -- function, api_key, tenant, namespace
+    tenant     text NOT NULL,
+    namespace  text NOT NULL,
+    name       text NOT NULL,
+    at         timestamptz NOT NULL DEFAULT now()
+);
+CREATE SEQUENCE changes_seq;
+
+-- The lock makes numbers commit in order: a reader that saw n can never miss a smaller one. It is taken before the
+-- first row of a statement is, so that two writers can not hold a row and the lock crosswise.
+CREATE FUNCTION lock_changes() RETURNS void LANGUAGE sql AS 'SELECT pg_advisory_xact_lock(7236837001)';
+CREATE FUNCTION before_change() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+BEGIN
+    PERFORM public.lock_changes();
+    RETURN NULL;
+END $$;
+CREATE FUNCTION record_change() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    changed jsonb := to_jsonb(coalesce(NEW, OLD));
+BEGIN
+    INSERT INTO public.changes (seq, kind, tenant, namespace, name)
+    VALUES (nextval('public.changes_seq'), TG_ARGV[0],
+            coalesce(changed->>'tenant', changed->>'id'), coalesce(changed->>'namespace', ''),
+            coalesce(changed->>'name', ''));
+    NOTIFY changes;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER functions_before_change BEFORE INSERT OR UPDATE OR DELETE ON functions EXECUTE FUNCTION before_change();
+CREATE TRIGGER api_keys_before_change BEFORE INSERT OR UPDATE OR DELETE ON api_keys EXECUTE FUNCTION before_change();
+CREATE TRIGGER tenants_before_change BEFORE INSERT OR UPDATE OR DELETE ON tenants EXECUTE FUNCTION before_change();
+CREATE TRIGGER namespaces_before_change BEFORE INSERT OR UPDATE OR DELETE ON namespaces EXECUTE FUNCTION before_change();
+CREATE TRIGGER functions_changed AFTER INSERT OR UPDATE OR DELETE ON functions
+    FOR EACH ROW EXECUTE FUNCTION record_change('function');
+CREATE TRIGGER api_keys_changed AFTER INSERT OR UPDATE OR DELETE ON api_keys
+    FOR EACH ROW EXECUTE FUNCTION record_change('api_key');
+CREATE TRIGGER tenants_changed AFTER INSERT OR UPDATE OR DELETE ON tenants
+    FOR EACH ROW EXECUTE FUNCTION record_change('tenant');
+CREATE TRIGGER namespaces_changed AFTER INSERT OR UPDATE OR DELETE ON namespaces
+    FOR EACH ROW EXECUTE FUNCTION record_change('namespace');
+
+-- The smallest UUIDv7 of an instant.
+CREATE FUNCTION uuid7_floor(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') || '00000000000000000000')::uuid
+$$;
+
+-- What lies in no day's partition: a job that waited longer than jobs_done is kept, or rows that came while nobody
+-- made partitions. No write fails for want of one.
+CREATE TABLE invocations_default PARTITION OF invocations DEFAULT;
+CREATE TABLE jobs_done_default PARTITION OF jobs_done DEFAULT;
+
+-- Makes the day partitions from yesterday to `ahead` days on, and drops those older than `keep` days.
+-- SECURITY DEFINER: aurora keeps house without owning the tables.
+CREATE FUNCTION keep_partitions(parent text, ahead integer, keep integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public SET lock_timeout = '5s' AS $$
+DECLARE
+    today date := (now() AT TIME ZONE 'UTC')::date;
+    day date;
+    part text;
+    strays text := parent || '_default';
+    written text := CASE parent WHEN 'jobs_done' THEN 'finished_at' ELSE 'recorded_at' END;
+    first uuid;
+    beyond uuid;
+BEGIN
+    IF parent NOT IN ('invocations', 'jobs_done') OR ahead NOT BETWEEN 0 AND 366 OR keep NOT BETWEEN 1 AND 36500 THEN
+        RAISE EXCEPTION 'keep_partitions(%, %, %) is out of range', parent, ahead, keep
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    PERFORM pg_advisory_xact_lock(7236837002);
+    FOR day IN SELECT generate_series(today - 1, today + ahead, '1 day')::date LOOP
+        part := parent || '_' || to_char(day, 'YYYYMMDD');
+        CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL;
+        first := public.uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
+        beyond := public.uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS)', part, parent);
+        EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', strays);
+        EXECUTE format('WITH moved AS (DELETE FROM public.%I WHERE id >= %L AND id < %L RETURNING *) '
+                       'INSERT INTO public.%I SELECT * FROM moved', strays, first, beyond, part);
+        EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
+                       parent, part, first, beyond);
+    END LOOP;
+    FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                WHERE i.inhparent = ('public.' || parent)::regclass AND c.relname ~ '_[0-9]{8}$' LOOP
+        IF right(part, 8)::date < today - keep THEN
+            EXECUTE format('DROP TABLE public.%I', part);
+        END IF;
+    END LOOP;
+    EXECUTE format('DELETE FROM public.%I WHERE %I < now() - make_interval(days => $1)', strays, written) USING keep;
+END $$;
+
+-- Forgets changes older than `keep` days, but never the newest: the head does not go back.
+CREATE FUNCTION forget_changes(keep integer) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM public.changes
+    WHERE at < now() - make_interval(days => keep) AND seq < (SELECT max(seq) FROM public.changes)
+$$;
+REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION record_change() FROM PUBLIC;
+SELECT keep_partitions('invocations', 7, 30), keep_partitions('jobs_done', 7, 30);
+
+INSERT INTO tenants (id, name) VALUES ('default', 'Default');
+INSERT INTO namespaces (tenant, name) VALUES ('default', 'default');

@@ -1,0 +1,81 @@
+"""Backends to run the contract against, and functions to run in them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from constellation.base.ids import uuid7
+from constellation.comet.backend.contract import Backend, Call, Instance, InstanceSpec
+from constellation.comet.namespace.backend import NamespaceBackend
+from constellation.comet.namespace.settings import NamespaceSettings, group_name
+
+FILES = {"python": "main.py", "node": "main.js"}
+
+
+def _namespace(data_dir: Path, **settings: Any) -> Backend:
+    return NamespaceBackend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), **settings))
+
+
+BACKENDS: dict[str, Callable[[Path], Backend]] = {
+    "namespace": _namespace,
+    "namespace-without-cgroups": lambda data_dir: _namespace(data_dir, use_cgroups=False),
+}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Backend]:
+    made = BACKENDS[request.param](tmp_path_factory.mktemp("platform"))
+    async with made.run():
+        support = made.support()
+        if not support.available:
+            pytest.skip(f"{support.name}: {support.reason}")
+        yield made
+
+
+class Rig:
+    """Starts functions in a backend."""
+
+    def __init__(self, backend: Backend, code_root: Path) -> None:
+        self.backend, self._code_root = backend, code_root
+
+    def spec(self, source: str, *, runtime: str = "python", **fields: Any) -> InstanceSpec:
+        code_dir = self._code_root / uuid7().hex
+        code_dir.mkdir()
+        code_dir.chmod(0o755)  # bound into the sandbox, where its owner is nobody
+        (code_dir / FILES[runtime]).write_text(source)
+        defaults = {"tenant": "acme", "namespace": "prod", "function_name": "f", "function_version": "1"}
+        return InstanceSpec(
+            **(
+                defaults
+                | {"function_id": uuid7(), "runtime": runtime, "handler": "main.handler", "code_dir": code_dir}
+                | fields
+            )
+        )
+
+    @asynccontextmanager
+    async def started(self, source: str, **fields: Any) -> AsyncIterator[Instance]:
+        instance = await self.backend.create(self.spec(source, **fields), timeout_s=30)
+        try:
+            await instance.init(timeout_s=20)
+            yield instance
+        finally:
+            await instance.destroy()
+
+
+def call(payload: bytes = b"null", *, timeout_s: float = 20) -> Call:
+    return Call(request_id=uuid7(), payload=payload, timeout_s=timeout_s)
+
+
+@pytest.fixture
+def rig(backend, tmp_path) -> Rig:
+    return Rig(backend, tmp_path)
+
+
+@pytest.fixture
+def calls() -> Callable[..., Call]:
+    return call

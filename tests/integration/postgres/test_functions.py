@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+import pytest
+
+from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
+from constellation.base.ids import uuid7
+from constellation.nova.domain.function import CapacityPolicy, Function, code_hash
+from constellation.nova.domain.job import NewJob
+from constellation.nova.store.functions import KEPT_CODE_VERSIONS, Functions
+from constellation.nova.store.jobs import Jobs
+from constellation.nova.store.pool import Database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+CODE = {"main.py": b"def handler(event, context): return event", "lib/data.bin": bytes(range(256))}
+
+
+def function(name: str = "hello", **changes: object) -> Function:
+    new = Function(
+        tenant="default", namespace="default", name=name, id=uuid7(), runtime="python", handler="main.handler"
+    )
+    return replace(new, **changes)
+
+
+async def test_create_returns_what_get_reads(db: Database) -> None:
+    functions = Functions(db)
+    capacity = CapacityPolicy(max_inflight=3, max_queue_depth=7, max_queue_wait_s=1.5, shed_status_code=503)
+    created = await functions.create(
+        function(description="says hello", env={"A": "1", "ü": '"'}, capacity=capacity, timeout_s=0.25), CODE
+    )
+    assert created == await functions.get("default", "default", "hello")
+    assert created == await functions.try_get_by_id("default", created.id)
+    assert created.env == {"A": "1", "ü": '"'}
+    assert created.capacity == capacity
+    assert (created.code_version, created.version) == (1, 1)
+    assert created.code_hash == code_hash(CODE)
+    code = await functions.code("default", created.id, 1)
+    assert code.files == CODE
+    assert code.hash == created.code_hash
+
+
+async def test_names_are_unique_in_their_scope_only(db: Database) -> None:
+    functions = Functions(db)
+    await functions.create(function(), CODE)
+    with pytest.raises(AlreadyExists):
+        await functions.create(function(), CODE)
+    with pytest.raises(NotFound):
+        await functions.create(function(namespace="nowhere"), CODE)
+    with pytest.raises(NotFound):
+        await functions.get("default", "default", "absent")
+
+
+async def test_list_searches_pages_and_counts_exactly(db: Database) -> None:
+    functions = Functions(db)
+    for number in range(5):
+        await functions.create(function(f"f{number}", description="Even" if number % 2 == 0 else "odd"), {})
+    first = await functions.list("default", "default", limit=2)
+    assert [item.name for item in first.items] == ["f0", "f1"]
+    assert (first.total, first.has_more, first.total_is_exact) == (5, True, True)
+    last = await functions.list("default", "default", limit=2, offset=4)
+    assert [item.name for item in last.items] == ["f4"]
+    assert not last.has_more
+    assert (await functions.list("default", "default", search="EVEN")).total == 3
+    assert [item.name for item in (await functions.list("default", "default", search="3")).items] == ["f3"]
+    assert (await functions.list("default", "default", runtime="node")).items == ()
+    assert (await functions.list("other", "default")).total == 0
+
+
+async def test_update_of_a_stale_row_is_a_conflict(db: Database) -> None:
+    functions = Functions(db)
+    created = await functions.create(function(), CODE)
+    updated = await functions.update(replace(created, halted=True, memory_mb=256))
+    assert (updated.halted, updated.memory_mb, updated.version) == (True, 256, 2)
+    with pytest.raises(VersionConflict):
+        await functions.update(replace(created, memory_mb=512))
+    assert (await functions.get("default", "default", "hello")).memory_mb == 256
+    await functions.delete("default", "default", "hello")
+    with pytest.raises(NotFound):
+        await functions.update(updated)
+
+
+async def test_new_code_takes_the_next_version_and_equal_code_does_not(db: Database) -> None:
+    functions = Functions(db)
+    current = await functions.create(function(), CODE)
+    current = await functions.update(current, files=dict(reversed(CODE.items())))
+    assert current.code_version == 1
+    for number in range(KEPT_CODE_VERSIONS + 2):
+        current = await functions.update(current, files={"main.py": b"%d" % number})
+    assert current.code_version == KEPT_CODE_VERSIONS + 3
+    kept = await functions.code_versions("default", current.id)
+    assert [item.version for item in kept] == list(range(current.code_version, 3, -1))
+    assert (await functions.code("default", current.id, current.code_version)).files == {"main.py": b"11"}
+    with pytest.raises(NotFound):
+        await functions.code("default", current.id, 1)
+
+
+async def test_of_two_updates_at_once_one_wins(db: Database) -> None:
+    functions = Functions(db)
+    created = await functions.create(function(), CODE)
+    outcomes: list[str] = []
+
+    async def update(number: int) -> None:
+        try:
+            await functions.update(replace(created, description=str(number)), files={"main.py": b"%d" % number})
+        except VersionConflict:
+            outcomes.append("conflict")
+        else:
+            outcomes.append("written")
+
+    async with anyio.create_task_group() as tg:
+        for number in range(8):
+            tg.start_soon(update, number)
+    assert sorted(outcomes) == ["conflict"] * 7 + ["written"]
+
+
+async def test_delete_takes_the_jobs_of_the_name_along(db: Database) -> None:
+    functions, jobs = Functions(db), Jobs(db)
+    for name in ("hello", "other"):
+        await functions.create(function(name), CODE)
+        await jobs.enqueue(
+            NewJob(
+                tenant="default",
+                namespace="default",
+                function_name=name,
+                payload=b"1",
+                subject="t",
+                idempotency_key="k",
+            )
+        )
+    await functions.delete("default", "default", "hello")
+    assert [job.function_name for job in (await jobs.list("default", "default")).items] == ["other"]
+    assert await db.fetch_value("SELECT string_agg(function_name, ',') FROM job_keys") == "other"
+    with pytest.raises(NotFound):
+        await functions.delete("default", "default", "hello")
+
+
+async def test_kept_warm_functions_and_runtimes_are_listed_for_all_tenants(db: Database) -> None:
+    functions = Functions(db)
+    await functions.create(function("cold"), {})
+    await functions.create(function("warm", min_replicas=1, runtime="node"), {})
+    assert [item.name for item in await functions.list_kept_warm()] == ["warm"]
+    assert await functions.list_runtimes() == ("node", "python")

@@ -1,0 +1,144 @@
+"""ct_fork: children of a warm interpreter, each in a sandbox of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import anyio
+import pytest
+
+from constellation.native.zygote import ExitStatus, SpawnFailed
+
+pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
+
+REPORT = """
+import uuid
+status = open('/proc/self/status').read()
+channel.sendall(json.dumps({
+    'random': random.random(), 'urandom': os.urandom(16).hex(), 'uuid': str(uuid.uuid4()), 'pid': os.getpid(),
+    'uid': os.getuid(), 'env': dict(os.environ), 'status': status, 'root': sorted(os.listdir('/')),
+    'fds': sorted(os.readlink('/proc/self/fd/' + n).split(':')[0] for n in os.listdir('/proc/self/fd')
+                  if os.path.lexists('/proc/self/fd/' + n)),
+}).encode())
+channel.recv(1)
+os._exit(7)
+"""
+
+
+async def receive(ours: socket.socket) -> bytes:
+    with anyio.fail_after(20):
+        await anyio.wait_readable(ours)
+    return ours.recv(1 << 20)
+
+
+async def reports(rig, count):
+    found = []
+    async with rig.forking(REPORT) as zygote:
+        for n in range(count):
+            async with rig.spawned(zygote, rig.plan(env={"N": str(n)})) as (child, ours, _):
+                found.append(json.loads(await receive(ours)))
+                ours.send(b"x")
+                with anyio.fail_after(10):
+                    assert await child.wait() == ExitStatus(code=7, signal=0)
+    return found
+
+
+async def test_clones_never_draw_the_same(rig):
+    found = await reports(rig, 3)
+    for name in ("random", "urandom", "uuid"):
+        assert len({one[name] for one in found}) == 3, name
+
+
+async def test_a_clone_is_sandboxed_like_a_program(rig):
+    (one,) = await reports(rig, 1)
+    assert one["pid"] == 1
+    assert one["uid"] == 1000
+    status = dict(line.split(":", 1) for line in one["status"].splitlines())
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"].strip() == "1"
+    assert status["Seccomp"].strip() == "2"
+    assert status["Threads"].strip() == "1"
+    assert "home" not in one["root"]
+
+
+async def test_a_clone_has_no_descriptor_but_its_own(rig):
+    (one,) = await reports(rig, 1)
+    assert one["fds"] == ["/dev/null", "pipe", "pipe", "socket"]
+
+
+async def test_environment_is_the_plans_alone(rig):
+    one, two = await reports(rig, 2)
+    assert one["env"] == {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "N": "0"}
+    assert two["env"]["N"] == "1"
+
+
+async def test_nothing_of_an_earlier_childs_environment_is_in_memory(rig):
+    body = """
+if 'SECRET' not in os.environ:
+    found = 0
+    for line in open('/proc/self/maps'):
+        spread, mode = line.split()[:2]
+        if mode.startswith('rw'):
+            low, high = (int(x, 16) for x in spread.split('-'))
+            with open('/proc/self/mem', 'rb') as memory:
+                memory.seek(low)
+                # spelled backwards, so that the search does not find itself
+                found += memory.read(high - low)[::-1].count(b'9-elat-llet')
+    channel.sendall(str(found).encode())
+else:
+    channel.sendall(b'ready')
+channel.recv(1)
+"""
+    plan = rig.plan(env={"SECRET": "tell-tale-9"})
+    async with rig.forking(body) as zygote, rig.spawned(zygote, plan) as (_, ours, _out):
+        assert await receive(ours) == b"ready"
+        async with rig.spawned(zygote, rig.plan()) as (_, other, _out2):
+            assert await receive(other) == b"0"
+
+
+async def test_printing_goes_to_the_instances_output(rig):
+    async with (
+        rig.forking("print('to stdout', flush=True); os.write(2, b'to stderr\\n'); os._exit(0)") as zygote,
+        rig.spawned(zygote, rig.plan()) as (child, _, output),
+    ):
+        with anyio.fail_after(10):
+            await child.wait()
+            await anyio.wait_readable(output)
+        assert os.read(output, 1000).splitlines() == [b"to stdout", b"to stderr"]
+
+
+async def test_threads_and_subprocesses_work_in_a_clone(rig):
+    body = """
+import threading, subprocess
+lock, seen = threading.RLock(), []
+def add(n):
+    with lock: seen.append(n)
+workers = [threading.Thread(target=add, args=(n,)) for n in range(8)]
+for w in workers: w.start()
+for w in workers: w.join()
+said = subprocess.run(['/bin/echo', 'child'], capture_output=True, text=True).stdout.strip()
+channel.sendall(f'{len(seen)} {said}'.encode())
+channel.recv(1)
+"""
+    async with rig.forking(body) as zygote, rig.spawned(zygote, rig.plan()) as (_, ours, _out):
+        assert await receive(ours) == b"8 child"
+
+
+async def test_an_interpreter_with_threads_refuses_to_fork(rig):
+    boot = (
+        f"import sys; sys.path.append({str(rig.libexec)!r})\n"
+        "import ct_fork, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(300,), daemon=True).start()\n"
+        "ct_fork.serve(int(sys.argv[1]))\n"
+    )
+    async with rig.serving(rig.who.python, "-I", "-S", "-c", boot) as zygote:
+        with pytest.raises(SpawnFailed, match="one thread"):
+            await rig.finish(zygote, rig.plan())
+
+
+async def test_a_clone_may_execute_a_program_too(rig):
+    async with rig.forking("") as zygote:
+        done = await rig.finish(zygote, rig.plan("/bin/echo", "executed"))
+    assert done.out == "executed\n"
