@@ -104,7 +104,7 @@ class Listener:
                 return
             try:
                 with anyio.fail_after(_CHECK_LIMIT_S), translated(connection):
-                    await connection.execute("")
+                    await connection.execute("SELECT 1")
             except (TimeoutError, DatabaseUnavailable):
                 return
 
