@@ -123,9 +123,7 @@ def _fresh(args: argparse.Namespace, client: Client, run: str, number: int):
         time.sleep(args.settle)
         target = target_of(args.url)
         headers = {"x-api-key": args.api_key} if args.api_key else {}
-        request = request_bytes(
-            target, "POST", f"/functions/{name}/invoke", body=args.data.encode(), headers=headers
-        )
+        request = request_bytes(target, "POST", f"/functions/{name}/invoke", body=args.data.encode(), headers=headers)
         yield Sample(target=target, request=request, is_cold=_said_cold)
     finally:
         client.delete_function(name)

@@ -49,6 +49,9 @@ def main() -> int:
         looks.append(_look(roots, args.instance))
         time.sleep(args.seconds / args.looks)
     elapsed_s = time.monotonic() - begin
+    if _roots(args) != roots:
+        print("error: a plane was started again meanwhile; nothing was idle", file=sys.stderr)
+        return 1
     # Only processes that are there at both ends: one that came or went is a start or an end, not idling.
     after = _cpu(roots)
     used_s = {pid: after[pid] - before[pid] for pid in before.keys() & after.keys()}

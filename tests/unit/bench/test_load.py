@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    return "asyncio"
+    return "asyncio", {"use_uvloop": True}  # as the bench runs
 
 
 class Server:
