@@ -150,7 +150,9 @@ def _body(function: str, value: dict[str, Any]) -> tuple[bytes, bytes]:
 
 
 def _pairs(function: str, value: dict[str, Any]) -> list[tuple[str, str]]:
-    headers = value.get("headers") or {}
+    headers = value.get("headers")
+    if headers is None:
+        return []
     if not isinstance(headers, dict):
         raise FunctionAnswerInvalid(function, "headers must be an object")
     found: list[tuple[str, str]] = []
