@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-from hypercorn.asyncio import serve
 
 from constellation.aurora.observability.plane import PlaneContext, new_context
 from constellation.base.address import Address
@@ -16,6 +15,7 @@ from constellation.nova.config.sections import PlatformSettings, ZenithSettings
 from constellation.rpc.channel import PlaneChannel
 from constellation.testing.comet import FakeComet
 from constellation.testing.nova import FakeNova
+from constellation.testing.serving import serving_app
 from constellation.zenith.app import Parts, build, server_config
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.execution import Execution
@@ -53,23 +53,17 @@ async def gateway_rig(
         )
         parts = build(settings, context, control=control, execution=execution, checks={})
         config, bound = server_config([listen or Address("127.0.0.1", 0)], idle_timeout_s=settings.idle_timeout_s)
-        config.graceful_timeout = 0.2
-        stopping = anyio.Event()
-
-        async def run() -> None:
-            await serve(parts.gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # TypedDict unions
-
+        config.graceful_timeout = 2.0
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
             await tasks.start(parts.hangups.run)
-            tasks.start_soon(run)
             with anyio.fail_after(5):
                 await parts.follower.heard.wait()
             try:
-                yield GatewayRig(nova=nova, comet=comet, parts=parts, address=bound[0], context=context)
+                async with serving_app(parts.gateway, config, stop=parts.hangups.cancel_all):
+                    yield GatewayRig(nova=nova, comet=comet, parts=parts, address=bound[0], context=context)
             finally:
-                with anyio.move_on_after(2, shield=True):
-                    stopping.set()
-                    await control.close()
-                execution.close()
                 tasks.cancel_scope.cancel()
+                parts.close()
+                with anyio.move_on_after(2, shield=True):
+                    await control.close()

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
-from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
 from constellation.base.address import Address
 from constellation.base.sockets import listen_tcp
+from constellation.testing.serving import serving_app
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -37,6 +37,7 @@ class FakeNova:
     followed_after: list[int | None] = field(default_factory=list)
     is_mute: bool = False  # the change stream says nothing more
     answer_delay_s: float = 0.0
+    is_closed: bool = False  # followers are sent away
     _bell: anyio.Event = field(default_factory=anyio.Event)
 
     def change(self, kind: str, tenant: str, namespace: str = "", name: str = "") -> None:
@@ -99,7 +100,7 @@ class FakeNova:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(until_gone)
             await _line(send, {"seq": self.seq, "kind": "hello"})
-            while True:
+            while not self.is_closed:
                 bell = self._bell
                 for change in self.changes:
                     if change["seq"] > seen:
@@ -110,6 +111,8 @@ class FakeNova:
                     continue
                 if not self.is_mute:
                     await _line(send, {"seq": self.seq, "kind": "ping"})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.cancel_scope.cancel()
 
     @asynccontextmanager
     async def serving(self, *, port: int = 0) -> AsyncIterator[Address]:
@@ -118,19 +121,13 @@ class FakeNova:
         config = Config()
         config.bind = [f"fd://{listener.detach()}"]
         config.loglevel = "WARNING"
-        config.graceful_timeout = 0.1
-        stopping = anyio.Event()
-        async with anyio.create_task_group() as tasks:
+        config.graceful_timeout = 2.0
+        async with serving_app(self, config, stop=self._close):
+            yield address
 
-            async def run() -> None:
-                await serve(self, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # TypedDict unions
-
-            tasks.start_soon(run)
-            try:
-                yield address
-            finally:
-                stopping.set()
-                tasks.cancel_scope.deadline = anyio.current_time() + 1.0
+    def _close(self) -> None:
+        self.is_closed = True
+        self._bell.set()
 
 
 async def read_body(receive: Receive) -> bytes:

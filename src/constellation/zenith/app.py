@@ -53,6 +53,15 @@ class Parts:
     gateway: Gateway
     follower: ChangeFollower
     hangups: HangupWatch
+    execution: Execution
+    gate: Gate
+    budget: BodyBudget
+    peers: PeerLookup | None
+
+    def close(self) -> None:
+        self.execution.close()
+        if self.peers is not None:
+            self.peers.close()
 
 
 def listen_addresses(settings: ZenithSettings) -> list[Address]:
@@ -91,11 +100,12 @@ def build(
     )
     follower = ChangeFollower(control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s)
     is_trusting = settings.auth == "loopback"
+    peers = PeerLookup() if is_trusting else None
     doorman = Doorman(
         principals=principals,
         freshness=follower,
         trusted_uid=settings.trusted_uid if is_trusting else None,
-        peers=PeerLookup() if is_trusting else None,
+        peers=peers,
     )
 
     async def check_nova() -> None:
@@ -139,7 +149,15 @@ def build(
         hangups=hangups,
         metrics=GatewayMetrics(context.registry, gate),
     )
-    return Parts(gateway=gateway, follower=follower, hangups=hangups)
+    return Parts(
+        gateway=gateway,
+        follower=follower,
+        hangups=hangups,
+        execution=execution,
+        gate=gate,
+        budget=budget,
+        peers=peers,
+    )
 
 
 async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
@@ -172,10 +190,10 @@ async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
                 await parts.follower.heard.wait()  # ready means: the next request is served, not refused
             async with telemetry(context, admin=loaded.settings.platform.admin):
                 log.info("zenith.listening", addresses=[str(address) for address in bound], auth=settings.auth)
-                await run_server(parts.gateway, config)
+                await run_server(parts, config)
             tasks.cancel_scope.cancel()
     finally:
-        execution.close()
+        parts.close()
         for channel in channels.values():
             channel.close()
         with anyio.move_on_after(1.0, shield=True):
@@ -199,30 +217,33 @@ def server_config(addresses: Sequence[Address], *, idle_timeout_s: float) -> tup
     config.keep_alive_timeout = idle_timeout_s  # also bounds a head that does not come to its end
     config.keep_alive_max_requests = 1 << 30  # connections are not closed for having been useful
     config.h11_max_incomplete_size = MAX_HEADER_BYTES
-    config.graceful_timeout = _DRAIN_S
+    config.graceful_timeout = _DRAIN_S + 2.0  # what is left of the drain is cut off by us, which is quieter
     # A read timeout of the server would cut a client that waits for a slow function: bodies have their own in `Request`.
     config.read_timeout = None
     return config, bound
 
 
-async def run_server(gateway: Gateway, config: Config) -> None:
-    """Serve until a signal; then requests in hand have `graceful_timeout` to end."""
-    stopping = anyio.Event()
+async def run_server(parts: Parts, config: Config) -> None:
+    """Serve until a signal; then requests in hand have `_DRAIN_S` seconds to end."""
+    stopping, ended = anyio.Event(), anyio.Event()
 
     async def run() -> None:
         # A task of its own: hypercorn leaves the cancellation count of its task raised behind it, which anyio's
         # scopes around it would read as a cancellation from outside.
-        await hypercorn_serve(gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
-        if stopping.is_set():
-            return
-        raise RuntimeError("the HTTP server ended by itself")
+        await hypercorn_serve(parts.gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
+        if not stopping.is_set():
+            raise RuntimeError("the HTTP server ended by itself")
+        ended.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run)
         received = await until_signal()
         log.info("zenith.stopping", signal=received.name)
         stopping.set()
-        tasks.cancel_scope.deadline = anyio.current_time() + 2 * _DRAIN_S  # it should have ended long before
+        with anyio.move_on_after(_DRAIN_S):
+            await ended.wait()
+        parts.hangups.cancel_all()
+        tasks.cancel_scope.deadline = anyio.current_time() + _DRAIN_S  # it should have ended long before
 
 
 def _health_check(channel: PlaneChannel) -> Check:

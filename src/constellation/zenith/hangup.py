@@ -23,6 +23,7 @@ class HangupWatch:
 
     def __init__(self) -> None:
         self._begun_s: dict[Request, float] = {}  # in order of time
+        self._busy = anyio.Event()  # an idle gateway sweeps nothing
 
     @contextmanager
     def over(self, request: Request) -> Iterator[None]:
@@ -32,6 +33,7 @@ class HangupWatch:
         """
         with anyio.CancelScope() as request.cancel:
             self._begun_s[request] = anyio.current_time()
+            self._busy.set()
             try:
                 yield
             finally:
@@ -39,12 +41,21 @@ class HangupWatch:
                 if request.watch is not None:
                     request.watch.cancel()
 
+    def cancel_all(self) -> None:
+        """Cut what is in hand off, at the end of a stop: an answer begun ends without its end."""
+        for request in self._begun_s:
+            if request.cancel is not None:
+                request.cancel.cancel()
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Sweep until cancelled."""
         async with anyio.create_task_group() as tasks:
             task_status.started()
             while True:
+                await self._busy.wait()
                 await anyio.sleep(_SWEEP_S)
+                if not self._begun_s:
+                    self._busy = anyio.Event()
                 old_s = anyio.current_time() - _YOUNG_S
                 for request, begun_s in self._begun_s.items():
                     if begun_s > old_s:
