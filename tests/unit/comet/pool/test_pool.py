@@ -60,16 +60,20 @@ async def test_a_caller_cancelled_with_the_lease_in_its_hands_gives_it_back():
         group = made.group(FUNCTION)
         lease = await made.wait(group, budget_s=5.0)
         caller: list[asyncio.Task] = []
+        checked = anyio.Event()
 
         async def wait():
             caller.append(asyncio.current_task())
-            await made.wait(group, budget_s=5.0)
+            with pytest.raises(asyncio.CancelledError):
+                await made.wait(group, budget_s=5.0)
+            checked.set()
 
         tasks.start_soon(wait)
         await anyio.sleep(0.01)
         made.release_nowait(lease)  # answers the waiter ...
         caller[0].cancel()  # ... which is cancelled before it has its turn, as grpclib cancels
-        await anyio.sleep(0.01)
+        with anyio.fail_after(5):
+            await checked.wait()
         assert group.leases == 0
         assert made.take_nowait(group) is not None
         tasks.cancel_scope.cancel()
