@@ -67,7 +67,10 @@ class Platform:
 
     def planes(self) -> dict[str, dict[str, Any]]:
         done = subprocess.run(
-            [COMMAND, "status", "--data-dir", self.data_dir, "-o", "json"], stdout=subprocess.PIPE, timeout=30, check=False
+            [COMMAND, "status", "--data-dir", self.data_dir, "-o", "json"],
+            stdout=subprocess.PIPE,
+            timeout=30,
+            check=False,
         )
         return {plane["name"]: plane for plane in json.loads(done.stdout)["planes"]}
 

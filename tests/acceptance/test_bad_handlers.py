@@ -17,7 +17,11 @@ def _handler(body: str) -> str:
 CASES = {
     "exits": ("os._exit(3)", 502, "instance_died"),
     "sys-exits": ("sys.exit(3)", 502, "instance_died"),
-    "forks-a-bomb": ("while True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)", None, None),
+    "forks-a-bomb": (
+        "while True:\n    try:\n        os.fork()\n    except OSError:\n        time.sleep(0.01)",
+        None,
+        None,
+    ),
     "allocates": ("hold = []\nwhile True:\n    hold.append(bytearray(8 << 20))", None, None),
     "sleeps": ("time.sleep(60)", 504, "timeout"),
     "spins": ("while True:\n    pass", 504, "timeout"),

@@ -189,12 +189,18 @@ def test_two_tenants_with_the_same_names_never_meet(platform):
         )
         platform.deploy("same", code, headers=keys[tenant])
     for tenant, other in (("blue", "green"), ("green", "blue")):
-        out = platform.http.post("/functions/same/invoke", json=f"secret of {tenant}", headers=keys[tenant]).json()["output"]
+        out = platform.http.post("/functions/same/invoke", json=f"secret of {tenant}", headers=keys[tenant]).json()[
+            "output"
+        ]
         assert out == [tenant, [f"secret of {tenant}"], [], ["1"]]
         assert other not in platform.http.get("/functions/same/code", headers=keys[tenant]).json()["code"]
-        items = platform.http.get("/functions", headers=keys[tenant]).json()["items"]
+        listed = platform.http.get("/functions", headers=keys[tenant])
+        assert listed.status_code == 200, listed.text
+        items = listed.json()["items"]
         assert [f["name"] for f in items] == ["same"]
-        logs = platform.eventually(lambda t=tenant: platform.http.get("/functions/same/logs", headers=keys[t]).json()["items"])
+        logs = platform.eventually(
+            lambda t=tenant: platform.http.get("/functions/same/logs", headers=keys[t]).json()["items"]
+        )
         assert len(logs) == 1
         # A key of one tenant does not open the other, whatever it asks for.
         asked = {**keys[tenant], "X-Nova-Tenant": other, "X-Nova-Namespace": "default"}

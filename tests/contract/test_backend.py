@@ -97,6 +97,28 @@ async def test_what_loading_printed_is_in_the_first_log(rig, calls):
         assert (await instance.invoke(calls())).log.text == ""
 
 
+LATE = {
+    "python": (
+        "import threading\n"
+        "def handler(event, context):\n    threading.Timer(0.1, print, ('late',)).start()\n    return 1\n"
+    ),
+    "python-async": (
+        "import asyncio\n"
+        "async def late():\n    await asyncio.sleep(0.1)\n    print('late')\n"
+        "async def handler(event, context):\n    global task\n    task = asyncio.create_task(late())\n    return 1\n"
+    ),
+    "node": "exports.handler = async () => { setTimeout(() => console.log('late'), 100); return 1 };",
+}
+
+
+@pytest.mark.parametrize("kind", LATE)
+async def test_what_a_call_left_running_prints_into_a_later_log(rig, calls, kind):
+    async with rig.started(LATE[kind], runtime=kind.partition("-")[0], concurrency=2) as instance:
+        assert (await instance.invoke(calls())).log.text == ""
+        await anyio.sleep(0.3)
+        assert (await instance.invoke(calls())).log.text == "late\n"
+
+
 @pytest.mark.parametrize(
     ("runtime", "source", "cause"),
     [

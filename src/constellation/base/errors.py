@@ -190,8 +190,9 @@ class Unavailable(ConstellationError):
 
     code, http_status, retryable = "unavailable", 503, True
 
-    def __init__(self, what: str, *, reason: str) -> None:
+    def __init__(self, what: str, *, reason: str, may_have_begun: bool = True) -> None:
         super().__init__(f"{what} can not be reached: {reason}", retry_after_s=1)
+        self.may_have_begun = may_have_begun  # False: the other side provably got nothing to act on
 
 
 class RemoteProblem(ConstellationError):

@@ -56,7 +56,7 @@ class PlaneChannel:
 
         Raises:
             RemoteProblem: the plane answered with a problem.
-            Unavailable: it can not be reached, or went away in the middle.
+            Unavailable: it can not be reached (`may_have_begun` is False), or went away in the middle.
             DeadlineExceeded: no answer within `timeout_s`.
         """
         async with self.open(method, metadata=metadata, timeout_s=timeout_s) as stream:
@@ -71,15 +71,22 @@ class PlaneChannel:
     ) -> AsyncIterator[Stream[Any, Any]]:
         """Open a call whose messages the block sends and receives; errors as in `unary`."""
         stream = method.open(timeout=timeout_s, metadata=metadata)
+        has_request = False  # while it is False the other side has no message, so nothing to act on
         try:
             async with stream:
+                await stream.send_request()
+                has_request = True
                 yield stream
         except GRPCError as error:
             raise problem_from(error, stream.trailing_metadata) from error
         except TimeoutError as error:
+            if not has_request:
+                reason = f"no connection within {timeout_s:g} s"
+                raise Unavailable(self.name, reason=reason, may_have_begun=False) from error
             raise DeadlineExceeded(self.name, after_s=timeout_s) from error
         except (StreamTerminatedError, ProtocolError, OSError) as error:
-            raise Unavailable(self.name, reason=str(error) or type(error).__name__) from error
+            reason = str(error) or type(error).__name__
+            raise Unavailable(self.name, reason=reason, may_have_begun=has_request) from error
 
     def close(self) -> None:
         self.grpc.close()

@@ -1,1 +1,1 @@
-"""Fakes and rigs that pass the same contracts as the real parts."""
+"""Fakes for time and faults, and rigs of real parts. A fake passes the contract tests of the thing it stands for."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics, generate_latest
+
+# A `_created` gauge a series would double what is scraped; the process's start time says as much.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 
 # Milliseconds are gone: Prometheus wants base units. From a warm call (150 us) to the longest timeout (900 s).
 DURATION_BUCKETS_S = (

@@ -300,10 +300,10 @@ class Channel:
             pending = self._calls.get(call_id)
             if pending is not None:
                 pending.log.add(body, is_cut=bool(flags & _LOG_CUT))
-            elif call_id == 0:
+            elif call_id <= self._last_id:  # 0: no call; else one that has ended, and left something running
                 self._spoken_by_nobody(body, is_cut=bool(flags & _LOG_CUT))
             else:
-                self._hang_up(f"protocol: a log of call {call_id}, which is not in hand")
+                self._hang_up(f"protocol: a log of call {call_id}, which never was")
         elif kind == _CHUNK:
             pending = self._calls.get(call_id)
             if pending is None or pending.pieces is None:

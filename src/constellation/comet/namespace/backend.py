@@ -44,7 +44,7 @@ class NamespaceBackend:
         self._cgroups: CgroupSupport | None = None
         self._slots: Slots | None = None
         self._servers: ForkServers | None = None
-        self._instances: dict[int, NamespaceInstance] = {}  # by the pid of the first process
+        self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
 
     @property
     def runtimes(self) -> Registry:
@@ -66,7 +66,9 @@ class NamespaceBackend:
         self._support = BackendSupport(
             name=self.name, available=result.is_able, reason=reason, limits=self._limits(self._cgroups)
         )
-        _log.info("backend.ready", backend=self.name, available=result.is_able, reason=reason, **self._support.limits)
+        _log.info("backend.probed", backend=self.name, available=result.is_able, reason=reason)
+        for limit, means in self._support.limits.items():
+            (_log.warning if means == "none" else _log.info)("backend.limit", limit=limit, means=means)
         await anyio.to_thread.run_sync(reap, settings.run_dir, self._cgroups)
         self._slots = Slots(uid_base=settings.uid_base, cgroups=self._cgroups)
         try:
@@ -167,7 +169,7 @@ class NamespaceBackend:
             destroy_s=self._settings.destroy_s,
             on_gone=self._gone,
         )
-        self._instances[spawned.pid] = instance
+        self._instances[spawned] = instance
         instance.attach_nowait(
             Channel(
                 ours,
@@ -182,12 +184,12 @@ class NamespaceBackend:
         return instance
 
     def _exited(self, spawned: Spawned) -> None:
-        instance = self._instances.get(spawned.pid)
+        instance = self._instances.get(spawned)
         if instance is not None and spawned.status is not None:
             instance.exited_nowait(spawned.status)
 
     def _gone(self, instance: NamespaceInstance, is_empty: bool) -> None:
-        self._instances.pop(instance.pid, None)
+        self._instances.pop(instance.spawned, None)
         if is_empty and self._slots is not None:
             self._slots.give_back(instance.slot)
 

@@ -46,7 +46,7 @@ class NamespaceInstance:
         self.spec, self.slot = spec, slot
         self.died = anyio.Event()
         self.base_resident_bytes = resident_bytes(spawned.pid) if slot.leaf is None else 0
-        self._runtime, self._spawned = runtime, spawned
+        self.spawned, self._runtime = spawned, runtime
         self._destroy_s, self._on_gone = destroy_s, on_gone
         self._channel: Channel | None = None
         self._cause: str | None = None
@@ -56,7 +56,7 @@ class NamespaceInstance:
     @property
     def pid(self) -> int:
         """The first process, as the host numbers it."""
-        return self._spawned.pid
+        return self.spawned.pid
 
     @property
     def channel(self) -> Channel:
@@ -66,8 +66,8 @@ class NamespaceInstance:
     def attach_nowait(self, channel: Channel) -> None:
         self._channel = channel
         channel.open_nowait()
-        if self._spawned.status is not None:
-            self.exited_nowait(self._spawned.status)
+        if self.spawned.status is not None:
+            self.exited_nowait(self.spawned.status)
 
     async def init(self, *, timeout_s: float) -> None:
         spec = self.spec
@@ -97,8 +97,11 @@ class NamespaceInstance:
 
     async def stats(self) -> InstanceStats:
         leaf = self.slot.leaf
-        if leaf is None or self.died.is_set():
+        if self.died.is_set():
             return InstanceStats(memory_bytes=None, cpu_s=None, pids=None)
+        if leaf is None:
+            used = await anyio.to_thread.run_sync(resident_bytes, self.pid)
+            return InstanceStats(memory_bytes=max(0, used - self.base_resident_bytes), cpu_s=None, pids=None)
         usage = leaf.usage()
         return InstanceStats(memory_bytes=usage.memory_bytes, cpu_s=usage.cpu_us / 1e6, pids=usage.processes)
 
@@ -112,13 +115,13 @@ class NamespaceInstance:
         is_empty = False
         try:
             with anyio.move_on_after(self._destroy_s, shield=True):
-                await self._spawned.wait()
+                await self.spawned.wait()
                 await until_empty(self.slot)
                 is_empty = True
         finally:
             if self._channel is not None:
                 self._channel.end_nowait(self._cause or "destroyed")
-            self._spawned.close()
+            self.spawned.close()
             self.died.set()
             self._on_gone(self, is_empty)
             self._destroyed.set()
@@ -128,13 +131,13 @@ class NamespaceInstance:
     def kill_nowait(self, cause: str) -> None:
         """End the whole tree; `cause` is why, unless something was known before."""
         self._cause = self._cause or cause
-        self._spawned.kill_nowait()
+        self.spawned.kill_nowait()
 
     def hung_up_nowait(self, cause: str) -> None:
         """React to the end of the channel; `cause` is "" when the worker just closed it."""
         if cause:
             self.kill_nowait(cause)
-        elif self._spawned.status is None and self._exit_timer is None:
+        elif self.spawned.status is None and self._exit_timer is None:
             loop = asyncio.get_running_loop()
             self._exit_timer = loop.call_later(
                 _EXIT_NOTE_S, self.kill_nowait, "protocol: the worker closed its channel"

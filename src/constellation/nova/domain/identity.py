@@ -21,12 +21,18 @@ class _Claims(msgspec.Struct, array_like=True, frozen=True):
 
 
 def identity_of(principal: Principal, *, tenant: str, namespace: str, now_s: float) -> Identity:
-    """Return the principal's identity in one scope. The caller has checked `may_act_in`."""
+    """Return the principal's identity in one scope. The caller has checked `may_act_in`.
+
+    Whoever is bound to one namespace can not manage the tenant above it, whatever its role.
+    """
+    permissions = ROLE_PERMISSIONS[principal.role]
+    if principal.namespace != ANY:
+        permissions -= {Permission.TENANT_MANAGE}
     return Identity(
         tenant=tenant,
         namespace=namespace,
         subject=principal.subject,
-        permissions=ROLE_PERMISSIONS[principal.role],
+        permissions=permissions,
         is_platform_admin=principal.tenant == ANY,
         expires_at_s=int(now_s) + IDENTITY_TTL_S,
     )

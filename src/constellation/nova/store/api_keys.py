@@ -56,12 +56,22 @@ class ApiKeys:
         return None if row is None else _api_key(row)
 
     async def list(
-        self, tenant: str, *, namespace: str | None = None, limit: int = 100, offset: int = 0
+        self,
+        tenant: str,
+        *,
+        namespace: str | None = None,
+        with_platform: bool = True,
+        limit: int = 100,
+        offset: int = 0,
     ) -> Page[ApiKey]:
-        """Return a tenant's keys by name, with the exact total."""
-        rows = await self._db.fetch(SQL["list"], tenant, namespace, limit, offset)
-        total: int = await self._db.fetch_value(SQL["count"], tenant, namespace)
+        """Return a tenant's keys by name, with the exact total; those that act in any tenant only when asked for."""
+        rows = await self._db.fetch(SQL["list"], tenant, namespace, with_platform, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, with_platform)
         return Page(items=tuple(map(_api_key, rows)), total=total, has_more=offset + len(rows) < total)
+
+    async def has_other_platform_admin(self, key: ApiKey) -> bool:
+        """Tell whether a usable platform administrator's key is left without this one."""
+        return bool(await self._db.fetch_value(SQL["other_platform_admin"], key.tenant, key.name))
 
     async def update(self, key: ApiKey) -> ApiKey:
         """Write namespace, role, enabled and expiry over the row that the caller read.

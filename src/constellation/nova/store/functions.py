@@ -178,9 +178,7 @@ async def _write_code(
 ) -> None:
     size_bytes = sum(map(len, files.values()))
     await tx.execute(SQL["insert_code"], function.tenant, function.id, version, digest, size_bytes)
-    await tx.execute(
-        SQL["insert_files"], function.tenant, function.id, version, list(files), list(files.values())
-    )
+    await tx.execute(SQL["insert_files"], function.tenant, function.id, version, list(files), list(files.values()))
 
 
 def _settings(function: Function) -> tuple[object, ...]:

@@ -92,6 +92,8 @@ def check_history(history: Sequence[Record], ours: Sequence[Migration]) -> None:
         if row["version"] != number:
             raise MigrationRefused(number, reason="was never applied, though a later one was")
         if number > len(ours):
-            raise MigrationRefused(number, reason=f"({row['name']}) is unknown: the database is newer than this release")
+            raise MigrationRefused(
+                number, reason=f"({row['name']}) is unknown: the database is newer than this release"
+            )
         if row["sha256"] != ours[number - 1].sha256:
             raise MigrationRefused(number, reason="has changed since it was applied; add a new one instead")

@@ -7,8 +7,8 @@ A server that went away is `DatabaseUnavailable` (503, try again) and the pool c
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import anyio
@@ -17,6 +17,10 @@ import asyncpg
 from constellation.base.errors import ConstellationError
 
 Record = asyncpg.Record
+if TYPE_CHECKING:  # generic in the stubs only
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
 
 RELEASE_GRACE_S = 2.0  # chosen: ends a cancelled query and rolls back; then the connection is cut
 CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
@@ -52,7 +56,7 @@ class Session:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
@@ -89,9 +93,9 @@ class Session:
             try:
                 await self.execute("ROLLBACK")
             except (DatabaseUnavailable, asyncpg.PostgresError):
-                self._connection.terminate()  # the server rolls back when the socket closes
+                _cut(self._connection)  # the server rolls back when the socket closes
         if grace.cancelled_caught:
-            self._connection.terminate()
+            _cut(self._connection)
 
 
 class Database:
@@ -153,7 +157,7 @@ class Database:
 
 
 @contextmanager
-def translated(connection: asyncpg.Connection | None = None) -> Iterator[None]:
+def translated(connection: Connection | None = None) -> Iterator[None]:
     """Turn the driver's errors of a server that can not answer into `DatabaseUnavailable`; let all others through."""
     try:
         yield
@@ -161,9 +165,26 @@ def translated(connection: asyncpg.Connection | None = None) -> Iterator[None]:
         raise DatabaseUnavailable(reason=str(error) or type(error).__name__) from error
     except asyncpg.InterfaceError as error:
         # The driver says "connection is closed" with the class it uses for our own mistakes.
-        if connection is not None and not connection.is_closed():
+        if connection is not None and _is_open(connection):
             raise
         raise DatabaseUnavailable(reason=str(error)) from error
+    except asyncpg.InternalClientError as error:
+        # The driver lost count of a connection that the server cut in the middle of something.
+        if connection is not None:
+            _cut(connection)
+        raise DatabaseUnavailable(reason=str(error)) from error
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool took a closed connection back while it was lent out
+        return False
+
+
+def _cut(connection: Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # taken back already
+        connection.terminate()
 
 
 @asynccontextmanager
@@ -171,7 +192,7 @@ async def connect(
     dsn: str,
     *,
     application: str,
-    min_size: int = 1,
+    min_size: int = 0,
     max_size: int = 8,
     acquire_timeout_s: float = 5.0,
     statement_timeout_s: float = 10.0,
@@ -181,7 +202,7 @@ async def connect(
 
     Args:
         application: shown by the server in pg_stat_activity, e.g. the plane's name.
-        min_size: connections made at once and kept.
+        min_size: connections that are kept even when idle.
         max_size: connections at most; further callers wait up to `acquire_timeout_s`.
         acquire_timeout_s: how long a caller waits for a connection.
         statement_timeout_s: the server ends a statement that takes longer.
@@ -241,10 +262,11 @@ async def _open_pool(
             try:
                 with translated():
                     await pool
+                    async with pool.acquire():
+                        return pool
             except DatabaseUnavailable as error:
                 last = error
-            else:
-                return pool
+                pool.terminate()
             await anyio.sleep(RETRY_CONNECT_S)
     raise last or DatabaseUnavailable(reason=f"no connection within {wait_s:g} s")
 
@@ -270,5 +292,5 @@ def session_settings(application: str, *, statement_timeout_s: float) -> dict[st
     }
 
 
-async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+async def _nothing_to_reset(connection: Connection) -> None:
     """Leave a returned connection as it is: sessions of ours change no setting, which saves a round trip a call."""

@@ -1,7 +1,7 @@
 """Named queries: SQL lives in `sql/<noun>.sql` and is called by name; Python never builds any.
 
 A file is a row of queries, each begun by `-- name: words_of_it`; the comment lines that follow say what it
-does and, as `-- index: name`, which index it counts on (a test asks the planner).
+does and, as `-- index: name` or `-- index: name or other`, which index it counts on (a test asks the planner).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)$", re.MULTILINE)
-_INDEX = re.compile(r"^-- index: (?P<name>[a-z][a-z0-9_]*)$", re.MULTILINE)
+_INDEX = re.compile(r"^-- index: (?P<names>[a-z0-9_]+(?: or [a-z0-9_]+)*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Query:
     name: str
     sql: str
     about: str  # its comment
-    indexes: tuple[str, ...]  # that it counts on
+    indexes: tuple[frozenset[str], ...]  # of each set one is used
 
 
 def parse(text: str) -> dict[str, Query]:
@@ -47,7 +47,7 @@ def parse(text: str) -> dict[str, Query]:
             name=name,
             sql=statement.removesuffix(";"),
             about=about,
-            indexes=tuple(match["name"] for match in _INDEX.finditer(about)),
+            indexes=tuple(frozenset(match["names"].split(" or ")) for match in _INDEX.finditer(about)),
         )
     return queries
 

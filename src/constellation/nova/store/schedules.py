@@ -141,12 +141,10 @@ class Schedules:
     async def renew(self, claim: ClaimedSchedule, *, lease_s: float) -> bool:
         """Hold a claim for another `lease_s` seconds from now; False when it is lost."""
         async with self._db.transaction() as tx:
-            return bool(
-                await tx.execute(SQL["renew"], claim.schedule.tenant, claim.schedule.id, claim.token, lease_s)
-            )
+            return bool(await tx.execute(SQL["renew"], claim.schedule.tenant, claim.schedule.id, claim.token, lease_s))
 
     async def finish(
-        self, claim: ClaimedSchedule, *, next_run_at: datetime | None, last_run_at: datetime, job_id: UUID | None
+        self, claim: ClaimedSchedule, *, next_run_at: datetime | None, last_run_at: datetime | None, job_id: UUID | None
     ) -> bool:
         """Record a run and plan the next; False, and nothing written, when the claim is lost."""
         async with self._db.transaction() as tx:

@@ -105,9 +105,7 @@ class Tenancy:
         """Return a tenant's namespaces by name, with the exact total."""
         rows = await self._db.fetch(SQL["list_namespaces"], tenant, limit, offset)
         total: int = await self._db.fetch_value(SQL["count_namespaces"], tenant)
-        return Page(
-            items=tuple(Namespace(**row) for row in rows), total=total, has_more=offset + len(rows) < total
-        )
+        return Page(items=tuple(Namespace(**row) for row in rows), total=total, has_more=offset + len(rows) < total)
 
     async def delete_namespace(self, tenant: str, name: str) -> None:
         """Delete a namespace with its functions, schedules, jobs, logs and the keys that act in it only.

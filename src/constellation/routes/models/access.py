@@ -11,12 +11,16 @@ ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class ApiKeyCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A key for the caller's tenant. `namespace` "*" is every namespace of it; absent: the request's own."""
+    """A key for the caller's tenant. `namespace` "*" is every namespace of it; absent: the request's own.
+
+    `is_platform`: for every tenant; only a platform administrator may make one.
+    """
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     role: str = "operator"
     namespace: Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")] | UnsetType = UNSET
     expires_in_s: Annotated[int, Meta(ge=1, le=315_360_000)] | UnsetType = UNSET
+    is_platform: bool = False
 
 
 class ApiKeyUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

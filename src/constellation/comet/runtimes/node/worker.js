@@ -312,6 +312,7 @@ async function outcome(callId, body) {
 }
 
 function execute(callId, body) {
+  ambient.left = init.log_limit_bytes;
   const log = new CallLog(callId, init.log_limit_bytes);
   inHand++;
   const end = (kind, answer) => {
@@ -366,6 +367,7 @@ function dispatch(kind, callId, body) {
   } else if (kind !== CANCEL) process.reallyExit(1);
 }
 
+channel.setMaxListeners(0); // each stream that waits for room is one
 channel.on('data', take);
 channel.on('close', () => process.reallyExit(0)); // the host is gone
 channel.on('error', () => process.reallyExit(1));

@@ -11,21 +11,22 @@ import contextvars
 import gc
 import inspect
 import json
-import logging
 import os
-import platform
 import queue
+import socket
 import sys
 import threading
 import time
 import types
 
+from worker_orphans import Orphans
 from worker_values import Context, encode_chunk, encode_error, encode_output, listed, load_handler
 from worker_wire import (
-    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HELLO, INIT, LOG_STDERR, PING, PONG, PROTOCOL, READY, RESULT,
+    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
 )  # fmt: skip
 
+_HELLO = field(1, PROTOCOL) + field(2, "python") + field(3, ".".join(map(str, sys.version_info[:3])))
 _in_thread = contextvars.ContextVar("constellation_call", default=None)
 
 
@@ -36,7 +37,7 @@ class Worker:
         self._channel = Channel(fd)
         self._ambient = CallLog(self._channel, 0, 64 << 10)
         self._only = None  # the log of the call in hand when calls come one at a time
-        self._loop, self._loop_thread, self._tasks = None, None, {}
+        self._loop, self._tasks, self._orphans = None, {}, Orphans()
         self._queue, self._threads, self._busy, self._count = queue.SimpleQueue(), 0, 0, threading.Lock()
 
     def log(self):
@@ -44,7 +45,7 @@ class Worker:
 
     def serve(self):
         """Run until told to stop. Never returns."""
-        self._channel.send(HELLO, 0, field(1, PROTOCOL) + field(2, "python") + field(3, platform.python_version()))
+        self._channel.send(HELLO, 0, _HELLO)
         kind, _, body = self._channel.receive()
         if kind == STOP:
             self._leave(0)
@@ -71,23 +72,16 @@ class Worker:
     def _load(self, init):
         self._init = init
         self._ambient = CallLog(self._channel, 0, init.log_limit_bytes)
-        os.environ.update(init.env)
-        if "TZ" in init.env:
-            time.tzset()
         sys.stdout, sys.stderr = LogStream(self, 0), LogStream(self, LOG_STDERR)
         sys.path[:0] = [init.code_dir, os.path.join(init.code_dir, "deps")]
+        sys.dont_write_bytecode = True  # /code is read-only: every attempt would cost a cold start its time
         sys.argv = [os.path.join(init.code_dir, init.handler.partition(".")[0] + ".py")]
         sys.modules["__main__"] = types.ModuleType("__main__")
         os.register_at_fork(after_in_child=self._became_child)
-        logger = logging.getLogger("function")
-        out = logging.StreamHandler()
-        out.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-        out.setStream(sys.stderr)
-        logger.addHandler(out)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        self._logger = logger
         try:
+            os.environ.update(init.env)
+            if "TZ" in init.env:
+                time.tzset()
             self._handler = load_handler(init)
         except SystemExit as error:
             self._leave(error.code)
@@ -102,11 +96,13 @@ class Worker:
     # one at a time, in the main thread
 
     def _run_alone(self, call_id, body):
-        log = self._only = CallLog(self._channel, call_id, self._init.log_limit_bytes)
+        limit = self._ambient.left = self._init.log_limit_bytes
+        log = self._only = CallLog(self._channel, call_id, limit)
         kind, answer = self._outcome(call_id, body, self._own_loop)
         log.flush()
         self._only = None
         self._channel.send(kind, call_id, answer)
+        self._orphans.reap()
 
     def _own_loop(self, awaitable):
         if self._loop is None:
@@ -120,7 +116,7 @@ class Worker:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
             event = json.loads(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
-            value = self._handler(event, Context(self._init, self._logger, head))
+            value = self._handler(event, Context(self._init, head))
             if inspect.isawaitable(value):
                 value = wait(_awaited(value))
             if inspect.isgenerator(value):
@@ -168,6 +164,7 @@ class Worker:
             with self._count:
                 self._busy -= 1
             self._channel.send(kind, call_id, answer)
+            self._orphans.reap()
 
     # several at a time: async handlers on one loop in a thread of its own
 
@@ -200,7 +197,7 @@ class Worker:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
             event = json.loads(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
-            value = self._handler(event, Context(self._init, self._logger, head))
+            value = self._handler(event, Context(self._init, head))
             if not inspect.isasyncgen(value):
                 value = await value
             if inspect.isasyncgen(value):
@@ -252,6 +249,24 @@ def _pull(generator, wait):
             yield wait(_awaited(generator.__anext__()))
         except StopAsyncIteration:
             return
+
+
+def warm_up():
+    """Run what every call runs, in the zygote: the interpreter specialises the code before the children share it.
+
+    What it would write in each child instead, it writes here once, and those pages stay shared.
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        worker = Worker(theirs.fileno())
+        worker._init, worker._handler = Init(field(1, "main.handler")), lambda event, context: event
+        body = EXEC_HEAD.pack(bytes(16), bytes(16), bytes(8), 1000, 0) + b'{"list": [1, 2.5, null, true], "text": "x"}'
+        out = LogStream(worker, 0)
+        for call_id in range(1, 65):  # chosen: several times what CPython 3.11 to 3.14 need to specialise
+            ours.sendall(HEADER.pack(len(body), EXEC, 0, 0, call_id) + body)
+            worker._run_alone(*worker._channel.receive()[1:])
+            out.write("line\n")
+            ours.recv(1 << 16)
 
 
 def main(fd):

@@ -140,10 +140,10 @@ class CallLog:
     """One call's printed output on its way to the host, bounded; id 0 is what no call printed."""
 
     def __init__(self, channel, call_id, limit):
-        self._channel, self._id, self._left, self._open = channel, call_id, limit, ["", ""]
+        self._channel, self._id, self.left, self._open = channel, call_id, limit, ["", ""]
 
     def write(self, text, flag):
-        if self._left < 0:
+        if self.left < 0:
             return
         text = self._open[flag] + text
         line_end = text.rfind("\n") + 1
@@ -160,14 +160,14 @@ class CallLog:
                 self._send(text, flag)
 
     def _send(self, text, flag):
-        if self._left < 0:
+        if self.left < 0:
             return
         raw = text.encode("utf-8", "replace")
-        if len(raw) > self._left:
-            raw = raw[: self._left].decode("utf-8", "ignore").encode()
-            self._left, flag = -1, flag | LOG_CUT
+        if len(raw) > self.left:
+            raw = raw[: self.left].decode("utf-8", "ignore").encode()
+            self.left, flag = -1, flag | LOG_CUT
         else:
-            self._left -= len(raw)
+            self.left -= len(raw)
         self._channel.send(LOG, self._id, raw, flag)
 
 

@@ -35,7 +35,7 @@ def main():
     import worker
 
     sys.path.remove(here)
-    for name in ("worker", "worker_values", "worker_wire"):
+    for name in ("worker", "worker_orphans", "worker_values", "worker_wire"):
         del sys.modules[name]  # a function may have a module of that name
     for name in PRELOADED:
         try:
@@ -43,6 +43,7 @@ def main():
         except ImportError:
             continue  # an interpreter built without it: the function's own import says so
     ct_fork = _load_fork(fork_path)
+    worker.warm_up()
     gc.collect()
     gc.freeze()  # collections in the children would write to every page that they share with us
     gc.disable()

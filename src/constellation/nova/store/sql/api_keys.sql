@@ -19,18 +19,27 @@ FROM api_keys
 WHERE key_hash = $1;
 
 -- name: list
--- The keys of a tenant by name; $2 is a namespace or null.
+-- The keys of a tenant by name; $2 is a namespace or null, $3 whether platform keys are among them.
 -- index: api_keys_pkey
 SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at
 FROM api_keys
-WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2)
+WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2) AND ($3 OR NOT is_platform)
 ORDER BY name
-LIMIT $3 OFFSET $4;
+LIMIT $4 OFFSET $5;
 
 -- name: count
 -- How many keys `list` has in all.
 -- index: api_keys_pkey
-SELECT count(*) FROM api_keys WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
+SELECT count(*) FROM api_keys
+WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2) AND ($3 OR NOT is_platform);
+
+-- name: other_platform_admin
+-- Whether a usable platform administrator's key is left without the one named.
+SELECT EXISTS (
+    SELECT FROM api_keys
+    WHERE is_platform AND enabled AND role = 'admin' AND (expires_at IS NULL OR expires_at > now())
+      AND (tenant, name) <> ($1, $2)
+);
 
 -- name: update
 -- A key that is still at row version $7.

@@ -12,7 +12,7 @@ ON CONFLICT (tenant, id) DO NOTHING;
 
 -- name: get
 -- One record of a scope.
--- index: invocations_pkey
+-- index: invocations_pkey or invocations_by_scope
 SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at, duration_ms,
        queued_ms, cold_start, status, error, input_bytes, output_bytes, log, log_truncated, source
 FROM invocations
@@ -21,7 +21,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 -- name: list
 -- Records of a scope, newest first. Null leaves a filter out: $3 function, $4 status, $5 only errors or only
 -- successes, $6 and $7 the first and last instant, $8 a part of log or error, $9 ids before this one.
--- index: invocations_by_scope
+-- index: invocations_by_scope or invocations_by_function
 SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at, duration_ms,
        queued_ms, cold_start, status, error, input_bytes, output_bytes, log, log_truncated, source
 FROM invocations
@@ -38,7 +38,7 @@ LIMIT $10 OFFSET $11;
 
 -- name: count
 -- How many records `list` has in all without its cursor, counted up to $9.
--- index: invocations_by_scope
+-- index: invocations_by_scope or invocations_by_function
 SELECT count(*)
 FROM (
     SELECT FROM invocations

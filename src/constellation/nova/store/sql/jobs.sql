@@ -234,7 +234,7 @@ SELECT status FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 FOR UPD
 
 -- name: retry
 -- Puts a dead job back in line with all its attempts; $4 sets how many, null leaves them.
--- index: jobs_pkey
+-- index: jobs_pkey or jobs_dead
 UPDATE jobs
 SET status = 'queued', attempt = 0, max_attempts = coalesce($4, max_attempts), run_at = now(), finished_at = NULL
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'dead'

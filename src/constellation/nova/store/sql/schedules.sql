@@ -79,6 +79,14 @@ WHERE tenant = $1 AND id = $2 AND token = $3 AND owner IS NOT NULL;
 -- name: seconds_to_next
 -- Seconds until the earliest schedule can be claimed, negative when it is late; null when there is none.
 -- index: schedules_due
-SELECT extract(epoch FROM min(greatest(next_run_at, lease_until)) - now())::double precision
-FROM schedules
-WHERE enabled AND next_run_at IS NOT NULL;
+-- index: schedules_leased
+SELECT extract(epoch FROM least(
+    (SELECT next_run_at
+     FROM schedules
+     WHERE enabled AND next_run_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= now())
+     ORDER BY next_run_at
+     LIMIT 1),
+    (SELECT min(greatest(next_run_at, lease_until))
+     FROM schedules
+     WHERE enabled AND next_run_at IS NOT NULL AND lease_until > now())
+) - now())::double precision;

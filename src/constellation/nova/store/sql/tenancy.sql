@@ -65,7 +65,7 @@ DELETE FROM api_keys WHERE tenant = $1 AND namespace = $2;
 
 -- name: delete_jobs
 -- Live jobs of a tenant, of one namespace or ($2 null) of all.
--- index: jobs_pkey
+-- index: jobs_pkey or jobs_by_function
 DELETE FROM jobs WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
 -- name: delete_job_keys
@@ -75,10 +75,10 @@ DELETE FROM job_keys WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
 -- name: delete_jobs_done
 -- Finished jobs of a tenant, of one namespace or ($2 null) of all.
--- index: jobs_done_pkey
+-- index: jobs_done_pkey or jobs_done_by_function
 DELETE FROM jobs_done WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
 -- name: delete_invocations
 -- The invocation log of a tenant, of one namespace or ($2 null) of all.
--- index: invocations_pkey
+-- index: invocations_pkey or invocations_by_scope
 DELETE FROM invocations WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);

@@ -112,6 +112,7 @@ CREATE TABLE schedules (
     FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
 );
 CREATE INDEX schedules_due ON schedules (next_run_at) WHERE enabled AND next_run_at IS NOT NULL;
+CREATE INDEX schedules_leased ON schedules (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX schedules_by_function ON schedules (tenant, namespace, function_name);
 
 -- Live jobs. What succeeded moves to jobs_done in the transaction that completes it.

@@ -1,0 +1,74 @@
+"""Builds aurora: what every plane of this node counted, over HTTP, and housekeeping of the history tables."""
+
+from __future__ import annotations
+
+import anyio
+import structlog
+
+from constellation.aurora.housekeeping import Housekeeping, HousekeepingOptions
+from constellation.aurora.observability.collect import PLANES, PlaneCollector
+from constellation.aurora.observability.overview import Overview
+from constellation.aurora.observability.plane import plane_context, socket_path, telemetry
+from constellation.aurora.pages import pages
+from constellation.base.address import parse_address
+from constellation.base.errors import ConstellationError
+from constellation.base.lifecycle import until_signal
+from constellation.base.sockets import listen_tcp
+from constellation.nova.config.load import Loaded
+from constellation.nova.store.pool import connect
+from constellation.nova.store.retention import Retention
+from constellation.rpc.http import serving_http
+
+log = structlog.get_logger()
+
+DRAIN_S = 2.0  # chosen: a scrape takes less, and Prometheus comes again
+
+
+class ListenRefused(ConstellationError):
+    """The address can not be listened on."""
+
+    code, http_status = "listen_refused", 503
+
+    def __init__(self, address: str, *, reason: str) -> None:
+        super().__init__(f"can not listen on {address}: {reason}")
+
+
+async def main(loaded: Loaded) -> None:
+    """Run the plane until SIGTERM or SIGINT."""
+    settings = loaded.settings
+    context = await plane_context("aurora", settings.platform)
+    dsn = await context.dsn(settings.postgres.dsn)
+    try:
+        listener, address = listen_tcp(parse_address(settings.aurora.listen))
+    except OSError as error:
+        raise ListenRefused(settings.aurora.listen, reason=error.strerror or str(error)) from error
+    planes = PlaneCollector(
+        {plane: socket_path(context.state_dir, plane) for plane in PLANES},
+        service_token=context.service_token,
+        timeout_s=settings.aurora.collect_timeout_s,
+    )
+    overview = Overview(planes, node=context.node, max_function_labels=settings.aurora.max_function_labels)
+    try:
+        async with (
+            telemetry(context, admin=settings.platform.admin),
+            # Housekeeping is one statement at a time; a partition of a busy table may wait for its lock.
+            connect(dsn, application="aurora", min_size=0, max_size=2, statement_timeout_s=60.0) as db,
+            serving_http(pages(overview), listener=listener, drain_s=DRAIN_S),
+            anyio.create_task_group() as services,
+        ):
+            housekeeping = Housekeeping(
+                Retention(db),
+                options=HousekeepingOptions(
+                    interval_s=settings.aurora.housekeeping_interval_s,
+                    retention_days=settings.invocation_log.retention_days,
+                ),
+                clock=context.clock,
+                registry=context.registry,
+            )
+            await services.start(housekeeping.run)
+            log.info("plane.ready", address=str(address))
+            signal = await until_signal()
+            log.info("plane.stopping", signal=signal.name)
+            services.cancel_scope.cancel()
+    finally:
+        planes.close()

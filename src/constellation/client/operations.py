@@ -1,0 +1,158 @@
+"""The methods that `Client` and `AsyncClient` share: one table, typed for both by descriptors.
+
+A method here is a function that builds a `Call`; what is done with it depends on the client it is asked of: `Client`
+returns the answer, `AsyncClient` something to await.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from constellation.client import calls
+from constellation.client.call import Call
+from constellation.client.streams import Reader, log_reader, piece_reader
+from constellation.routes.models.paging import Page
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Sender(ABC):
+    """A client that blocks."""
+
+    @abstractmethod
+    def send(self, call: Call[T]) -> T: ...
+    @abstractmethod
+    def pages(self, call: Call[Page[T]]) -> Iterator[T]: ...
+    @abstractmethod
+    def stream(self, call: Call[Any], reader: Reader[T]) -> AbstractContextManager[Iterator[T]]: ...
+
+
+class AsyncSender(ABC):
+    """A client that awaits."""
+
+    @abstractmethod
+    async def send(self, call: Call[T]) -> T: ...
+    @abstractmethod
+    def pages(self, call: Call[Page[T]]) -> AsyncIterator[T]: ...
+    @abstractmethod
+    def stream(self, call: Call[Any], reader: Reader[T]) -> AbstractAsyncContextManager[AsyncIterator[T]]: ...
+
+
+class Operation(Generic[P, T]):
+    """One request, one answer."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self.build = build
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Operation[P, T]: ...
+    @overload
+    def __get__(self, client: Sender, owner: type) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, client: AsyncSender, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    def __get__(self, client: Sender | AsyncSender | None, owner: type) -> Any:
+        return self if client is None else _bound(self.build, client.send)
+
+
+class Listing(Generic[P, T]):
+    """A list, iterated over its pages; each page is asked for when the one before is used up."""
+
+    def __init__(self, build: Callable[P, Call[Page[T]]]) -> None:
+        self.build = build
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Listing[P, T]: ...
+    @overload
+    def __get__(self, client: Sender, owner: type) -> Callable[P, Iterator[T]]: ...
+    @overload
+    def __get__(self, client: AsyncSender, owner: type) -> Callable[P, AsyncIterator[T]]: ...
+    def __get__(self, client: Sender | AsyncSender | None, owner: type) -> Any:
+        return self if client is None else _bound(self.build, client.pages)
+
+
+class Streaming(Generic[P, T]):
+    """An answer in pieces: a context manager whose value is iterated; leaving it closes the connection."""
+
+    def __init__(self, build: Callable[P, Call[Any]], reader: Reader[T]) -> None:
+        self.build, self.reader = build, reader
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Streaming[P, T]: ...
+    @overload
+    def __get__(self, client: Sender, owner: type) -> Callable[P, AbstractContextManager[Iterator[T]]]: ...
+    @overload
+    def __get__(
+        self, client: AsyncSender, owner: type
+    ) -> Callable[P, AbstractAsyncContextManager[AsyncIterator[T]]]: ...
+    def __get__(self, client: Sender | AsyncSender | None, owner: type) -> Any:
+        if client is None:
+            return self
+        return _bound(self.build, functools.partial(client.stream, reader=self.reader))
+
+
+def _bound(build: Callable[..., Call[Any]], act: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(build)
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return act(build(*args, **kwargs))
+
+    return method
+
+
+class Operations:
+    """Named as the registry names them; arguments and meaning stand in `calls`."""
+
+    health = Operation(calls.health)
+    health_ready = Operation(calls.health_ready)
+    openapi = Operation(calls.openapi)
+    whoami = Operation(calls.whoami)
+    stats = Operation(calls.stats)
+    list_backends = Operation(calls.list_backends)
+    list_runtimes = Listing(calls.list_runtimes)
+
+    create_function = Operation(calls.create_function)
+    list_functions = Listing(calls.list_functions)
+    get_function = Operation(calls.get_function)
+    update_function = Operation(calls.update_function)
+    delete_function = Operation(calls.delete_function)
+    get_code = Operation(calls.get_code)
+    put_code = Operation(calls.put_code)
+    get_capacity = Operation(calls.get_capacity)
+    put_capacity = Operation(calls.put_capacity)
+    delete_capacity = Operation(calls.delete_capacity)
+
+    create_schedule = Operation(calls.create_schedule)
+    list_function_schedules = Listing(calls.list_function_schedules)
+    list_schedules = Listing(calls.list_schedules)
+    update_schedule = Operation(calls.update_schedule)
+    delete_schedule = Operation(calls.delete_schedule)
+
+    create_apikey = Operation(calls.create_apikey)
+    list_apikeys = Listing(calls.list_apikeys)
+    update_apikey = Operation(calls.update_apikey)
+    delete_apikey = Operation(calls.delete_apikey)
+    list_tenants = Listing(calls.list_tenants)
+    create_tenant = Operation(calls.create_tenant)
+    update_tenant = Operation(calls.update_tenant)
+    delete_tenant = Operation(calls.delete_tenant)
+    list_namespaces = Listing(calls.list_namespaces)
+    create_namespace = Operation(calls.create_namespace)
+    delete_namespace = Operation(calls.delete_namespace)
+
+    invoke = Operation(calls.invoke)
+    invoke_stream = Streaming(calls.invoke_stream, piece_reader)
+    invoke_async = Operation(calls.invoke_async)
+    list_function_async = Listing(calls.list_function_async)
+    list_async = Listing(calls.list_async)
+    get_async = Operation(calls.get_async)
+    retry_async = Operation(calls.retry_async)
+    redrive_async = Operation(calls.redrive_async)
+    delete_async = Operation(calls.delete_async)
+    list_invocations = Listing(calls.list_invocations)
+    list_function_invocations = Listing(calls.list_function_invocations)
+    list_logs = Listing(calls.list_logs)
+    follow_logs = Streaming(calls.follow_logs, log_reader)

@@ -1,0 +1,1 @@
+"""The scheduling and placement plane: fires what is due, once."""

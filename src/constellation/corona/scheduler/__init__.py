@@ -1,0 +1,1 @@
+"""Cron schedules: claimed when due, submitted as durable calls, planned anew."""

@@ -1,0 +1,1 @@
+"""The event ingestion plane: what is accepted now and run later."""

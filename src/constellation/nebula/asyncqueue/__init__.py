@@ -1,0 +1,1 @@
+"""Durable calls: claimed by lease, run once an attempt, retried, and buried when nothing helps."""

@@ -1,0 +1,224 @@
+"""Functions: create, read, change, delete; their code and their capacity policy."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from msgspec import UNSET, structs
+
+from constellation.base.errors import InvalidRequest, VersionConflict
+from constellation.base.ids import uuid7
+from constellation.nova.api.controlplane.code import code_body, source_from
+from constellation.nova.api.controlplane.lists import page_of
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.deploy import (
+    check_env,
+    check_handler,
+    check_module,
+    check_replicas,
+    check_shed_status,
+    runtime_of,
+)
+from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.names import check_function_name
+from constellation.nova.store.functions import Functions
+from constellation.routes.models.functions import (
+    CapacityPolicyBody,
+    CodeBody,
+    CodeUpdate,
+    Deleted,
+    FunctionBody,
+    FunctionCreate,
+    FunctionUpdate,
+)
+from constellation.routes.models.paging import Page
+
+_ATTEMPTS = 5  # chosen: of an unconditional change that others overtake; each attempt reads the row anew
+_NO_BODY: Any = UNSET
+
+
+class FunctionRoutes:
+    """Operations on functions of the caller's namespace."""
+
+    def __init__(self, functions: Functions) -> None:
+        self._functions = functions
+
+    async def create_function(self, call: ApiRequest[FunctionCreate]) -> FunctionBody:
+        body = call.body
+        tenant, namespace = call.scope
+        check_function_name(body.name)
+        runtime = runtime_of(body.runtime)
+        handler = runtime.default_handler if body.handler is UNSET else body.handler
+        source = await source_from(runtime, code=body.code, files=body.files, handler=handler)
+        function = Function(
+            tenant=tenant,
+            namespace=namespace,
+            name=body.name,
+            id=uuid7(),
+            runtime=runtime.id,
+            handler=source.handler,
+            description=body.description,
+            memory_mb=body.memory_mb,
+            cpu_millis=body.cpu_millis,
+            max_pids=body.max_pids,
+            timeout_s=body.timeout_s,
+            init_timeout_s=body.init_timeout_s,
+            min_replicas=body.min_replicas,
+            max_replicas=body.max_replicas,
+            instance_concurrency=body.instance_concurrency,
+            max_payload_bytes=body.max_payload_bytes,
+            halted=body.halted,
+            capacity=_policy(body.capacity),
+            env=body.env,
+        )
+        _check(function)
+        return _function_body(await self._functions.create(function, source.files))
+
+    async def list_functions(self, call: ApiRequest[None]) -> Page[FunctionBody]:
+        found = await self._functions.list(
+            *call.scope,
+            search=call.query.get("search") or None,
+            runtime=call.query.get("runtime") or None,
+            limit=call.window.limit,
+            offset=call.window.offset,
+        )
+        return page_of(found, call.window, _function_body)
+
+    async def get_function(self, call: ApiRequest[None]) -> FunctionBody:
+        return _function_body(await self._read(call))
+
+    async def update_function(self, call: ApiRequest[FunctionUpdate]) -> FunctionBody:
+        async def change(function: Function) -> Function:
+            return await self._write(function, call.body)
+
+        return _function_body(await self._change(call, change, is_conditional=call.body.version is not UNSET))
+
+    async def delete_function(self, call: ApiRequest[None]) -> Deleted:
+        name = call.params["name"]
+        await self._functions.delete(*call.scope, name)
+        return Deleted(status="deleted", name=name)
+
+    async def get_code(self, call: ApiRequest[None]) -> CodeBody:
+        function = await self._read(call)
+        return code_body(await self._functions.code(function.tenant, function.id, function.code_version))
+
+    async def put_code(self, call: ApiRequest[CodeUpdate]) -> FunctionBody:
+        wanted = FunctionUpdate(code=call.body.code, files=call.body.files, handler=call.body.handler)
+        if wanted.code is UNSET and wanted.files is UNSET:
+            raise InvalidRequest("give exactly one of code and files", field="code")
+
+        async def change(function: Function) -> Function:
+            return await self._write(function, wanted)
+
+        return _function_body(await self._change(call, change))
+
+    async def get_capacity(self, call: ApiRequest[None]) -> CapacityPolicyBody:
+        return _policy_body((await self._read(call)).capacity)
+
+    async def put_capacity(self, call: ApiRequest[CapacityPolicyBody]) -> CapacityPolicyBody:
+        return await self._set_capacity(call, _policy(call.body))
+
+    async def delete_capacity(self, call: ApiRequest[None]) -> CapacityPolicyBody:
+        return await self._set_capacity(call, CapacityPolicy())
+
+    async def _set_capacity(self, call: ApiRequest[Any], policy: CapacityPolicy) -> CapacityPolicyBody:
+        check_shed_status(policy.shed_status_code)
+
+        async def change(function: Function) -> Function:
+            return await self._save(function, replace(function, capacity=policy))
+
+        return _policy_body((await self._change(call, change)).capacity)
+
+    async def _read(self, call: ApiRequest[Any]) -> Function:
+        return await self._functions.get(*call.scope, call.params["name"])
+
+    async def _change(
+        self,
+        call: ApiRequest[Any],
+        change: Callable[[Function], Awaitable[Function]],
+        *,
+        is_conditional: bool = False,
+    ) -> Function:
+        """Read and change a function; who set no condition is not bothered with a change of somebody else's."""
+        for _ in range(0 if is_conditional else _ATTEMPTS - 1):
+            try:
+                return await change(await self._read(call))
+            except VersionConflict:
+                continue
+        return await change(await self._read(call))
+
+    async def _write(self, function: Function, wanted: FunctionUpdate) -> Function:
+        if wanted.version is not UNSET and wanted.version != function.version:
+            raise VersionConflict("function", function.name)
+        given = {name: value for name, value in structs.asdict(wanted).items() if value is not UNSET}
+        code, files = given.pop("code", _NO_BODY), given.pop("files", _NO_BODY)
+        given.pop("version", None)
+        if "capacity" in given:
+            given["capacity"] = _policy(given["capacity"])
+        changed = replace(function, **given)
+        _check(changed)
+        if code is not UNSET or files is not UNSET:
+            runtime = runtime_of(function.runtime)
+            source = await source_from(runtime, code=code, files=files, handler=changed.handler)
+            return await self._functions.update(changed, files=source.files)
+        if changed.handler != function.handler:
+            live = await self._functions.code(function.tenant, function.id, function.code_version)
+            check_module(live.files, changed.handler)
+        return await self._save(function, changed)
+
+    async def _save(self, function: Function, changed: Function) -> Function:
+        return function if changed == function else await self._functions.update(changed)
+
+
+def _check(function: Function) -> None:
+    check_handler(function.handler)
+    check_env(function.env)
+    check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
+    check_shed_status(function.capacity.shed_status_code)
+
+
+def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
+    return CapacityPolicy(**structs.asdict(body))
+
+
+def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
+    return CapacityPolicyBody(
+        max_inflight=policy.max_inflight,
+        max_queue_depth=policy.max_queue_depth,
+        max_queue_wait_s=policy.max_queue_wait_s,
+        shed_status_code=policy.shed_status_code,
+        retry_after_s=policy.retry_after_s,
+    )
+
+
+def _function_body(function: Function) -> FunctionBody:
+    assert function.created_at is not None
+    assert function.updated_at is not None
+    return FunctionBody(
+        id=function.id,
+        tenant=function.tenant,
+        namespace=function.namespace,
+        name=function.name,
+        runtime=function.runtime,
+        handler=function.handler,
+        description=function.description,
+        memory_mb=function.memory_mb,
+        cpu_millis=function.cpu_millis,
+        max_pids=function.max_pids,
+        timeout_s=function.timeout_s,
+        init_timeout_s=function.init_timeout_s,
+        min_replicas=function.min_replicas,
+        max_replicas=function.max_replicas,
+        instance_concurrency=function.instance_concurrency,
+        max_payload_bytes=function.max_payload_bytes,
+        halted=function.halted,
+        capacity=_policy_body(function.capacity),
+        env=dict(function.env),
+        code_version=function.code_version,
+        code_hash=function.code_hash,
+        version=function.version,
+        created_at=function.created_at,
+        updated_at=function.updated_at,
+    )

@@ -1,0 +1,146 @@
+"""API keys of the caller's tenant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from msgspec import UNSET
+
+from constellation.base.clock import Clock
+from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
+from constellation.nova.api.controlplane.lists import page_of
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.access import ANY, ApiKey, Role
+from constellation.nova.domain.names import check_function_name, check_scope_name
+from constellation.nova.domain.scope import (
+    acts_tenant_wide,
+    check_key_namespace,
+    check_key_visible,
+    check_platform,
+)
+from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store.bootstrap import hash_api_key, new_api_key
+from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyCreated, ApiKeyUpdate
+from constellation.routes.models.functions import Deleted
+from constellation.routes.models.paging import Page
+
+_ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
+
+
+class KeyRoutes:
+    """Operations on keys; nobody makes or changes one that reaches further than itself."""
+
+    def __init__(self, keys: ApiKeys, tenancy: Tenancy, *, clock: Clock) -> None:
+        self._keys, self._tenancy, self._clock = keys, tenancy, clock
+
+    async def create_apikey(self, call: ApiRequest[ApiKeyCreate]) -> ApiKeyCreated:
+        body = call.body
+        check_function_name(body.name)
+        namespace = await self._namespace(call)
+        if body.is_platform:
+            check_platform(call.identity, "make a key for every tenant")
+        expires_at = None
+        if body.expires_in_s is not UNSET:
+            expires_at = self._clock.now() + timedelta(seconds=body.expires_in_s)
+        text = new_api_key()
+        key = await self._keys.create(
+            ApiKey(
+                tenant=call.identity.tenant,
+                namespace=namespace,
+                name=body.name,
+                role=_role(body.role),
+                is_platform=body.is_platform,
+                expires_at=expires_at,
+            ),
+            key_hash=hash_api_key(text),
+        )
+        return ApiKeyCreated(
+            name=key.name,
+            tenant=key.tenant,
+            namespace=key.namespace,
+            role=key.role.value,
+            expires_at=key.expires_at,
+            key=text,
+        )
+
+    async def list_apikeys(self, call: ApiRequest[None]) -> Page[ApiKeyBody]:
+        identity = call.identity
+        found = await self._keys.list(
+            identity.tenant,
+            namespace=None if acts_tenant_wide(identity) else identity.namespace,
+            with_platform=identity.is_platform_admin,
+            limit=call.window.limit,
+            offset=call.window.offset,
+        )
+        return page_of(found, call.window, _key_body)
+
+    async def update_apikey(self, call: ApiRequest[ApiKeyUpdate]) -> ApiKeyBody:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._update(call)
+            except VersionConflict:
+                continue
+        return await self._update(call)
+
+    async def delete_apikey(self, call: ApiRequest[None]) -> Deleted:
+        key = await self._read(call)
+        await self._refuse_last(key)
+        await self._keys.delete(key.tenant, key.name)
+        return Deleted(status="deleted", name=key.name)
+
+    async def _update(self, call: ApiRequest[ApiKeyUpdate]) -> ApiKeyBody:
+        key = await self._read(call)
+        changed = replace(
+            key,
+            enabled=key.enabled if call.body.enabled is UNSET else call.body.enabled,
+            role=key.role if call.body.role is UNSET else _role(call.body.role),
+        )
+        if not changed.enabled or changed.role is not Role.ADMIN:
+            await self._refuse_last(key)
+        return _key_body(key if changed == key else await self._keys.update(changed))
+
+    async def _read(self, call: ApiRequest[object]) -> ApiKey:
+        key = await self._keys.get(call.identity.tenant, call.params["name"])
+        check_key_visible(call.identity, key)
+        return key
+
+    async def _namespace(self, call: ApiRequest[ApiKeyCreate]) -> str:
+        wanted = call.body.namespace
+        if wanted is UNSET:
+            return ANY if call.body.is_platform else call.identity.namespace
+        check_key_namespace(call.identity, wanted)
+        if wanted != ANY:
+            await self._tenancy.get_namespace(call.identity.tenant, check_scope_name("namespace", wanted))
+        return wanted
+
+    async def _refuse_last(self, key: ApiKey) -> None:
+        """Keep one usable key of a platform administrator: without one nobody could make another.
+
+        Raises:
+            StateConflict: `key` is the last.
+        """
+        if key.is_platform and not await self._keys.has_other_platform_admin(key):
+            raise StateConflict("api key", key.name, state="the last platform administrator's", wanted="one of several")
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        raise InvalidRequest(f"role {text[:80]!r} must be one of {', '.join(Role)}", field="role") from None
+
+
+def _key_body(key: ApiKey) -> ApiKeyBody:
+    assert key.created_at is not None
+    return ApiKeyBody(
+        name=key.name,
+        tenant=key.tenant,
+        namespace=key.namespace,
+        role=key.role.value,
+        is_platform=key.is_platform,
+        enabled=key.enabled,
+        expires_at=key.expires_at,
+        created_at=key.created_at,
+    )

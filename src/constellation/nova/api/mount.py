@@ -1,0 +1,224 @@
+"""Mount the registry's routes: who calls, may they, what do they send; then the operation; then its answer as JSON.
+
+The registry is the only router (its table also serves zenith), so Quart's own is bypassed: everything is answered
+before Quart looks for a rule.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import anyio
+import msgspec
+import quart
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from quart import Quart, Response
+
+from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
+from constellation.base.errors import (
+    ConstellationError,
+    DeadlineExceeded,
+    MethodNotAllowed,
+    Overloaded,
+    RouteNotFound,
+    TenantSuspended,
+)
+from constellation.base.ids import RequestId
+from constellation.nova.api.request import (
+    DISCARDED_BYTES,
+    ApiRequest,
+    decode_body,
+    params_from,
+    query_from,
+    read_body,
+    window_from,
+)
+from constellation.nova.domain.access import Identity, Permission, authorize
+from constellation.nova.domain.tenancy import Tenant, TenantStatus
+from constellation.routes.registry import PAGING, Route, RouteTable, strip_version
+from constellation.rpc.caller import CallerVerifier
+from constellation.rpc.metadata import REQUEST_ID, request_id_from
+
+log = structlog.get_logger()
+
+Operation = Callable[[ApiRequest[Any]], Awaitable[Any]]
+
+REQUEST_BUDGET_S = 30.0  # chosen: longer than the database's statement and acquire timeouts together
+BODY_WAIT_S = 20.0  # chosen: 16 MiB at 1 MiB/s, which a slow uplink still makes
+MAX_REQUESTS = 256  # chosen: in hand at a time; the database pool is far smaller and waits in line itself
+_LARGE_BODY_BYTES = 256 << 10  # decoding more than this takes over 1 ms, so it goes to a thread
+
+# Who asks without an identity: public and internal routes.
+NOBODY = Identity(
+    tenant="", namespace="", subject="nobody", permissions=frozenset(), is_platform_admin=False, expires_at_s=0
+)
+
+
+class TenantStates(Protocol):
+    """Knows whether a tenant is suspended."""
+
+    async def try_get_tenant(self, tenant: str) -> Tenant | None: ...
+
+
+def operations_of(*groups: object) -> dict[str, Operation]:
+    """Return the public coroutine methods of some objects by name."""
+    found: dict[str, Operation] = {}
+    for group in groups:
+        for name, method in inspect.getmembers(group, inspect.iscoroutinefunction):
+            if not name.startswith("_"):
+                assert name not in found, f"two operations are called {name}"
+                found[name] = method
+    return found
+
+
+class Mount:
+    """Answers every request to the control plane."""
+
+    def __init__(
+        self,
+        *,
+        routes: Sequence[Route],
+        operations: Mapping[str, Operation],
+        verifier: CallerVerifier,
+        tenants: TenantStates,
+        max_body_bytes: int,
+        registry: CollectorRegistry,
+    ) -> None:
+        served = {route.operation for route in routes}
+        assert served == operations.keys(), f"routes and operations differ: {sorted(served ^ operations.keys())}"
+        self._table = RouteTable(routes)
+        self._operations, self._verifier, self._tenants = operations, verifier, tenants
+        self._max_body_bytes = max_body_bytes
+        self._in_hand = 0
+        self._decoding = anyio.CapacityLimiter(1)  # of large bodies; the loop keeps the other core
+        self._requests = Counter(
+            "constellation_nova_requests", "Answered requests", ["operation", "status"], registry=registry
+        )
+        self._duration = Histogram(
+            "constellation_nova_request_duration_seconds",
+            "From the request's head to the answer's head",
+            ["operation"],
+            buckets=DURATION_BUCKETS_S,
+            registry=registry,
+        )
+
+    def app(self) -> Quart:
+        """Return the Quart app."""
+        app = Quart("constellation.nova", static_folder=None)
+        app.config["MAX_CONTENT_LENGTH"] = self._max_body_bytes + DISCARDED_BYTES  # Quart's own, behind ours
+        app.before_request(self._answer)
+        return app
+
+    async def _answer(self) -> Response:
+        request: Any = quart.request
+        request_id = request_id_from(request.headers.get(REQUEST_ID, ""))
+        began_s, operation = time.perf_counter(), "none"
+        with structlog.contextvars.bound_contextvars(request_id=str(request_id)):
+            try:
+                self._verifier.verify_service(_metadata(request))
+                route, params = self._route(request.method, strip_version(request.scope["raw_path"].decode("ascii")))
+                operation = route.operation
+                response = await self._serve(request, route, params, request_id)
+            except ConstellationError as error:
+                if error.http_status >= 500:
+                    log.warning("request.failed", operation=operation, code=error.code, detail=str(error))
+                response = problem_response(error)
+            except Exception:  # the supervision point of one request: it costs this request only
+                log.exception("request.broke", operation=operation)
+                response = problem_response(ConstellationError("an internal error; the server's log has its trace"))
+        response.headers[REQUEST_ID] = str(request_id)
+        self._requests.labels(operation, str(response.status_code)).inc()
+        self._duration.labels(operation).observe(time.perf_counter() - began_s)
+        return response
+
+    def _route(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        found = self._table.match(method, path)
+        if found is None:
+            raise RouteNotFound(path[:200])
+        if isinstance(found, list):
+            raise MethodNotAllowed(method, path[:200], allow=_with_head(found))
+        return found.route, params_from(found.params)
+
+    async def _serve(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
+        if self._in_hand >= MAX_REQUESTS:
+            raise Overloaded("nova", limit=MAX_REQUESTS)
+        self._in_hand += 1
+        try:
+            with anyio.fail_after(REQUEST_BUDGET_S):
+                return await self._run(request, route, params, request_id)
+        except TimeoutError as error:
+            raise DeadlineExceeded(route.operation, after_s=REQUEST_BUDGET_S) from error
+        finally:
+            self._in_hand -= 1
+
+    async def _run(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
+        identity = NOBODY
+        if route.permission is not Permission.PUBLIC:
+            identity = self._verifier.verify(_metadata(request)).identity
+            authorize(identity, route.permission)
+            await self._refuse_suspended(route, identity)
+        query = query_from(request.args)
+        call: ApiRequest[Any] = ApiRequest(
+            identity=identity,
+            params=params,
+            query=query,
+            window=window_from(query if PAGING[0] in route.query else {}),
+            body=await self._body(request, route),
+            request_id=request_id,
+        )
+        answer = await self._operations[route.operation](call)
+        if route.streams:
+            return _stream_response(answer)
+        return Response(
+            b"" if answer is None else msgspec.json.encode(answer),
+            status=route.status,
+            content_type="application/json",
+        )
+
+    async def _refuse_suspended(self, route: Route, identity: Identity) -> None:
+        if route.method == "GET" or (route.permission is Permission.TENANT_MANAGE and identity.is_platform_admin):
+            return
+        tenant = await self._tenants.try_get_tenant(identity.tenant)
+        if tenant is not None and tenant.status is TenantStatus.SUSPENDED:
+            raise TenantSuspended(tenant.id)
+
+    async def _body(self, request: Any, route: Route) -> Any:
+        if route.request is None:
+            return None
+        limit_bytes = min(route.max_body_bytes or self._max_body_bytes, self._max_body_bytes)
+        data = await read_body(request, limit_bytes=limit_bytes, wait_s=BODY_WAIT_S)
+        if len(data) <= _LARGE_BODY_BYTES:
+            return decode_body(data, route.request)
+        return await anyio.to_thread.run_sync(decode_body, data, route.request, limiter=self._decoding)
+
+
+def problem_response(error: ConstellationError) -> Response:
+    """Return an error as RFC 9457 says, with the headers that go with its status."""
+    response = Response(
+        msgspec.json.encode(error.problem()), status=error.http_status, content_type="application/problem+json"
+    )
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(error.allow)
+    if error.http_status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="constellation"'
+    return response
+
+
+def _stream_response(pieces: AsyncIterator[bytes]) -> Response:
+    response = Response(pieces, content_type="application/x-ndjson")
+    response.timeout = None  # it ends when the caller leaves or the plane stops
+    return response
+
+
+def _metadata(request: Any) -> dict[str, object]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _with_head(methods: list[str]) -> list[str]:
+    return sorted({*methods, "HEAD"}) if "GET" in methods else methods

@@ -1,0 +1,161 @@
+"""The public API as an OpenAPI 3.1 document, made from the route registry and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.access import Permission
+from constellation.routes.registry import Route
+
+JSON, PROBLEM, EVENTS, ANYTHING = "application/json", "application/problem+json", "text/event-stream", "*/*"
+_ANY_METHOD = ("get", "post", "put", "patch", "delete")  # what "*" is written out as
+_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_PARAMETER = re.compile(r"\{([a-z_]+)(?::path)?\}")
+
+_REASONS = {
+    200: "The answer",
+    201: "Created",
+    202: "Accepted: committed, not yet done",
+    204: "Done; there is nothing to say",
+    400: "The request can not be understood or is out of range",
+    401: "No credential, or one that is unknown, disabled or expired",
+    403: "The caller may not do this, or the tenant is suspended",
+    404: "It does not exist in the caller's scope",
+    409: "The name is taken, the row was changed meanwhile, or the state forbids it",
+    413: "The body is over its limit",
+    415: "The body is not declared to be JSON",
+}
+
+
+class Problem(msgspec.Struct, kw_only=True, frozen=True):
+    """An error as RFC 9457 says. `code` is stable; some codes bring more members."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    retry_after_s: int | None = None
+    field: str | None = None
+
+
+def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
+    """Return the whole document."""
+    types = [type_ for route in routes for type_ in (route.request, route.response) if type_ is not None]
+    schemas, components = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
+    schema_of: dict[Any, dict[str, Any]] = dict(zip([*types, Problem], schemas, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in routes:
+        item = paths.setdefault(_PARAMETER.sub(r"{\1}", route.template), {})
+        methods = _ANY_METHOD if route.method == "*" else (route.method.lower(),)
+        for method in methods:
+            name = route.operation if len(methods) == 1 else f"{route.operation}_{method}"
+            item[method] = _operation(route, name, schema_of)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Constellation",
+            "version": version,
+            "description": "Functions, run in sandboxes, called over HTTP. Errors are problems (RFC 9457).",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}, {"url": "/v1"}],
+        "tags": [{"name": name} for name in dict.fromkeys(_tag(route) for route in routes)],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "Bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "parameters": {
+                "Tenant": _scope_header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own"),
+                "Namespace": _scope_header("X-Nova-Namespace", "The namespace to act in; absent: the credential's own"),
+            },
+            "responses": {"Problem": {"description": "A problem", "content": {PROBLEM: {"schema": schemas[-1]}}}},
+        },
+    }
+
+
+def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    is_public = route.permission is Permission.PUBLIC
+    parameters: list[dict[str, Any]] = [
+        {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
+        for parameter in _PARAMETER.findall(route.template)
+    ]
+    parameters += [
+        {
+            "name": query.name,
+            "in": "query",
+            "schema": {"type": query.type},
+            **({"description": query.about} if query.about else {}),
+        }
+        for query in route.query
+    ]
+    if not is_public:
+        parameters += [{"$ref": "#/components/parameters/Tenant"}, {"$ref": "#/components/parameters/Namespace"}]
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": route.summary,
+        "description": "Needs no credential." if is_public else f"Needs the permission `{route.permission.value}`.",
+        "tags": [_tag(route)],
+        "parameters": parameters,
+        "responses": _responses(route, schema_of),
+        "security": [] if is_public else [{"ApiKey": []}, {"Bearer": []}],
+        "x-permission": route.permission.value,
+    }
+    if route.request is not None:
+        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema_of[route.request]}}}
+    return operation
+
+
+def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _REASONS[route.status]}
+    if route.response is not None:
+        answer["content"] = {JSON: {"schema": schema_of[route.response]}}
+    elif route.streams:
+        answer["content"] = {EVENTS if route.method == "GET" else ANYTHING: {}}
+    elif route.status != 204:
+        answer["content"] = {JSON if route.method == "GET" else ANYTHING: {}}
+    refused = [400]
+    if route.permission is not Permission.PUBLIC:
+        refused += [401, 403]
+    if _PARAMETER.search(route.template):
+        refused.append(404)
+    if route.method in _CHANGING:
+        refused.append(409)
+    if route.request is not None:
+        refused += [413, 415]
+    problem = "#/components/responses/Problem"
+    return {
+        str(route.status): answer,
+        **{
+            str(status): {"description": _REASONS[status], "content": {PROBLEM: {"schema": schema_of[Problem]}}}
+            for status in refused
+        },
+        "default": {"$ref": problem},
+    }
+
+
+def _scope_header(name: str, about: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
+
+
+def _tag(route: Route) -> str:
+    return route.template.split("/")[1].removesuffix(".json") or "root"
+
+
+class OpenApiRoutes:
+    """The document itself, made once."""
+
+    def __init__(self, routes: Sequence[Route], *, version: str) -> None:
+        self._document = msgspec.Raw(msgspec.json.encode(document(routes, version=version)))
+
+    async def openapi(self, _call: ApiRequest[None]) -> msgspec.Raw:
+        return self._document

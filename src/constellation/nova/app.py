@@ -1,0 +1,203 @@
+"""Construct the control plane and run it: one process a state directory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+from prometheus_client import CollectorRegistry
+from quart import Quart
+
+import constellation
+from constellation.aurora.observability.plane import new_context, state_dir_of, telemetry
+from constellation.base.address import Address, parse_address
+from constellation.base.clock import Clock
+from constellation.base.errors import ConstellationError
+from constellation.base.lifecycle import until_signal
+from constellation.base.sockets import listen_tcp
+from constellation.base.statedir import make_private
+from constellation.nova.api import internal
+from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.controlplane.functions import FunctionRoutes
+from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
+from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.mount import Mount, operations_of
+from constellation.nova.api.openapi import OpenApiRoutes
+from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.config.load import Loaded
+from constellation.nova.config.sections import PostgresSettings
+from constellation.nova.seed.plant import plant
+from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store.bootstrap import BootstrapSettings, Platform, bootstrap
+from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.functions import Functions
+from constellation.nova.store.listen import Listener
+from constellation.nova.store.pool import Database, connect
+from constellation.nova.store.schedules import Schedules
+from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.registry import ROUTES, Plane
+from constellation.rpc.caller import CallerVerifier
+from constellation.rpc.http import serving_http
+
+log = structlog.get_logger()
+
+DRAIN_S = 10.0  # chosen: a request in hand has its answer by then, or its caller has given up
+
+
+class AlreadyRunning(ConstellationError):
+    """Another nova works in this state directory."""
+
+    code, http_status = "already_running", 409
+
+    def __init__(self, state_dir: Path, *, pid: str) -> None:
+        super().__init__(
+            f"nova runs in {state_dir} already (pid {pid or 'unknown'}); give this one another --state-dir"
+        )
+
+
+class AddressUnusable(ConstellationError):
+    """The address to listen on is taken or is not this host's."""
+
+    code, http_status = "address_unusable", 503
+
+    def __init__(self, address: Address, *, reason: str) -> None:
+        super().__init__(f"can not listen on {address}: {reason}")
+
+
+async def run(loaded: Loaded) -> None:
+    """Run the control plane until SIGTERM or SIGINT.
+
+    Raises:
+        AlreadyRunning, AddressUnusable: before anything was touched.
+        ConstellationError: as `bootstrap`.
+    """
+    settings = loaded.settings
+    state_dir = state_dir_of(settings.platform)
+    with _alone_in(state_dir):
+        address = parse_address(settings.nova.http)
+        try:
+            listener, address = listen_tcp(address)
+        except OSError as error:
+            raise AddressUnusable(address, reason=error.strerror or str(error)) from error
+        platform = await bootstrap(
+            BootstrapSettings(
+                state_dir=state_dir,
+                pg_dsn=settings.postgres.dsn or None,
+                service_token=settings.platform.service_token or None,
+                identity_key=settings.platform.identity_key or None,
+                postgres_uid=settings.postgres.uid,
+            )
+        )
+        if platform.admin_key is not None:
+            _show_once(platform.admin_key)
+        context = new_context(
+            "nova",
+            settings.platform,
+            state_dir=state_dir,
+            service_token=platform.service_token,
+            identity_key=platform.identity_key.decode(),
+        )
+        async with _database(platform, settings.postgres) as db, anyio.create_task_group() as tasks:
+            if platform.postgres is not None:
+                await tasks.start(platform.postgres.watch)
+            if platform.admin_key is not None and settings.nova.seed:
+                await plant(Functions(db))
+            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL,))
+            feed = ChangeFeed(Changes(db), wakeups=wakeups)
+            await tasks.start(wakeups.run)
+            await tasks.start(feed.run)
+            app = await control_app(
+                db,
+                feed=feed,
+                verifier=context.verifier,
+                clock=context.clock,
+                registry=context.registry,
+                max_body_bytes=settings.nova.max_body_bytes,
+            )
+            async with (
+                telemetry(context, admin=settings.platform.admin),
+                serving_http(app, listener=listener, drain_s=DRAIN_S),
+            ):
+                log.info("nova.ready", http=str(address), state_dir=str(state_dir))
+                received = await until_signal()
+                log.info("nova.stopping", signal=received.name)
+                feed.close()
+            tasks.cancel_scope.cancel()
+
+
+async def control_app(
+    db: Database,
+    *,
+    feed: ChangeFeed,
+    verifier: CallerVerifier,
+    clock: Clock,
+    registry: CollectorRegistry,
+    max_body_bytes: int,
+) -> Quart:
+    """Return the control plane's HTTP app over a database."""
+    functions, tenancy, keys, changes = Functions(db), Tenancy(db), ApiKeys(db), Changes(db)
+    operations = operations_of(
+        FunctionRoutes(functions),
+        ScheduleRoutes(Schedules(db), functions, clock=clock),
+        KeyRoutes(keys, tenancy, clock=clock),
+        TenancyRoutes(tenancy, functions),
+        RuntimeRoutes(functions, installed=await to_thread.run_sync(probe)),
+        OpenApiRoutes(ROUTES, version=constellation.__version__),
+        internal.InternalRoutes(
+            authenticator=Authenticator(keys, clock=clock), tenancy=tenancy, changes=changes, feed=feed
+        ),
+    )
+    return Mount(
+        routes=[*(route for route in ROUTES if route.plane is Plane.NOVA), *internal.ROUTES],
+        operations=operations,
+        verifier=verifier,
+        tenants=tenancy,
+        max_body_bytes=max_body_bytes,
+        registry=registry,
+    ).app()
+
+
+def _database(platform: Platform, settings: PostgresSettings) -> AbstractAsyncContextManager[Database]:
+    return connect(
+        platform.dsn,
+        application="nova",
+        min_size=settings.min_conns,
+        max_size=settings.max_conns,
+        acquire_timeout_s=settings.acquire_timeout_s,
+        statement_timeout_s=settings.statement_timeout_s,
+    )
+
+
+@contextmanager
+def _alone_in(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory for the length of the block; the kernel lets go of it however we end."""
+    path = make_private(state_dir / "run") / "nova.lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise AlreadyRunning(state_dir, pid=os.read(fd, 20).decode("ascii", "replace").strip()) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _show_once(key: str) -> None:
+    """Print the first administrator's key, past the log, which hides keys."""
+    sys.stdout.write(
+        "\nConstellation starts for the first time and has made an administrator.\n"
+        f"Its API key is shown this once and stored nowhere:\n\n    {key}\n\n"
+    )
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Credentials: what a key looks like and whose it is."""

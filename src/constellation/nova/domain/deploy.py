@@ -1,0 +1,137 @@
+"""What a function may be made of. Each rule names the field that breaks it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from constellation.base.errors import InvalidRequest, PayloadTooLarge
+from constellation.nova.domain.function import MAX_CODE_BYTES, MAX_CODE_FILES
+from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
+
+MAX_PATH_CHARS = 256
+MAX_SEGMENT_BYTES = 255  # of one name in a directory: NAME_MAX of Linux
+MAX_HANDLER_CHARS = 128
+MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
+
+# Dots and slashes divide the module; the last dot divides it from the function.
+_HANDLER = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.[A-Za-z_$][A-Za-z0-9_$]*")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A function's files, checked, and the handler in them."""
+
+    files: Mapping[str, bytes]
+    handler: str
+
+
+def runtime_of(runtime: str) -> RuntimeInfo:
+    """Return a known runtime, or raise `InvalidRequest`."""
+    info = RUNTIMES.get(runtime)
+    if info is None:
+        raise InvalidRequest(
+            f"runtime {runtime[:80]!r} is unknown; there are {', '.join(sorted(RUNTIMES))}", field="runtime"
+        )
+    return info
+
+
+def check_source(files: Mapping[str, bytes], handler: str, *, field: str = "files") -> Source:
+    """Return files and handler that fit together.
+
+    Args:
+        field: how the request calls the files ("files" or "code").
+
+    Raises:
+        InvalidRequest: a bad path, too many files, a malformed handler, or a handler whose module is not there.
+        PayloadTooLarge: more than 10 MiB in all.
+    """
+    check_handler(handler)
+    if not files:
+        raise InvalidRequest("a function needs at least one file", field=field)
+    if len(files) > MAX_CODE_FILES:
+        raise InvalidRequest(f"{len(files)} files are more than {MAX_CODE_FILES}", field=field)
+    for path in files:
+        check_path(path)
+    _refuse_file_as_directory(files)
+    if sum(map(len, files.values())) > MAX_CODE_BYTES:
+        raise PayloadTooLarge(limit_bytes=MAX_CODE_BYTES)
+    check_module(files, handler)
+    return Source(files=files, handler=handler)
+
+
+def check_handler(handler: str) -> None:
+    """Let "module.function" through; raise `InvalidRequest` for anything else."""
+    if len(handler) > MAX_HANDLER_CHARS or _HANDLER.fullmatch(handler) is None:
+        raise InvalidRequest(f'handler {handler[:80]!r} must look like "module.function"', field="handler")
+
+
+def check_module(paths: Mapping[str, object], handler: str) -> None:
+    """Let a handler through whose module is one of the files, whatever its extension.
+
+    Raises:
+        InvalidRequest: there is no such file, so no call could ever succeed.
+    """
+    module = handler.rpartition(".")[0].replace(".", "/")
+    starts = (f"{module}.", f"{module}/__init__.", f"{module}/index.")
+    if not any(path.startswith(starts) for path in paths):
+        raise InvalidRequest(
+            f"handler {handler!r} needs a file {module}.*; there is {', '.join(sorted(paths)[:5])}", field="handler"
+        )
+
+
+def check_path(path: str) -> None:
+    """Let a relative path that stays inside the function's directory through; raise `InvalidRequest` for others."""
+    segments = path.split("/")
+    wrong = None
+    if not 1 <= len(path) <= MAX_PATH_CHARS:
+        wrong = f"must have 1 to {MAX_PATH_CHARS} characters"
+    elif path.startswith("/"):
+        wrong = "must be relative"
+    elif ".." in segments:
+        wrong = 'must not contain ".."'
+    elif "" in segments or "." in segments:
+        wrong = 'must not contain empty or "." segments'
+    elif not path.isprintable() or "\\" in path:
+        wrong = "must not contain control characters or backslashes"
+    elif any(len(segment.encode()) > MAX_SEGMENT_BYTES for segment in segments):
+        wrong = f"must not contain a name of more than {MAX_SEGMENT_BYTES} bytes"
+    if wrong is not None:
+        raise InvalidRequest(f"file {path[:80]!r} {wrong}", field="files")
+
+
+def _refuse_file_as_directory(files: Mapping[str, bytes]) -> None:
+    for path in files:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            parent = "/".join(parts[:depth])
+            if parent in files:
+                raise InvalidRequest(f"{parent!r} can not be a file and hold {path!r}", field="files")
+
+
+def check_env(env: Mapping[str, str]) -> None:
+    """Let environment variables through, or raise `InvalidRequest`."""
+    for name in env:
+        if _ENV_NAME.fullmatch(name) is None:
+            raise InvalidRequest(
+                f"env {name[:80]!r} must be letters, digits and '_', not beginning with a digit", field="env"
+            )
+    size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in env.items())
+    if size_bytes > MAX_ENV_BYTES:
+        raise InvalidRequest(f"env holds {size_bytes} bytes; {MAX_ENV_BYTES} is the most", field="env")
+
+
+def check_replicas(*, min_replicas: int, max_replicas: int) -> None:
+    """Let min_replicas <= max_replicas through, or raise `InvalidRequest`."""
+    if min_replicas > max_replicas:
+        raise InvalidRequest(f"min_replicas {min_replicas} is over max_replicas {max_replicas}", field="min_replicas")
+
+
+def check_shed_status(shed_status_code: int) -> None:
+    """Let 429 and 503 through, or raise `InvalidRequest`."""
+    if shed_status_code not in (429, 503):
+        raise InvalidRequest(
+            f"shed_status_code must be 429 or 503, not {shed_status_code}", field="capacity.shed_status_code"
+        )

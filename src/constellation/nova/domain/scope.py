@@ -1,0 +1,53 @@
+"""Who may manage what of tenancy: the rules that permissions alone do not say."""
+
+from __future__ import annotations
+
+from constellation.base.errors import Forbidden, NotFound, ScopeDenied
+from constellation.nova.domain.access import ANY, ApiKey, Identity, Permission
+
+
+def acts_tenant_wide(identity: Identity) -> bool:
+    """Tell whether the caller's rights reach beyond one namespace: only then does it hold `tenant:manage`."""
+    return Permission.TENANT_MANAGE in identity.permissions
+
+
+def check_tenant(identity: Identity, tenant: str) -> None:
+    """Let the caller look at or into a tenant: its own, or any for a platform administrator.
+
+    Raises:
+        ScopeDenied: it is somebody else's, whether it exists or not.
+    """
+    if not identity.is_platform_admin and identity.tenant != tenant:
+        raise ScopeDenied(identity.subject, tenant=tenant, namespace=ANY)
+
+
+def check_platform(identity: Identity, doing: str) -> None:
+    """Let only a platform administrator through; raise `Forbidden` for others."""
+    if not identity.is_platform_admin:
+        raise Forbidden(
+            identity.subject,
+            permission=Permission.TENANT_MANAGE.value,
+            reason=f"only a platform administrator may {doing}",
+        )
+
+
+def check_key_namespace(identity: Identity, namespace: str) -> None:
+    """Let the caller make or change a key of a namespace ("*": all of the tenant's).
+
+    Raises:
+        ScopeDenied: the key would reach further than the caller itself.
+    """
+    if namespace != identity.namespace and not acts_tenant_wide(identity):
+        raise ScopeDenied(identity.subject, tenant=identity.tenant, namespace=namespace)
+
+
+def check_key_visible(identity: Identity, key: ApiKey) -> None:
+    """Let the caller see a key of its tenant.
+
+    Raises:
+        NotFound: it reaches further than the caller; whether it exists is not told.
+    """
+    if (key.is_platform and not identity.is_platform_admin) or (
+        key.namespace != identity.namespace and not acts_tenant_wide(identity)
+    ):
+        raise NotFound("api key", key.name)

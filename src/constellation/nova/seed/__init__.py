@@ -1,0 +1,1 @@
+"""What a new platform is planted with."""

@@ -1,0 +1,88 @@
+"""Options that several commands take, and how their texts are read."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+import typer
+
+from constellation.orbit.failures import OrbitError
+
+FunctionName = Annotated[str, typer.Argument(metavar="NAME", help="name of the function")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="id of the async invocation")]
+Agreed = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+_PERIOD = re.compile(r"(\d+)(s|m|h|d)")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def event_of(data: str | None) -> msgspec.Raw:
+    """Return the JSON that "-d" means: the text itself, "@file", "-" for standard input; `{}` when absent.
+
+    Raises:
+        OrbitError: it can not be read or is not JSON.
+    """
+    if data is None:
+        return msgspec.Raw(b"{}")
+    what = "-d"
+    try:
+        if data == "-":
+            what, content = "standard input", sys.stdin.buffer.read()
+        elif data.startswith("@"):
+            what, content = data[1:], Path(data[1:]).read_bytes()
+        else:
+            content = data.encode()
+        msgspec.json.decode(content)
+    except OSError as error:
+        raise OrbitError(f"{what}: {error.strerror}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        hint = "Text needs quotes inside the quotes of the shell: -d '\"text\"'." if what == "-d" else ""
+        raise OrbitError(f"{what} is not JSON: {error}", hint=hint) from error
+    return msgspec.Raw(content)
+
+
+def seconds_of(text: str) -> int:
+    """Return the seconds in "90s", "10m", "24h" or "30d"."""
+    match = _PERIOD.fullmatch(text)
+    if match is None:
+        raise OrbitError(f"{text!r} is not a period such as 90s, 10m, 24h or 30d")
+    return int(timedelta(**{_UNITS[match[2]]: int(match[1])}).total_seconds())
+
+
+def since_of(text: str | None, now: datetime) -> datetime | None:
+    """Return the instant that "--since" means: a period before now, or an RFC 3339 instant."""
+    if text is None:
+        return None
+    if _PERIOD.fullmatch(text):
+        return now - timedelta(seconds=seconds_of(text))
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise OrbitError(
+            f"{text!r} is neither a period such as 10m nor an instant such as 2030-01-31T08:00:00Z"
+        ) from error
+    return instant if instant.tzinfo else instant.astimezone()
+
+
+def pairs_of(texts: Sequence[str]) -> dict[str, str]:
+    """Return the mapping that several "K=V" mean."""
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise OrbitError(f"{text!r} is not NAME=VALUE")
+        pairs[name] = value
+    return pairs
+
+
+def id_of(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise OrbitError(f"{text!r} is not an id") from error

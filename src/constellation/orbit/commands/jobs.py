@@ -1,0 +1,94 @@
+"""Durable calls: `async`."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from constellation.client import AsyncInvocationBody
+from constellation.orbit.commands.arguments import JobId, id_of
+from constellation.orbit.commands.calls import settled, show_job
+from constellation.orbit.output import Column
+from constellation.orbit.session import Session
+
+app = typer.Typer(help="Durable calls: `orbit invoke --async` makes them.", no_args_is_help=True)
+
+Function = Annotated[str | None, typer.Option("--function", help="only this function's")]
+
+
+@app.command("list")
+def list_(
+    context: typer.Context,
+    function: Annotated[str | None, typer.Argument(metavar="[FUNCTION]", help="only this function's")] = None,
+    status: Annotated[str | None, typer.Option(help="queued, running, succeeded or dead")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+) -> None:
+    """List durable calls, the newest first."""
+    session = Session.of(context)
+    client, output = session.client, session.output
+    size = min(limit, 500)
+    if function is None:
+        found = client.list_async(status=status, page_size=size)
+    else:
+        found = client.list_function_async(function, status=status, page_size=size)
+    columns = [
+        Column[AsyncInvocationBody]("ID", lambda job: job.id),
+        Column[AsyncInvocationBody]("FUNCTION", lambda job: job.function),
+        Column[AsyncInvocationBody]("STATUS", lambda job: job.status),
+        Column[AsyncInvocationBody]("TRIES", lambda job: f"{job.attempt}/{job.max_attempts}"),
+        Column[AsyncInvocationBody]("SOURCE", lambda job: job.source),
+        Column[AsyncInvocationBody]("CREATED", lambda job: output.age(job.created_at)),
+        Column[AsyncInvocationBody]("NEXT TRY", lambda job: output.age(job.run_at) if job.status == "queued" else "-"),
+    ]
+    output.rows(list(islice(found, limit)), columns, empty="There are no durable calls.")
+
+
+@app.command("get")
+def get(
+    context: typer.Context,
+    job: JobId,
+    is_awaited: Annotated[bool, typer.Option("--wait", help="wait for the result")] = False,
+) -> None:
+    """Show a durable call; with --wait, its output once it is done."""
+    session = Session.of(context)
+    found = session.client.get_async(id_of(job))
+    if is_awaited:
+        show_job(session, settled(session.client, found))
+    else:
+        session.output.item(found)
+
+
+@app.command("retry")
+def retry(
+    context: typer.Context,
+    job: JobId,
+    max_attempts: Annotated[int | None, typer.Option(min=1, max=100, help="attempts from now on")] = None,
+) -> None:
+    """Queue a dead call again."""
+    session = Session.of(context)
+    queued = session.client.retry_async(id_of(job), max_attempts=max_attempts)
+    if session.output.is_table:
+        session.output.line(f"{queued.status} {queued.id}")
+    else:
+        session.output.data(queued)
+
+
+@app.command("redrive")
+def redrive(context: typer.Context, function: Function = None) -> None:
+    """Queue all dead calls again."""
+    session = Session.of(context)
+    done = session.client.redrive_async(function=function)
+    if session.output.is_table:
+        session.output.line(f"queued {done.retried} again")
+    else:
+        session.output.data(done)
+
+
+@app.command("delete")
+def delete(context: typer.Context, job: JobId) -> None:
+    """Cancel a queued call, or forget a dead one."""
+    session = Session.of(context)
+    session.client.delete_async(id_of(job))
+    session.output.done(f"deleted {job}")

@@ -1,0 +1,101 @@
+"""`function.yaml`: what a function is, beside its code. Its fields are those of the API, and `files`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import yaml
+
+from constellation.client import FunctionCreate, FunctionUpdate
+from constellation.orbit.bundle import MANIFEST_NAME
+from constellation.orbit.failures import OrbitError, nearest
+
+T = TypeVar("T")
+# The code comes from the directory, so the API's own fields for it are not taken from the manifest.
+FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files"))
+
+
+class FilePatterns(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Which files are the code; see `bundle.collect`."""
+
+    include: tuple[str, ...] = ("**",)
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What the manifest states; what it leaves out stays as it is, or gets the platform's default."""
+
+    path: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of FIELDS
+    files: FilePatterns = field(default_factory=FilePatterns)
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Manifest:
+        """Return the manifest with some facts replaced; `env` is merged."""
+        env = {**self.facts.get("env", {}), **facts.get("env", {})}
+        merged = {**self.facts, **facts, **({"env": env} if "env" in facts else {})}
+        return Manifest(path=self.path, facts=merged, files=self.files)
+
+    def creation(self, *, files: dict[str, str]) -> FunctionCreate:
+        return self._convert({**self.facts, "files": files}, FunctionCreate)
+
+    def update(self, facts: Mapping[str, Any], *, version: int) -> FunctionUpdate:
+        return self._convert({**facts, "version": version}, FunctionUpdate)
+
+    def _convert(self, facts: Mapping[str, Any], kind: type[T]) -> T:
+        try:
+            return msgspec.convert(facts, kind)
+        except msgspec.ValidationError as error:
+            hint = "Put values of `env` in quotes." if "$.env" in str(error) else ""
+            raise OrbitError(f"{self.path}: {error}", hint=hint) from error
+
+
+def read(directory: Path) -> Manifest:
+    """Read the manifest of a directory; one that is not there states nothing.
+
+    Raises:
+        OrbitError: it is not YAML, or has a field that does not exist.
+    """
+    path = directory / MANIFEST_NAME
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return Manifest(path=path)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OrbitError(f"{path}: {error}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise OrbitError(f"{path} must be a mapping of fields")
+    for name in data:
+        if name not in (*FIELDS, "files"):
+            raise OrbitError(f"{path}: unknown field {name!r}", hint=nearest(str(name), (*FIELDS, "files")))
+    try:
+        files = msgspec.convert(data.pop("files", {}), FilePatterns)
+    except msgspec.ValidationError as error:
+        raise OrbitError(f"{path}: files: {error}") from error
+    env = data.get("env")
+    if env is None:
+        data.pop("env", None)
+    elif not isinstance(env, dict):
+        raise OrbitError(f"{path}: env must be a mapping of names to text")
+    return Manifest(path=path, facts=data, files=files)
+
+
+def text_of(*, name: str, runtime: str, handler: str) -> str:
+    """Return the manifest that `orbit init` writes."""
+    return f"""# What `orbit deploy` makes of this directory. Fields that are left out get the platform's defaults.
+name: {name}
+runtime: {runtime}
+handler: {handler}
+memory_mb: 128
+timeout_s: 30
+env: {{}}
+files:
+  include: ["**"]
+  exclude: ["tests/"]
+"""

@@ -1,0 +1,157 @@
+"""A nova without a database: callers, scopes and changes are what the test says; the wire is real HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from constellation.base.address import Address
+from constellation.base.sockets import listen_tcp
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+_PING_S = 0.2  # nova's is 5 s
+
+
+@dataclass(slots=True)
+class FakeNova:
+    """`keys`: credential -> {"subject", "tenant", "namespace", "role"}; `scopes`: (tenant, namespace) -> status."""
+
+    service_token: str
+    keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    scopes: dict[tuple[str, str], str] = field(default_factory=lambda: {("default", "default"): "active"})
+    public: App | None = None  # answers what is not /internal
+    asked: list[str] = field(default_factory=list)  # the credentials of each question, in order
+    seq: int = 0
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    followed_after: list[int | None] = field(default_factory=list)
+    is_mute: bool = False  # the change stream says nothing more
+    answer_delay_s: float = 0.0
+    _bell: anyio.Event = field(default_factory=anyio.Event)
+
+    def change(self, kind: str, tenant: str, namespace: str = "", name: str = "") -> None:
+        """Record a change and wake the followers."""
+        self.seq += 1
+        self.changes.append({"seq": self.seq, "kind": kind, "tenant": tenant, "namespace": namespace, "name": name})
+        self._bell.set()
+        self._bell = anyio.Event()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            while True:
+                message = await receive()
+                await send({"type": f"{message['type']}.complete"})
+                if message["type"] == "lifespan.shutdown":
+                    return
+        path = scope["raw_path"].decode()
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        if headers.get("authorization") != f"Bearer {self.service_token}":
+            await _answer(send, 401, {"code": "unauthenticated"})
+        elif path == "/internal/authenticate":
+            await self._authenticate(receive, send)
+        elif path == "/internal/scope":
+            query = parse_qs(scope["query_string"].decode())
+            status = self.scopes.get((query["tenant"][0], query["namespace"][0]))
+            body = {"tenant": query["tenant"][0], "namespace": query["namespace"][0], "status": status}
+            await (_answer(send, 200, body) if status else _answer(send, 404, {"code": "not_found"}))
+        elif path == "/internal/changes":
+            await self._stream(scope, receive, send)
+        elif self.public is not None:
+            await self.public(scope, receive, send)
+        else:
+            await _answer(send, 404, {"code": "not_found"})
+
+    async def _authenticate(self, receive: Receive, send: Send) -> None:
+        body = json.loads(await read_body(receive))
+        self.asked.append(body.get("credential", body["kind"]))
+        await anyio.sleep(self.answer_delay_s)
+        if body["kind"] == "loopback":
+            admin = {"subject": "local:admin", "tenant": "*", "namespace": "*", "role": "admin"}
+            await _answer(send, 200, admin)
+            return
+        known = self.keys.get(body["credential"])
+        await (_answer(send, 200, known) if known else _answer(send, 401, {"code": "unauthenticated"}))
+
+    async def _stream(self, scope: Message, receive: Receive, send: Send) -> None:
+        query = parse_qs(scope["query_string"].decode())
+        after = int(query["after"][0]) if "after" in query else None
+        self.followed_after.append(after)
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/x-ndjson")]}
+        )
+        seen = self.seq if after is None else after
+
+        async def until_gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                continue
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(until_gone)
+            await _line(send, {"seq": self.seq, "kind": "hello"})
+            while True:
+                bell = self._bell
+                for change in self.changes:
+                    if change["seq"] > seen:
+                        seen = change["seq"]
+                        await _line(send, change)
+                with anyio.move_on_after(_PING_S):
+                    await bell.wait()
+                    continue
+                if not self.is_mute:
+                    await _line(send, {"seq": self.seq, "kind": "ping"})
+
+    @asynccontextmanager
+    async def serving(self, *, port: int = 0) -> AsyncIterator[Address]:
+        """Serve on loopback for the length of the block, and lend the address."""
+        listener, address = listen_tcp(Address("127.0.0.1", port))
+        config = Config()
+        config.bind = [f"fd://{listener.detach()}"]
+        config.loglevel = "WARNING"
+        config.graceful_timeout = 0.1
+        stopping = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+
+            async def run() -> None:
+                await serve(self, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # TypedDict unions
+
+            tasks.start_soon(run)
+            try:
+                yield address
+            finally:
+                stopping.set()
+                tasks.cancel_scope.deadline = anyio.current_time() + 1.0
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Return a request's whole body."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return body
+        piece: bytes = message.get("body", b"")
+        body += piece
+        if not message.get("more_body", False):
+            return body
+
+
+async def _answer(send: Send, status: int, body: object) -> None:
+    data = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data, "more_body": False})
+
+
+async def _line(send: Send, value: object) -> None:
+    await send({"type": "http.response.body", "body": json.dumps(value).encode() + b"\n", "more_body": True})

@@ -1,0 +1,196 @@
+"""Nova, as the gateway sees it: questions about callers, the stream of changes, and the routes it serves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from constellation.base.errors import ConstellationError, RemoteProblem, Unauthenticated, Unavailable
+from constellation.nova.domain.access import Principal, Role
+
+_T = TypeVar("_T")
+_QUESTION_S = 5.0  # chosen: a principal is one indexed row away
+_LINE_BYTES = 64 << 10  # a change is a few names
+
+
+class _Authenticated(msgspec.Struct):
+    subject: str
+    tenant: str
+    namespace: str
+    role: str
+
+
+class _Scope(msgspec.Struct):
+    tenant: str
+    namespace: str
+    status: str
+
+
+class ChangeLine(msgspec.Struct):
+    """One line of `GET /internal/changes`."""
+
+    seq: int
+    kind: str  # "hello" first, "ping" when nothing happens, else what changed
+    tenant: str = ""
+    namespace: str = ""
+    name: str = ""
+
+
+class ControlPlane:
+    """A pool of connections to nova, all with the service token."""
+
+    def __init__(self, *, url: str, service_token: str, idle_timeout_s: float) -> None:
+        self.url = url.rstrip("/")
+        self.authorization = (b"authorization", f"Bearer {service_token}".encode())
+        self._http = httpx.AsyncClient(
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(_QUESTION_S, connect=2.0),
+            # nova closes a quiet connection after its own keep-alive time: ours are given up first
+            limits=httpx.Limits(
+                max_connections=256, max_keepalive_connections=32, keepalive_expiry=min(2.0, idle_timeout_s)
+            ),
+        )
+
+    async def authenticate(self, kind: str, credential: str) -> Principal:
+        """Ask who a credential is.
+
+        Raises:
+            Unauthenticated: nobody.
+            Unavailable: nova can not be reached.
+        """
+        body: dict[str, str] = {"kind": kind}
+        if credential:
+            body["credential"] = credential
+        answer = await self._ask("POST", "/internal/authenticate", content=msgspec.json.encode(body))
+        if answer.status_code == 401:
+            raise Unauthenticated("the credential is unknown, disabled or expired")
+        found = _decode(answer, _Authenticated)
+        try:
+            role = Role(found.role)
+        except ValueError as error:
+            raise Unavailable("nova", reason=f"it knows a role {found.role!r} that this gateway does not") from error
+        return Principal(subject=found.subject, tenant=found.tenant, namespace=found.namespace, role=role)
+
+    async def scope_status(self, tenant: str, namespace: str) -> str | None:
+        """Return the status of the tenant of an existing scope, None for a scope that does not exist."""
+        answer = await self._ask("GET", "/internal/scope", params={"tenant": tenant, "namespace": namespace})
+        return None if answer.status_code == 404 else _decode(answer, _Scope).status
+
+    @asynccontextmanager
+    async def changes(self, *, after: int | None, silence_s: float) -> AsyncIterator[AsyncIterator[ChangeLine]]:
+        """Open the stream of changes with a number over `after`; nothing for `silence_s` seconds ends it.
+
+        Raises:
+            Unavailable: nova can not be reached, or the stream broke.
+        """
+        request = self._http.build_request(
+            "GET",
+            f"{self.url}/internal/changes",
+            params={} if after is None else {"after": str(after)},
+            headers=[self.authorization],
+            timeout=httpx.Timeout(silence_s, connect=2.0),
+        )
+        with _reaching_nova():
+            answer = await self._http.send(request, stream=True)
+            try:
+                if answer.status_code != 200:
+                    raise Unavailable("nova", reason=f"its change stream answered {answer.status_code}")
+                yield _lines(answer)
+            finally:
+                await answer.aclose()
+
+    @asynccontextmanager
+    async def relay(
+        self,
+        *,
+        method: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: AsyncIterator[bytes] | None,
+        timeout_s: float,
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request as it is and lend the answer, whose raw body comes as it is produced.
+
+        `target` travels untouched: no percent-encoding is undone or added, no dot segment resolved.
+
+        Raises:
+            Unavailable: nova can not be reached, or went away before its answer began.
+        """
+        request = httpx.Request(
+            method,
+            self.url,
+            headers=[(b"host", httpx.URL(self.url).netloc), *headers],
+            content=body,
+            extensions={
+                "target": target,
+                "timeout": httpx.Timeout(timeout_s, connect=2.0, pool=_QUESTION_S).as_dict(),
+            },
+        )
+        with _reaching_nova():
+            answer = await self._http.send(request, stream=True)
+            try:
+                yield answer
+            finally:
+                await answer.aclose()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(
+        self, method: str, path: str, *, content: bytes | None = None, params: dict[str, str] | None = None
+    ) -> httpx.Response:
+        headers = [self.authorization, (b"content-type", b"application/json")]
+        with _reaching_nova():
+            return await self._http.request(method, self.url + path, content=content, params=params, headers=headers)
+
+
+@contextmanager
+def _reaching_nova() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise Unavailable("nova", reason="it does not answer in time") from error
+    except httpx.TransportError as error:
+        raise Unavailable("nova", reason=str(error) or type(error).__name__) from error
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[ChangeLine]:
+    rest = b""
+    async for chunk in answer.aiter_raw():
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            raise Unavailable("nova", reason="its change stream is not lines")
+        for line in lines:
+            if line.strip():
+                yield _line(line)
+
+
+def _line(line: bytes) -> ChangeLine:
+    try:
+        return msgspec.json.decode(line, type=ChangeLine)
+    except msgspec.DecodeError as error:
+        raise Unavailable("nova", reason=f"its change stream is not understood: {error}") from error
+
+
+def _decode(answer: httpx.Response, type_: type[_T]) -> _T:
+    if answer.status_code != 200:
+        raise _problem(answer)
+    try:
+        return msgspec.json.decode(answer.content, type=type_)
+    except msgspec.DecodeError as error:
+        raise Unavailable("nova", reason=f"its answer is not understood: {error}") from error
+
+
+def _problem(answer: httpx.Response) -> ConstellationError:
+    """Return what nova could not do for us. Its 4xx about our question is no fault of the caller's."""
+    if answer.status_code in (429, 503):
+        try:
+            return RemoteProblem(msgspec.json.decode(answer.content, type=dict[str, object]))
+        except msgspec.DecodeError:
+            return Unavailable("nova", reason=f"it answered {answer.status_code}")
+    return Unavailable("nova", reason=f"it answered {answer.status_code} to a question of the gateway's")

@@ -1,0 +1,83 @@
+"""Lets a request in: who is it, where does it act, may it do this. Nothing is forwarded before."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from constellation.base.errors import TenantSuspended, Unauthenticated
+from constellation.nova.domain.access import Permission, authorize
+from constellation.routes.registry import Route, Transport
+from constellation.zenith.peer import PeerLookup
+from constellation.zenith.principals import Access, Credential, Principals
+from constellation.zenith.request import Request
+from constellation.zenith.trust import is_local_request
+
+_LOOPBACK = Credential(kind="loopback")
+_CREDENTIAL_BYTES = 512  # chosen: a key is 27 characters
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Freshness(Protocol):
+    def check(self) -> None:
+        """Raise `Unavailable` when what is cached may no longer be believed."""
+        ...
+
+
+class Doorman:
+    """`trusted_uid`: whose sockets need no credential; None: everybody needs one. `peers` goes with it."""
+
+    def __init__(
+        self, *, principals: Principals, freshness: Freshness, trusted_uid: int | None, peers: PeerLookup | None
+    ) -> None:
+        self._principals, self._freshness, self._trusted_uid, self._peers = principals, freshness, trusted_uid, peers
+
+    async def admit(self, request: Request, route: Route) -> Access | None:
+        """Return the caller's access; None on a public route, where nobody is asked.
+
+        Raises:
+            Unauthenticated, ScopeUnclear, ScopeDenied, NotFound, Forbidden, TenantSuspended, Unavailable.
+        """
+        if route.permission is Permission.PUBLIC:
+            return None
+        self._freshness.check()
+        single = request.single
+        credential = credential_of(single.get(b"x-api-key"), single.get(b"authorization"))
+        if credential is None:
+            if not self._is_trusted(request):
+                raise Unauthenticated("a credential is needed: X-API-Key, or Authorization with ApiKey or Bearer")
+            credential = _LOOPBACK
+        access = await self._principals.access(
+            credential, single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")
+        )
+        authorize(access.identity, route.permission)
+        if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):
+            raise TenantSuspended(access.identity.tenant)
+        return access
+
+    def _is_trusted(self, request: Request) -> bool:
+        """Say whether architecture section 8's rule for local callers holds for this request."""
+        if self._trusted_uid is None or self._peers is None or request.client is None or request.server is None:
+            return False
+        if not is_local_request(request.headers):
+            return False
+        return self._peers.uid(request.client, request.server) == self._trusted_uid
+
+
+def credential_of(api_key: bytes | None, authorization: bytes | None) -> Credential | None:
+    """Return the credential that a request presents, None when it presents none.
+
+    Raises:
+        Unauthenticated: it presents one in a form that is not ours.
+    """
+    if api_key is not None:
+        text = api_key.decode("latin-1").strip()
+    elif authorization is not None:
+        scheme, _, rest = authorization.decode("latin-1").strip().partition(" ")
+        if scheme.lower() not in ("apikey", "bearer"):
+            raise Unauthenticated("Authorization must be ApiKey or Bearer, then the credential")
+        text = rest.strip()
+    else:
+        return None
+    if not text or len(text) > _CREDENTIAL_BYTES or not text.isascii() or not text.isprintable():
+        raise Unauthenticated("the credential is malformed")
+    return Credential(kind="api_key", text=text)

@@ -1,0 +1,80 @@
+"""Refusals that only a gateway makes."""
+
+from __future__ import annotations
+
+from constellation.base.errors import ConstellationError
+
+
+class HeadersTooLarge(ConstellationError):
+    """More headers, or more bytes of them, than any honest client sends."""
+
+    code, http_status = "headers_too_large", 431
+
+    def __init__(self, *, limit_count: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the request has more than {limit_count} headers or {limit_bytes} bytes of them",
+            extras={"limit_count": limit_count, "limit_bytes": limit_bytes},
+        )
+
+
+class UriTooLong(ConstellationError):
+    """A path and query over the limit."""
+
+    code, http_status = "uri_too_long", 414
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"path and query are over {limit_bytes} bytes", extras={"limit_bytes": limit_bytes})
+
+
+class UnsupportedMediaType(ConstellationError):
+    """A body that says it is something else than JSON."""
+
+    code, http_status = "unsupported_media_type", 415
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"the body must be application/json, not {given[:100]!r}")
+
+
+class BodyTimeout(ConstellationError):
+    """The rest of a body did not come in time."""
+
+    code, http_status = "request_timeout", 408
+
+    def __init__(self, *, after_s: float) -> None:
+        super().__init__(f"the body was not complete after {after_s:g} s", extras={"after_s": after_s})
+
+
+class ScopeUnclear(ConstellationError):
+    """The tenant or namespace asked for is malformed, or must be named and is not."""
+
+    code, http_status = "tenant_scope_error", 400
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class FunctionFailed(ConstellationError):
+    """The handler behind a function URL raised."""
+
+    code, http_status = "function_failed", 502
+
+    def __init__(self, function: str, *, type: str, message: str) -> None:
+        super().__init__(f"{function} raised {type}: {message}", extras={"function": function, "error_type": type})
+
+
+class FunctionAnswerInvalid(ConstellationError):
+    """What a function URL's handler returned says it is an HTTP answer and can not be one."""
+
+    code, http_status = "function_answer_invalid", 502
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(f"{function} returned no valid HTTP answer: {reason}", extras={"function": function})
+
+
+class ClientGone(ConstellationError):
+    """The client hung up; nobody reads an answer. The status is only counted."""
+
+    code, http_status = "client_gone", 499
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")

@@ -1,0 +1,162 @@
+"""`/fn/{name}`: the HTTP request is the function's event, and what it returns is the HTTP answer."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from constellation.routes.registry import Match
+from constellation.wire.gen import nova_pb2
+from constellation.zenith.calls import context_of, timeout_of
+from constellation.zenith.errors import FunctionAnswerInvalid, FunctionFailed
+from constellation.zenith.execution import Execution
+from constellation.zenith.headers import forwarded, function_headers
+from constellation.zenith.invoke import GRACE_S, decode_error
+from constellation.zenith.limits import BodyBudget
+from constellation.zenith.principals import Access
+from constellation.zenith.request import Request
+
+_QUERY_FIELDS = 1000  # chosen; the raw query is there for more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAnswer:
+    """What a function's output means as HTTP."""
+
+    status: int
+    content_type: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class FunctionUrl:
+    """Calls a function with an HTTP event. Credentials of the platform are not part of the event."""
+
+    def __init__(
+        self,
+        *,
+        execution: Execution,
+        budget: BodyBudget,
+        max_body_bytes: int,
+        max_timeout_s: float,
+        read_timeout_s: float,
+    ) -> None:
+        self._execution, self._budget = execution, budget
+        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
+        assert access is not None
+        name = match.params["name"]
+        timeout_s = timeout_of(request, max_s=self._max_timeout_s)
+        context = context_of(request)
+        body = await request.body(
+            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
+            timeout_s=self._read_timeout_s,
+            budget=self._budget,
+        )
+        reply = await self._execution.invoke(
+            nova_pb2.InvokeRequest(
+                function=name,
+                payload=event_of(request, path="/" + match.params.get("rest", ""), body=body),
+                timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+            ),
+            token=access.token,
+            context=context,
+            timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
+        )
+        if reply.error:
+            error = decode_error(reply.error)
+            raise FunctionFailed(name, type=error.type, message=error.message[:1000])
+        answer = answer_of(name, reply.output or b"null")
+        await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
+
+
+def event_of(request: Request, *, path: str, body: bytes) -> bytes:
+    """Return the JSON event of an HTTP request.
+
+    `path` is what follows the function's name, percent-encoded as it came; `query_params` has the first value of
+    each; headers that come more than once are joined by ", ". A body that is not UTF-8 is base64.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in forwarded(request.headers):
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    query: dict[str, str] = {}
+    pairs = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True)
+    for name, value in pairs[:_QUERY_FIELDS]:
+        query.setdefault(name, value)
+    try:
+        text, is_base64 = body.decode(), False
+    except UnicodeDecodeError:
+        text, is_base64 = b64encode(body).decode(), True
+    return msgspec.json.encode({
+        "method": request.method,
+        "path": path,
+        "raw_query": request.query.decode("latin-1"),
+        "query_params": query,
+        "headers": headers,
+        "body": text,
+        "isBase64Encoded": is_base64,
+        "source_ip": request.client[0] if request.client else "",
+        "request_id": str(request.request_id),
+    })  # fmt: skip
+
+
+def answer_of(function: str, output: bytes) -> HttpAnswer:
+    """Return what an output means: an object with a numeric `statusCode` (or `status`) is an answer; else JSON of 200.
+
+    Raises:
+        FunctionAnswerInvalid: it is an answer that HTTP can not carry.
+    """
+    plain = HttpAnswer(status=200, content_type=b"application/json", headers=[], body=output)
+    if not output.lstrip().startswith(b"{"):
+        return plain
+    try:
+        value: dict[str, Any] = msgspec.json.decode(output, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return plain
+    status = value.get("statusCode", value.get("status"))
+    if not isinstance(status, int) or isinstance(status, bool):
+        return plain
+    if not 200 <= status <= 599:
+        raise FunctionAnswerInvalid(function, f"status {status} is not from 200 to 599")
+    body, content_type = _body(function, value)
+    headers = function_headers(_pairs(function, value))
+    for index, (name, given) in enumerate(headers):
+        if name == b"content-type":
+            content_type = given
+            del headers[index]
+            break
+    return HttpAnswer(status=status, content_type=content_type, headers=headers, body=body)
+
+
+def _body(function: str, value: dict[str, Any]) -> tuple[bytes, bytes]:
+    body = value.get("body")
+    if body is None:
+        return b"", b"text/plain; charset=utf-8"
+    if not isinstance(body, str):
+        return msgspec.json.encode(body), b"application/json"
+    if not value.get("isBase64Encoded", False):
+        return body.encode("utf-8", "replace"), b"text/plain; charset=utf-8"
+    try:
+        return b64decode(body, validate=True), b"application/octet-stream"
+    except (NotBase64, ValueError) as error:
+        raise FunctionAnswerInvalid(function, "its body is not base64") from error
+
+
+def _pairs(function: str, value: dict[str, Any]) -> list[tuple[str, str]]:
+    headers = value.get("headers") or {}
+    if not isinstance(headers, dict):
+        raise FunctionAnswerInvalid(function, "headers must be an object")
+    found: list[tuple[str, str]] = []
+    for name, given in headers.items():
+        for item in given if isinstance(given, list) else [given]:
+            if isinstance(item, bool) or not isinstance(item, (str, int, float)):
+                raise FunctionAnswerInvalid(function, f"header {name[:64]!r} must be text, a number, or a list of them")
+            found.append((name, str(item)))
+    return found

@@ -1,0 +1,102 @@
+"""The ASGI app: one request from its head to its last byte, whatever goes wrong between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Mapping
+from typing import Protocol
+
+import structlog
+
+from constellation.base.errors import ConstellationError
+from constellation.routes.registry import Match, Route, strip_version
+from constellation.zenith.doorman import Doorman
+from constellation.zenith.errors import ClientGone
+from constellation.zenith.hangup import HangupWatch
+from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.metrics import GatewayMetrics
+from constellation.zenith.principals import Access
+from constellation.zenith.request import Message, Receive, Request, Send
+from constellation.zenith.routing import Router
+
+log = structlog.get_logger()
+
+_GONE = 499  # counted, never sent
+
+
+class Handler(Protocol):
+    """Answers the requests of some routes. `access` is None on public ones."""
+
+    def __call__(self, request: Request, match: Match, access: Access | None, /) -> Awaitable[None]: ...
+
+
+class Gateway:
+    """Routes, admits and hands over; every failure becomes a problem, or, once an answer has begun, a cut connection."""
+
+    def __init__(
+        self,
+        *,
+        router: Router,
+        doorman: Doorman,
+        handlers: Mapping[str, Handler],
+        gate: Gate,
+        budget: BodyBudget,
+        hangups: HangupWatch,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._router, self._doorman, self._handlers = router, doorman, handlers
+        self._gate, self._budget, self._hangups, self._metrics = gate, budget, hangups, metrics
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _other(scope, receive, send)
+            return
+        began_s = time.perf_counter()
+        request = Request(scope, receive, send, path=strip_version(scope["raw_path"].decode("latin-1")))
+        route: Route | None = None
+        try:
+            request.read_head()
+            match = self._router.find(request.method, request.path)
+            route = match.route
+            handler = self._handlers[route.operation]
+            with self._gate.admitted():
+                access = await self._doorman.admit(request, route)
+                with self._hangups.over(request):
+                    await handler(request, match, access)
+        except ClientGone:
+            request.gone = True
+        except ConstellationError as error:
+            await self._refuse(request, error)
+        except Exception:  # the supervision point of one request: it costs this request only
+            log.exception("request.failed", request_id=str(request.request_id), path=request.path[:200])
+            await self._refuse(
+                request, ConstellationError("an internal error; the gateway's log has its trace under the request id")
+            )
+        finally:
+            self._budget.give(request.held_bytes)
+            status = _GONE if request.gone and not request.status else request.status
+            operation = "unrouted" if route is None else route.operation
+            self._metrics.answered(operation, status, time.perf_counter() - began_s)
+
+    async def _refuse(self, request: Request, error: ConstellationError) -> None:
+        problem = error.problem()
+        self._metrics.refused(str(problem["code"]))
+        if request.is_started:
+            # The client holds a part of an answer: leaving it without its end makes the server cut the connection,
+            # which no client takes for the whole.
+            log.warning("answer.cut_off", request_id=str(request.request_id), code=problem["code"], detail=str(error))
+            return
+        await request.refuse(error)
+
+
+async def _other(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer what is no HTTP request: the server's start and stop, and WebSockets, which no route takes yet."""
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    elif scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})

@@ -1,0 +1,127 @@
+"""`POST /functions/{name}/invoke`: the route that everything else is measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from constellation.base.errors import InvalidRequest
+from constellation.routes.registry import Match
+from constellation.wire.gen import nova_pb2
+from constellation.zenith.calls import check_json_type, context_of, qualifier_of, timeout_of
+from constellation.zenith.execution import Execution
+from constellation.zenith.headers import text
+from constellation.zenith.limits import BodyBudget
+from constellation.zenith.principals import Access
+from constellation.zenith.request import Request
+
+# Comet ends a call at its deadline and says how; its answer must not meet a gateway that has given up already.
+GRACE_S = 2.0
+_COMMIT_S = 10.0  # an accepted job is one insert away
+
+
+class _HandlerError(msgspec.Struct):
+    type: str = "Error"
+    message: str = ""
+
+
+class Invoke:
+    """Calls a function with a JSON event, and splices its output, untouched, into the answer."""
+
+    def __init__(
+        self,
+        *,
+        execution: Execution,
+        is_json: Callable[[bytes], bool],
+        budget: BodyBudget,
+        max_body_bytes: int,
+        max_timeout_s: float,
+        read_timeout_s: float,
+    ) -> None:
+        self._execution, self._is_json, self._budget = execution, is_json, budget
+        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
+        assert access is not None
+        name = match.params["name"]
+        check_json_type(request)
+        timeout_s = timeout_of(request, max_s=self._max_timeout_s)
+        context = context_of(request)
+        is_event = _is_event(request)
+        payload = await request.body(
+            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
+            timeout_s=self._read_timeout_s,
+            budget=self._budget,
+        )
+        if not payload:
+            payload = b"{}"
+        elif not self._is_json(payload):
+            raise InvalidRequest("the body is not JSON")
+        if is_event:
+            await self._accept(request, name, payload, access)
+            return
+        reply = await self._execution.invoke(
+            nova_pb2.InvokeRequest(
+                function=name,
+                payload=payload,
+                timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+                qualifier=qualifier_of(request),
+            ),
+            token=access.token,
+            context=context,
+            timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
+        )
+        tail = b',"duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
+            reply.duration_ms,
+            b"true" if reply.cold_start else b"false",
+            msgspec.json.encode(reply.version),
+        )
+        head = b'{"request_id":"%s","output":' % (reply.request_id or str(request.request_id)).encode()
+        error: bytes = reply.error
+        if error:
+            await request.answer(
+                200,
+                b"".join((head, b'null,"error":', error, tail)),
+                headers=[(b"x-nova-function-error", error_type(error))],
+            )
+        else:
+            await request.answer(200, b"".join((head, reply.output or b"null", b',"error":null', tail)))
+
+    async def _accept(self, request: Request, name: str, payload: bytes, access: Access) -> None:
+        """Hand the call over as a durable one; 202 once it is committed."""
+        given = request.single.get(b"idempotency-key", b"")
+        key = text(given, header="Idempotency-Key", max_bytes=256)
+        reply = await self._execution.invoke_async(
+            nova_pb2.InvokeAsyncRequest(function=name, payload=payload, idempotency_key=key, source="api"),
+            token=access.token,
+            context=context_of(request),
+            timeout_s=_COMMIT_S,
+        )
+        headers = [(b"location", f"/async-invocations/{reply.id}".encode())]
+        is_replay = reply.status == "replay"
+        if is_replay:
+            headers.append((b"x-idempotency-status", b"replay"))
+        body = msgspec.json.encode({"id": reply.id, "status": reply.status, "function": name})
+        await request.answer(200 if is_replay else 202, body, headers=headers)
+
+
+def error_type(error: bytes) -> bytes:
+    """Return the type in a handler's error, fit for a header."""
+    return decode_error(error).type.encode("ascii", "replace")[:128].translate(None, b"\r\n\0") or b"Error"
+
+
+def decode_error(error: bytes) -> _HandlerError:
+    try:
+        return msgspec.json.decode(error, type=_HandlerError)
+    except msgspec.DecodeError:
+        return _HandlerError()
+
+
+def _is_event(request: Request) -> bool:
+    given = request.single.get(b"x-nova-invocation-type")
+    if given is None or given.lower() == b"requestresponse":
+        return False
+    if given.lower() == b"event":
+        return True
+    raise InvalidRequest("X-Nova-Invocation-Type must be RequestResponse or Event", field="X-Nova-Invocation-Type")

@@ -1,0 +1,230 @@
+"""One request at the gateway: its facts read once, its body read with a bound, its answer sent once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import anyio
+
+from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
+from constellation.base.ids import RequestId, uuid7
+from constellation.rpc.metadata import request_id_from
+from constellation.zenith.errors import BodyTimeout, ClientGone, HeadersTooLarge, UriTooLong
+from constellation.zenith.limits import BodyBudget
+
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+MAX_HEADERS = 100  # chosen: browsers send about 20
+MAX_HEADER_BYTES = 32 << 10
+MAX_TARGET_BYTES = 8 << 10
+_LINGER_S = 1.0  # chosen: a client that is still sending reads our refusal in this time or never
+_SEND_STALL_S = 60.0  # chosen: a client that takes nothing for so long is gone
+
+# Read more than once a request or by more than one part; a second copy of any is refused: which one would count?
+_SINGLE = frozenset({
+    b"x-api-key", b"authorization", b"content-type", b"content-length", b"x-request-id", b"traceparent",
+    b"x-nova-tenant", b"x-nova-namespace", b"x-nova-timeout-s", b"x-nova-invocation-type", b"x-nova-qualifier",
+    b"x-nova-call-depth", b"x-nova-call-chain", b"idempotency-key",
+})  # fmt: skip
+
+
+class Request:
+    """What came in over one ASGI scope, and the way back."""
+
+    __slots__ = (
+        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "body_done", "cancel",
+        "client", "gone", "headers", "held_bytes", "http_version", "is_started", "method", "path", "query",
+        "request_id", "server", "single", "status", "watch",
+    )  # fmt: skip
+
+    def __init__(self, scope: Message, receive: Receive, send: Send, *, path: str) -> None:
+        self._receive, self._send = receive, send
+        self._limit_bytes, self._timeout_s, self._ends_at_s, self._read_bytes = 0, 0.0, 0.0, 0
+        self.held_bytes = 0
+        self.http_version: str = scope["http_version"]
+        self.method: str = scope["method"]
+        self.path = path  # percent-encoded, without /v1
+        self.query: bytes = scope["query_string"]
+        self.headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.client: tuple[str, int] | None = scope["client"]
+        self.server: tuple[str, int] | None = scope["server"]
+        self.single: dict[bytes, bytes] = {}
+        self.request_id: RequestId = RequestId(uuid7())
+        self.is_started = False
+        self.status = 0
+        self.body_done = False
+        self.gone = False
+        self.cancel: anyio.CancelScope | None = None  # around the handler; a hang-up cancels it
+        self.watch: anyio.CancelScope | None = None  # around the task that waits for the hang-up
+
+    def read_head(self) -> None:
+        """Read the headers that mean something here.
+
+        Raises:
+            UriTooLong, HeadersTooLarge: over the bounds.
+            InvalidRequest: a header that must be single comes twice.
+        """
+        single, size_bytes = self.single, 0
+        repeated = None
+        for name, value in self.headers:
+            size_bytes += len(name) + len(value)
+            if name in _SINGLE:
+                if name in single:
+                    repeated = name
+                single[name] = value
+        given = single.get(b"x-request-id")
+        if given is not None:
+            self.request_id = request_id_from(given.decode("latin-1"))
+        self.body_done = single.get(b"content-length", b"0") == b"0" and not self._is_chunked()
+        if len(self.path) + len(self.query) > MAX_TARGET_BYTES:
+            raise UriTooLong(limit_bytes=MAX_TARGET_BYTES)
+        if len(self.headers) > MAX_HEADERS or size_bytes > MAX_HEADER_BYTES:
+            raise HeadersTooLarge(limit_count=MAX_HEADERS, limit_bytes=MAX_HEADER_BYTES)
+        if repeated is not None:
+            raise InvalidRequest(f"the header {repeated.decode()} comes more than once", field=repeated.decode())
+
+    def expect_body(self, *, limit_bytes: int, timeout_s: float) -> None:
+        """Set the bounds of the body before any of it is read; refuse one that announces more."""
+        self._limit_bytes, self._timeout_s = limit_bytes, timeout_s
+        self._ends_at_s = anyio.current_time() + timeout_s
+        announced = self.single.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > limit_bytes:
+            raise PayloadTooLarge(limit_bytes=limit_bytes)
+
+    async def piece(self) -> bytes | None:
+        """Return the next piece of the body, None at its end.
+
+        Raises:
+            PayloadTooLarge: more came than the bound, whatever was announced.
+            BodyTimeout: the body is not complete, and its time is over.
+            ClientGone: the client hung up before its end.
+        """
+        while not self.body_done:
+            with anyio.CancelScope(deadline=self._ends_at_s) as late:
+                message = await self._receive()
+            if late.cancelled_caught:
+                raise BodyTimeout(after_s=self._timeout_s)
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise ClientGone
+            piece: bytes = message.get("body", b"")
+            self.body_done = not message.get("more_body", False)
+            self._read_bytes += len(piece)
+            if self._read_bytes > self._limit_bytes:
+                raise PayloadTooLarge(limit_bytes=self._limit_bytes)
+            if piece:
+                return piece
+        return None
+
+    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
+        """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
+        self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
+        pieces: list[bytes] = []
+        while (piece := await self.piece()) is not None:
+            budget.take(len(piece))
+            self.held_bytes += len(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def until_gone(self) -> None:
+        """Wait until the client hangs up. Only once the body is read."""
+        while not self.gone:
+            message = await self._receive()
+            self.gone = message["type"] == "http.disconnect"
+
+    async def answer(
+        self, status: int, body: bytes, *, content_type: bytes = b"application/json",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:  # fmt: skip
+        """Send a whole answer."""
+        await self.start(
+            status,
+            [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *headers]
+            if status != 204
+            else headers,
+        )
+        if self.body_done:
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._end_early()
+
+    async def refuse(self, error: ConstellationError) -> None:
+        """Answer with an error's problem, whose headers follow from it."""
+        problem = error.problem()
+        problem["request_id"] = str(self.request_id)
+        headers: list[tuple[bytes, bytes]] = []
+        if error.http_status in (429, 503):
+            headers.append((b"retry-after", str(error.retry_after_s or 1).encode()))
+        elif error.http_status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="nova"'))
+        elif error.http_status == 405:
+            allow = problem.get("allow")
+            headers.append((b"allow", ", ".join(allow if isinstance(allow, list) else []).encode()))
+        if not self.body_done and self.http_version.startswith("1"):
+            headers.append((b"connection", b"close"))
+        await self.answer(
+            error.http_status,
+            json.dumps(problem, separators=(",", ":")).encode(),
+            content_type=b"application/problem+json",
+            headers=headers,
+        )
+
+    async def start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head of an answer."""
+        self.is_started, self.status = True, status
+        await self._send({
+            "type": "http.response.start",
+            "status": status,
+            "headers": [*headers, (b"x-request-id", str(self.request_id).encode())],
+        })  # fmt: skip
+
+    async def chunk(self, body: bytes) -> None:
+        """Send a piece of the body; waits while the client reads slower than we produce.
+
+        Raises:
+            ClientGone: it took nothing for a minute.
+        """
+        with anyio.move_on_after(_SEND_STALL_S) as stalled:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+        if stalled.cancelled_caught:
+            raise ClientGone
+
+    async def end(self) -> None:
+        """Say that the body is complete. An answer left without this is seen as cut off by the client."""
+        if self.body_done:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            await self._end_early()
+
+    async def _end_early(self) -> None:
+        """End an answer given before the request's body was read.
+
+        The rest is read and forgotten meanwhile: closing on unread bytes would reset the connection and take the
+        answer with it, and the server's bounded queue, were nobody to empty it, would hold its own close up.
+        """
+
+        async def forget() -> None:
+            while not self.gone:
+                message = await self._receive()
+                if message["type"] == "http.disconnect":
+                    self.gone = True
+                elif not message.get("more_body", False):
+                    self.body_done = True
+                    complete.set()
+
+        complete = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(forget)
+            with anyio.move_on_after(_LINGER_S):
+                await complete.wait()
+            with anyio.move_on_after(_LINGER_S):
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            tasks.cancel_scope.cancel()
+
+    def _is_chunked(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _ in self.headers)

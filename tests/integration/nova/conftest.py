@@ -1,0 +1,92 @@
+"""The control plane's app on a real socket, over a real database, as the role that nova has there."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import anyio
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from constellation.base.clock import SystemClock
+from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.app import control_app
+from constellation.nova.domain.access import ANY, Principal, Role
+from constellation.nova.domain.identity import identity_of, mint
+from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.listen import Listener
+from constellation.nova.store.pool import connect
+from constellation.rpc.caller import CallerVerifier
+from constellation.rpc.http import serving_http
+
+SERVICE_TOKEN = "service-token-of-the-tests"
+IDENTITY_KEY = b"identity-key-of-the-tests"
+MAX_BODY_BYTES = 32 << 20
+PING_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rig:
+    """A client, and headers for whoever is to call."""
+
+    http: httpx.AsyncClient
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def service(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {SERVICE_TOKEN}"}
+
+    def admin(self, tenant: str = "default", namespace: str = "default") -> dict[str, str]:
+        """A platform administrator in a scope."""
+        return self.caller(tenant, namespace, Principal(subject="t", tenant=ANY, namespace=ANY, role=Role.ADMIN))
+
+    def member(
+        self, tenant: str, namespace: str = "default", *, role: Role = Role.ADMIN, bound: bool = False
+    ) -> dict[str, str]:
+        """Somebody of one tenant; `bound` to one namespace of it."""
+        return self.caller(
+            tenant,
+            namespace,
+            Principal(subject="t", tenant=tenant, namespace=namespace if bound else ANY, role=role),
+        )
+
+    def caller(self, tenant: str, namespace: str, principal: Principal) -> dict[str, str]:
+        identity = identity_of(principal, tenant=tenant, namespace=namespace, now_s=time.time())
+        return {**self.service(), "nova-identity": mint(IDENTITY_KEY, identity)}
+
+    async def deploy(self, name: str, headers: dict[str, str] | None = None, **more: object) -> dict[str, object]:
+        body = {"name": name, "runtime": "python", "code": "def handler(event, context):\n    return event\n", **more}
+        answer = await self.http.post("/functions", json=body, headers=headers or self.admin())
+        assert answer.status_code == 201, answer.text
+        created: dict[str, object] = answer.json()
+        return created
+
+
+@pytest.fixture
+async def nova(database) -> AsyncIterator[Rig]:
+    registry = CollectorRegistry()
+    clock = SystemClock()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    dsn = database.dsn("nova")
+    async with connect(dsn, application="nova", min_size=0, max_size=8) as db, anyio.create_task_group() as tasks:
+        wakeups = Listener(dsn, application="nova", channels=(CHANNEL,))
+        feed = ChangeFeed(Changes(db), wakeups=wakeups, ping_s=PING_S)
+        await tasks.start(wakeups.run)
+        await tasks.start(feed.run)
+        app = await control_app(
+            db,
+            feed=feed,
+            verifier=CallerVerifier(service_token=SERVICE_TOKEN, identity_key=IDENTITY_KEY, clock=clock),
+            clock=clock,
+            registry=registry,
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
+            yield Rig(http=client, registry=registry)
+            feed.close()
+        tasks.cancel_scope.cancel()

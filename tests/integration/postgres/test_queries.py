@@ -1,0 +1,108 @@
+"""Every named query is understood by the server and is answered by the index that it counts on."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+
+from constellation.nova.store.pool import Database
+from constellation.nova.store.queries import parse, read
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+NO_QUERIES = {"grants.sql", "schema.sql"}
+SAMPLES = {
+    "text": "'t7'",
+    "uuid": "uuid7_floor(now())",
+    "timestamp with time zone": "now()",
+    "bytea": "'1'",
+    "boolean": "true",
+    "name": "'constellation_nova'",
+    "jsonb": "'{}'",
+    "integer": "7",
+    "bigint": "7",
+    "double precision": "7",
+}
+
+# As many rows as the planner needs to see that an index is worth it.
+FILL = """
+INSERT INTO tenants (id) SELECT 't' || t FROM generate_series(1, 20) t;
+INSERT INTO namespaces SELECT 't' || t, 'n' || n FROM generate_series(1, 20) t, generate_series(1, 3) n;
+INSERT INTO api_keys (tenant, namespace, name, key_hash, role)
+    SELECT 't' || t, 'n1', 'k' || k, sha256(('t' || t || 'k' || k)::bytea), 'viewer'
+    FROM generate_series(1, 20) t, generate_series(1, 30) k;
+INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_version, code_hash, min_replicas)
+    SELECT 't' || t, 'n' || n, 'f' || f, gen_random_uuid(), 'python', 'h', 1, '', (f = 1)::int
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 40) f;
+INSERT INTO function_code (tenant, function_id, version, hash, size_bytes)
+    SELECT tenant, id, v, '', 1 FROM functions, generate_series(1, 3) v;
+INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
+INSERT INTO schedules (tenant, namespace, id, function_name, cron, next_run_at)
+    SELECT tenant, namespace, gen_random_uuid(), name, '@hourly', now() + random() * interval '1 day' FROM functions;
+INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts,
+                  backoff_base_s, backoff_max_s, run_at, lease_until)
+    SELECT 't' || j % 20 + 1, 'n' || j % 3 + 1, gen_random_uuid(), 'f' || j % 40 + 1, '1',
+           CASE j % 10 WHEN 0 THEN 'dead' WHEN 1 THEN 'running' ELSE 'queued' END, 's', 'api', 3, 1, 1,
+           now() + (random() - 0.5) * interval '1 day', CASE j % 10 WHEN 1 THEN now() END
+    FROM generate_series(1, 20000) j;
+INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
+                       backoff_base_s, backoff_max_s, finished_at, call_depth, call_chain, created_at)
+    SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), function_name, payload, subject, source, 1, 3, 1, 1,
+           now(), 0, '{}', now()
+    FROM jobs;
+INSERT INTO job_keys
+    SELECT tenant, namespace, function_name, id::text, id, now() + random() * interval '1 day' FROM jobs;
+INSERT INTO invocations (tenant, namespace, id, function_id, function_name, function_version, runtime, node,
+                         started_at, duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, log,
+                         log_truncated, source)
+    SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), gen_random_uuid(), function_name, 1, 'python', 'n',
+           now(), 1, 1, false, 'ok', 1, 1, '', false, 'http'
+    FROM jobs;
+CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
+ANALYZE;
+"""
+
+
+def query_files() -> list[str]:
+    files = resources.files("constellation.nova.store").joinpath("sql").iterdir()
+    return sorted(file.name for file in files if file.name.endswith(".sql") and file.name not in NO_QUERIES)
+
+
+async def test_every_query_uses_the_indexes_that_it_states(db: Database) -> None:
+    async with db.transaction() as tx:
+        await tx.run_script(FILL)
+    children = await db.fetch(
+        "SELECT parent.relname AS parent, child.relname AS child FROM pg_inherits "
+        "JOIN pg_class AS parent ON parent.oid = inhparent JOIN pg_class AS child ON child.oid = inhrelid"
+    )
+    parents = {row["child"]: row["parent"] for row in children}
+    missed = []
+    for file in query_files():
+        for query in parse(read(file)).values():
+            plan = "\n".join(
+                [await explain(db, query.sql, mode) for mode in ("force_generic_plan", "force_custom_plan")]
+            )
+            words = set(re.sub(r"[:,()]", " ", plan).split())
+            used = words | {parents[word] for word in words if word in parents}
+            missed += [
+                f"{file}: {query.name} without {set(names)}:\n{plan}" for names in query.indexes if not names & used
+            ]
+    assert not missed, "\n".join(missed)
+
+
+async def explain(db: Database, sql: str, mode: str) -> str:
+    """Return the plan of a statement, for any arguments or for samples; nothing for what has no plan."""
+    if sql.startswith(("DO", "CREATE", "LOCK")):
+        return ""
+    async with db.transaction() as tx:
+        # Some tables are small even here, and scanning those would be cheapest.
+        await tx.run_script(f"SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = {mode}")
+        await tx.run_script(f"PREPARE asked AS {sql}")
+        types = await tx.fetch_value("SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'asked'")
+        samples = [f"'{{}}'::{name}" if name.endswith("[]") else f"{SAMPLES[name]}::{name}" for name in types]
+        call = f"({', '.join(samples)})" if samples else ""
+        plan = await tx.fetch(f"EXPLAIN (COSTS OFF) EXECUTE asked{call}")
+        await tx.run_script("DEALLOCATE asked")
+    return "\n".join(row[0] for row in plan)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import anyio
+import asyncpg
+import pytest
+from anyio import to_thread
+
+from constellation.nova.store.binaries import installations
+from constellation.nova.store.migrate import Migration, MigrationRefused, migrate, shipped
+from constellation.nova.store.pool import Database, connect
+from constellation.nova.store.queries import read
+from constellation.testing.database import Server, fresh_database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+FIRST = Migration(version=1, name="first", sql="CREATE TABLE first (id integer)")
+SECOND = Migration(version=2, name="second", sql="CREATE TABLE second (id integer)")
+
+
+@pytest.fixture
+async def empty(postgres: Server) -> AsyncIterator[Database]:
+    async with (
+        fresh_database(postgres, template="template1") as database,
+        connect(database.dsn(), application="tests", max_size=8) as db,
+    ):
+        yield db
+
+
+def dump(dsn: str) -> str:
+    done = subprocess.run(
+        [installations()[0].binary("pg_dump"), "--schema-only", "--no-owner", "--exclude-table=schema_migrations", dsn],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"LC_ALL": "C"},
+    )
+    # The fence of pg_dump against psql injection is drawn anew for each dump.
+    return "\n".join(line for line in done.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+async def test_the_schema_equals_the_sum_of_the_migrations(postgres: Server) -> None:
+    async with (
+        fresh_database(postgres, template="template1") as migrated,
+        fresh_database(postgres, template="template1") as described,
+    ):
+        async with connect(migrated.dsn(), application="tests", max_size=1) as db:
+            assert await migrate(db) == tuple(migration.version for migration in shipped())
+        async with connect(described.dsn(), application="tests", max_size=1) as db, db.transaction() as tx:
+            await tx.run_script(read("schema.sql"))
+        assert await to_thread.run_sync(dump, migrated.dsn()) == await to_thread.run_sync(dump, described.dsn())
+
+
+async def test_a_second_run_applies_nothing(empty: Database) -> None:
+    assert await migrate(empty, [FIRST]) == (1,)
+    assert await migrate(empty, [FIRST]) == ()
+    assert await migrate(empty, [FIRST, SECOND]) == (2,)
+    rows = await empty.fetch("SELECT version, name, sha256 FROM schema_migrations ORDER BY version")
+    assert [(row["version"], row["name"], row["sha256"]) for row in rows] == [
+        (1, "first", FIRST.sha256),
+        (2, "second", SECOND.sha256),
+    ]
+
+
+async def test_many_at_once_apply_each_once(empty: Database) -> None:
+    applied: list[int] = []
+
+    async def run() -> None:
+        applied.extend(await migrate(empty, [FIRST, SECOND]))
+
+    async with anyio.create_task_group() as tg:
+        for _ in range(6):
+            tg.start_soon(run)
+    assert sorted(applied) == [1, 2]
+
+
+async def test_a_failing_migration_leaves_no_trace(empty: Database) -> None:
+    broken = replace(SECOND, sql="CREATE TABLE second (id integer); SELECT 1 / 0;")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty, [FIRST, broken])
+    assert await empty.fetch_value("SELECT to_regclass('second')") is None
+    assert await migrate(empty, [FIRST, SECOND]) == (2,)
+
+
+async def test_a_changed_or_unknown_history_is_refused(empty: Database) -> None:
+    await migrate(empty, [FIRST, SECOND])
+    with pytest.raises(MigrationRefused, match="has changed"):
+        await migrate(empty, [replace(FIRST, sql="CREATE TABLE first (id bigint)"), SECOND])
+    with pytest.raises(MigrationRefused, match="newer"):
+        await migrate(empty, [FIRST])

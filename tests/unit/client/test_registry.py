@@ -1,0 +1,73 @@
+"""The client has what the registry has."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import msgspec
+import pytest
+
+from constellation.client import calls
+from constellation.client.operations import Listing, Operation, Operations, Streaming
+from constellation.routes.registry import ROUTES, Route
+
+# Every operation is a method, but for these.
+WITHOUT_METHOD = {
+    "health_live": "a probe for whoever runs the process",
+    "health_startup": "a probe for whoever runs the process",
+    "function_url": "any HTTP client calls it: method, headers and body are the function's own",
+    "function_url_path": "any HTTP client calls it: method, headers and body are the function's own",
+}
+METHODS = {
+    name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing | Streaming)
+}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
+def test_every_operation_is_a_method_or_has_a_reason(route: Route):
+    assert (route.operation in METHODS) != (route.operation in WITHOUT_METHOD)
+
+
+def test_no_method_is_without_an_operation():
+    assert set(METHODS) <= {route.operation for route in ROUTES}
+
+
+def sample(parameter: inspect.Parameter) -> Any:
+    """A value that a required parameter can have."""
+    kinds = {
+        "str": "x",
+        "UUID": "0190a0a0-0000-7000-8000-000000000000",
+        "f.FunctionCreate": {"name": "x", "runtime": "python", "code": "x"},
+        "f.CapacityPolicyBody": {},
+        "s.ScheduleCreate": {"cron": "@hourly"},
+        "a.ApiKeyCreate": {"name": "x"},
+        "a.TenantCreate": {"id": "x"},
+        "a.NamespaceCreate": {"name": "x"},
+    }
+    kind = str(parameter.annotation)
+    model = eval(kind, vars(calls)) if "." in kind else None
+    return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_call_has_the_route_and_the_types_of_the_registry(name: str):
+    build = METHODS[name].build
+    required = [p for p in inspect.signature(build).parameters.values() if p.default is p.empty]
+    call = build(*map(sample, required))
+    route = next(route for route in ROUTES if route.operation == name)
+    assert call.route is route
+    assert route.pattern.fullmatch(call.path)
+    assert set(call.query) <= {query.name for query in route.query}
+    if route.response is not None:
+        assert call.reply == route.response
+        assert isinstance(METHODS[name], Listing) == ("Page" in str(route.response))
+    assert isinstance(METHODS[name], Streaming) == route.streams
+    assert (call.content is not None) == (route.request is not None)
+    if route.request is not None:
+        msgspec.json.decode(call.content, type=route.request)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_method_is_documented(name: str):
+    assert METHODS[name].build.__doc__

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+
+import msgspec
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from constellation.nova.api.openapi import document
+from constellation.routes.registry import ROUTES
+
+
+def _document():
+    return json.loads(msgspec.json.encode(document(ROUTES, version="1.2.3")))
+
+
+def test_the_document_is_openapi_3_1():
+    assert list(OpenAPIV31SpecValidator(_document()).iter_errors()) == []
+
+
+def test_each_route_is_there_with_its_permission():
+    paths = _document()["paths"]
+    for route in ROUTES:
+        item = paths[route.template.replace(":path", "")]
+        methods = ["get", "post", "put", "patch", "delete"] if route.method == "*" else [route.method.lower()]
+        for method in methods:
+            operation = item[method]
+            assert operation["x-permission"] == route.permission.value
+            assert operation["summary"] == route.summary
+            assert ("requestBody" in operation) == (route.request is not None)
+            assert str(route.status) in operation["responses"]
+            assert (operation["security"] == []) == (route.permission.value == "public")
+
+
+def test_operation_ids_are_unique():
+    ids = [operation["operationId"] for item in _document()["paths"].values() for operation in item.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_limits_and_descriptions_of_bodies_are_in_the_document():
+    create = _document()["components"]["schemas"]["FunctionCreate"]
+    assert create["properties"]["memory_mb"]["minimum"] == 32
+    assert create["additionalProperties"] is False
+    assert create["required"] == ["name", "runtime"]
+    assert "new function" in create["description"]
