@@ -105,7 +105,7 @@ class Listener:
                 return
             try:
                 with anyio.fail_after(_CHECK_LIMIT_S), translated(connection):
-                    await connection.execute("SELECT")  # the driver trips over an empty query
+                    await connection.execute("SELECT 1")
             except (TimeoutError, DatabaseUnavailable):
                 return
 
