@@ -95,9 +95,9 @@ CALLER = Caller(
 )
 
 
-def test_a_job_is_one_call_deeper_and_its_callers_own():
+def test_a_job_has_the_depth_and_the_subject_of_its_caller():
     job = new_job(CALLER, FUNCTION, b"1", AsyncOptions(idempotency_key="k", backoff_base_ms=250))
-    assert (job.call_depth, job.call_chain, job.subject) == (4, ("a", "b"), "apikey:ci")
+    assert (job.call_depth, job.call_chain, job.subject) == (3, ("a", "b"), "apikey:ci")
     assert (job.idempotency_key, job.backoff_base_s, job.tenant) == ("k", 0.25, "t")
     assert new_job(CALLER, FUNCTION, b"1", AsyncOptions()).idempotency_key is None
 
