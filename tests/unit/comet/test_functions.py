@@ -15,7 +15,7 @@ from constellation.base.errors import NotFound, Unavailable
 from constellation.comet.functions import FunctionCache
 from constellation.nova.domain.change import Change, ChangeKind
 from constellation.nova.domain.function import Function
-from constellation.testing.loop_clock import EPOCH, LoopClock
+from constellation.testing.simulation import EPOCH, VirtualClock
 
 KEY = ("t", "n", "f")
 FUNCTION = Function(tenant="t", namespace="n", name="f", id=UUID(int=1), runtime="python", handler="main.handler")
@@ -107,7 +107,7 @@ class Watcher:
 def simulate(main) -> None:
     async def run():
         store, watcher = Store(), Watcher()
-        cache = FunctionCache(store, store, store, clock=LoopClock(), watchers=[watcher])
+        cache = FunctionCache(store, store, store, clock=VirtualClock(), watchers=[watcher])
         async with anyio.create_task_group() as tasks:
             await tasks.start(cache.run, store.subscribe())
             await main(store, cache, watcher)

@@ -15,7 +15,7 @@ from constellation.comet.pool.decide import Bounds
 from constellation.comet.pool.pool import Pool
 from constellation.nova.domain.function import CapacityPolicy, Function
 from constellation.testing.fake_backend import FakeBackend, Script
-from constellation.testing.loop_clock import LoopClock
+from constellation.testing.simulation import VirtualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +50,7 @@ class Sources:
 
 def pool(script: Script | None = None) -> Pool:
     bounds = Bounds(max_instances=4, max_boots=4, idle_ttl_s=60.0)
-    return Pool(FakeBackend(script), Sources(), bounds, LoopClock(), boot_timeout_s=1.0)
+    return Pool(FakeBackend(script), Sources(), bounds, VirtualClock(), boot_timeout_s=1.0)
 
 
 async def test_a_caller_cancelled_with_the_lease_in_its_hands_gives_it_back():
