@@ -74,10 +74,10 @@ def pss_bytes(pid: int) -> dict[str, int]:
 def sandbox_of(pid: int) -> str | None:
     """Return the pid namespace of a process that has another than ours, which is how an instance is known."""
     try:
-        namespace = os.readlink(f"/proc/{pid}/ns/pid")
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
     except OSError:
         return None
-    return None if namespace == os.readlink("/proc/self/ns/pid") else namespace
+    return None if namespace == Path("/proc/self/ns/pid").readlink() else str(namespace)
 
 
 def cpu_s(pid: int) -> float:
