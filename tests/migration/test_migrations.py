@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import anyio
@@ -12,13 +10,11 @@ import asyncpg
 import pytest
 from anyio import to_thread
 
-from constellation.nova.store import roles
 from constellation.nova.store.binaries import installations
 from constellation.nova.store.migrate import Migration, MigrationRefused, migrate, shipped
-from constellation.nova.store.pool import Database, connect, run_alone
+from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.queries import read
-
-from ..conftest import Server
+from constellation.testing.database import Server, fresh_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -26,18 +22,12 @@ FIRST = Migration(version=1, name="first", sql="CREATE TABLE first (id integer)"
 SECOND = Migration(version=2, name="second", sql="CREATE TABLE second (id integer)")
 
 
-@asynccontextmanager
-async def empty_database(postgres: Server) -> AsyncIterator[str]:
-    name = f"test_{secrets.token_hex(6)}"
-    superuser = postgres.postgres.superuser_dsn()
-    await run_alone(superuser, f"CREATE DATABASE {name} OWNER {roles.role_of('owner')}")
-    yield postgres.dsn("owner", database=name)
-    await run_alone(superuser, f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture
 async def empty(postgres: Server) -> AsyncIterator[Database]:
-    async with empty_database(postgres) as dsn, connect(dsn, application="tests", max_size=8) as db:
+    async with (
+        fresh_database(postgres, template="template1") as database,
+        connect(database.dsn(), application="tests", max_size=8) as db,
+    ):
         yield db
 
 
@@ -55,12 +45,15 @@ def dump(dsn: str) -> str:
 
 
 async def test_the_schema_equals_the_sum_of_the_migrations(postgres: Server) -> None:
-    async with empty_database(postgres) as migrated, empty_database(postgres) as described:
-        async with connect(migrated, application="tests", max_size=1) as db:
+    async with (
+        fresh_database(postgres, template="template1") as migrated,
+        fresh_database(postgres, template="template1") as described,
+    ):
+        async with connect(migrated.dsn(), application="tests", max_size=1) as db:
             assert await migrate(db) == tuple(migration.version for migration in shipped())
-        async with connect(described, application="tests", max_size=1) as db, db.transaction() as tx:
+        async with connect(described.dsn(), application="tests", max_size=1) as db, db.transaction() as tx:
             await tx.run_script(read("schema.sql"))
-        assert await to_thread.run_sync(dump, migrated) == await to_thread.run_sync(dump, described)
+        assert await to_thread.run_sync(dump, migrated.dsn()) == await to_thread.run_sync(dump, described.dsn())
 
 
 async def test_a_second_run_applies_nothing(empty: Database) -> None:

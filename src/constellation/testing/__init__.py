@@ -1,1 +1,1 @@
-"""Fakes for time and faults. Each passes the contract tests of the thing that it stands for."""
+"""Fakes for time and faults, and rigs of real parts. A fake passes the contract tests of the thing it stands for."""

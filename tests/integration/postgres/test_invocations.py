@@ -69,9 +69,7 @@ async def test_what_a_guest_prints_never_fails_a_batch(db: Database) -> None:
 
 async def test_list_filters_and_pages_by_cursor(db: Database) -> None:
     log = Invocations(db)
-    batch = [
-        record(age_s=age_s, function_name="f" if age_s % 2 else "g", log=f"line {age_s}") for age_s in range(10)
-    ]
+    batch = [record(age_s=age_s, function_name="f" if age_s % 2 else "g", log=f"line {age_s}") for age_s in range(10)]
     batch[3] = replace(batch[3], status="function_error", error="Boom")
     await log.record(batch)
     newest_first = [item.id for item in batch]

@@ -27,9 +27,7 @@ def completion(claim: ClaimedJob, output: bytes = b'"done"') -> Completion:
 
 
 def failure(claim: ClaimedJob, retry_after_s: float | None) -> Failure:
-    return Failure(
-        claim=claim, request_id=uuid7(), error=b'{"type":"E"}', duration_ms=2.5, retry_after_s=retry_after_s
-    )
+    return Failure(claim=claim, request_id=uuid7(), error=b'{"type":"E"}', duration_ms=2.5, retry_after_s=retry_after_s)
 
 
 async def test_a_job_is_accepted_claimed_and_kept_when_done(db: Database) -> None:

@@ -14,8 +14,7 @@ from constellation.nova.store import roles
 from constellation.nova.store.embedded import EmbeddedPostgres
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, DatabaseUnavailable, connect, with_credentials
-
-from ...conftest import FreshDatabase
+from constellation.testing.database import FreshDatabase
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -40,14 +39,17 @@ async def test_only_a_transaction_writes(table: Database) -> None:
 
 
 async def test_a_block_that_raises_writes_nothing(table: Database) -> None:
+    async def write_twice_then(failure: Exception | None) -> None:
+        async with table.transaction() as tx:
+            await tx.execute("INSERT INTO notes VALUES (1)")
+            if failure is not None:
+                raise failure
+            await tx.execute("INSERT INTO notes VALUES (1)")
+
     with pytest.raises(LookupError):
-        async with table.transaction() as tx:
-            await tx.execute("INSERT INTO notes VALUES (1)")
-            raise LookupError
+        await write_twice_then(LookupError())
     with pytest.raises(asyncpg.UniqueViolationError):
-        async with table.transaction() as tx:
-            await tx.execute("INSERT INTO notes VALUES (1)")
-            await tx.execute("INSERT INTO notes VALUES (1)")
+        await write_twice_then(None)
     assert await count(table) == 0
 
 

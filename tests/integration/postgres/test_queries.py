@@ -81,7 +81,9 @@ async def test_every_query_uses_the_indexes_that_it_states(db: Database) -> None
     missed = []
     for file in query_files():
         for query in parse(read(file)).values():
-            plan = "\n".join([await explain(db, query.sql, mode) for mode in ("force_generic_plan", "force_custom_plan")])
+            plan = "\n".join(
+                [await explain(db, query.sql, mode) for mode in ("force_generic_plan", "force_custom_plan")]
+            )
             words = set(re.sub(r"[:,()]", " ", plan).split())
             used = words | {parents[word] for word in words if word in parents}
             missed += [
@@ -98,9 +100,7 @@ async def explain(db: Database, sql: str, mode: str) -> str:
         # Some tables are small even here, and scanning those would be cheapest.
         await tx.run_script(f"SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = {mode}")
         await tx.run_script(f"PREPARE asked AS {sql}")
-        types = await tx.fetch_value(
-            "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'asked'"
-        )
+        types = await tx.fetch_value("SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'asked'")
         samples = [f"'{{}}'::{name}" if name.endswith("[]") else f"{SAMPLES[name]}::{name}" for name in types]
         call = f"({', '.join(samples)})" if samples else ""
         plan = await tx.fetch(f"EXPLAIN (COSTS OFF) EXECUTE asked{call}")

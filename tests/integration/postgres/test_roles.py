@@ -18,8 +18,8 @@ from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.retention import Retention
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
+from constellation.testing.database import FreshDatabase
 
-from ...conftest import FreshDatabase
 from .test_invocations import record
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -132,8 +132,8 @@ async def test_another_database_is_closed_to_the_planes(database: FreshDatabase)
 
 
 async def test_every_role_can_do_its_work(database: FreshDatabase) -> None:
-    def open_as(plane: str):  # noqa: ANN202
-        return connect(database.dsn(plane), application=plane, min_size=0, max_size=2)
+    def open_as(plane: str):
+        return connect(database.dsn(plane), application=plane, max_size=2)
 
     async with (
         open_as("nova") as nova,
@@ -153,9 +153,7 @@ async def test_every_role_can_do_its_work(database: FreshDatabase) -> None:
         first, second, third = await jobs.claim(owner="n", lease_s=60, limit=10)
         await jobs.renew([first], lease_s=60)
         await jobs.complete([Completion(claim=first, request_id=uuid7(), output=b"1", duration_ms=1)])
-        await jobs.fail(
-            [Failure(claim=second, request_id=uuid7(), error=b"1", duration_ms=1, retry_after_s=None)]
-        )
+        await jobs.fail([Failure(claim=second, request_id=uuid7(), error=b"1", duration_ms=1, retry_after_s=None)])
         await jobs.release([third])
         await jobs.seconds_to_next()
         await jobs.forget_keys()

@@ -32,7 +32,8 @@ async def fill(db: Database, tenant: str, namespace: str) -> None:
     await jobs.complete([Completion(claim=c, request_id=uuid7(), output=b"1", duration_ms=1) for c in claims])
     await jobs.enqueue(replace(new, idempotency_key="k"))
     await ApiKeys(db).create(
-        ApiKey(tenant=tenant, namespace=namespace, name=f"key-{namespace}", role=Role.VIEWER), key_hash=bytes(uuid7().bytes * 2)
+        ApiKey(tenant=tenant, namespace=namespace, name=f"key-{namespace}", role=Role.VIEWER),
+        key_hash=bytes(uuid7().bytes * 2),
     )
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-import anyio
 import msgspec
 from anyio import to_thread
 

@@ -33,11 +33,11 @@ def works_in(pid: int, data_dir: Path) -> bool:
     that was given to another process since, or a zombie, does not.
     """
     try:
-        place, own = os.stat(f"/proc/{pid}/cwd"), data_dir.stat()
-        program = os.readlink(f"/proc/{pid}/exe")
+        place, own = Path(f"/proc/{pid}/cwd").stat(), data_dir.stat()
+        program = Path(f"/proc/{pid}/exe").readlink()
     except OSError:  # gone, or somebody else's
         return False
-    return (place.st_dev, place.st_ino) == (own.st_dev, own.st_ino) and Path(program).name.startswith("postgres")
+    return (place.st_dev, place.st_ino) == (own.st_dev, own.st_ino) and program.name.startswith("postgres")
 
 
 def running(data_dir: Path) -> PidFile | None:
@@ -50,7 +50,8 @@ def leftovers(data_dir: Path) -> tuple[int, ...]:
     """Return the processes that still work in a data directory; after the server's death, its orphaned sessions."""
     if not data_dir.exists():
         return ()
-    return tuple(int(name) for name in os.listdir("/proc") if name.isdecimal() and works_in(int(name), data_dir))
+    numbers = (int(entry.name) for entry in os.scandir("/proc") if entry.name.isdecimal())
+    return tuple(pid for pid in numbers if works_in(pid, data_dir))
 
 
 def forget(data_dir: Path, socket_dir: Path) -> None:

@@ -62,11 +62,12 @@ def verifier_of(password: str) -> str:
 
 def roles_sql(passwords: Mapping[str, str], *, prefix: str = DEFAULT_PREFIX) -> str:
     """Return what an administrator runs to make the planes' roles on a server where nova may not."""
-    lines = [f"-- Roles of Constellation; nova grants them what they need."]
-    for plane in PLANES:
-        # A verifier is base64 and punctuation, a role's name a plain identifier: neither needs quoting.
-        lines.append(f"CREATE ROLE {role_of(plane, prefix=prefix)} LOGIN PASSWORD '{verifier_of(passwords[plane])}';")
-    return "\n".join(lines) + "\n"
+    # A verifier is base64 and punctuation, a role's name a plain identifier: neither needs quoting.
+    lines = [
+        f"CREATE ROLE {role_of(plane, prefix=prefix)} LOGIN PASSWORD '{verifier_of(passwords[plane])}';"
+        for plane in PLANES
+    ]
+    return "\n".join(["-- Roles of Constellation; nova grants them what they need.", *lines, ""])
 
 
 async def ensure_roles(db: Database, dsn: str, passwords: Mapping[str, str], *, prefix: str = DEFAULT_PREFIX) -> None:

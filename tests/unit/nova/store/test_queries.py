@@ -20,7 +20,10 @@ SELECT 2
 
 def test_a_file_is_read_query_by_query() -> None:
     queries = parse(FILE)
-    assert {name: query.sql for name, query in queries.items()} == {"one": "SELECT 1", "two_lines": "SELECT 2\n     , 3"}
+    assert {name: query.sql for name, query in queries.items()} == {
+        "one": "SELECT 1",
+        "two_lines": "SELECT 2\n     , 3",
+    }
     assert queries["one"].indexes == (frozenset({"numbers_pkey", "numbers_by_name"}),)
     assert queries["two_lines"].indexes == ()
 
