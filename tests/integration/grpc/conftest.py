@@ -194,9 +194,7 @@ async def running(
     ):
         channel = PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
         try:
-            yield Comet(
-                plane=plane, context=context, address=address, functions=Functions(nova), channel=channel
-            )
+            yield Comet(plane=plane, context=context, address=address, functions=Functions(nova), channel=channel)
         finally:
             channel.close()
 

@@ -166,7 +166,9 @@ async def test_a_flood_is_cut_and_marked(comet):
     reply = await comet.invoke("floods")
 
     async def row():
-        return (await comet.http("GET", "/functions/floods/logs", query=f"request_id={reply.request_id}")).json()["items"]
+        return (await comet.http("GET", "/functions/floods/logs", query=f"request_id={reply.request_id}")).json()[
+            "items"
+        ]
 
     with anyio.fail_after(10):
         while not (items := await row()):
@@ -285,7 +287,9 @@ async def test_two_tenants_with_one_name_never_meet(comet, db):
     for tenant in ("blue", "green"):
         async with anyio.create_task_group():
             with anyio.fail_after(10):
-                while len(items := (await comet.http("GET", "/functions/same/logs", tenant=tenant)).json()["items"]) < 3:
+                while (
+                    len(items := (await comet.http("GET", "/functions/same/logs", tenant=tenant)).json()["items"]) < 3
+                ):
                     await anyio.sleep(0.02)
         assert {item["log"] for item in items} == {f"log of {tenant}\n"}
         stats = (await comet.http("GET", "/stats", tenant=tenant)).json()

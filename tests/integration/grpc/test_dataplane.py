@@ -70,10 +70,14 @@ class TestStreams:
     async def test_what_fails_after_the_first_byte_cuts_the_text_off(self, comet):
         await comet.deploy("late", FAILS_LATE)
         received = []
-        with pytest.raises(RemoteProblem) as broken:
+
+        async def receive():
             async with comet.open("POST", "/functions/late/invoke-stream", body=1) as stream:
-                received = [part async for part in stream]
+                received.extend([part async for part in stream])
                 await stream.recv_trailing_metadata()
+
+        with pytest.raises(RemoteProblem) as broken:
+            await receive()
         assert broken.value.code == "function_error"
         assert received[0].status == 200
         assert b"".join(part.body for part in received) == b"one\ntwo\n"
@@ -102,11 +106,9 @@ class TestStreams:
 class TestLog:
     async def test_the_log_is_followed_without_gaps(self, thin):
         await thin.deploy("echo", "")
-        ids = []
         async with thin.open("GET", "/functions/echo/logs/stream") as stream:
             assert (await stream.recv_message()).status == 200
-            for n in range(50):
-                ids.append((await thin.invoke("echo", n)).request_id)
+            ids = [(await thin.invoke("echo", n)).request_id for n in range(50)]
             body = b""
             with anyio.fail_after(20):
                 while body.count(b"event: log") < 50:
