@@ -22,7 +22,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -113,7 +113,7 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
 
 
 @contextmanager
-def _fresh(args: argparse.Namespace, client: Client, run: str, number: int):
+def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
     """A function that nobody has called yet."""
     name = f"bench-cold-{run}-{number}"
     client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime]))
@@ -130,7 +130,7 @@ def _fresh(args: argparse.Namespace, client: Client, run: str, number: int):
 
 
 @contextmanager
-def _foreign(args: argparse.Namespace, number: int):
+def _foreign(args: argparse.Namespace, number: int) -> Iterator[Sample]:
     """Another server's function, made cold by the user's command."""
     if args.before:
         env = {**os.environ, "BENCH_SAMPLE": str(number)}

@@ -15,6 +15,7 @@ import argparse
 import csv
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _positive(kind: type[int] | type[float]):
+def _positive(kind: type[int | float]) -> Callable[[str], float]:
     def parse(text: str) -> float:
         value = kind(text)
         if value <= 0:

@@ -71,6 +71,15 @@ def pss_bytes(pid: int) -> dict[str, int]:
     return found
 
 
+def sandbox_of(pid: int) -> str | None:
+    """Return the pid namespace of a process that has another than ours, which is how an instance is known."""
+    try:
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
+    except OSError:
+        return None
+    return None if namespace == Path("/proc/self/ns/pid").readlink() else str(namespace)
+
+
 def cpu_s(pid: int) -> float:
     """Return the seconds of CPU that a process has used; 0 for one that is gone."""
     try:

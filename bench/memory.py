@@ -22,7 +22,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from machine import cpu_s, descendants, facts, name_of, print_facts, pss_bytes
+from machine import cpu_s, descendants, facts, name_of, print_facts, pss_bytes, sandbox_of
 
 MIB = 1 << 20
 
@@ -32,7 +32,7 @@ class Look:
     """All processes at one instant."""
 
     pss_bytes: dict[str, int]  # by plane
-    worker_private_bytes: list[int]  # of each process that is an instance
+    instance_private_bytes: list[int]  # of each sandbox, all its processes together
 
 
 def main() -> int:
@@ -46,7 +46,7 @@ def main() -> int:
     before, begin = _cpu(roots), time.monotonic()
     looks = []
     for _ in range(args.looks):
-        looks.append(_look(roots, args.instance))
+        looks.append(_look(roots))
         time.sleep(args.seconds / args.looks)
     elapsed_s = time.monotonic() - begin
     if _roots(args) != roots:
@@ -66,7 +66,7 @@ def main() -> int:
     for pid, seconds in sorted(used_s.items(), key=lambda item: -item[1])[:5]:
         if seconds > 0:
             print(f"    {name_of(pid).ljust(15)} {100 * seconds / elapsed_s:6.2f} %")
-    private = looks[-1].worker_private_bytes
+    private = looks[-1].instance_private_bytes
     if private:
         print(f"  {'instance'.ljust(12)} {statistics.median(private) / MIB:8.1f} MiB private, median of {len(private)}")
     if args.csv:
@@ -104,15 +104,16 @@ def _owners(roots: dict[str, int]) -> dict[int, str]:
     return owners
 
 
-def _look(roots: dict[str, int], instance: str) -> Look:
+def _look(roots: dict[str, int]) -> Look:
     pss: dict[str, int] = defaultdict(int)
-    private = []
+    private: dict[str, int] = defaultdict(int)
     for pid, plane in _owners(roots).items():
         size = pss_bytes(pid)
         pss[plane] += size["pss"]
-        if name_of(pid) == instance:
-            private.append(size["private"])
-    return Look(pss_bytes=dict(pss), worker_private_bytes=private)
+        sandbox = sandbox_of(pid)
+        if sandbox is not None:
+            private[sandbox] += size["private"]
+    return Look(pss_bytes=dict(pss), instance_private_bytes=list(private.values()))
 
 
 def _cpu(roots: dict[str, int]) -> dict[int, float]:
@@ -133,7 +134,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data-dir", default="", help="of the platform; else this user's")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--looks", type=int, default=6, help="times that memory is read in these seconds")
-    parser.add_argument("--instance", default="ct-instance", help="name of an instance's process, as `ps` shows it")
     parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
     return parser.parse_args()
 

@@ -158,7 +158,7 @@ def detach(words: list[str], *, data_dir: Path) -> Outcome:
     if line:
         return Outcome(**json.loads(line))
     child.wait(timeout=60)
-    said = log_path.read_text(errors="replace")[-_WORDS_BYTES:].strip()
+    said = log_path.read_text(errors="replace")[-_WORDS_BYTES:].strip().removeprefix("constellation: ")
     raise StartFailed(said or f"the supervisor ended with status {child.returncode} and said nothing")
 
 

@@ -109,6 +109,18 @@ async def test_job_runs_as_its_owner_in_its_place_of_the_call_chain(platform, co
     assert context.request_id.version == 7
 
 
+async def test_job_one_call_deep_without_a_chain_runs(platform, comet, jobs):
+    async def work(payload, caller):
+        return payload
+
+    comet.functions["f"] = work
+    async with comet.serving() as address:
+        platform.start("nebula", "--comet-grpc", str(address), config=QUICK)
+        ids = await _enqueue(jobs, 1, call_depth=1)
+        await eventually(lambda: _all(jobs, ids, JobStatus.SUCCEEDED), platform)
+    assert (comet.callers[0].context.depth, comet.callers[0].context.chain) == (1, ())
+
+
 async def _get_if(jobs, key, status):
     job = await jobs.get(*key)
     return job if job.status is status else None
