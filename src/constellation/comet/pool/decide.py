@@ -42,9 +42,9 @@ def boots_for_calls(group: Group[Held]) -> int:
 
 def boots_for_warmth(group: Group[Held], *, now_s: float) -> int:
     """Return how many more boots `min_replicas` asks for."""
-    if group.is_removed or now_s < group.prewarm_after_s:
+    if now_s < group.prewarm_after_s:
         return 0
-    return min(group.function.min_replicas - group.current, _head_room(group))
+    return min(group.kept_warm - group.current, _head_room(group))
 
 
 def _head_room(group: Group[Held]) -> int:
@@ -84,7 +84,7 @@ def least_recently_used(groups: Iterable[Group[Held]]) -> tuple[Group[Held], Mem
     """Return the idle member that nobody used for longest; those that `min_replicas` keeps only when no other is left."""
     best: tuple[tuple[bool, float, int], Group[Held], Member[Held]] | None = None
     for group in groups:
-        is_reserved = group.current <= group.function.min_replicas
+        is_reserved = group.current <= group.kept_warm
         for member in group.shelf:
             if member.state is not State.IDLE:
                 continue
@@ -108,7 +108,7 @@ def should_yield(group: Group[Held], asking: Iterable[Group[Held]]) -> bool:
 
 def expired(group: Group[Held], bounds: Bounds, *, now_s: float) -> list[Member[Held]]:
     """Return the idle members that outlived their time, the least recently used first; `min_replicas` of them stay."""
-    spare = group.current - group.function.min_replicas
+    spare = group.current - group.kept_warm
     if spare <= 0:
         return []
     old = [m for m in group.shelf if m.state is State.IDLE and now_s - m.idle_since_s >= bounds.idle_ttl_s]

@@ -119,7 +119,7 @@ class Pool:
         """Serve calls by the changed row from now on; instances that no longer fit finish their calls and go."""
         group = self._groups.get(function.id)
         if group is None:
-            if function.min_replicas == 0:
+            if function.min_replicas == 0 or function.halted:
                 return
             group = self.group(function)
         for member in group.update(function):
@@ -383,7 +383,7 @@ class Pool:
         member.held.end.cancel()
 
     def _drop_if_empty(self, group: Group[Life]) -> None:
-        if group.is_empty and (group.is_removed or group.function.min_replicas == 0):
+        if group.is_empty and group.kept_warm == 0:
             self._groups.pop(group.function.id, None)
             self._asking.pop(group.function.id, None)
 

@@ -99,6 +99,11 @@ class Group(Generic[Held]):
         return max(0, len(self.waiters) - self.booting * self.function.instance_concurrency)
 
     @property
+    def kept_warm(self) -> int:
+        """Members that stay although nobody calls."""
+        return 0 if self.is_removed or self.function.halted else self.function.min_replicas
+
+    @property
     def is_empty(self) -> bool:
         return not self.members and not self.waiters
 

@@ -70,6 +70,9 @@ def test_warmth_asks_for_boots_unless_they_keep_failing():
     warm.prewarm_after_s = 5.0
     assert boots_for_warmth(warm, now_s=4.9) == 0
     assert boots_for_warmth(warm, now_s=5.0) == 1
+    warm.function = replace(warm.function, halted=True)
+    assert boots_for_warmth(warm, now_s=5.0) <= 0
+    assert len(expired(warm, BOUNDS, now_s=60.0)) == 1
 
 
 def step(asking, everybody=None, *, total=0, booting=0, dying=0):
