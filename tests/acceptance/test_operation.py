@@ -40,13 +40,17 @@ def test_aurora_speaks_prometheus(platform):
     address = platform.planes()["aurora"]["address"]
     assert platform.output("hello-python", {"name": "Ada"})
     metrics = platform.eventually(
-        lambda: (t := httpx.get(f"http://{address}/metrics", trust_env=False).text)
-        and "constellation_invocations_total{" in t
-        and t
+        lambda: (
+            (t := httpx.get(f"http://{address}/metrics", trust_env=False).text)
+            and "constellation_invocations_total{" in t
+            and t
+        )
     )
     for plane in ("nova", "comet", "corona", "nebula", "aurora", "zenith"):
         assert f'plane="{plane}"' in metrics, plane
-    checked = subprocess.run([promtool(), "check", "metrics"], input=metrics, capture_output=True, text=True, timeout=60)
+    checked = subprocess.run(
+        [promtool(), "check", "metrics"], input=metrics, capture_output=True, text=True, timeout=60
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     health = httpx.get(f"http://{address}/health", trust_env=False)
     assert health.status_code == 200, health.text

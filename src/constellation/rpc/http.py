@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from hypercorn.asyncio import serve
@@ -34,7 +35,7 @@ async def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -
     async with anyio.create_task_group() as tasks:
 
         async def run() -> None:
-            await serve(app, config, shutdown_trigger=stop.wait, mode="asgi")
+            await serve(_plain(app), config, shutdown_trigger=stop.wait, mode="asgi")
 
         tasks.start_soon(run)
         try:
@@ -42,3 +43,17 @@ async def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -
         finally:
             stop.set()
             tasks.cancel_scope.deadline = anyio.current_time() + drain_s + _LAST_GRACE_S
+
+
+def _plain(app: Quart) -> Callable[..., Awaitable[None]]:
+    """Keep from Quart what it breaks on or would answer past our routes: an empty path, and web sockets."""
+
+    async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] == "http" and not scope["path"]:
+            scope = {**scope, "path": "/", "raw_path": b"/"}
+        await app(scope, receive, send)  # type: ignore[arg-type]  # the three are ASGI's own, handed on
+
+    return asgi

@@ -252,6 +252,7 @@ async def test_bad_paths_methods_and_queries_are_refused(nova):
         ("GET", "/functions?limit=ten", 400, "invalid_request"),
         ("GET", "/functions?limit=", 400, "invalid_request"),
         ("GET", "/functions?limit=1e2", 400, "invalid_request"),
+        ("GET", "/functions?limit=1&limit=2", 400, "invalid_request"),
         ("GET", "/functions?offset=-1", 400, "invalid_request"),
         ("GET", "/functions?offset=99999999999999999999", 400, "invalid_request"),
         ("GET", "/functions?search=%00", 400, "invalid_request"),
@@ -347,3 +348,27 @@ async def test_request_ids_come_back_when_they_are_ids(nova):
     assert answer.headers["x-request-id"] == given
     answer = await nova.http.get("/nowhere", headers=nova.admin() | {"x-request-id": "<script>"})
     assert len(answer.headers["x-request-id"]) == 36
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET ?x HTTP/1.1\r\n", b"404"),
+        ("OPTIONS * HTTP/1.1\r\n", b"404"),
+        ("GET http://x/functions HTTP/1.1\r\n", b"404"),
+        (
+            "GET /functions HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            b"403",
+        ),
+        ("nonsense\r\n", b"400"),
+    ],
+)
+async def test_odd_requests_are_answered_too(nova, head, status):
+    url = nova.http.base_url
+    async with await anyio.connect_tcp(url.host, url.port) as stream:
+        credentials = "".join(f"{name}: {value}\r\n" for name, value in nova.admin().items())
+        await stream.send(f"{head}host: x\r\n{credentials}\r\n".encode())
+        with anyio.fail_after(10):
+            answer = await stream.receive()
+    assert answer.startswith(b"HTTP/1.1 " + status)

@@ -31,9 +31,9 @@ from constellation.base.ids import RequestId
 from constellation.nova.api.request import (
     DISCARDED_BYTES,
     ApiRequest,
-    checked,
     decode_body,
     params_from,
+    query_from,
     read_body,
     window_from,
 )
@@ -161,7 +161,7 @@ class Mount:
             identity = self._verifier.verify(_metadata(request)).identity
             authorize(identity, route.permission)
             await self._refuse_suspended(route, identity)
-        query = checked({name: values[0] for name, values in request.args.lists()})
+        query = query_from(request.args)
         call: ApiRequest[Any] = ApiRequest(
             identity=identity,
             params=params,

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import anyio
 import msgspec
 import quart
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
@@ -89,12 +90,20 @@ def _number(query: Mapping[str, str], name: str, *, default: int, low: int, high
 def params_from(raw: Mapping[str, str]) -> dict[str, str]:
     """Percent-decode the names in a path. Raises `InvalidRequest` for what is not UTF-8."""
     try:
-        return checked({name: unquote(value, errors="strict") for name, value in raw.items()})
+        return _checked({name: unquote(value, errors="strict") for name, value in raw.items()})
     except UnicodeDecodeError as error:
         raise InvalidRequest("the path is not UTF-8") from error
 
 
-def checked(texts: dict[str, str]) -> dict[str, str]:
+def query_from(args: MultiDict[str, str]) -> dict[str, str]:
+    """Return the query's parameters. Raises `InvalidRequest` for one given twice, or with a NUL in it."""
+    for name, values in args.lists():
+        if len(values) > 1:
+            raise InvalidRequest(f"{name} is given {len(values)} times", field=name)
+    return _checked(args.to_dict())
+
+
+def _checked(texts: dict[str, str]) -> dict[str, str]:
     """Return texts from a path or query, or raise `InvalidRequest` for one that PostgreSQL can not hold."""
     for name, text in texts.items():
         if "\0" in text:

@@ -1,0 +1,59 @@
+"""Each route of the control plane has one operation, each operation a route, each route a permission."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from constellation.base.clock import SystemClock
+from constellation.nova.api import internal
+from constellation.nova.api.controlplane.functions import FunctionRoutes
+from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
+from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.mount import Mount, operations_of
+from constellation.nova.api.openapi import OpenApiRoutes
+from constellation.nova.domain.access import Permission
+from constellation.routes.registry import ROUTES, Plane, Transport
+from constellation.rpc.caller import CallerVerifier
+
+GROUPS = (FunctionRoutes, KeyRoutes, RuntimeRoutes, ScheduleRoutes, TenancyRoutes, OpenApiRoutes)
+
+
+def operations() -> dict[str, object]:
+    return {name: operation for group in GROUPS for name, operation in operations_of(group).items()}
+
+
+def test_routes_of_nova_and_operations_are_the_same_set():
+    routes = {route.operation for route in ROUTES if route.plane is Plane.NOVA}
+    assert operations().keys() == routes
+    assert operations_of(internal.InternalRoutes).keys() == {route.operation for route in internal.ROUTES}
+
+
+def test_each_route_of_nova_asks_for_a_permission():
+    for route in ROUTES:
+        if route.plane is Plane.NOVA:
+            assert isinstance(route.permission, Permission)
+            assert (route.permission is Permission.PUBLIC) == (route.operation == "openapi")
+
+
+def test_internal_routes_are_none_of_the_public_ones():
+    for route in internal.ROUTES:
+        assert route.template.startswith("/internal/")
+        assert route.transport is Transport.LOCAL
+    assert not [route for route in ROUTES if route.template.startswith("/internal")]
+
+
+def test_a_route_without_an_operation_is_refused_at_the_start():
+    verifier = CallerVerifier(service_token="t", identity_key=b"k", clock=SystemClock())
+    for served in ({}, {"openapi": None, "stranger": None}):
+        with pytest.raises(AssertionError, match="routes and operations differ"):
+            Mount(
+                routes=[route for route in ROUTES if route.operation == "openapi"],
+                operations=served,
+                verifier=verifier,
+                tenants=None,
+                max_body_bytes=1,
+                registry=CollectorRegistry(),
+            )

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
+
+from constellation.base.errors import InvalidRequest
+from constellation.nova.api.request import Window, decode_body, params_from, query_from, window_from
+from constellation.routes.models.functions import FunctionCreate
+
+
+@pytest.mark.parametrize(
+    ("query", "window"),
+    [
+        ({}, Window(limit=100, offset=0)),
+        ({"limit": "1"}, Window(limit=1, offset=0)),
+        ({"limit": "500", "offset": "1000000000"}, Window(limit=500, offset=1_000_000_000)),
+        ({"limit": "007"}, Window(limit=7, offset=0)),
+    ],
+)
+def test_a_window_is_read(query, window):
+    assert window_from(query) == window
+
+
+@pytest.mark.parametrize("text", ["0", "501", "-1", "+1", "1.0", "", " 1", "\u0661", "1" * 5000])
+def test_a_limit_out_of_range_is_refused(text):
+    with pytest.raises(InvalidRequest) as refused:
+        window_from({"limit": text})
+    assert refused.value.field == "limit"
+
+
+def test_names_in_paths_are_percent_decoded_once():
+    assert params_from({"name": "a%2Fb%2525"}) == {"name": "a/b%25"}
+    for bad in ("%ff", "%00"):
+        with pytest.raises(InvalidRequest):
+            params_from({"name": bad})
+
+
+def test_a_query_says_each_thing_once():
+    assert query_from(MultiDict([("a", "1"), ("b", "")])) == {"a": "1", "b": ""}
+    for bad in ([("a", "1"), ("a", "1")], [("a", "x\0")]):
+        with pytest.raises(InvalidRequest) as refused:
+            query_from(MultiDict(bad))
+        assert refused.value.field == "a"
+
+
+@given(data=st.binary(max_size=200))
+def test_no_body_breaks_the_decoder(data):
+    with pytest.raises(InvalidRequest):
+        decode_body(data, FunctionCreate)
+
+
+@given(depth=st.integers(min_value=1, max_value=100_000))
+def test_depth_is_an_answer_not_a_crash(depth):
+    with pytest.raises(InvalidRequest):
+        decode_body(b'{"env": ' + b"[" * depth, FunctionCreate)
+
+
+def test_the_field_is_a_path():
+    body = b'{"name": "f", "runtime": "python", "capacity": {"max_inflight": "1"}}'
+    with pytest.raises(InvalidRequest) as refused:
+        decode_body(body, FunctionCreate)
+    assert refused.value.field == "capacity.max_inflight"
+    assert "Expected `int`, got `str`" in str(refused.value)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
+from constellation.nova.domain.deploy import (
+    MAX_PATH_CHARS,
+    check_env,
+    check_handler,
+    check_path,
+    check_replicas,
+    check_source,
+    runtime_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "handler"),
+    [
+        (["main.py"], "main.handler"),
+        (["main.js"], "main.handler"),
+        (["main.mjs"], "main.$go"),
+        (["pkg/__init__.py"], "pkg.handler"),
+        (["pkg/index.js"], "pkg.handler"),
+        (["a/b/c.py"], "a.b.c.handler"),
+        (["src/app.js"], "src/app.handler"),
+        (["main.cpython-311-x86_64-linux-gnu.so"], "main.handler"),
+        (["my-mod.js", "data/gr\u00fc\u00df e.txt"], "my-mod.handler"),
+    ],
+)
+def test_a_handler_in_one_of_the_files_is_let_through(files, handler):
+    assert check_source(dict.fromkeys(files, b"x"), handler).handler == handler
+
+
+@pytest.mark.parametrize(
+    ("files", "handler"),
+    [
+        (["main.py"], "mai.handler"),
+        (["main.py"], "main.py.handler"),
+        (["lib/main.py"], "main.handler"),
+        (["main_py"], "main.handler"),
+        (["main"], "main.handler"),
+    ],
+)
+def test_a_handler_in_none_of_the_files_is_refused(files, handler):
+    with pytest.raises(InvalidRequest) as refused:
+        check_source(dict.fromkeys(files, b"x"), handler)
+    assert refused.value.field == "handler"
+
+
+@pytest.mark.parametrize(
+    "handler", ["", "a", "a.", ".a", "a..b", "a.1b", "a b.c", "a/../b.c", "/a.b", "\u00fc.b", "a.b\n"]
+)
+def test_a_malformed_handler_is_refused(handler):
+    with pytest.raises(InvalidRequest):
+        check_handler(handler)
+
+
+def test_code_is_bounded_in_all():
+    half = bytes(5 << 20)
+    assert check_source({"main.py": half, "b": half}, "main.handler").files
+    with pytest.raises(PayloadTooLarge):
+        check_source({"main.py": half, "b": half, "c": b"x"}, "main.handler")
+
+
+@given(path=st.text(max_size=300))
+def test_a_path_that_is_let_through_stays_inside(path):
+    try:
+        check_path(path)
+    except InvalidRequest:
+        return
+    assert 1 <= len(path) <= MAX_PATH_CHARS
+    assert not path.startswith("/")
+    assert all(part not in ("", ".", "..") for part in path.split("/"))
+    assert path.isprintable()
+
+
+def test_environments_are_bounded_and_named_as_shells_do():
+    check_env({"A": "", "_b1": "\u00fc"})
+    for env in ({"": "x"}, {"A=B": "x"}, {"A-B": "x"}, {"A": "x" * (256 << 10)}):
+        with pytest.raises(InvalidRequest):
+            check_env(env)
+
+
+def test_replicas_are_ordered():
+    check_replicas(min_replicas=3, max_replicas=3)
+    with pytest.raises(ConstellationError):
+        check_replicas(min_replicas=4, max_replicas=3)
+
+
+def test_an_unknown_runtime_is_told_the_known_ones():
+    assert runtime_of("python").entry_file == "main.py"
+    with pytest.raises(InvalidRequest, match="node, python"):
+        runtime_of("perl")
