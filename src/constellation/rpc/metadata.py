@@ -34,6 +34,7 @@ class CallContext:
             metadata[TRACEPARENT] = self.traceparent
         if self.depth:
             metadata[CALL_DEPTH] = str(self.depth)
+        if self.chain:  # an empty value is no metadata to gRPC
             metadata[CALL_CHAIN] = ",".join(self.chain)
         return metadata
 

@@ -43,6 +43,7 @@ async def answers(server: EmbeddedPostgres) -> bool:
 
 async def test_start_and_stop_can_be_repeated(server: EmbeddedPostgres) -> None:
     await server.stop()
+    assert not server._state_dir.exists(), "stopping what never was makes nothing"
     for _ in range(2):
         await server.start()
         pid = server.pid
@@ -216,7 +217,7 @@ async def test_a_pid_file_that_names_somebody_else_is_no_server(server: Embedded
 
 
 async def test_a_data_directory_that_was_half_made_is_made_anew(server: EmbeddedPostgres) -> None:
-    partial = server._state_dir / "postgres" / "data.partial" / "base"
+    partial = server._state_dir / "postgres" / "data.abandoned" / "base"
     partial.mkdir(parents=True)
     (partial / "rubbish").write_text("x")
     await server.start()

@@ -40,7 +40,7 @@ def new_job(caller: Caller, function: Function, payload: bytes, options: AsyncOp
         backoff_max_s=options.backoff_max_ms / 1000,
         idempotency_key=options.idempotency_key or None,
         idempotency_ttl_s=float(options.idempotency_ttl_s),
-        call_depth=caller.context.depth + 1,
+        call_depth=caller.context.depth,
         call_chain=caller.context.chain,
     )
 

@@ -125,6 +125,8 @@ class EmbeddedPostgres:
         Raises:
             PostgresFailed: it is still there after `STOP_LIMIT_S` seconds and a SIGKILL.
         """
+        if not self._base.exists():
+            return
         try:
             with anyio.fail_after(STOP_LIMIT_S * 2):
                 async with self._alone():
@@ -230,13 +232,17 @@ class EmbeddedPostgres:
             directory.chmod(0o700)
 
     async def _make_data(self, confinement: Confinement) -> None:
-        """Run initdb beside the data directory and move the result into place, so that half of one is never used."""
-        partial = self._base / "data.partial"
+        """Run initdb beside the data directory and move the result into place, so that half of one is never used.
+
+        Each try has a directory of its own: the initdb of a starter that was killed may still be writing.
+        """
+        partial = self._base / f"data.{secrets.token_hex(4)}"
         secret = self._base / "password"
         password = secrets.token_urlsafe(32)
 
         def prepare() -> None:
-            subprocess.run(["rm", "-rf", "--", partial], check=True)
+            abandoned = [path for path in self._base.glob("data.*") if path.is_dir()]
+            subprocess.run(["rm", "-rf", "--", *abandoned], check=False)
             self._make_for_server(partial)
             write_private(secret, password)
             if self._uid is not None:
@@ -246,7 +252,7 @@ class EmbeddedPostgres:
         await to_thread.run_sync(prepare)
         command = confinement.command(
             "initdb",
-            f"--pgdata={confinement.path('data.partial')}",
+            f"--pgdata={confinement.path(partial.name)}",
             f"--pwfile={confinement.path('password')}",
             f"--username={SUPERUSER}",
             "--auth=scram-sha-256",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import anyio
@@ -17,6 +17,10 @@ import asyncpg
 from constellation.base.errors import ConstellationError
 
 Record = asyncpg.Record
+if TYPE_CHECKING:  # generic in the stubs only
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[Record] | PoolConnectionProxy[Record]
 
 RELEASE_GRACE_S = 2.0  # chosen: ends a cancelled query and rolls back; then the connection is cut
 CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
@@ -52,7 +56,7 @@ class Session:
 
     __slots__ = ("_connection",)
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def fetch(self, sql: str, *args: object) -> list[Record]:
@@ -153,7 +157,7 @@ class Database:
 
 
 @contextmanager
-def translated(connection: asyncpg.Connection | None = None) -> Iterator[None]:
+def translated(connection: Connection | None = None) -> Iterator[None]:
     """Turn the driver's errors of a server that can not answer into `DatabaseUnavailable`; let all others through."""
     try:
         yield
@@ -171,14 +175,14 @@ def translated(connection: asyncpg.Connection | None = None) -> Iterator[None]:
         raise DatabaseUnavailable(reason=str(error)) from error
 
 
-def _is_open(connection: asyncpg.Connection) -> bool:
+def _is_open(connection: Connection) -> bool:
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:  # the pool took a closed connection back while it was lent out
         return False
 
 
-def _cut(connection: asyncpg.Connection) -> None:
+def _cut(connection: Connection) -> None:
     with suppress(asyncpg.InterfaceError):  # taken back already
         connection.terminate()
 
@@ -288,5 +292,5 @@ def session_settings(application: str, *, statement_timeout_s: float) -> dict[st
     }
 
 
-async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+async def _nothing_to_reset(connection: Connection) -> None:
     """Leave a returned connection as it is: sessions of ours change no setting, which saves a round trip a call."""
