@@ -1,6 +1,7 @@
 """Build the C core: libct and its helper programs with make, then the cffi extension against it."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import setup
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parent
 
 class BuildNative(build_ext):
     def run(self) -> None:
-        subprocess.run(["make", "-C", str(ROOT / "native"), "install"], check=True)
+        subprocess.run(["make", "-C", str(ROOT / "native"), f"PYTHON={sys.executable}", "install"], check=True)
         super().run()
 
 

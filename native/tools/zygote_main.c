@@ -1,11 +1,16 @@
 /* ct-zygote CONTROL_FD: serves sandboxes that execute a program.
+ * ct-zygote --confine PROGRAM ARG...: becomes a program that may change nothing on the host's file systems, for an
+ * interpreter that serves sandboxes of an ordinary user.
  * ct-zygote --probe UID GID: makes one and says, as "STEP NUMBER PATH", what this host refuses. */
 
+#include "base/err.h"
+#include "sandbox/userns.h"
 #include "sandbox/zygote.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { USAGE = 64 };
 
@@ -30,12 +35,24 @@ static int probe(const char *uid_text, const char *gid_text) {
     return EXIT_FAILURE;
 }
 
+static int confine(char **command) {
+    ct__failure why = {0};
+    if (ct__userns_confine(&why) == 0) {
+        (void)execv(command[0], command);
+        (void)ct__fail(&why, CT_STEP_EXEC, ct__errno(), command[0]);
+    }
+    (void)fprintf(stderr, "ct-zygote: %s: %s %s\n", ct_step_name(why.step), ct_strerror(why.status), why.path);
+    return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv) {
     long control_fd = 0;
     if (argc == 4 && strcmp(argv[1], "--probe") == 0)
         return probe(argv[2], argv[3]);
+    if (argc >= 3 && strcmp(argv[1], "--confine") == 0)
+        return confine(argv + 2);
     if (argc != 2 || number(argv[1], INT32_MAX, &control_fd) != 0) {
-        (void)fputs("usage: ct-zygote CONTROL_FD | ct-zygote --probe UID GID\n", stderr);
+        (void)fputs("usage: ct-zygote CONTROL_FD | --confine PROGRAM ARG... | --probe UID GID\n", stderr);
         return USAGE;
     }
     ct__served served;

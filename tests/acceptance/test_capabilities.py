@@ -194,7 +194,9 @@ def test_two_tenants_with_the_same_names_never_meet(platform):
         ]
         assert out == [tenant, [f"secret of {tenant}"], [], ["1"]]
         assert other not in platform.http.get("/functions/same/code", headers=keys[tenant]).json()["code"]
-        items = platform.http.get("/functions", headers=keys[tenant]).json()["items"]
+        listed = platform.http.get("/functions", headers=keys[tenant])
+        assert listed.status_code == 200, listed.text
+        items = listed.json()["items"]
         assert [f["name"] for f in items] == ["same"]
         logs = platform.eventually(
             lambda t=tenant: platform.http.get("/functions/same/logs", headers=keys[t]).json()["items"]

@@ -136,7 +136,9 @@ class Rig:
 
     @asynccontextmanager
     async def serving(self, *command: str, env: Mapping[str, str] | None = None) -> AsyncIterator[Zygote]:
-        zygote = Zygote([*self.who.prefix, *command], name="test", env=env)
+        # what Zygote does for an ordinary user must be done by hand for one that root has made
+        dropped = (*self.who.prefix, str(self.libexec / "ct-zygote"), "--confine") if self.who.prefix else ()
+        zygote = Zygote([*dropped, *command], name="test", env=env)
         async with anyio.create_task_group() as tasks:
             await tasks.start(zygote.run)
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,9 @@ def test_limits_can_be_raised_lowered_and_lifted(support):
     try:
         for memory in (64 << 20, 256 << 20, 16 << 20, None):
             leaf.limit(memory_bytes=memory, cpu_millis=500, processes=10)
+        for directory in support.dirs:
+            quota = Path(directory, "change", "cpu.cfs_quota_us")
+            assert not quota.exists() or quota.read_text() == "50000\n"
         leaf.limit(memory_bytes=None, cpu_millis=None, processes=None)
         assert Leaf.create(support, "change").usage().processes == 0  # taken over
     finally:
@@ -153,22 +157,43 @@ def test_names_that_are_not_one_component_are_refused(support):
         cgroups.detect("a/b")
 
 
+@pytest.fixture
+def unified() -> Iterator[Path]:
+    """A v2 group of ours. Few hosts have v1 and v2 with the same controllers, so only membership is tried on it."""
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    mount = next((line[4] for line in lines if "cgroup2" in line), None)
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("needs root and a cgroup2 mount")
+    group = Path(mount, GROUP)
+    group.mkdir()
+    yield group
+    until = time.monotonic() + 10
+    for directory in (*(p for p in group.iterdir() if p.is_dir()), group):
+        while (directory / "cgroup.procs").read_text() and time.monotonic() < until:
+            time.sleep(0.01)
+        directory.rmdir()
+
+
 @pytest.mark.root
 @pytest.mark.sandbox
-async def test_a_child_can_be_born_in_a_v2_group(root_rig):
-    unified = next(
-        (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if "- cgroup2" in line), None
-    )
-    if unified is None:
-        pytest.skip("no cgroup2 mount on this host")
-    directory = Path(unified, GROUP)
-    directory.mkdir()
-    try:
-        plan = root_rig.plan("/bin/sleep", "60", cgroup_dir=str(directory))
-        async with root_rig.executing() as zygote, root_rig.spawned(zygote, plan) as (child, _, _out):
-            assert (directory / "cgroup.procs").read_text().split() == [str(child.pid)]
-    finally:
-        with anyio.fail_after(10):
-            while (directory / "cgroup.procs").read_text():
-                await anyio.sleep(0.01)
-        directory.rmdir()
+async def test_a_child_can_be_born_in_a_v2_group(root_rig, unified):
+    plan = root_rig.plan("/bin/sleep", "60", cgroup_dir=str(unified))
+    async with root_rig.executing() as zygote, root_rig.spawned(zygote, plan) as (child, _, _out):
+        assert (unified / "cgroup.procs").read_text().split() == [str(child.pid)]
+
+
+@pytest.mark.root
+@pytest.mark.sandbox
+async def test_an_ordinary_users_children_are_born_in_its_delegated_group(rig, unified):
+    host, leaf = unified / "host", unified / "leaf"
+    for directory in (host, leaf):
+        directory.mkdir()
+    for directory in (unified, host, leaf):
+        os.chown(directory, rig.who.uid, rig.who.gid)
+        os.chown(directory / "cgroup.procs", rig.who.uid, rig.who.gid)
+    async with rig.forking("channel.sendall(b'up'); channel.recv(1)") as zygote:
+        (host / "cgroup.procs").write_text(str(zygote.pid))
+        async with rig.spawned(zygote, rig.plan(cgroup_dir=str(leaf))) as (child, ours, _out):
+            with anyio.fail_after(10):
+                await anyio.wait_readable(ours)
+            assert (leaf / "cgroup.procs").read_text().split() == [str(child.pid)]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
+import tempfile
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -142,3 +146,35 @@ async def test_a_clone_may_execute_a_program_too(rig):
     async with rig.forking("") as zygote:
         done = await rig.finish(zygote, rig.plan("/bin/echo", "executed"))
     assert done.out == "executed\n"
+
+
+async def test_the_interpreters_file_can_not_be_changed(rig, tmp_path):
+    """An ordinary user's sandbox has the user's own uid, so the modes alone would allow it."""
+    body = """
+said = []
+for change in (lambda: os.chmod('/proc/self/exe', 0o755), lambda: os.utime('/proc/self/exe'),
+               lambda: open('/proc/self/exe', 'r+b'), lambda: os.setxattr('/proc/self/exe', 'user.x', b'y')):
+    try: change(); said.append('done')
+    except OSError as error: said.append(error.strerror)
+channel.sendall(json.dumps(said).encode())
+channel.recv(1)
+"""
+    if rig.who.name == "ordinary" and os.geteuid() == 0:
+        # an interpreter that belongs to the user: the system's own, copied
+        home = Path(tempfile.mkdtemp(prefix="ct-home-"))
+        own = home / "bin" / "python3"
+        own.parent.mkdir()
+        shutil.copy(rig.who.python, own)
+        for path in (home, own.parent, own):
+            path.chmod(0o755)
+            os.chown(path, rig.who.uid, rig.who.gid)
+        rig.who = replace(rig.who, python=str(own))
+    try:
+        async with rig.forking(body) as zygote, rig.spawned(zygote, rig.plan()) as (_, ours, _out):
+            said = json.loads(await receive(ours))
+    finally:
+        if rig.who.name == "ordinary" and os.geteuid() == 0:
+            shutil.rmtree(home)
+    assert "done" not in said
+    if rig.who.name == "ordinary":
+        assert said[:2] == ["Read-only file system"] * 2

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import anyio
 import pytest
-import trio
-from trio.testing import MockClock
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.backend.contract import Call, HandlerLoadFailed, InstanceSpec
@@ -21,7 +17,7 @@ from constellation.comet.pool.pool import Pool
 from constellation.comet.pool.state import State
 from constellation.nova.domain.function import CapacityPolicy, Function
 from constellation.testing.fake_backend import FakeBackend, Script
-from constellation.testing.loop_clock import LoopClock
+from constellation.testing.simulation import VirtualClock, simulate
 
 SEEDS = range(25)
 CALLS = 120
@@ -72,14 +68,14 @@ def function(number: int, rng: random.Random) -> Function:
 class World:
     """Everything one simulation holds, and what must never be false."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
         self.functions = [function(number, self.rng) for number in range(4)]
         self.backend = FakeBackend(Script(create=self.create, init=self.init, handle=self.handle))
         self.backend.script.destroy_s = self.rng.choice((0.0, 0.05))
         self.sources = Sources()
         self.bounds = Bounds(max_instances=self.rng.choice((2, 6)), max_boots=self.rng.choice((1, 4)), idle_ttl_s=5.0)
-        self.pool = Pool(self.backend, self.sources, self.bounds, LoopClock(), boot_timeout_s=3.0)
+        self.pool = Pool(self.backend, self.sources, self.bounds, VirtualClock(), boot_timeout_s=3.0)
         self.answers: list[str] = []
         self.most_replicas = {row.id: row.max_replicas for row in self.functions}  # that each was ever allowed
 
@@ -170,24 +166,10 @@ class World:
             assert self.pool.total >= self.bounds.max_instances or booting >= self.bounds.max_boots, "a lost wake-up"
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Have trio draw the order of tasks from the seed."""
-    from trio._core import _run
-
-    before = _run._r
-    _run._r = random.Random(seed)
-    try:
-        yield
-    finally:
-        _run._r = before
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_every_call_is_answered_and_no_bound_is_exceeded(seed: int) -> None:
-    world = World(seed)
-
-    async def main() -> None:
+    async def main(rng: random.Random) -> None:
+        world = World(rng)
         async with anyio.create_task_group() as background:
             await background.start(world.pool.run)
             for row in world.functions:
@@ -207,7 +189,6 @@ def test_every_call_is_answered_and_no_bound_is_exceeded(seed: int) -> None:
         assert world.pool.total == 0
         assert not world.backend.alive
         assert world.sources.users == 0
+        assert world.backend.most_alive <= world.bounds.max_instances
 
-    with seeded(seed):
-        trio.run(main, clock=MockClock(autojump_threshold=0))
-    assert world.backend.most_alive <= world.bounds.max_instances
+    simulate(main, seed=seed)

@@ -137,12 +137,24 @@ int ct__proc_mount(uint64_t attributes) {
     return result_of(syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, (unsigned)attributes));
 }
 
+static int set_attributes(int dir_fd, const char *path, unsigned flags, const struct mount_attr *attr) {
+    return result_of(syscall(SYS_mount_setattr, dir_fd, path, flags, attr, sizeof *attr));
+}
+
 int ct__mount_restrict(int mount_fd, const char *path, uint64_t attributes) {
-    struct mount_attr attr = {.attr_set = attributes, .propagation = MS_PRIVATE};
-    if (mount_fd >= 0)
-        return result_of(syscall(SYS_mount_setattr, mount_fd, "", (unsigned)CT__AT_EMPTY_PATH | (unsigned)CT__AT_RECURSIVE,
-                                 &attr, sizeof attr));
-    return result_of(syscall(SYS_mount_setattr, AT_FDCWD, path, 0U, &attr, sizeof attr));
+    const struct mount_attr attr = {.attr_set = attributes, .propagation = MS_PRIVATE};
+    return mount_fd >= 0 ? set_attributes(mount_fd, "", CT__AT_EMPTY_PATH | CT__AT_RECURSIVE, &attr)
+                         : set_attributes(AT_FDCWD, path, 0, &attr);
+}
+
+int ct__mount_restrict_all(const char *path, uint64_t attributes) {
+    const struct mount_attr attr = {.attr_set = attributes, .propagation = MS_PRIVATE};
+    return set_attributes(AT_FDCWD, path, CT__AT_RECURSIVE, &attr);
+}
+
+int ct__mount_release(const char *path, uint64_t attributes) {
+    const struct mount_attr attr = {.attr_clr = attributes};
+    return set_attributes(AT_FDCWD, path, 0, &attr);
 }
 
 int ct__thread_count(void) {

@@ -38,6 +38,10 @@ int ct__proc_mount(uint64_t attributes);       /* a detached /proc of the caller
 /* Sets attributes (MOUNT_ATTR_...) and makes it private; on a detached tree's fd, else on path. */
 int ct__mount_restrict(int mount_fd, const char *path, uint64_t attributes);
 
+/* The same for path and all that is mounted below it; and the way back, for one mount. */
+int ct__mount_restrict_all(const char *path, uint64_t attributes);
+int ct__mount_release(const char *path, uint64_t attributes);
+
 /* Threads of this process, or -errno. */
 int ct__thread_count(void);
 

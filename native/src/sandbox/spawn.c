@@ -42,9 +42,15 @@ static void await_parent(int sync_fd) {
         _exit(SETUP_FAILED);
 }
 
+/* Chosen: when the whole machine runs out of memory, functions go before planes and databases (which are at 0). */
+#define OOM_SCORE "500"
+
 static int start_session(bool is_exec, ct__failure *why) {
     if (setsid() < 0)
         return ct__fail(why, CT_STEP_SESSION, ct__errno(), "setsid");
+    const int scored = ct__write_file("/proc/self/oom_score_adj", OOM_SCORE);
+    if (scored < 0)
+        return ct__fail(why, CT_STEP_SESSION, scored, "oom_score_adj");
     (void)umask(022);
     if (is_exec) /* what is ignored stays ignored across exec */
         for (int number = 1; number < NSIG; number++)

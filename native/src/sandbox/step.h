@@ -18,10 +18,8 @@ static inline int ct__fail(ct__failure *why, enum ct_step step, int status, cons
     memset(why, 0, sizeof *why);
     why->status = status;
     why->step = (uint32_t)step;
-    if (path != NULL) {
-        const size_t len = strnlen(path, sizeof why->path - 1);
-        memcpy(why->path, path, len);
-    }
+    for (size_t i = 0; path != NULL && path[i] != '\0' && i < sizeof why->path - 1; i++)
+        why->path[i] = path[i];
     return status;
 }
 

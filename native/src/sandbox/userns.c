@@ -5,6 +5,8 @@
 #include "base/sysx.h"
 
 #include <grp.h>
+#include <linux/mount.h>
+#include <sched.h>
 #include <unistd.h>
 
 static int write_map(pid_t child, const char *file, const char *text, ct__failure *why) {
@@ -40,4 +42,22 @@ int ct__userns_become(const ct_plan *plan, bool is_privileged, ct__failure *why)
     if (setresuid(plan->inside_uid, plan->inside_uid, plan->inside_uid) != 0)
         return ct__fail(why, CT_STEP_IDENTITY, ct__errno(), "uid");
     return 0;
+}
+
+int ct__userns_confine(ct__failure *why) {
+    const uint32_t uid = geteuid();
+    const uint32_t gid = getegid();
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+        return ct__fail(why, CT_STEP_CLONE, ct__errno(), NULL);
+    int result = write_map(getpid(), "setgroups", "deny", why);
+    if (result == 0)
+        result = write_ids(getpid(), "gid_map", gid, gid, why);
+    if (result == 0)
+        result = write_ids(getpid(), "uid_map", uid, uid, why);
+    if (result < 0)
+        return result;
+    result = ct__mount_restrict_all("/", MOUNT_ATTR_RDONLY);
+    if (result == 0) /* where the children's ids are mapped */
+        result = ct__mount_release("/proc", MOUNT_ATTR_RDONLY);
+    return result < 0 ? ct__fail(why, CT_STEP_ROOT, result, "read-only") : 0;
 }

@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(name="aurora", help="The observability plane.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="aurora",
+    help="The observability plane.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.callback()

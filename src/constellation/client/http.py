@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 
@@ -232,7 +232,9 @@ class AsyncClient(Operations, AsyncSender):
         try:
             if answer.status_code >= 300:
                 raise problem_of(answer.status_code, await self._whole(answer, call), answer.headers)
-            yield self._pieces(answer, call, reader)
+            # Closed here and not by the garbage collector, which would come after the loop is gone.
+            async with aclosing(self._pieces(answer, call, reader)) as pieces:
+                yield pieces
         finally:
             await answer.aclose()
 
@@ -242,12 +244,14 @@ class AsyncClient(Operations, AsyncSender):
         except httpx.TransportError as error:
             raise self.connection.failure(error, call) from error
 
-    async def _pieces(self, answer: httpx.Response, call: Call[Any], reader: Reader[T]) -> AsyncIterator[T]:
+    async def _pieces(self, answer: httpx.Response, call: Call[Any], reader: Reader[T]) -> AsyncGenerator[T, None]:
         state = reader(answer.headers)
         try:
-            async for chunk in answer.aiter_bytes():
-                for piece in state.feed(chunk):
-                    yield piece
+            # httpx promises an iterator and gives a generator.
+            async with aclosing(cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())) as chunks:
+                async for chunk in chunks:
+                    for piece in state.feed(chunk):
+                        yield piece
             for piece in state.end():
                 yield piece
         except httpx.TransportError as error:

@@ -25,7 +25,7 @@ from constellation.comet.executor.meters import Meters, PoolCollector
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import FunctionCache
 from constellation.comet.namespace.backend import NamespaceBackend
-from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.decide import Bounds
 from constellation.comet.pool.pool import Pool
 from constellation.comet.service import NovaServicer
@@ -45,6 +45,8 @@ from constellation.rpc.server import Guarded, serving
 
 log = structlog.get_logger()
 
+# Executors of one platform have host uids of their own: comet's, and those of planes in local mode.
+_UID_BLOCKS = {"comet": 0, "corona": 1, "nebula": 2}
 FLUSH_S = 5.0  # chosen: the last records of the log get this long to reach the database
 
 
@@ -165,7 +167,7 @@ def _backend(context: PlaneContext, settings: Settings) -> Backend:
         NamespaceSettings(
             run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
             group=group_name(context.state_dir / context.plane),
-            uid_base=settings.sandbox.uid_base,
+            uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
         )
     )
 

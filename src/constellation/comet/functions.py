@@ -28,7 +28,9 @@ Key = tuple[str, str, str]  # tenant, namespace, name
 
 MAX_KEPT = 10_000  # functions; chosen: about 2 KiB each
 MAX_ABSENT = 1024  # names that do not exist, remembered so that a wrong client does not become a database load
-ABSENT_TTL_S = 1.0  # chosen: longer than a change takes to arrive, short enough for a client that waits
+# A name that is missed again and again is asked for ever more rarely. The first miss is not remembered at all: who
+# creates a function right after a 404 calls it before the change has arrived.
+ABSENT_BASE_S, ABSENT_CAP_S = 0.02, 0.5
 SAFETY_POLL_S = 5.0  # chosen: when a notification was lost
 RETRY_S = 0.2  # chosen: the embedded server restarts within a second
 
@@ -80,6 +82,14 @@ class _Load:
     is_outdated: bool = False  # a change came while the row was being read
 
 
+@dataclass(frozen=True, slots=True)
+class _Absent:
+    """A name that does not exist."""
+
+    misses: int
+    until_s: float  # it is not asked for before
+
+
 class FunctionCache:
     """Functions by scope and name. `run` keeps them fresh."""
 
@@ -95,7 +105,7 @@ class FunctionCache:
         self._functions, self._tenants, self._changes = functions, tenants, changes
         self._clock, self._watchers = clock, tuple(watchers)
         self._kept: dict[Key, Entry] = {}
-        self._absent: dict[Key, float] = {}  # -> when it may be asked for again
+        self._absent: dict[Key, _Absent] = {}
         self._loads: dict[Key, _Load] = {}
         self._seq: int | None = None  # None: everything must be read again
         self._may_have_missed = False
@@ -127,6 +137,7 @@ class FunctionCache:
                 if entry is None:
                     self._remember_absent(key)
                     raise NotFound("function", key[2])
+                self._absent.pop(key, None)
                 self._keep(entry)
                 return entry
         finally:
@@ -232,14 +243,14 @@ class FunctionCache:
             watcher.update(entry.function)
 
     def _refuse_absent(self, key: Key) -> None:
-        until_s = self._absent.get(key)
-        if until_s is None:
-            return
-        if self._clock.monotonic_s() < until_s:
+        absent = self._absent.get(key)
+        if absent is not None and self._clock.monotonic_s() < absent.until_s:
             raise NotFound("function", key[2])
-        del self._absent[key]
 
     def _remember_absent(self, key: Key) -> None:
+        before = self._absent.pop(key, None)
         while len(self._absent) >= MAX_ABSENT:
             del self._absent[next(iter(self._absent))]
-        self._absent[key] = self._clock.monotonic_s() + ABSENT_TTL_S
+        misses = 1 if before is None else min(before.misses + 1, 10)
+        ttl_s = 0.0 if misses == 1 else min(ABSENT_CAP_S, ABSENT_BASE_S * 2.0**misses)
+        self._absent[key] = _Absent(misses, self._clock.monotonic_s() + ttl_s)

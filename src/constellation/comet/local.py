@@ -67,3 +67,4 @@ async def local_executor(
 
     async with execution_plane(context, settings, db=db, dsn=dsn) as plane:
         yield LocalInvoker(plane.executor, identity_key=context.identity_key, clock=context.clock)
+        await plane.executor.drain(within_s=settings.comet.drain_s)

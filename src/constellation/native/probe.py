@@ -69,6 +69,8 @@ def _advice(step: str) -> str:
             return change
     if step == "clone":
         return "the kernel needs user namespaces (CONFIG_USER_NS, Linux 5.12 or newer); in a chroot they are refused"
-    if step in {"root", "entry"}:
+    if step == "idmap":
+        return f"as root of a container: map the uids from {_PROBE_UID} on into it, or run as an ordinary user"
+    if step in {"root", "entry", "source"}:
         return "in a container: allow unconfined mounts and an unmasked /proc (systempaths=unconfined)"
     return "see the reason; the step names what the kernel refused"

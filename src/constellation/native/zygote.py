@@ -18,7 +18,7 @@ import anyio
 from anyio.abc import Process, TaskStatus
 
 from constellation.base.errors import ConstellationError
-from constellation.native import _core
+from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
 from constellation.native.sandbox import Plan
 
@@ -70,6 +70,7 @@ class Spawned:
         self.pidfd = pidfd  # -1 once closed
         self.status: ExitStatus | None = None
         self._exited = anyio.Event()
+        self._is_owned = True  # False: nobody waited for it any more when it came up
 
     async def wait(self) -> ExitStatus:
         """Return how the process ended, once it has."""
@@ -113,7 +114,8 @@ class Zygote:
     """One fork server process. Run it as a service; `spawn` works while `run` does.
 
     `argv` gets the number of the control descriptor as its last argument. `on_exit(spawned)` is called in the loop,
-    without suspending, for each child that ends.
+    without suspending, for each child that ends. An ordinary user's fork server sees the host read-only: its children
+    have that user's uid and may have its executable at /proc/self/exe, whose modes they could else change.
     """
 
     def __init__(
@@ -148,8 +150,9 @@ class Zygote:
         try:
             with theirs:
                 ours.setblocking(False)
+                confine = () if os.geteuid() == 0 else (str(libexec_path("ct-zygote")), "--confine")
                 process = await anyio.open_process(
-                    [*self._argv, str(theirs.fileno())],
+                    [*confine, *self._argv, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=None,
@@ -235,6 +238,7 @@ class Zygote:
     def _abandon_nowait(self, ticket: _Ticket) -> None:
         ticket.is_abandoned = True
         if ticket.spawned is not None:
+            ticket.spawned._is_owned = False  # noqa: SLF001 - one module, two classes
             ticket.spawned.kill_nowait()
             ticket.spawned.close()
 
@@ -272,7 +276,7 @@ class Zygote:
 
     def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
         spawned._end_nowait(status)  # noqa: SLF001 - one module, two classes
-        if self._on_exit is not None:
+        if self._on_exit is not None and spawned._is_owned:  # noqa: SLF001 - one module, two classes
             self._on_exit(spawned)
 
     def _bury_nowait(self) -> None:

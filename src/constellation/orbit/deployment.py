@@ -15,6 +15,7 @@ from constellation.client import ApiProblem, Client, FunctionBody
 from constellation.orbit import bundle, manifest
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.languages import Language, handler_of, language_of
+from constellation.orbit.output import counted
 
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _PARTLY_TAKEN_NAMES = ("main", "index", "handler", "app")
@@ -140,7 +141,7 @@ def _code_change(before: Mapping[str, str], after: Mapping[str, bytes]) -> Chang
     signs += [f"~{name}" for name in after if name in before and b64decode(before[name]) != after[name]]
     signs += [f"-{name}" for name in before if name not in after]
     shown = " ".join(signs[:8]) + (f" and {len(signs) - 8} more" if len(signs) > 8 else "")
-    return Change(field="code", before=f"{len(before)} files", after=shown)
+    return Change(field="code", before=counted(len(before), "file"), after=shown)
 
 
 def _shown(value: Any) -> str:

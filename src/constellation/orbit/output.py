@@ -135,6 +135,11 @@ def size(count_bytes: int) -> str:
     return f"{count_bytes / 1024:.1f} KiB" if count_bytes < 1 << 20 else f"{count_bytes / (1 << 20):.1f} MiB"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return "1 file", "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def builtins(value: object) -> Any:
     return msgspec.to_builtins(value, str_keys=True)
 

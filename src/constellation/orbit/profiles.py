@@ -29,6 +29,7 @@ _DEFAULTS = {"server": DEFAULT_SERVER, "output": "table"}
 class Setting:
     value: str
     source: str  # "flag", the variable's name, "profile NAME" or "default"
+    rank: int  # 0: the strongest source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +118,26 @@ def resolve(
     entry = profiles.entries.get(wanted, {})
     found: dict[str, Setting] = {}
     for key in KEYS:
-        if flags.get(key):
-            found[key] = Setting(value=flags[key], source="flag")
-        elif env.get(ENVIRONMENT[key]):
-            found[key] = Setting(value=env[ENVIRONMENT[key]], source=ENVIRONMENT[key])
-        elif entry.get(key):
-            found[key] = Setting(value=entry[key], source=f"profile {wanted}")
-        elif key in _DEFAULTS:
-            found[key] = Setting(value=_DEFAULTS[key], source="default")
+        value = _strongest(
+            ("flag", flags.get(key)),
+            (ENVIRONMENT[key], env.get(ENVIRONMENT[key])),
+            (f"profile {wanted}", entry.get(key)),
+            ("default", _DEFAULTS.get(key)),
+        )
+        # A namespace belongs to a tenant: one that was set for another tenant does not follow to this one.
+        is_foreign = (
+            key == "namespace" and value is not None and "tenant" in found and value.rank > found["tenant"].rank
+        )
+        if value is not None and not is_foreign:
+            found[key] = value
     check_output(found["output"].value)
     return found
+
+
+def _strongest(*offers: tuple[str, str | None]) -> Setting | None:
+    """Return the first offer that has a value."""
+    ranked = enumerate(offers)
+    return next((Setting(value=value, source=source, rank=rank) for rank, (source, value) in ranked if value), None)
 
 
 def check_key(key: str) -> None:

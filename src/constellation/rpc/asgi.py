@@ -76,11 +76,12 @@ async def exchange(
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
-        try:
-            head = await receive_head.receive()
-        except anyio.EndOfStream:
-            head = HttpHead(500, ())
         with receive_body:
+            with receive_head:
+                try:
+                    head = await receive_head.receive()
+                except anyio.EndOfStream:
+                    head = HttpHead(500, ())
             yield HttpExchange(head, receive_body)
         gone.set()
         tasks.cancel_scope.cancel()

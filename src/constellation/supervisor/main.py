@@ -65,6 +65,7 @@ def up(
     from constellation.aurora.logging.setup import configure  # noqa: PLC0415
     from constellation.nova.config.load import load  # noqa: PLC0415
     from constellation.supervisor import up as start  # noqa: PLC0415
+    from constellation.supervisor.errors import StartFailed  # noqa: PLC0415
 
     place = _data_dir(data_dir)
     if pg_dsn is not None:
@@ -78,7 +79,10 @@ def up(
     if announce_fd is None:
         start.check_host()
     if detach:
-        sys.stdout.write(start.describe(start.detach(start.foreground_words(options), data_dir=place)))
+        outcome = start.detach(start.foreground_words(options), data_dir=place)
+        sys.stdout.write(start.describe(outcome))
+        if outcome.failure is not None:
+            raise StartFailed(outcome.failure)
         return
     configure(plane="supervisor", level="info", json=False)
 

@@ -93,6 +93,11 @@ class Supervisor:
             planes=[keeper.record for keeper in self._keepers],
         )
 
+    @property
+    def admin_key(self) -> str | None:
+        """The administrator's key when nova has just made one."""
+        return self._keepers[0].log.key
+
     async def run(self, announce: Callable[[Started], None]) -> None:
         """Run the platform until SIGINT or SIGTERM; a second one hurries the stop.
 
@@ -108,7 +113,7 @@ class Supervisor:
                     for group in _GROUPS:
                         await self._start(group, tasks)
                     self._set("running")
-                    announce(Started(urls=self._record.urls, admin_key=self._keepers[0].log.key))
+                    announce(Started(urls=self._record.urls, admin_key=self.admin_key))
                 except PlaneFailed as error:
                     failure = error
             if failure is None:

@@ -10,16 +10,17 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import structlog
 
 from constellation.base.statedir import make_private
 from constellation.nova.config.load import ConfigInvalid, Loaded
-from constellation.supervisor.errors import HostUnfit, StartFailed, StillStarting
+from constellation.supervisor.errors import HostUnfit, PlaneFailed, StartFailed, StillStarting
 from constellation.supervisor.output import show_on_stdout
-from constellation.supervisor.plan import Wishes, plan
-from constellation.supervisor.ports import Reservations, choose
+from constellation.supervisor.plan import PlanePlan, Wishes, plan
+from constellation.supervisor.ports import Addresses, Reservations, choose
 from constellation.supervisor.record import PlatformRecord, read_record
 from constellation.supervisor.stop import clear_leftovers
 from constellation.supervisor.supervise import Started, Supervisor, sole_supervisor
@@ -43,16 +44,31 @@ class UpOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How `up` ended: ready, or found a platform that runs already."""
+    """How `up` went: ready, found a platform that runs already, or failed and says why."""
 
     urls: list[str]
     auth: str
-    admin_key: str | None = None
+    admin_key: str | None = None  # of the very first start; a failed one has made it all the same
     was_running: bool = False
+    failure: str | None = None
+
+
+class Planner(Protocol):
+    """Says what is started; `plan.plan` but in tests of the supervisor alone."""
+
+    def __call__(
+        self, wishes: Wishes, addresses: Addresses, /, *, env: Mapping[str, str], supervisor_pid: int
+    ) -> list[PlanePlan]: ...
 
 
 async def up(
-    options: UpOptions, loaded: Loaded, *, env: Mapping[str, str], announce: Callable[[Outcome], None], is_shown: bool
+    options: UpOptions,
+    loaded: Loaded,
+    *,
+    env: Mapping[str, str],
+    announce: Callable[[Outcome], None],
+    is_shown: bool,
+    planner: Planner = plan,
 ) -> None:
     """Run the platform until a signal; `announce` is told once it is ready, or found to run already.
 
@@ -81,7 +97,7 @@ async def up(
             trusted_uid=os.getuid(),
         )
         supervisor = Supervisor(
-            plan(wishes, addresses, env=env, supervisor_pid=os.getpid()),
+            planner(wishes, addresses, env=env, supervisor_pid=os.getpid()),
             data_dir=options.data_dir,
             urls=addresses.urls,
             auth=auth,
@@ -92,7 +108,11 @@ async def up(
         def tell(started: Started) -> None:
             announce(Outcome(urls=list(started.urls), auth=auth, admin_key=started.admin_key))
 
-        await supervisor.run(tell)
+        try:
+            await supervisor.run(tell)
+        except PlaneFailed as error:
+            announce(Outcome(urls=[], auth=auth, admin_key=supervisor.admin_key, failure=str(error)))
+            raise
 
 
 def check_host() -> None:
@@ -138,7 +158,7 @@ def detach(words: list[str], *, data_dir: Path) -> Outcome:
     if line:
         return Outcome(**json.loads(line))
     child.wait(timeout=60)
-    said = log_path.read_text(errors="replace")[-_WORDS_BYTES:].strip()
+    said = log_path.read_text(errors="replace")[-_WORDS_BYTES:].strip().removeprefix("constellation: ")
     raise StartFailed(said or f"the supervisor ended with status {child.returncode} and said nothing")
 
 
@@ -151,6 +171,7 @@ def announce_on(fd: int) -> Callable[[Outcome], None]:
             "auth": outcome.auth,
             "admin_key": outcome.admin_key,
             "was_running": outcome.was_running,
+            "failure": outcome.failure,
         }
         with contextlib.suppress(BrokenPipeError):  # it did not wait; the platform runs all the same
             os.write(fd, json.dumps(data).encode() + b"\n")
@@ -161,16 +182,17 @@ def announce_on(fd: int) -> Callable[[Outcome], None]:
 
 def describe(outcome: Outcome) -> str:
     """Return what a person reads when the platform is up."""
-    url = outcome.urls[0]
-    lines = [
-        f"Constellation {'is running already' if outcome.was_running else 'is ready'} at {' and '.join(outcome.urls)}"
-    ]
+    lines = []
+    if outcome.failure is None:
+        state = "is running already" if outcome.was_running else "is ready"
+        lines.append(f"Constellation {state} at {' and '.join(outcome.urls)}")
     if outcome.admin_key is not None:
         lines.append(f"The administrator's API key, shown this once and stored nowhere: {outcome.admin_key}")
-    if not outcome.was_running:
+    if outcome.failure is None and not outcome.was_running:
         key = " -H 'X-API-Key: ...'" if outcome.auth == "required" else ""
-        lines.append(f"""Try: curl -X POST {url}/functions/hello-python/invoke{key} -d '{{"name":"Ada"}}'""")
-    return "\n".join(lines) + "\n"
+        url = f"{outcome.urls[0]}/functions/hello-python/invoke"
+        lines.append(f"""Try: curl -X POST {url}{key} -d '{{"name":"Ada"}}'""")
+    return "".join(line + "\n" for line in lines)
 
 
 def foreground_words(options: UpOptions) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import json
+import logging
 import sys
 import traceback
 from pathlib import Path
@@ -15,7 +16,8 @@ def main(code_dir: str, handler: str, result_path: str) -> None:
     """Call `handler` with the JSON on standard input; write {"output"} or {"error"} and the pieces of a stream."""
     sys.path.insert(0, code_dir)
     module, _, name = handler.rpartition(".")
-    context = SimpleNamespace(request_id="test", function_name=name, remaining_ms=lambda: 1000)
+    logger = logging.getLogger("function")
+    context = SimpleNamespace(request_id="test", function_name=name, logger=logger, remaining_ms=lambda: 60_000)
     try:
         value = getattr(importlib.import_module(module), name)(json.load(sys.stdin), context)
         result: dict[str, object] = {"output": list(value) if inspect.isgenerator(value) else value}

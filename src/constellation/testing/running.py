@@ -180,7 +180,13 @@ def _run_python(entry: Entry, event: Any) -> tuple[dict[str, Any], str]:
         result_path = Path(directory, "result.json")
         argv = [sys.executable, "-B", run_python.__file__, f"{directory}/code", entry.body.handler, str(result_path)]
         done = subprocess.run(
-            argv, input=json.dumps(event), capture_output=True, text=True, timeout=entry.body.timeout_s, check=True
+            argv,
+            input=json.dumps(event),
+            env=dict(entry.body.env),
+            capture_output=True,
+            text=True,
+            timeout=entry.body.timeout_s,
+            check=True,
         )
         return json.loads(result_path.read_text()), done.stdout
 

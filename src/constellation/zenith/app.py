@@ -209,16 +209,20 @@ async def run_server(gateway: Gateway, config: Config) -> None:
     """Serve until a signal; then requests in hand have `graceful_timeout` to end."""
     stopping = anyio.Event()
 
-    async def stop_when_told() -> None:
-        await until_signal()
-        stopping.set()
-        await anyio.sleep(2 * _DRAIN_S)  # a server that does not come to its end by itself is left behind
-        tasks.cancel_scope.cancel()
+    async def run() -> None:
+        # A task of its own: hypercorn leaves the cancellation count of its task raised behind it, which anyio's
+        # scopes around it would read as a cancellation from outside.
+        await hypercorn_serve(gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
+        if stopping.is_set():
+            return
+        raise RuntimeError("the HTTP server ended by itself")
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(stop_when_told)
-        await hypercorn_serve(gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
-        tasks.cancel_scope.cancel()
+        tasks.start_soon(run)
+        received = await until_signal()
+        log.info("zenith.stopping", signal=received.name)
+        stopping.set()
+        tasks.cancel_scope.deadline = anyio.current_time() + 2 * _DRAIN_S  # it should have ended long before
 
 
 def _health_check(channel: PlaneChannel) -> Check:

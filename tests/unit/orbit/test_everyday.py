@@ -21,7 +21,7 @@ def test_newcomer_goes_from_init_to_an_answer(rig, work):
     assert rig.run("init", work / "greet").code == 0
     deployed = rig.run("deploy", work / "greet")
     assert deployed.code == 0
-    assert deployed.out.startswith("created greet (version 1; python, main.handler, 1 files")
+    assert deployed.out.startswith("created greet (version 1; python, main.handler, 1 file,")
     answer = rig.run("invoke", "greet", "-d", f"@{work / 'greet' / 'event.json'}")
     assert (answer.code, answer.json) == (0, {"message": "Hello, Ada!"})
     assert answer.err == ""

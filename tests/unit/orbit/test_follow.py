@@ -132,9 +132,11 @@ async def test_saved_file_is_deployed_and_a_mistake_does_not_end_it(
     key = ("default", "default", "f")
 
     async def version(wanted: int) -> None:
-        # Written again and again: a change before the watch is set up would never be seen.
+        # Saved again and again, since a change before the watch is set up would never be seen; and whole, since half
+        # a file would be deployed too.
         while platform.functions[key].body.code_version < wanted:
-            (work / "main.py").write_text(f"def handler(event, context):\n    return {wanted}\n")
+            (tmp_path / "saved").write_text(f"def handler(event, context):\n    return {wanted}\n")
+            (tmp_path / "saved").replace(work / "main.py")
             await anyio.sleep(0.3)
 
     with anyio.fail_after(30):

@@ -23,6 +23,15 @@ def test_flags_win_over_environment_over_profile_over_default():
     assert resolve(flags={}, env={}, profiles=STORED)["tenant"].source == "profile default"
 
 
+def test_namespace_does_not_follow_to_a_tenant_that_was_named_more_strongly():
+    env = {"NOVA_NAMESPACE": "blue", "NOVA_TENANT": "acme"}
+    assert resolve(flags={}, env=env, profiles=Profiles())["namespace"].value == "blue"
+    assert "namespace" not in resolve(flags={"tenant": "other"}, env=env, profiles=Profiles())
+    both = {"tenant": "other", "namespace": "red"}
+    assert resolve(flags=both, env=env, profiles=Profiles())["namespace"].value == "red"
+    assert resolve(flags={"namespace": "red"}, env=env, profiles=Profiles())["tenant"].value == "acme"
+
+
 def test_profile_is_chosen_by_flag_then_environment_then_file():
     assert resolve(flags={}, env={}, profiles=STORED, profile="prod")["server"].value == "http://prod"
     assert resolve(flags={}, env={"ORBIT_PROFILE": "prod"}, profiles=STORED)["server"].value == "http://prod"

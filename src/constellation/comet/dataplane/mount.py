@@ -96,6 +96,8 @@ class Mount:
             tasks=_TASKS.get(),
         )
         operation = self._operations[route.operation]
+        if route.streams and method == "HEAD":
+            return Response(b"", status=route.status)  # nobody would read the stream
         if route.streams:
             answer = await operation(asked)
         else:

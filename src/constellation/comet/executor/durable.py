@@ -15,7 +15,7 @@ MAX_SOURCE_CHARS = 128
 
 
 def new_job(caller: Caller, function: Function, payload: bytes, options: AsyncOptions) -> NewJob:
-    """Return the job of a durable call; its runs are one call deeper than the call that asks for it.
+    """Return the job of a durable call; its runs carry the depth and the chain of the call that asks for it.
 
     Raises:
         InvalidRequest: an option is out of range; `field` names it.

@@ -46,8 +46,9 @@ class Wakeup:
 class Listener:
     """Listens to channels while `run` runs. Waiters may come and go at any time."""
 
-    def __init__(self, dsn: str, *, application: str, channels: Sequence[str]) -> None:
+    def __init__(self, dsn: str, *, application: str, channels: Sequence[str], check_s: float = CHECK_S) -> None:
         self._dsn, self._application, self._channels = dsn, application, tuple(channels)
+        self._check_s = check_s
         self._waiters: dict[str, set[Wakeup]] = {channel: set() for channel in channels}
 
     @contextmanager
@@ -99,12 +100,12 @@ class Listener:
         lost = anyio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         while not lost.is_set() and not connection.is_closed():
-            with anyio.move_on_after(CHECK_S):
+            with anyio.move_on_after(self._check_s):
                 await lost.wait()
                 return
             try:
                 with anyio.fail_after(_CHECK_LIMIT_S), translated(connection):
-                    await connection.execute("")
+                    await connection.execute("SELECT 1")
             except (TimeoutError, DatabaseUnavailable):
                 return
 

@@ -21,7 +21,7 @@ from constellation.orbit.commands.functions import without_env
 from constellation.orbit.commands.logs import LogFollower
 from constellation.orbit.failures import OrbitError, explain
 from constellation.orbit.languages import LANGUAGES
-from constellation.orbit.output import size
+from constellation.orbit.output import counted, size
 from constellation.orbit.session import Session
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -184,7 +184,7 @@ def _show(session: Session, deployed: deployment.Deployed) -> None:
     if not output.is_table:
         output.data(msgspec.structs.replace(deployed, function=without_env(function)))
         return
-    facts = f"{function.runtime}, {function.handler}, {deployed.files} files, {size(deployed.size_bytes)}"
+    facts = f"{function.runtime}, {function.handler}, {counted(deployed.files, 'file')}, {size(deployed.size_bytes)}"
     output.line(f"{deployed.action} {function.name} (version {function.code_version}; {facts})")
     width = max((len(change.field) for change in deployed.changes), default=0)
     for change in deployed.changes:

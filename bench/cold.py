@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""Cold starts: from request to answer of a function that has no instance.
+
+  bench/cold.py                                    a fresh function for each sample, through the public API
+  bench/cold.py --runtime node --samples 30
+  bench/cold.py --request http://other/fn/{i} --before ./make-cold.sh
+                                                   another server: the command makes sample {i} cold (it finds the
+                                                   number in BENCH_SAMPLE too), then the address is asked once
+
+The connection is open beforehand, so what is measured is the platform and not the TCP handshake.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import anyio
+from histogram import Histogram, summary
+from http1 import Answer, BadAnswer, Broken, Connection, Target, request_bytes, target_of
+from load import failure_of
+from machine import facts, print_facts
+
+from constellation.client import Client, ClientError, FunctionCreate
+
+SOURCES = {
+    "python": "def handler(event, context):\n    return {'hello': event.get('name')}\n",
+    "node": "exports.handler = async (event) => ({ hello: event.name });\n",
+}
+FIGURES = ("mean_ms", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One request that finds nothing warm."""
+
+    target: Target
+    request: bytes
+    is_cold: Callable[[Answer], bool]
+
+
+# Makes sample i cold for the length of the block, and cleans up after it.
+Source = Callable[[int], AbstractContextManager[Sample]]
+
+
+def main() -> int:
+    args = _arguments()
+    print_facts()
+    try:
+        if args.request:
+            histogram, errors = _measure(args, functools.partial(_foreign, args))
+        else:
+            with Client(args.url, api_key=args.api_key or None) as client:
+                histogram, errors = _measure(args, functools.partial(_fresh, args, client, uuid.uuid4().hex[:8]))
+    except (ValueError, ClientError, subprocess.CalledProcessError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    where = args.request or f"{args.url}, {args.runtime}"
+    figures = asdict(summary(histogram))
+    print(f"\n{where}: {histogram.count} cold starts")
+    if histogram.count:
+        print("  latency  " + "  ".join(f"{name.removesuffix('_ms')} {figures[name]:.2f}" for name in FIGURES) + "  ms")
+    for what, times in errors.most_common():
+        print(f"  errors   {times} x {what}")
+    if args.csv:
+        _write(args.csv, where, figures, errors)
+    return 0 if histogram.count else 1
+
+
+def _measure(args: argparse.Namespace, source: Source) -> tuple[Histogram, Counter[str]]:
+    histogram, errors = Histogram(), Counter[str]()
+    for number in range(args.warm_up + args.samples):
+        with source(number) as sample:
+            took_us, what = anyio.run(_ask, sample, args.timeout, backend_options={"use_uvloop": True})
+        if number < args.warm_up:
+            continue
+        if what is None:
+            histogram.record(took_us)
+        else:
+            errors[what] += 1
+    return histogram, errors
+
+
+async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
+    """Return the microseconds of one call, and what failed."""
+    try:
+        connection = await Connection.open(sample.target, timeout_s=timeout_s)
+        try:
+            begin = time.perf_counter()
+            answer = await connection.ask(sample.request, timeout_s=timeout_s)
+            took_us = round((time.perf_counter() - begin) * 1e6)
+        finally:
+            connection.close()
+    except (OSError, Broken, BadAnswer) as error:
+        return 0, f"{type(error).__name__}: {error}"
+    failed = failure_of(answer)
+    if failed is None and not sample.is_cold(answer):
+        failed = "it was warm"
+    return took_us, failed
+
+
+@contextmanager
+def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
+    """A function that nobody has called yet."""
+    name = f"bench-cold-{run}-{number}"
+    client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime]))
+    try:
+        # Cold is the instance. What every function meets once after its creation (its entry in the gateway's and the
+        # executor's tables) is awaited, as for a function that was called an hour ago.
+        time.sleep(args.settle)
+        target = target_of(args.url)
+        headers = {"x-api-key": args.api_key} if args.api_key else {}
+        request = request_bytes(target, "POST", f"/functions/{name}/invoke", body=args.data.encode(), headers=headers)
+        yield Sample(target=target, request=request, is_cold=_said_cold)
+    finally:
+        client.delete_function(name)
+
+
+@contextmanager
+def _foreign(args: argparse.Namespace, number: int) -> Iterator[Sample]:
+    """Another server's function, made cold by the user's command."""
+    if args.before:
+        env = {**os.environ, "BENCH_SAMPLE": str(number)}
+        command = args.before.replace("{i}", str(number))
+        subprocess.run(["sh", "-c", command], env=env, check=True, stdout=subprocess.DEVNULL)
+    parts = urlsplit(args.request.replace("{i}", str(number)))
+    target = target_of(f"{parts.scheme}://{parts.netloc}")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    request = request_bytes(target, args.method, path, body=args.data.encode() if args.method != "GET" else b"")
+    yield Sample(target=target, request=request, is_cold=lambda _: True)
+
+
+def _said_cold(answer: Answer) -> bool:
+    return bool(json.loads(answer.body).get("cold_start"))
+
+
+def _write(path_text: str, where: str, figures: dict[str, float], errors: Counter[str]) -> None:
+    path = Path(path_text)
+    is_new = not path.exists() or path.stat().st_size == 0
+    shown = {name: f"{figures[name]:.3f}" for name in FIGURES}
+    row = {"what": where, "samples": figures["count"], "errors": errors.total(), **shown, **facts()}
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(row))
+        if is_new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:9000")
+    parser.add_argument("--api-key", default="")
+    parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
+    parser.add_argument("--samples", type=int, default=50)
+    parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")
+    parser.add_argument("--settle", type=float, default=0.2, help="seconds between creation and call")
+    parser.add_argument("--data", default='{"name":"Ada"}')
+    parser.add_argument("--timeout", type=float, default=30.0)
+    parser.add_argument("--request", metavar="URL", help="another server; {i} is the sample's number")
+    parser.add_argument("--before", metavar="COMMAND", help="shell command that makes sample {i} cold")
+    parser.add_argument("--method", default="POST", help="of --request")
+    parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

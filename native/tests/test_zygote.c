@@ -1,0 +1,212 @@
+/* The fork server over its socket, in a process of its own: so that a sanitizer watches the loop too. */
+#define _GNU_SOURCE
+#include "sandbox/zygote.h"
+
+#include "base/err.h"
+#include "base/sysx.h"
+#include "ct_test.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CANNOT = 77, CHILDREN = 100 };
+
+static uint32_t host_uid(void) {
+    return geteuid() == 0 ? 1900001 : (uint32_t)geteuid();
+}
+
+static uint32_t host_gid(void) {
+    return geteuid() == 0 ? 1900001 : (uint32_t)getegid();
+}
+
+typedef struct served {
+    pid_t pid;
+    int control;
+} served;
+
+static served start_server(void) {
+    int pair[2];
+    CHECK_INT(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        (void)close(pair[0]);
+        ct__served child;
+        _exit(ct__zygote_serve(pair[1], NULL, &child) == 0 ? 0 : 1);
+    }
+    (void)close(pair[1]);
+    return (served){.pid = pid, .control = pair[0]};
+}
+
+static void stop_server(served s) {
+    (void)close(s.control);
+    int status = 0;
+    CHECK_INT(waitpid(s.pid, &status, 0), s.pid);
+    CHECK(WIFEXITED(status));
+    CHECK_INT(WEXITSTATUS(status), 0);
+}
+
+/* Receives one note; its descriptor, if one came, in *fd. */
+static ct_zygote_note receive(served s, int *fd) {
+    ct_zygote_note note;
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = &note, .iov_len = sizeof note};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    CHECK_INT(recvmsg(s.control, &message, MSG_CMSG_CLOEXEC), sizeof note);
+    *fd = -1;
+    const struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+    if (head != NULL)
+        memcpy(fd, CMSG_DATA(head), sizeof *fd);
+    return note;
+}
+
+static uint8_t request[4 + CT_PLAN_BYTES_MAX];
+
+/* Asks for a sandbox that runs a script; 0 descriptors make a request that must be refused. */
+static void ask(served s, uint32_t ticket, const char *script, size_t descriptors) {
+    ct_plan plan = {.host_uid = host_uid(),
+                    .host_gid = host_gid(),
+                    .inside_uid = 1000,
+                    .inside_gid = 1000,
+                    .setup_ms = 5000,
+                    .hostname = "test",
+                    .workdir = "/",
+                    .cgroup_dir = "",
+                    .entry_count = 6,
+                    .argc = script != NULL ? 3 : 0};
+    plan.entries[0] = (ct_entry){.kind = CT_ENTRY_BIND, .target = "/usr", .source = "/usr"};
+    plan.entries[1] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/bin", .source = "usr/bin"};
+    plan.entries[2] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/lib", .source = "usr/lib"};
+    plan.entries[3] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/lib64", .source = "usr/lib64"};
+    plan.entries[4] = (ct_entry){.kind = CT_ENTRY_DEVICE, .target = "/dev/null", .source = "/dev/null"};
+    plan.entries[5] = (ct_entry){.kind = CT_ENTRY_PROC, .target = "/proc", .source = ""};
+    plan.argv[0] = script != NULL ? "/bin/sh" : NULL;
+    plan.argv[1] = script != NULL ? "-c" : NULL;
+    plan.argv[2] = script;
+    memcpy(request, &ticket, sizeof ticket);
+    const int len = ct_plan_encode(&plan, request + 4, CT_PLAN_BYTES_MAX);
+    CHECK(len > 0);
+    const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int fds[2] = {null, null};
+    union {
+        struct cmsghdr head;
+        char bytes[CMSG_SPACE(sizeof fds)];
+    } control = {0};
+    struct iovec part = {.iov_base = request, .iov_len = (size_t)len + 4};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (descriptors > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(descriptors * sizeof(int));
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(descriptors * sizeof(int));
+        memcpy(CMSG_DATA(head), fds, descriptors * sizeof(int));
+    }
+    CHECK_INT(sendmsg(s.control, &message, 0), (ssize_t)part.iov_len);
+    (void)close(null);
+}
+
+static served ready_server(void) {
+    const served s = start_server();
+    int fd = -1;
+    const ct_zygote_note note = receive(s, &fd);
+    CHECK_INT(note.kind, CT_NOTE_READY);
+    CHECK_INT(note.status, 0);
+    return s;
+}
+
+static void a_child_is_told_of_twice(void) {
+    const served s = ready_server();
+    ask(s, 7, "exit 3", 2);
+    int pidfd = -1;
+    ct_zygote_note note = receive(s, &pidfd);
+    CHECK_INT(note.kind, CT_NOTE_SPAWNED);
+    CHECK_INT(note.ticket, 7);
+    CHECK_INT(note.status, 0);
+    CHECK(pidfd >= 0);
+    const int pid = note.pid;
+    (void)close(pidfd);
+    note = receive(s, &pidfd);
+    CHECK_INT(note.kind, CT_NOTE_EXITED);
+    CHECK_INT(note.pid, pid);
+    CHECK_INT(note.exit_code, 3);
+    CHECK_INT(note.signal, 0);
+    stop_server(s);
+}
+
+static void bad_requests_are_refused_one_by_one(void) {
+    const served s = ready_server();
+    int fd = -1;
+    ask(s, 1, "true", 0);
+    CHECK_INT(receive(s, &fd).status, -EBADF);
+    ask(s, 2, "true", 1);
+    CHECK_INT(receive(s, &fd).status, -EBADF);
+    ask(s, 3, NULL, 2); /* nothing to execute */
+    CHECK_INT(receive(s, &fd).status, CT_E_RANGE);
+    CHECK_INT(send(s.control, "abc", 3, 0), 3);
+    CHECK_INT(receive(s, &fd).status, CT_E_MORE);
+    static uint8_t huge[sizeof request + 1];
+    CHECK_INT(send(s.control, huge, sizeof huge, 0), (ssize_t)sizeof huge);
+    CHECK_INT(receive(s, &fd).status, CT_E_TOOBIG);
+    ask(s, 4, "true", 2);
+    CHECK_INT(receive(s, &fd).status, 0); /* and the server goes on */
+    (void)close(fd);
+    stop_server(s);
+}
+
+static void many_overlap_and_each_is_told_of(void) {
+    const served s = ready_server();
+    int spawned = 0;
+    int exited = 0;
+    for (uint32_t i = 0; i < CHILDREN; i++)
+        ask(s, i, "exit 5", 2);
+    while (exited < CHILDREN) {
+        int fd = -1;
+        const ct_zygote_note note = receive(s, &fd);
+        if (note.kind == CT_NOTE_SPAWNED) {
+            CHECK_INT(note.status, 0);
+            spawned++;
+            (void)close(fd);
+        } else {
+            CHECK_INT(note.kind, CT_NOTE_EXITED);
+            CHECK_INT(note.exit_code, 5);
+            exited++;
+            CHECK(exited <= spawned); /* never told of an end before the beginning */
+        }
+    }
+    CHECK_INT(spawned, CHILDREN);
+    stop_server(s);
+}
+
+static void when_the_owner_goes_the_children_are_dead(void) {
+    const served s = ready_server();
+    int pidfds[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        ask(s, i, "sleep 300", 2);
+        CHECK_INT(receive(s, &pidfds[i]).status, 0);
+    }
+    stop_server(s);
+    for (size_t i = 0; i < 3; i++) {
+        CHECK_INT(ct__pidfd_kill(pidfds[i]), -ESRCH); /* dead and reaped by the time the server has ended */
+        (void)close(pidfds[i]);
+    }
+}
+
+int main(void) {
+    static const ct_case cases[] = {CASE(a_child_is_told_of_twice), CASE(bad_requests_are_refused_one_by_one),
+                                    CASE(many_overlap_and_each_is_told_of),
+                                    CASE(when_the_owner_goes_the_children_are_dead)};
+    ct__failure why;
+    if (ct__zygote_probe(host_uid(), host_gid(), &why) < 0) {
+        (void)printf("zygote: no sandboxes here: %s: %s\n", ct_step_name(why.step), ct_strerror(why.status));
+        return CANNOT;
+    }
+    return RUN("zygote", cases);
+}

@@ -1,0 +1,297 @@
+"""Data-plane routes as zenith reaches them: `ProxyHTTP` into the Quart app."""
+
+from __future__ import annotations
+
+import json
+
+import anyio
+import pytest
+
+from constellation.base.errors import RemoteProblem
+from constellation.nova.domain.access import Role
+from constellation.nova.store.jobs import Failure, Jobs
+from constellation.nova.store.pool import connect
+from constellation.routes.registry import ROUTES, Plane, Transport
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+sandbox = [pytest.mark.sandbox, pytest.mark.slow]
+PIECES = "def handler(event, context):\n    for n in range(event):\n        yield f'piece {n}\\n'\n"
+FAILS_LATE = "def handler(event, context):\n    yield 'one\\n'\n    yield 'two\\n'\n    raise ValueError('three')\n"
+RAISES = "def handler(event, context):\n    raise ValueError('no such thing')\n    yield\n"
+
+
+def events_of(body: bytes) -> list[tuple[str, str]]:
+    """Return (kind, data) of each server-sent event."""
+    found = []
+    for block in body.decode().split("\n\n"):
+        fields = [line.partition(": ")[::2] for line in block.splitlines() if line and not line.startswith(":")]
+        if fields:
+            kind = next((value for name, value in fields if name == "event"), "message")
+            found.append((kind, "\n".join(value for name, value in fields if name == "data")))
+    return found
+
+
+class TestStreams:
+    pytestmark = sandbox
+
+    async def test_pieces_come_as_plain_text(self, comet):
+        await comet.deploy("pieces", PIECES)
+        answer = await comet.http("POST", "/functions/pieces/invoke-stream", body=4)
+        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+        assert answer.body == b"piece 0\npiece 1\npiece 2\npiece 3\n"
+
+    async def test_pieces_come_as_events_when_asked_for(self, comet):
+        await comet.deploy("pieces", PIECES)
+        answer = await comet.http(
+            "POST", "/v1/functions/pieces/invoke-stream", body=2, headers={"Accept": "text/event-stream"}
+        )
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        *pieces, (last, end) = events_of(answer.body)
+        assert "".join(data for _, data in pieces).replace("\n", "") == "piece 0piece 1"
+        assert last == "done"
+        assert json.loads(end)["version"] == "1"
+
+    async def test_what_fails_before_the_first_byte_has_its_status(self, comet):
+        await comet.deploy("halted", PIECES, halted=True)
+        for headers in ({}, {"Accept": "text/event-stream"}):
+            answer = await comet.http("POST", "/functions/halted/invoke-stream", body=1, headers=headers)
+            assert (answer.status, answer.json()["code"]) == (403, "halted")
+            assert answer.headers["content-type"] == "application/problem+json"
+        answer = await comet.http("POST", "/functions/missing/invoke-stream", body=1)
+        assert (answer.status, answer.json()["code"]) == (404, "not_found")
+
+    async def test_a_handler_that_raises_at_once_answers_as_a_plain_call(self, comet):
+        await comet.deploy("raises", RAISES)
+        answer = await comet.http("POST", "/functions/raises/invoke-stream", body=1)
+        assert (answer.status, answer.headers["x-nova-function-error"]) == (200, "ValueError")
+        assert (answer.json()["output"], answer.json()["error"]["message"]) == (None, "no such thing")
+
+    async def test_what_fails_after_the_first_byte_cuts_the_text_off(self, comet):
+        await comet.deploy("late", FAILS_LATE)
+        received = []
+
+        async def receive():
+            async with comet.open("POST", "/functions/late/invoke-stream", body=1) as stream:
+                received.extend([part async for part in stream])
+                await stream.recv_trailing_metadata()
+
+        with pytest.raises(RemoteProblem) as broken:
+            await receive()
+        assert broken.value.code == "function_error"
+        assert received[0].status == 200
+        assert b"".join(part.body for part in received) == b"one\ntwo\n"
+
+    async def test_what_fails_after_the_first_event_is_an_event(self, comet):
+        await comet.deploy("late", FAILS_LATE)
+        answer = await comet.http(
+            "POST", "/functions/late/invoke-stream", body=1, headers={"Accept": "text/event-stream"}
+        )
+        kinds = [kind for kind, _ in events_of(answer.body)]
+        assert kinds[-1] == "error"
+        assert "done" not in kinds
+
+    async def test_a_client_that_hangs_up_ends_the_call(self, comet):
+        code = "import time\ndef handler(event, context):\n    while True:\n        yield 'tick\\n'\n        time.sleep(0.01)\n"
+        await comet.deploy("endless", code, max_replicas=1)
+        async with comet.open("POST", "/functions/endless/invoke-stream", body=1) as stream:
+            assert (await stream.recv_message()).status == 200
+            assert (await stream.recv_message()).body
+            await stream.cancel()
+        with anyio.fail_after(10):
+            while comet.plane.executor.inflight:
+                await anyio.sleep(0.02)
+
+
+class TestLog:
+    async def test_the_log_is_followed_without_gaps(self, thin):
+        await thin.deploy("echo", "")
+        async with thin.open("GET", "/functions/echo/logs/stream") as stream:
+            assert (await stream.recv_message()).status == 200
+            ids = [(await thin.invoke("echo", n)).request_id for n in range(50)]
+            body = b""
+            with anyio.fail_after(20):
+                while body.count(b"event: log") < 50:
+                    body += (await stream.recv_message()).body
+            await stream.cancel()
+        assert sorted(json.loads(data)["id"] for _, data in events_of(body)) == sorted(ids)
+
+    async def test_the_past_comes_first_when_asked_for(self, thin):
+        await thin.deploy("echo", "")
+        first = (await thin.invoke("echo", 1)).request_id
+        await recorded(thin, 1)
+        async with thin.open("GET", "/functions/echo/logs/stream", query="since=2020-01-01T00:00:00Z") as stream:
+            await stream.recv_message()
+            second = (await thin.invoke("echo", 2)).request_id
+            body = b""
+            with anyio.fail_after(20):
+                while body.count(b"event: log") < 2:
+                    body += (await stream.recv_message()).body
+            await stream.cancel()
+        assert [json.loads(data)["id"] for _, data in events_of(body)] == [first, second]
+
+    async def test_filters_and_pages(self, thin):
+        await thin.deploy("echo", "")
+        await thin.deploy("other", "")
+        ids = [(await thin.invoke("echo", n)).request_id for n in range(3)]
+        await thin.invoke("other", 1)
+        await recorded(thin, 4)
+
+        async def page(path, query=""):
+            return (await thin.http("GET", path, query=query)).json()
+
+        everything = await page("/invocations")
+        assert everything["pagination"] == {"limit": 100, "offset": 0, "returned": 4, "has_more": False, "total": 4}
+        mine = await page("/functions/echo/invocations", "limit=2")
+        assert [item["id"] for item in mine["items"]] == [ids[2], ids[1]]
+        assert (mine["pagination"]["has_more"], mine["pagination"]["next_offset"]) == (True, 2)
+        assert len((await page("/invocations", "function=other"))["items"]) == 1
+        assert (await page("/invocations", "status=failed"))["items"] == []
+        assert len((await page("/functions/echo/logs", "status=ok&since=2020-01-01T00:00:00%2B02:00"))["items"]) == 3
+        assert (await page("/functions/echo/logs", "since=2100-01-01T00:00:00Z"))["items"] == []
+        assert len((await page("/functions/echo/logs", f"request_id={ids[0]}"))["items"]) == 1
+        assert (await page("/functions/other/logs", f"request_id={ids[0]}"))["items"] == []
+
+
+async def recorded(comet, count):
+    with anyio.fail_after(10):
+        while (await comet.http("GET", "/invocations")).json()["pagination"]["total"] < count:
+            await anyio.sleep(0.02)
+
+
+class TestJobs:
+    async def test_a_durable_call_is_committed_before_the_answer(self, thin):
+        await thin.deploy("echo", "")
+        answer = await thin.http("POST", "/functions/echo/invoke-async", body={"payload": {"n": 1}, "max_attempts": 5})
+        job = answer.json()
+        assert (answer.status, answer.headers["location"]) == (202, f"/async-invocations/{job['id']}")
+        assert (job["status"], job["payload"], job["max_attempts"], job["source"]) == ("queued", {"n": 1}, 5, "api")
+        assert (await thin.http("GET", answer.headers["location"])).json() == job
+        for path in ("/async-invocations", "/functions/echo/async-invocations"):
+            listed = (await thin.http("GET", path, query="status=queued")).json()
+            assert [item["id"] for item in listed["items"]] == [job["id"]]
+        assert (await thin.http("GET", "/async-invocations", query="status=dead")).json()["items"] == []
+        assert (await thin.http("DELETE", answer.headers["location"])).status == 204
+        assert (await thin.http("GET", answer.headers["location"])).status == 404
+
+    async def test_an_idempotency_key_makes_one_job(self, thin):
+        await thin.deploy("echo", "")
+        answers = []
+
+        async def call(key_in_header: bool):
+            headers = {"Idempotency-Key": "k1"} if key_in_header else {}
+            body = {"payload": 1} if key_in_header else {"payload": 1, "idempotency_key": "k1"}
+            answers.append(await thin.http("POST", "/functions/echo/invoke-async", body=body, headers=headers))
+
+        async with anyio.create_task_group() as tasks:
+            for n in range(6):
+                tasks.start_soon(call, n % 2 == 0)
+        assert len({answer.json()["id"] for answer in answers}) == 1
+        assert sorted(answer.status for answer in answers) == [200] * 5 + [202]
+        replays = [answer for answer in answers if answer.status == 200]
+        assert {answer.headers["x-idempotency-status"] for answer in replays} == {"replay"}
+
+    async def test_a_dead_job_is_put_back_in_line(self, thin, database):
+        await thin.deploy("echo", "")
+        job = (await thin.http("POST", "/functions/echo/invoke-async", body={"payload": 1})).json()
+        where = f"/async-invocations/{job['id']}"
+        refused = await thin.http("POST", where + "/retry")
+        assert (refused.status, refused.json()["code"]) == (409, "state_conflict")
+        async with connect(database.dsn("nebula"), application="tests") as nebula:
+            jobs = Jobs(nebula)
+
+            async def kill():
+                [claim] = await jobs.claim(owner="w", lease_s=30, limit=1)
+                failure = Failure(
+                    claim=claim, request_id=None, error=b'{"code":"timeout"}', duration_ms=1.0, retry_after_s=None
+                )
+                assert await jobs.fail([failure])
+
+            await kill()
+            dead = (await thin.http("GET", where)).json()
+            assert (dead["status"], dead["error"]) == ("dead", {"code": "timeout"})
+            again = (await thin.http("POST", where + "/retry", body={"max_attempts": 7})).json()
+            assert (again["status"], again["attempt"], again["max_attempts"]) == ("queued", 0, 7)
+            await kill()
+            redriven = await thin.http("POST", "/async-invocations/dlq/retry-all", query="function=echo")
+            assert redriven.json() == {"retried": 1}
+            assert (await thin.http("GET", where)).json()["status"] == "queued"
+
+    @pytest.mark.parametrize(
+        ("body", "headers", "status", "field"),
+        [
+            ({"payload": 1, "colour": "red"}, {}, 400, "colour"),
+            ({"max_attempts": 0}, {}, 400, "max_attempts"),
+            ({"max_attempts": "three"}, {}, 400, "max_attempts"),
+            (b"{", {}, 400, None),
+            (b'{"payload": NaN}', {}, 400, None),
+            ([], {}, 400, None),
+            ({"idempotency_key": "a"}, {"Idempotency-Key": "b"}, 400, "idempotency_key"),
+            ({"payload": "x" * (1 << 20)}, {}, 413, None),
+            (b"payload=1", {"Content-Type": "application/x-www-form-urlencoded"}, 415, None),
+        ],
+    )
+    async def test_what_makes_no_sense_is_refused(self, thin, body, headers, status, field):
+        await thin.deploy("echo", "")
+        answer = await thin.http("POST", "/functions/echo/invoke-async", body=body, headers=headers)
+        assert answer.status == status, answer.body
+        assert answer.headers["content-type"] == "application/problem+json"
+        if field is not None:
+            assert answer.json()["field"] == field
+        assert (await thin.http("GET", "/async-invocations")).json()["items"] == []
+
+    async def test_what_would_be_refused_later_is_refused_now(self, thin):
+        await thin.deploy("halted", "", halted=True)
+        for name, status in (("halted", 403), ("missing", 404)):
+            answer = await thin.http("POST", f"/functions/{name}/invoke-async", body={"payload": 1})
+            assert answer.status == status
+
+
+class TestRequests:
+    @pytest.mark.parametrize(
+        ("path", "query", "field"),
+        [
+            ("/invocations", "limit=0", "limit"),
+            ("/invocations", "limit=501", "limit"),
+            ("/invocations", "offset=-1", "offset"),
+            ("/invocations", "limit=1&limit=2", "limit"),
+            ("/invocations", "since=yesterday", "since"),
+            ("/invocations", "since=2025-01-01T00:00:00", "since"),
+            ("/invocations", "request_id=7", "request_id"),
+            ("/invocations", "status=no%00", "status"),
+            ("/invocations", "colour=red", "colour"),
+            ("/async-invocations", "status=odd", "status"),
+            ("/async-invocations/not-a-uuid", "", "id"),
+            ("/functions/a%2Fb/logs", "", "name"),
+            ("/functions/%00/logs", "", "name"),
+        ],
+    )
+    async def test_a_bad_question_names_its_field(self, thin, path, query, field):
+        answer = await thin.http("GET", path, query=query)
+        assert (answer.status, answer.json()["field"]) == (400, field), answer.body
+
+    async def test_unknown_paths_and_methods(self, thin):
+        assert (await thin.http("GET", "/functions")).json()["code"] == "route_not_found"  # nova's
+        answer = await thin.http("PUT", "/async-invocations")
+        assert (answer.status, answer.headers["allow"]) == (405, "GET")
+
+    async def test_each_route_asks_for_its_permission(self, thin):
+        nobody = {"role": Role.VIEWER}
+        for route in ROUTES:
+            if route.plane is not Plane.COMET or route.transport is not Transport.PROXY:
+                continue
+            path = route.template.replace("{", "").replace("}", "")
+            answer = await thin.http(route.method, path, tenant="default", **nobody) if not route.streams else None
+            if answer is not None and route.permission.value in ("function:invoke", "config:read"):
+                assert (answer.status, answer.json()["code"]) == (403, "forbidden"), route.operation
+
+    async def test_backends_and_stats(self, thin):
+        await thin.deploy("echo", "")
+        await thin.invoke("echo", 1)
+        [backend] = (await thin.http("GET", "/backends")).json()["backends"]
+        assert (backend["name"], backend["available"], backend["is_default"]) == ("fake", True, True)
+        stats = (await thin.http("GET", "/stats")).json()
+        assert stats["functions"] == [
+            {"function": "echo", "idle": 1, "busy": 0, "booting": 0, "inflight": 0, "queued": 0}
+        ]
+        assert (await thin.http("GET", "/stats", namespace="other")).json()["functions"] == []

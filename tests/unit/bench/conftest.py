@@ -1,0 +1,8 @@
+"""The benches are scripts: their modules are found beside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[3] / "bench"))

@@ -1,0 +1,277 @@
+"""The function cache against a database that changes, lags and goes away."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from constellation.base.errors import NotFound, Unavailable
+from constellation.comet.functions import FunctionCache
+from constellation.nova.domain.change import Change, ChangeKind
+from constellation.nova.domain.function import Function
+from constellation.testing.simulation import EPOCH, VirtualClock
+
+KEY = ("t", "n", "f")
+FUNCTION = Function(tenant="t", namespace="n", name="f", id=UUID(int=1), runtime="python", handler="main.handler")
+
+
+class Wakeup:
+    def __init__(self) -> None:
+        self.event = anyio.Event()
+
+    async def wait(self, *, within_s: float) -> bool:
+        with anyio.move_on_after(within_s):
+            await self.event.wait()
+        woken = self.event.is_set()
+        self.event = anyio.Event()
+        return woken
+
+
+@dataclass
+class Store:
+    """A function table and its change log."""
+
+    rows: dict[tuple[str, str, str], Function] = field(default_factory=dict)
+    log: list[Change] = field(default_factory=list)
+    cut: int = 0  # changes up to this number are gone
+    reads: int = 0
+    delay_s: float = 0.001
+    is_away: bool = False
+    wakeup: Wakeup | None = None
+
+    def write(self, function: Function | None, *, key=KEY, notify: bool = True) -> None:
+        if function is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[function.key] = function
+        seq = self.log[-1].seq + 1 if self.log else 1
+        self.log.append(
+            Change(seq=seq, kind=ChangeKind.FUNCTION, tenant=key[0], namespace=key[1], name=key[2], at=EPOCH)
+        )
+        if notify and self.wakeup:
+            self.wakeup.event.set()
+
+    async def _answer(self) -> None:
+        await anyio.sleep(self.delay_s)
+        if self.is_away:
+            raise Unavailable("the database", reason="away")
+
+    async def try_get(self, tenant, namespace, name):
+        self.reads += 1
+        found = self.rows.get((tenant, namespace, name))
+        await self._answer()  # what was read may be old by the time it arrives
+        return found
+
+    async def list_kept_warm(self):
+        await self._answer()
+        return [row for row in self.rows.values() if row.min_replicas]
+
+    async def try_get_tenant(self, _tenant):
+        await self._answer()
+
+    async def after(self, seq, *, limit=1000):
+        await self._answer()
+        return [change for change in self.log if change.seq > max(seq, self.cut)][:limit]
+
+    async def head(self):
+        await self._answer()
+        return self.log[-1].seq if self.log else 0
+
+    async def oldest(self):
+        await self._answer()
+        return self.cut + 1 if self.log else 0
+
+    @contextmanager
+    def subscribe(self):
+        self.wakeup = Wakeup()
+        yield self.wakeup
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.live: dict[UUID, Function] = {}
+
+    def update(self, function: Function) -> None:
+        self.live[function.id] = function
+
+    def remove(self, function_id: UUID) -> None:
+        self.live.pop(function_id, None)
+
+
+def simulate(main) -> None:
+    async def run():
+        store, watcher = Store(), Watcher()
+        cache = FunctionCache(store, store, store, clock=VirtualClock(), watchers=[watcher])
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(cache.run, store.subscribe())
+            await main(store, cache, watcher)
+            tasks.cancel_scope.cancel()
+
+    trio.run(run, clock=MockClock(autojump_threshold=0))
+
+
+def test_many_readers_share_one_read():
+    async def main(store, cache, watcher):
+        store.write(FUNCTION)
+        await anyio.sleep(0.1)
+        store.reads = 0
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(cache.load, KEY)
+        assert store.reads == 1
+        assert cache.get_nowait(KEY).function is FUNCTION
+        assert watcher.live == {FUNCTION.id: FUNCTION}
+
+    simulate(main)
+
+
+def test_a_reader_that_is_cancelled_fails_nobody_else():
+    async def main(store, cache, _watcher):
+        store.write(FUNCTION)
+        store.delay_s = 0.1
+        async with anyio.create_task_group() as tasks:
+            with anyio.move_on_after(0.05):
+                tasks.start_soon(cache.load, KEY)
+                await cache.load(KEY)
+        assert cache.get_nowait(KEY) is not None
+
+    simulate(main)
+
+
+def test_a_change_is_live_at_once_and_the_old_row_until_then():
+    async def main(store, cache, watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        newer = replace(FUNCTION, version=2)
+        store.write(newer)
+        assert cache.get_nowait(KEY).function is FUNCTION
+        await anyio.sleep(0.05)
+        assert cache.get_nowait(KEY).function is newer
+        assert watcher.live[FUNCTION.id] is newer
+
+    simulate(main)
+
+
+def test_a_lost_notification_is_found_by_the_slow_poll():
+    async def main(store, cache, _watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        store.write(replace(FUNCTION, version=2), notify=False)
+        await anyio.sleep(6)
+        assert cache.get_nowait(KEY).function.version == 2
+
+    simulate(main)
+
+
+def test_a_row_that_changes_while_it_is_read_is_read_again():
+    async def main(store, cache, _watcher):
+        store.write(FUNCTION)
+        await anyio.sleep(1)
+        store.delay_s = 0.0
+        reads = []
+
+        async def slow(tenant, namespace, name, read=store.try_get):
+            found = await read(tenant, namespace, name)
+            reads.append(found)
+            if len(reads) == 1:
+                store.write(replace(FUNCTION, version=2))
+                await anyio.sleep(1)  # the change is applied before the old row arrives
+            return found
+
+        store.try_get = slow
+        assert (await cache.load(KEY)).function.version == 2
+
+    simulate(main)
+
+
+def test_a_deleted_function_is_gone_and_its_successor_is_another():
+    async def main(store, cache, watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        successor = replace(FUNCTION, id=UUID(int=2))
+        store.write(successor)
+        await anyio.sleep(0.05)
+        assert not watcher.live
+        assert (await cache.load(KEY)).function is successor
+        assert set(watcher.live) == {successor.id}
+        store.write(None)
+        await anyio.sleep(0.05)
+        assert cache.get_nowait(KEY) is None
+        assert not watcher.live
+        with pytest.raises(NotFound):
+            await cache.load(KEY)
+
+    simulate(main)
+
+
+def test_names_that_do_not_exist_are_asked_for_ever_more_rarely_until_they_do():
+    async def main(store, cache, _watcher):
+        for _ in range(1000):
+            with pytest.raises(NotFound):
+                await cache.load(KEY)
+            await anyio.sleep(0.001)
+        assert store.reads < 20
+        store.write(FUNCTION)
+        await anyio.sleep(0.05)
+        await cache.load(KEY)
+
+    simulate(main)
+
+
+def test_a_function_created_right_after_a_miss_is_found_before_its_change_arrives():
+    async def main(store, cache, _watcher):
+        with pytest.raises(NotFound):
+            await cache.load(KEY)
+        store.write(FUNCTION, notify=False)
+        await cache.load(KEY)
+
+    simulate(main)
+
+
+def test_functions_to_keep_warm_are_known_without_a_call():
+    async def main(store, _cache, watcher):
+        store.write(replace(FUNCTION, min_replicas=1))
+        await anyio.sleep(0.05)
+        assert set(watcher.live) == {FUNCTION.id}
+
+    simulate(main)
+
+
+def test_without_the_database_what_is_kept_is_served_and_it_recovers():
+    async def main(store, cache, _watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        store.is_away = True
+        store.write(replace(FUNCTION, version=2))
+        await anyio.sleep(30)
+        assert cache.get_nowait(KEY).function is FUNCTION
+        with pytest.raises(Unavailable):
+            await cache.load(("t", "n", "other"))
+        store.is_away = False
+        await anyio.sleep(1)
+        assert cache.get_nowait(KEY).function.version == 2
+
+    simulate(main)
+
+
+def test_a_log_cut_during_an_outage_means_reading_everything_again():
+    async def main(store, cache, _watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        store.is_away = True
+        store.write(replace(FUNCTION, version=2))
+        for _ in range(3):
+            store.write(None, key=("t", "n", "other"))
+        store.cut = store.log[-1].seq - 1
+        await anyio.sleep(10)
+        store.is_away = False
+        await anyio.sleep(1)
+        assert cache.get_nowait(KEY).function.version == 2
+
+    simulate(main)
