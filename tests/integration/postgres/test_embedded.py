@@ -79,11 +79,13 @@ async def test_it_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     program = (
         "import anyio, sys; from pathlib import Path\n"
         "from constellation.nova.store.embedded import EmbeddedPostgres\n"
-        "anyio.run(EmbeddedPostgres(Path(sys.argv[1])).start)\n"
+        "anyio.run(EmbeddedPostgres(Path(sys.argv[1])).start, backend_options={'use_uvloop': True})\n"
     )
-    done = await anyio.run_process(
-        [sys.executable, "-c", program, str(state_dir)], start_new_session=True, env=os.environ.copy()
-    )
+    # Waits for the end of the output, too: a server that held it open would keep us here.
+    with anyio.fail_after(60):
+        done = await anyio.run_process(
+            [sys.executable, "-c", program, str(state_dir)], start_new_session=True, env=os.environ.copy()
+        )
     assert done.returncode == 0
     server = EmbeddedPostgres(state_dir)
     try:

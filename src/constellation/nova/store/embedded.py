@@ -115,7 +115,7 @@ class EmbeddedPostgres:
             with anyio.fail_after(START_LIMIT_S):
                 async with self._alone():
                     await self._start()
-        except TimeoutError as error:
+        except (TimeoutError, subprocess.TimeoutExpired) as error:
             said = await to_thread.run_sync(self._last_words)
             raise PostgresFailed("start in time", said=said) from error
 
@@ -264,11 +264,11 @@ class EmbeddedPostgres:
             pid_file="initdb.pid",
         )
         try:
-            done = await anyio.run_process(command, check=False, env=_ENVIRONMENT, stderr=subprocess.STDOUT)
+            done = await to_thread.run_sync(_run, command)
         finally:
             secret.unlink(missing_ok=True)
         if done.returncode != 0:
-            raise PostgresFailed("make its data directory", said=done.stdout.decode(errors="replace"))
+            raise PostgresFailed("make its data directory", said=done.stdout)
         await to_thread.run_sync(partial.rename, self._data)
 
     async def _launch(self, confinement: Confinement) -> int:
@@ -284,18 +284,7 @@ class EmbeddedPostgres:
             pid_file=pid_file.name,
         )
         # setsid --fork: the server is init's child from birth, so we have no zombie of it to bury.
-        out = os.open(self._base / "start.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            await anyio.run_process(
-                ["setsid", "--fork", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=_ENVIRONMENT,
-                cwd="/",
-            )
-        finally:
-            os.close(out)
+        await to_thread.run_sync(_run, ["setsid", "--fork", *command], self._base / "start.log")
         with anyio.move_on_after(STOP_LIMIT_S):
             while True:
                 with suppress(FileNotFoundError):
@@ -359,4 +348,31 @@ class EmbeddedPostgres:
             if await to_thread.run_sync(postmaster.works_in, found.pid, self._data):  # still it, so the fd is its
                 await anyio.wait_readable(fd)
         finally:
+            os.close(fd)
+
+
+def _run(command: list[str], output: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end and return what it said, or write that to a file. Blocks.
+
+    Not through the loop: uvloop hands its own descriptors on to what it starts, and a server that outlives us would
+    hold our standard output open.
+    """
+    fd = None
+    if output is not None:
+        fd = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.run(
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if fd is None else fd,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=_ENVIRONMENT,
+            cwd="/",
+            timeout=START_LIMIT_S,
+        )
+    finally:
+        if fd is not None:
             os.close(fd)
