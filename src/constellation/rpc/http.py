@@ -10,12 +10,27 @@ from typing import Any
 
 import anyio
 from hypercorn.asyncio import serve
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 from quart import Quart
 
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
 HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
 _LAST_GRACE_S = 1.0  # after the drain Hypercorn cancels what is left; this long it may take to do so
+
+
+class _Bound(Config):
+    """Serves on one listener as it is.
+
+    Hypercorn's own `fd://` makes the descriptor inheritable, and uvloop closes none when it starts a process: a
+    program that we start (PostgreSQL, which outlives us) would hold our port.
+    """
+
+    def __init__(self, listener: socket.socket) -> None:
+        super().__init__()
+        self._listener = listener
+
+    def create_sockets(self) -> Sockets:
+        return Sockets(secure_sockets=[], insecure_sockets=[self._listener], quic_sockets=[])
 
 
 @asynccontextmanager
@@ -24,8 +39,7 @@ async def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -
 
     Takes the listener over and closes it. Answers that never end must be ended by their maker before the block is left.
     """
-    config = Config()
-    config.bind = [f"fd://{listener.detach()}"]
+    config = _Bound(listener)
     config.include_server_header = False
     config.keep_alive_timeout = KEEP_ALIVE_S
     config.graceful_timeout = drain_s

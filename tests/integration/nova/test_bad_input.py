@@ -276,6 +276,8 @@ async def test_bad_paths_methods_and_queries_are_refused(nova):
 async def test_a_wrong_method_is_told_the_right_ones(nova):
     answer = await nova.http.put("/functions", headers=nova.admin())
     assert answer.headers["allow"] == "GET, HEAD, POST"
+    stream = await nova.http.head("/internal/changes", headers=nova.service())
+    assert (stream.status_code, stream.headers["allow"]) == (405, "GET")
 
 
 async def test_nobody_gets_in_without_service_token_and_identity(nova):
@@ -357,8 +359,10 @@ async def test_request_ids_come_back_when_they_are_ids(nova):
         ("OPTIONS * HTTP/1.1\r\n", b"404"),
         ("GET http://x/functions HTTP/1.1\r\n", b"404"),
         (
-            "GET /functions HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
-            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            (
+                "GET /functions HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\n"
+                "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            ),
             b"403",
         ),
         ("nonsense\r\n", b"400"),

@@ -191,6 +191,10 @@ async def test_traffic_goes_on_after_postgres_is_killed(state_dir):
         assert statuses <= allowed
         assert (200, "application/json") in statuses
         assert "request.broke" not in nova.text
+        port = nova.http.base_url.port
+    # The server that nova started outlives it and holds nothing of it.
+    assert EmbeddedPostgres(state_dir).pid == postgres.pid
+    socket.create_server(("127.0.0.1", port)).close()
 
 
 async def test_a_killed_nova_comes_back_to_what_it_had(state_dir):

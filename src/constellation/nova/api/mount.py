@@ -141,6 +141,8 @@ class Mount:
             raise RouteNotFound(path[:200])
         if isinstance(found, list):
             raise MethodNotAllowed(method, path[:200], allow=_with_head(found))
+        if method == "HEAD" and found.route.streams:  # it would hold the connection and never say a word
+            raise MethodNotAllowed(method, path[:200], allow=["GET"])
         return found.route, params_from(found.params)
 
     async def _serve(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
