@@ -121,7 +121,7 @@ def _orphans(platform) -> list[int]:
     found = []
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            uid = int(re.search(r"^Uid:\s+(\d+)", status.read_text(), re.M)[1])
+            uid = int(re.search(r"^Uid:\s+(\d+)", status.read_text(), re.MULTILINE)[1])
         except (FileNotFoundError, ProcessLookupError):
             continue
         if uid >= 1_000_000 and _belongs(platform, int(status.parent.name)):

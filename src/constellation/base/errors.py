@@ -167,6 +167,24 @@ class PayloadTooLarge(ConstellationError):
         super().__init__(f"the body is over the limit of {limit_bytes} bytes", extras={"limit_bytes": limit_bytes})
 
 
+class UnsupportedMediaType(ConstellationError):
+    """A body that says it is something else than JSON."""
+
+    code, http_status = "unsupported_media_type", 415
+
+    def __init__(self, given: str) -> None:
+        super().__init__(f"the body must be application/json, not {given[:100]!r}")
+
+
+class BodyTimeout(ConstellationError):
+    """The rest of a body did not come in time."""
+
+    code, http_status = "request_timeout", 408
+
+    def __init__(self, *, after_s: float) -> None:
+        super().__init__(f"the body was not complete after {after_s:g} s", extras={"after_s": after_s})
+
+
 class Overloaded(ConstellationError):
     """As much work is in hand already as may be taken."""
 

@@ -43,6 +43,22 @@ _HTTP = {
 }
 
 
+PROBLEM_JSON = "application/problem+json"
+
+
+def headers_of(error: ConstellationError) -> dict[str, str]:
+    """Return the HTTP headers that go with a problem: when to come back, how to prove who one is, what is allowed."""
+    headers: dict[str, str] = {}
+    if error.retry_after_s is not None or error.http_status in (429, 503):
+        headers["retry-after"] = str(error.retry_after_s or 1)
+    if error.http_status == 401:
+        headers["www-authenticate"] = 'Bearer realm="constellation"'
+    if error.http_status == 405:
+        allow = error.problem().get("allow")
+        headers["allow"] = ", ".join(allow if isinstance(allow, list) else [])
+    return headers
+
+
 def status_of(error: ConstellationError) -> Status:
     """Return the gRPC status that goes with the error's HTTP status."""
     return _STATUS.get(error.http_status, Status.INTERNAL)

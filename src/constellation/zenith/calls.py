@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from constellation.base.errors import InvalidRequest
+from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.rpc.metadata import CallContext
-from constellation.zenith.errors import UnsupportedMediaType
 from constellation.zenith.headers import query_value, text
 from constellation.zenith.request import Request
 

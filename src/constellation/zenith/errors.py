@@ -26,24 +26,6 @@ class UriTooLong(ConstellationError):
         super().__init__(f"path and query are over {limit_bytes} bytes", extras={"limit_bytes": limit_bytes})
 
 
-class UnsupportedMediaType(ConstellationError):
-    """A body that says it is something else than JSON."""
-
-    code, http_status = "unsupported_media_type", 415
-
-    def __init__(self, given: str) -> None:
-        super().__init__(f"the body must be application/json, not {given[:100]!r}")
-
-
-class BodyTimeout(ConstellationError):
-    """The rest of a body did not come in time."""
-
-    code, http_status = "request_timeout", 408
-
-    def __init__(self, *, after_s: float) -> None:
-        super().__init__(f"the body was not complete after {after_s:g} s", extras={"after_s": after_s})
-
-
 class ScopeUnclear(ConstellationError):
     """The tenant or namespace asked for is malformed, or must be named and is not."""
 

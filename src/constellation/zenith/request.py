@@ -8,10 +8,11 @@ from typing import Any
 
 import anyio
 
-from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
+from constellation.base.errors import BodyTimeout, ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.base.ids import RequestId, uuid7
 from constellation.rpc.metadata import request_id_from
-from constellation.zenith.errors import BodyTimeout, ClientGone, HeadersTooLarge, UriTooLong
+from constellation.rpc.problems import PROBLEM_JSON, headers_of
+from constellation.zenith.errors import ClientGone, HeadersTooLarge, UriTooLong
 from constellation.zenith.limits import BodyBudget
 
 Message = dict[str, Any]
@@ -157,20 +158,13 @@ class Request:
         """Answer with an error's problem, whose headers follow from it."""
         problem = error.problem()
         problem["request_id"] = str(self.request_id)
-        headers: list[tuple[bytes, bytes]] = []
-        if error.http_status in (429, 503):
-            headers.append((b"retry-after", str(error.retry_after_s or 1).encode()))
-        elif error.http_status == 401:
-            headers.append((b"www-authenticate", b'Bearer realm="nova"'))
-        elif error.http_status == 405:
-            allow = problem.get("allow")
-            headers.append((b"allow", ", ".join(allow if isinstance(allow, list) else []).encode()))
+        headers = [(name.encode(), value.encode()) for name, value in headers_of(error).items()]
         if not self.body_done and self.http_version.startswith("1"):
             headers.append((b"connection", b"close"))
         await self.answer(
             error.http_status,
             json.dumps(problem, separators=(",", ":")).encode(),
-            content_type=b"application/problem+json",
+            content_type=PROBLEM_JSON.encode(),
             headers=headers,
         )
 

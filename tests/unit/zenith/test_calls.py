@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from constellation.base.errors import InvalidRequest
+from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.zenith.calls import check_json_type, context_of, qualifier_of, timeout_of
-from constellation.zenith.errors import HeadersTooLarge, UnsupportedMediaType, UriTooLong
+from constellation.zenith.errors import HeadersTooLarge, UriTooLong
 from constellation.zenith.headers import forwarded, returned
 from constellation.zenith.request import Request
 

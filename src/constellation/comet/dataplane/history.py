@@ -19,6 +19,7 @@ from constellation.comet.functions import Wakeup
 from constellation.nova.domain.invocation import InvocationRecord
 from constellation.routes.models.invocations import InvocationBody, LogBody
 from constellation.routes.models.paging import COUNTED_AT_MOST, Page, page_facts
+from constellation.routes.reading import page_of
 
 FOLLOW_POLL_S = 5.0  # a notification may be lost; the ping goes out at the same pace
 _BACKLOG_PAGE = 500
@@ -101,7 +102,7 @@ class HistoryRoutes:
     async def _page(
         self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Body]
     ) -> Page[Body]:
-        limit, offset, status = request.limit, request.offset, request.query_word("status")
+        window, status = request.window, request.query_word("status")
         since, request_id = request.query_instant("since"), request.query_id("request_id")
         if request_id is not None:
             return await self._one(request, request_id, function, status, since, shape)
@@ -112,14 +113,10 @@ class HistoryRoutes:
             status=None if status == FAILED else status,
             is_error=True if status == FAILED else None,
             since=since,
-            limit=limit,
-            offset=offset,
+            limit=window.limit,
+            offset=window.offset,
         )
-        items = [shape(record) for record in found.items]
-        facts = page_facts(
-            limit=limit, offset=offset, returned=len(items), total=found.total, is_exact=found.total_is_exact
-        )
-        return Page(items=items, pagination=facts)
+        return page_of(found, window, shape)
 
     async def _one(
         self,
@@ -142,11 +139,10 @@ class HistoryRoutes:
             and (since is None or record.started_at >= since)
         ):
             items.append(shape(record))
-        items = items[request.offset :]
-        facts = page_facts(
-            limit=request.limit, offset=request.offset, returned=len(items), total=request.offset + len(items)
-        )
-        return Page(items=items, pagination=facts)
+        window = request.window
+        shown = items[window.offset :]
+        facts = page_facts(limit=window.limit, offset=window.offset, returned=len(shown), total=len(items))
+        return Page(items=shown, pagination=facts)
 
     async def _follow(
         self, request: DataRequest, function: str, since: datetime | None, tail: Tail

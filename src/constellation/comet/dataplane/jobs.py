@@ -14,7 +14,8 @@ from constellation.comet.dataplane.request import DataRequest
 from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.job import Job, JobStatus
 from constellation.routes.models.invocations import AsyncInvocationBody, Redriven, RetryAsync
-from constellation.routes.models.paging import Page, page_facts
+from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
 
 
 class JobPage(Protocol):
@@ -82,20 +83,16 @@ class JobRoutes:
         await self._jobs.delete(request.tenant, request.namespace, request.id())
 
     async def _page(self, request: DataRequest, *, function_name: str | None) -> Page[AsyncInvocationBody]:
-        limit, offset = request.limit, request.offset
+        window = request.window
         found = await self._jobs.list(
             request.tenant,
             request.namespace,
             function_name=function_name,
             status=_status(request),
-            limit=limit,
-            offset=offset,
+            limit=window.limit,
+            offset=window.offset,
         )
-        items = [body_of(job) for job in found.items]
-        facts = page_facts(
-            limit=limit, offset=offset, returned=len(items), total=found.total, is_exact=found.total_is_exact
-        )
-        return Page(items=items, pagination=facts)
+        return page_of(found, window, body_of)
 
 
 def body_of(job: Job) -> AsyncInvocationBody:

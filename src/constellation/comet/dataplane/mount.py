@@ -24,11 +24,13 @@ from constellation.base.errors import (
     PayloadTooLarge,
     RouteNotFound,
 )
-from constellation.comet.dataplane.request import Answer, DataRequest, params_of, query_of
+from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.budget import Budget, budget
 from constellation.nova.domain.access import authorize
+from constellation.routes.reading import params_of, query_of
 from constellation.routes.registry import ROUTES, Plane, RouteTable, Transport, strip_version
 from constellation.rpc.caller import CALLER
+from constellation.rpc.problems import PROBLEM_JSON, headers_of
 
 log = structlog.get_logger()
 
@@ -126,11 +128,7 @@ def _response(answer: Answer, status: int) -> Response:
 
 def problem_response(error: ConstellationError) -> Response:
     """Return an error as RFC 9457 says, with the headers that go with its status."""
-    response = Response(
-        msgspec.json.encode(error.problem()), status=error.http_status, content_type="application/problem+json"
-    )
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(error.allow)
+    body = msgspec.json.encode(error.problem())
+    response = Response(body, status=error.http_status, content_type=PROBLEM_JSON)
+    response.headers.update(headers_of(error))
     return response

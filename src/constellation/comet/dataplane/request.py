@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 import msgspec
 from anyio.abc import TaskGroup
 
-from constellation.base.errors import ConstellationError, InvalidRequest
+from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.comet.executor.budget import Budget
 from constellation.nova.domain.names import check_function_name
-from constellation.routes.models.paging import DEFAULT_LIMIT, MAX_LIMIT
+from constellation.routes.reading import Window, decode_body, window_of
 from constellation.routes.registry import Route
 from constellation.rpc.caller import Caller
 
-MAX_OFFSET = 1_000_000_000  # chosen: far past any list of ours, far below what a bigint holds
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
-
-
-class UnsupportedMediaType(ConstellationError):
-    """A body that says it is something else than JSON."""
-
-    code, http_status = "unsupported_media_type", 415
-
-    def __init__(self, given: str) -> None:
-        super().__init__(f"the body must be application/json, not {given[:100]!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +49,9 @@ class DataRequest:
         return check_function_name(self.params["name"])
 
     @property
-    def limit(self) -> int:
-        return self._number("limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT)
-
-    @property
-    def offset(self) -> int:
-        return self._number("offset", default=0, low=0, high=MAX_OFFSET)
+    def window(self) -> Window:
+        """Which part of a list is wanted."""
+        return window_of(self.query)
 
     @property
     def accepts_events(self) -> bool:
@@ -113,22 +99,7 @@ class DataRequest:
         given = self.headers.get("content-type", "")
         if given and self.body and given.partition(";")[0].strip().lower() != "application/json":
             raise UnsupportedMediaType(given)
-        try:
-            return msgspec.json.decode(self.body.strip() or b"{}", type=type_)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(str(error), field=_field(str(error))) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise InvalidRequest(f"the body is not valid JSON: {error}") from error
-        except RecursionError as error:
-            raise InvalidRequest("the body is nested too deeply") from error
-
-    def _number(self, name: str, *, default: int, low: int, high: int) -> int:
-        text = self.query.get(name)
-        if text is None:
-            return default
-        if not text.isascii() or not text.isdigit() or len(text) > 10 or not low <= int(text) <= high:
-            raise InvalidRequest(f"{name} must be a number from {low} to {high}, not {text[:40]!r}", field=name)
-        return int(text)
+        return decode_body(self.body.strip() or b"{}", type_)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,55 +115,8 @@ class Answer:
 Pieces = AsyncIterator[bytes]
 
 
-def params_of(raw: Mapping[str, str]) -> dict[str, str]:
-    """Percent-decode the names in a path."""
-    try:
-        params = {name: unquote(value, errors="strict") for name, value in raw.items()}
-    except UnicodeDecodeError as error:
-        raise InvalidRequest("the path is not UTF-8") from error
-    _refuse_nul(params)
-    return params
-
-
-def query_of(route: Route, raw: bytes) -> dict[str, str]:
-    """Return the query's parameters: those that the route has, each once."""
-    known = [query.name for query in route.query]
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
-    except (UnicodeDecodeError, ValueError) as error:
-        raise InvalidRequest("the query can not be read") from error
-    query: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in known:
-            raise InvalidRequest(f"unknown parameter {name[:40]!r}; this route takes {_listed(known)}", field=name[:40])
-        if name in query:
-            raise InvalidRequest(f"{name} is given twice", field=name)
-        query[name] = value
-    _refuse_nul(query)
-    return query
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
-
-
-def _refuse_nul(texts: Mapping[str, str]) -> None:
-    for name, text in texts.items():
-        if "\0" in text:
-            raise InvalidRequest(f"{name} must not contain a NUL", field=name)
-
-
 def _uuid(text: str, *, field: str) -> UUID:
     try:
         return UUID(text) if len(text) == 36 else UUID("")
     except ValueError as error:
         raise InvalidRequest(f"{field} must be a UUID, not {text[:40]!r}", field=field) from error
-
-
-def _field(message: str) -> str | None:
-    """Find the wrong field's name in msgspec's message."""
-    for pattern in (r"at `\$\.?([^`]+)`$", r"field `([^`]+)`"):
-        found = re.search(pattern, message)
-        if found:
-            return found[1]
-    return None

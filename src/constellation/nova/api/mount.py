@@ -31,17 +31,15 @@ from constellation.base.ids import RequestId
 from constellation.nova.api.request import (
     DISCARDED_BYTES,
     ApiRequest,
-    decode_body,
-    params_from,
-    query_from,
     read_body,
-    window_from,
 )
 from constellation.nova.domain.access import Identity, Permission, authorize
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
+from constellation.routes.reading import decode_body, params_of, query_of, window_of
 from constellation.routes.registry import PAGING, Route, RouteTable, strip_version
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.metadata import REQUEST_ID, request_id_from
+from constellation.rpc.problems import PROBLEM_JSON, headers_of
 
 log = structlog.get_logger()
 
@@ -143,7 +141,7 @@ class Mount:
             raise MethodNotAllowed(method, path[:200], allow=_with_head(found))
         if method == "HEAD" and found.route.streams:  # it would hold the connection and never say a word
             raise MethodNotAllowed(method, path[:200], allow=["GET"])
-        return found.route, params_from(found.params)
+        return found.route, params_of(found.params)
 
     async def _serve(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
         if self._in_hand >= MAX_REQUESTS:
@@ -163,12 +161,12 @@ class Mount:
             identity = self._verifier.verify(_metadata(request)).identity
             authorize(identity, route.permission)
             await self._refuse_suspended(route, identity)
-        query = query_from(request.args)
+        query = query_of(route, request.query_string)
         call: ApiRequest[Any] = ApiRequest(
             identity=identity,
             params=params,
             query=query,
-            window=window_from(query if PAGING[0] in route.query else {}),
+            window=window_of(query if PAGING[0] in route.query else {}),
             body=await self._body(request, route),
             request_id=request_id,
         )
@@ -200,15 +198,9 @@ class Mount:
 
 def problem_response(error: ConstellationError) -> Response:
     """Return an error as RFC 9457 says, with the headers that go with its status."""
-    response = Response(
-        msgspec.json.encode(error.problem()), status=error.http_status, content_type="application/problem+json"
-    )
-    if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(error.retry_after_s)
-    if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = ", ".join(error.allow)
-    if error.http_status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="constellation"'
+    body = msgspec.json.encode(error.problem())
+    response = Response(body, status=error.http_status, content_type=PROBLEM_JSON)
+    response.headers.update(headers_of(error))
     return response
 
 

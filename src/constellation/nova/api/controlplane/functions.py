@@ -11,7 +11,6 @@ from msgspec import UNSET, structs
 from constellation.base.errors import InvalidRequest, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, source_from
-from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.deploy import (
     check_env,
@@ -34,6 +33,7 @@ from constellation.routes.models.functions import (
     FunctionUpdate,
 )
 from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
 
 _ATTEMPTS = 5  # chosen: of an unconditional change that others overtake; each attempt reads the row anew
 _NO_BODY: Any = UNSET

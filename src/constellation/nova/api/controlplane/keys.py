@@ -9,7 +9,6 @@ from msgspec import UNSET
 
 from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
-from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.access import ANY, ApiKey, Role
 from constellation.nova.domain.names import check_function_name, check_scope_name
@@ -25,6 +24,7 @@ from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyCreated, ApiKeyUpdate
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
 
 _ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 

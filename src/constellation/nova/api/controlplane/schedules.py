@@ -11,7 +11,6 @@ from msgspec import UNSET, UnsetType
 
 from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, NotFound, PayloadTooLarge, VersionConflict
-from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.cron import check_cron, next_run
 from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES
@@ -21,6 +20,7 @@ from constellation.nova.store.schedules import Schedules
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
+from constellation.routes.reading import page_of
 
 _ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 

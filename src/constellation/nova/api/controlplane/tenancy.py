@@ -7,7 +7,6 @@ from dataclasses import replace
 from msgspec import UNSET
 
 from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
-from constellation.nova.api.controlplane.lists import page_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.names import DEFAULT_TENANT, check_scope_name
 from constellation.nova.domain.scope import check_platform, check_tenant
@@ -25,6 +24,7 @@ from constellation.routes.models.access import (
 )
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
 
 _ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.datastructures import MultiDict
 
 from constellation.base.errors import InvalidRequest
-from constellation.nova.api.request import Window, decode_body, params_from, query_from, window_from
 from constellation.routes.models.functions import FunctionCreate
+from constellation.routes.reading import Window, decode_body, params_of, query_of, window_of
+from constellation.routes.registry import ROUTES
 
 
 @pytest.mark.parametrize(
@@ -20,29 +20,37 @@ from constellation.routes.models.functions import FunctionCreate
     ],
 )
 def test_a_window_is_read(query, window):
-    assert window_from(query) == window
+    assert window_of(query) == window
 
 
 @pytest.mark.parametrize("text", ["0", "501", "-1", "+1", "1.0", "", " 1", "\u0661", "1" * 5000])
 def test_a_limit_out_of_range_is_refused(text):
     with pytest.raises(InvalidRequest) as refused:
-        window_from({"limit": text})
+        window_of({"limit": text})
     assert refused.value.field == "limit"
 
 
 def test_names_in_paths_are_percent_decoded_once():
-    assert params_from({"name": "a%2Fb%2525"}) == {"name": "a/b%25"}
+    assert params_of({"name": "a%2Fb%2525"}) == {"name": "a/b%25"}
     for bad in ("%ff", "%00"):
         with pytest.raises(InvalidRequest):
-            params_from({"name": bad})
+            params_of({"name": bad})
 
 
-def test_a_query_says_each_thing_once():
-    assert query_from(MultiDict([("a", "1"), ("b", "")])) == {"a": "1", "b": ""}
-    for bad in ([("a", "1"), ("a", "1")], [("a", "x\0")]):
+LIST_FUNCTIONS = next(route for route in ROUTES if route.operation == "list_functions")
+
+
+def test_a_query_says_each_known_thing_once():
+    assert query_of(LIST_FUNCTIONS, b"limit=1&search=") == {"limit": "1", "search": ""}
+    for raw, field in (
+        (b"limit=1&limit=1", "limit"),
+        (b"search=x%00", "search"),
+        (b"lmit=1", "lmit"),
+        (b"a=%ff", None),
+    ):
         with pytest.raises(InvalidRequest) as refused:
-            query_from(MultiDict(bad))
-        assert refused.value.field == "a"
+            query_of(LIST_FUNCTIONS, raw)
+        assert refused.value.field == field
 
 
 @given(data=st.binary(max_size=200))
