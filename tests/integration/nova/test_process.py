@@ -76,7 +76,7 @@ async def running(state_dir: Path):
         anyio.create_task_group() as tasks,
     ):
         plane = Plane(process=process, http=client, state_dir=state_dir)
-        ready = anyio.Event()
+        ready, ended = anyio.Event(), anyio.Event()
 
         async def read() -> None:
             async for piece in process.stdout:
@@ -84,6 +84,7 @@ async def running(state_dir: Path):
                 if "nova.ready" in plane.text:
                     ready.set()
             ready.set()
+            ended.set()
 
         tasks.start_soon(read)
         try:
@@ -96,9 +97,12 @@ async def running(state_dir: Path):
                 with anyio.fail_after(15):
                     await process.wait()
                 assert process.returncode == 0, plane.text
+            with anyio.fail_after(10):  # PostgreSQL lives on and must not hold nova's output open
+                await ended.wait()
         finally:
             if process.returncode is None:
                 process.kill()
+            tasks.cancel_scope.cancel()
 
 
 @pytest.fixture
