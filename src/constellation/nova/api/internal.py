@@ -15,7 +15,7 @@ from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.tenancy import Tenancy
-from constellation.routes.registry import Plane, Route, Transport
+from constellation.routes.registry import Plane, Query, Route, Transport
 
 
 class Credential(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         template="/internal/scope",
         summary="Does a scope exist, and is its tenant active",
+        query=(Query(name="tenant"), Query(name="namespace")),
         response=ScopeBody,
     ),
     _route(
@@ -69,6 +70,7 @@ ROUTES: tuple[Route, ...] = (
         method="GET",
         template="/internal/changes",
         summary="What changes, as it changes",
+        query=(Query(name="after", type="integer"),),
         streams=True,
     ),
     _route(
