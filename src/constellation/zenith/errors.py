@@ -35,7 +35,7 @@ class UnsupportedMediaType(ConstellationError):
         super().__init__(f"the body must be application/json, not {given[:100]!r}")
 
 
-class BodyTimeout(ConstellationError):
+class RequestTimeout(ConstellationError):
     """The rest of a body did not come in time."""
 
     code, http_status = "request_timeout", 408

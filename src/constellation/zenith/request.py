@@ -11,7 +11,7 @@ import anyio
 from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.base.ids import RequestId, uuid7
 from constellation.rpc.metadata import request_id_from
-from constellation.zenith.errors import BodyTimeout, ClientGone, HeadersTooLarge, UriTooLong
+from constellation.zenith.errors import ClientGone, HeadersTooLarge, RequestTimeout, UriTooLong
 from constellation.zenith.limits import BodyBudget
 
 Message = dict[str, Any]
@@ -100,14 +100,30 @@ class Request:
 
         Raises:
             PayloadTooLarge: more came than the bound, whatever was announced.
-            BodyTimeout: the body is not complete, and its time is over.
+            RequestTimeout: the body is not complete, and its time is over.
             ClientGone: the client hung up before its end.
         """
+        with anyio.CancelScope(deadline=self._ends_at_s):
+            return await self._next_piece()
+        raise RequestTimeout(after_s=self._timeout_s)
+
+    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
+        """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
+        self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
+        if self.body_done:
+            return b""
+        pieces: list[bytes] = []
+        with anyio.CancelScope(deadline=self._ends_at_s):
+            while (piece := await self._next_piece()) is not None:
+                budget.take(len(piece))
+                self.held_bytes += len(piece)
+                pieces.append(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        raise RequestTimeout(after_s=timeout_s)
+
+    async def _next_piece(self) -> bytes | None:
         while not self.body_done:
-            with anyio.CancelScope(deadline=self._ends_at_s) as late:
-                message = await self._receive()
-            if late.cancelled_caught:
-                raise BodyTimeout(after_s=self._timeout_s)
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.gone = True
                 raise ClientGone
@@ -119,16 +135,6 @@ class Request:
             if piece:
                 return piece
         return None
-
-    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
-        """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
-        self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
-        pieces: list[bytes] = []
-        while (piece := await self.piece()) is not None:
-            budget.take(len(piece))
-            self.held_bytes += len(piece)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def until_gone(self) -> None:
         """Wait until the client hangs up. Only once the body is read."""
