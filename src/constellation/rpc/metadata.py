@@ -29,7 +29,9 @@ class CallContext:
     source: str = "http"
 
     def to_metadata(self) -> dict[str, str]:
-        metadata = {REQUEST_ID: str(self.request_id), SOURCE: self.source}
+        metadata = {REQUEST_ID: str(self.request_id)}
+        if self.source != "http":
+            metadata[SOURCE] = self.source
         if self.traceparent:
             metadata[TRACEPARENT] = self.traceparent
         if self.depth:

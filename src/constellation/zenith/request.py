@@ -104,11 +104,27 @@ class Request:
             BodyTimeout: the body is not complete, and its time is over.
             ClientGone: the client hung up before its end.
         """
+        with anyio.CancelScope(deadline=self._ends_at_s):
+            return await self._next_piece()
+        raise BodyTimeout(after_s=self._timeout_s)
+
+    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
+        """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
+        self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
+        if self.body_done:
+            return b""
+        pieces: list[bytes] = []
+        with anyio.CancelScope(deadline=self._ends_at_s):
+            while (piece := await self._next_piece()) is not None:
+                budget.take(len(piece))
+                self.held_bytes += len(piece)
+                pieces.append(piece)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        raise BodyTimeout(after_s=timeout_s)
+
+    async def _next_piece(self) -> bytes | None:
         while not self.body_done:
-            with anyio.CancelScope(deadline=self._ends_at_s) as late:
-                message = await self._receive()
-            if late.cancelled_caught:
-                raise BodyTimeout(after_s=self._timeout_s)
+            message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.gone = True
                 raise ClientGone
@@ -120,16 +136,6 @@ class Request:
             if piece:
                 return piece
         return None
-
-    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
-        """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
-        self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
-        pieces: list[bytes] = []
-        while (piece := await self.piece()) is not None:
-            budget.take(len(piece))
-            self.held_bytes += len(piece)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def until_gone(self) -> None:
         """Wait until the client hangs up. Only once the body is read."""
