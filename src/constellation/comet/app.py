@@ -29,6 +29,7 @@ from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, gro
 from constellation.comet.pool.decide import Bounds
 from constellation.comet.pool.pool import Pool
 from constellation.comet.service import NovaServicer
+from constellation.comet.templates import TemplateKeeper
 from constellation.native.json_check import is_json
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import PostgresSettings, Settings
@@ -124,6 +125,7 @@ async def execution_plane(
         max_inflight=settings.comet.max_inflight,
         is_json=is_json,
     )
+    templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
     async with backend.run():
         async with anyio.create_task_group() as tasks:
@@ -131,6 +133,7 @@ async def execution_plane(
             await tasks.start(code.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
+            await tasks.start(templates.run, listener.subscribe(CHANGES))
             tasks.start_soon(records.run)
             yield ExecutionPlane(
                 executor=executor,

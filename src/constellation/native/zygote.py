@@ -137,6 +137,11 @@ class Zygote:
         self._last_ticket = 0
         self._living: dict[int, Spawned] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """No child lives and none is asked for: ending it ends nothing else."""
+        return not self._living and not self._tickets
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Hold the process; started once it takes requests. Returns when the process ends by itself.
 

@@ -6,7 +6,7 @@ that a test can hold a pool to its bounds.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -196,6 +196,7 @@ class FakeBackend:
         self.made = 0
         self.creating = 0
         self.most_alive = 0
+        self.templates: frozenset[str] = frozenset()
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -203,6 +204,9 @@ class FakeBackend:
 
     def support(self) -> BackendSupport:
         return BackendSupport(name=self.name, available=True, reason="", limits={})
+
+    async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
+        self.templates = frozenset(runtimes) if memory_bytes > 0 else frozenset()
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> FakeInstance:
         self.creating += 1

@@ -8,7 +8,7 @@ has ended with `InstanceDied`. An instance that died by itself stays in this sta
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,5 +226,13 @@ class Backend(Protocol):
 
         Raises:
             SandboxStartFailed, RuntimeUnavailable
+        """
+        ...
+
+    async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
+        """Hold ready what makes a start of these runtimes fast, and let go of what only others need.
+
+        Stops adding where all templates together would pass `memory_bytes` (proportional set size); a runtime without
+        a template is still served, its first start is slower.
         """
         ...

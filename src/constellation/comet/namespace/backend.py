@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 import anyio
@@ -90,6 +90,12 @@ class NamespaceBackend:
 
     def support(self) -> BackendSupport:
         return self._support
+
+    async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
+        """Run the fork servers of the runtimes that are on this host."""
+        if self._servers is not None and self._support.available:
+            wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
+            await self._servers.keep(wanted, memory_bytes=memory_bytes)
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> NamespaceInstance:
         """Make a sandbox with a worker inside that waits for `init`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import anyio
@@ -39,7 +39,7 @@ class ForkServers:
             ZygoteGone: it does not come up.
         """
         is_fork = installed.runtime.start is Start.FORK
-        name = installed.runtime.id if is_fork else _EXEC
+        name = _name_of(installed)
         zygote = self._running.get(name)
         if zygote is not None and not zygote.gone.is_set():
             return zygote
@@ -56,6 +56,27 @@ class ForkServers:
                 await self._tasks.start(self._keep, zygote)
             self._running[name] = zygote
             return zygote
+
+    async def keep(self, wanted: Sequence[Installed], *, memory_bytes: int) -> None:
+        """Run the fork servers of these runtimes, within `memory_bytes` of proportional set size together.
+
+        One that is not wanted ends once nothing that it started lives.
+        """
+        names = {_name_of(installed) for installed in wanted}
+        for name, zygote in list(self._running.items()):
+            if name not in names and zygote.is_idle and not zygote.gone.is_set():
+                del self._running[name]
+                zygote.stop_nowait()
+                _log.info("template.released", runtime=name)
+        for installed in wanted:
+            held_bytes = await anyio.to_thread.run_sync(_proportional_bytes, list(self.pids.values()))
+            if held_bytes >= memory_bytes:
+                _log.warning("template.over_memory", runtime=installed.runtime.id, held_bytes=held_bytes)
+                return
+            try:
+                await self.of(installed)
+            except ConstellationError as error:  # the next instance tries again, and its caller hears of it
+                _log.warning("template.failed", runtime=installed.runtime.id, error=str(error))
 
     async def _keep(self, zygote: Zygote, *, task_status: TaskStatus[None]) -> None:
         record = _Record(self._record_dir / f"{zygote.name}.json", zygote, task_status)
@@ -78,6 +99,23 @@ class ForkServers:
     def stop_nowait(self) -> None:
         for zygote in self._running.values():
             zygote.stop_nowait()
+
+
+def _name_of(installed: Installed) -> str:
+    """One fork server for each runtime that forks, one for all that are executed."""
+    return installed.runtime.id if installed.runtime.start is Start.FORK else _EXEC
+
+
+def _proportional_bytes(pids: Sequence[int]) -> int:
+    """Return what some processes hold, shared pages counted by share; one that is gone holds nothing."""
+    total = 0
+    for pid in pids:
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
+    return total
 
 
 class _Record(TaskStatus[None]):
