@@ -27,6 +27,7 @@ def test_two_platforms_side_by_side(platform, tmp_path):
             httpx.get(second.url + "/health/live", trust_env=False)
         assert platform.output("only-here") == 1
     finally:
+        second.http.close()
         subprocess.run([COMMAND, "down", "--data-dir", second.data_dir], check=False, timeout=60)
 
 
