@@ -32,6 +32,7 @@ from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
 from constellation.zenith.invoke import Invoke
 from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Principals
@@ -225,6 +226,7 @@ def server_config(addresses: Sequence[Address], *, idle_timeout_s: float) -> tup
 
 async def run_server(parts: Parts, config: Config) -> None:
     """Serve until a signal; then requests in hand have `_DRAIN_S` seconds to end."""
+    answer_with_problems()
     stopping, ended = anyio.Event(), anyio.Event()
 
     async def run() -> None:
