@@ -44,4 +44,4 @@ class ProblemH11(H11Protocol):
 
 def answer_with_problems() -> None:
     """Have this process's HTTP server refuse malformed requests with problems."""
-    hypercorn.protocol.H11Protocol = ProblemH11  # type: ignore[attr-defined,misc]  # a class is put in place of its parent
+    hypercorn.protocol.H11Protocol = ProblemH11  # type: ignore[attr-defined]  # a class is put in place of its parent
