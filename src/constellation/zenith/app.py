@@ -160,7 +160,7 @@ def build(
     )
 
 
-async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
+async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     """Serve until SIGTERM or SIGINT. `plane_sockets`: planes that /health asks besides nova and comet."""
     settings = loaded.settings.zenith
     addresses = listen_addresses(settings)
@@ -227,7 +227,7 @@ async def run_server(parts: Parts, config: Config) -> None:
     """Serve until a signal; then requests in hand have `_DRAIN_S` seconds to end."""
     stopping, ended = anyio.Event(), anyio.Event()
 
-    async def run() -> None:
+    async def serve() -> None:
         # A task of its own: hypercorn leaves the cancellation count of its task raised behind it, which anyio's
         # scopes around it would read as a cancellation from outside.
         await hypercorn_serve(parts.gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
@@ -236,7 +236,7 @@ async def run_server(parts: Parts, config: Config) -> None:
         ended.set()
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+        tasks.start_soon(serve)
         received = await until_signal()
         log.info("zenith.stopping", signal=received.name)
         stopping.set()
