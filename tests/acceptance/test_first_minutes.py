@@ -15,8 +15,11 @@ ORBIT = Path(sys.executable).with_name("orbit")
 EXAMPLES = sorted(p for p in (ROOT / "examples").iterdir() if (p / "function.yaml").is_file())
 
 
-def _orbit(platform, *words, **options):
-    env = {"PATH": os.environ["PATH"], "HOME": str(platform.data_dir), "ZENITH_URL": platform.url}
+def _orbit(platform, *words, namespace="default", **options):
+    env = {
+        "PATH": os.environ["PATH"], "HOME": str(platform.data_dir), "ZENITH_URL": platform.url,
+        "NOVA_NAMESPACE": namespace,
+    }  # fmt: skip
     return subprocess.run([ORBIT, *words], env=env, capture_output=True, text=True, timeout=60, **options)
 
 
@@ -43,15 +46,20 @@ def test_there_are_five_examples():
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.name)
 def test_an_example_deploys_and_answers(platform, example):
-    deployed = _orbit(platform, "deploy", str(example))
+    made = platform.http.post("/tenants/default/namespaces", json={"name": "examples"})
+    assert made.status_code in (201, 409), made.text
+
+    def orbit(*words):
+        return _orbit(platform, *words, namespace="examples")
+
+    deployed = orbit("deploy", str(example))
     assert deployed.returncode == 0, deployed.stderr
-    called = _orbit(platform, "invoke", example.name, "-d", f"@{example / 'event.json'}", "-o", "json")
+    called = orbit("invoke", example.name, "-d", f"@{example / 'event.json'}", "-o", "json")
     assert called.returncode == 0, called.stderr + called.stdout
     assert json.loads(called.stdout)
-    listed = _orbit(platform, "list", "-o", "json")
-    assert example.name in listed.stdout
-    assert _orbit(platform, "delete", example.name, "--yes").returncode == 0
-    assert _orbit(platform, "get", example.name).returncode == 3
+    assert example.name in orbit("list", "-o", "json").stdout
+    assert orbit("delete", example.name, "--yes").returncode == 0
+    assert orbit("get", example.name).returncode == 3
 
 
 def test_orbit_init_deploy_invoke_logs(platform, tmp_path):

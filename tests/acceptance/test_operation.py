@@ -6,9 +6,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import anyio
 import httpx
 import pytest
 
+from constellation.nova.store.pool import run_alone
 from tests.acceptance.conftest import COMMAND, Platform
 from tests.tools import promtool
 
@@ -27,6 +29,7 @@ def test_two_platforms_side_by_side(platform, tmp_path):
             httpx.get(second.url + "/health/live", trust_env=False)
         assert platform.output("only-here") == 1
     finally:
+        second.http.close()
         subprocess.run([COMMAND, "down", "--data-dir", second.data_dir], check=False, timeout=60)
 
 
@@ -75,3 +78,37 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
     assert done.returncode != 0
     assert "idle_ttl" in done.stderr
     assert not Path(tmp_path / "d" / "postgres").exists() or shutil.rmtree(tmp_path / "d") is None
+
+
+def test_up_with_another_postgres(postgres, tmp_path, monkeypatch):
+    """A server of somebody else: a login that may make roles and owns its database, no superuser."""
+    dsn = _outside_database(postgres)
+    refused = subprocess.run(
+        [COMMAND, "up", "--data-dir", tmp_path / "refused", "--listen", "127.0.0.1:0", "--detach", "--pg-dsn", dsn],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "postgres.role_prefix" in refused.stderr  # the test server has another platform's roles
+    assert "Traceback" not in refused.stderr
+    monkeypatch.setenv("NOVA_POSTGRES_ROLE_PREFIX", "outside")
+    platform = Platform.start(tmp_path / "data", "--pg-dsn", dsn)
+    try:
+        assert "postgres" not in {name for name, plane in platform.planes().items() if plane["pid"]}
+        assert platform.output("hello-python", {"name": "Ada"})
+        assert not (tmp_path / "data" / "postgres").exists()
+        for plane in ("comet", "corona", "nebula", "aurora"):
+            assert f"outside_{plane}:" in (tmp_path / "data" / f"{plane}.dsn").read_text()
+    finally:
+        platform.stop()
+
+
+def _outside_database(postgres) -> str:
+    """Make a login and a database of its own on the test server, and return its address."""
+
+    async def make() -> None:
+        superuser = postgres.postgres.superuser_dsn()
+        await run_alone(superuser, "CREATE ROLE outside LOGIN CREATEROLE PASSWORD 'of-the-outside'")
+        await run_alone(superuser, "CREATE DATABASE outside OWNER outside")
+
+    anyio.run(make)
+    return postgres.postgres.dsn("outside", "of-the-outside", database="outside")

@@ -80,6 +80,7 @@ async def run(loaded: Loaded) -> None:
                 pg_dsn=settings.postgres.dsn or None,
                 service_token=settings.platform.service_token or None,
                 identity_key=settings.platform.identity_key or None,
+                role_prefix=settings.postgres.role_prefix,
                 postgres_uid=settings.postgres.uid,
             )
         )

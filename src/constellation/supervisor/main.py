@@ -178,13 +178,15 @@ def show_config(
 
 
 @db_cli.command("roles")
-def db_roles(data_dir: DataDir = None) -> None:
+def db_roles(data_dir: DataDir = None, config: Config = None) -> None:
     """Print the SQL that makes the planes' roles, for a database whose user may not."""
     from constellation.base.statedir import make_private  # noqa: PLC0415
+    from constellation.nova.config.load import load  # noqa: PLC0415
     from constellation.nova.store.bootstrap import plane_passwords  # noqa: PLC0415
     from constellation.nova.store.roles import roles_sql  # noqa: PLC0415
 
-    sys.stdout.write(roles_sql(plane_passwords(make_private(_data_dir(data_dir)))))
+    prefix = load(file=config, env=os.environ).settings.postgres.role_prefix
+    sys.stdout.write(roles_sql(plane_passwords(make_private(_data_dir(data_dir))), prefix=prefix))
 
 
 def main() -> None:

@@ -106,7 +106,8 @@ async def up(
         )
 
         def tell(started: Started) -> None:
-            announce(Outcome(urls=list(started.urls), auth=auth, admin_key=started.admin_key))
+            key = None if is_shown else started.admin_key  # what nova printed was seen
+            announce(Outcome(urls=list(started.urls), auth=auth, admin_key=key))
 
         try:
             await supervisor.run(tell)

@@ -6,7 +6,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -51,7 +51,7 @@ class FunctionUrl:
 
     async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
-        name = match.params["name"]
+        name = unquote(match.params["name"])
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context = context_of(request)
         body = await request.body(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import msgspec
 
@@ -44,7 +45,7 @@ class Invoke:
 
     async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
-        name = match.params["name"]
+        name = unquote(match.params["name"])
         check_json_type(request)
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context = context_of(request)

@@ -11,7 +11,7 @@ import anyio
 
 from constellation.aurora.logging.setup import configure
 from constellation.nova.config.load import load
-from constellation.supervisor import supervise
+from constellation.supervisor import stop, supervise
 from constellation.supervisor.plan import PLANES, PlanePlan, plan
 from constellation.supervisor.up import Outcome, UpOptions, up
 
@@ -19,6 +19,7 @@ data_dir = Path(sys.argv[1])
 moods = dict(word.split("=") for word in sys.argv[2:])
 supervise._START_LIMIT_S = 3.0
 supervise._STOP_LIMIT_S = 1.0
+stop._ORPHANS_S = 1.0
 
 
 def small(wishes, addresses, /, *, env, supervisor_pid):

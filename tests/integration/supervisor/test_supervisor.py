@@ -51,7 +51,8 @@ class Running:
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(tmp_path, monkeypatch):
+    monkeypatch.setattr("constellation.supervisor.stop._ORPHANS_S", 1.0)
     running: list[Running] = []
 
     def begin(*moods: str, name: str = "data") -> Running:

@@ -47,7 +47,7 @@ async def test_a_wrong_key_is_no_local_caller(rig, http):
     for headers in ({"X-API-Key": "sk_wrong"}, {"Authorization": "Bearer sk_wrong"}, {"Authorization": "Basic eDp5"}):
         answer = await http.post("/functions/echo/invoke", json=1, headers=headers)
         problem(answer, 401, "unauthenticated")
-        assert answer.headers["www-authenticate"] == 'Bearer realm="nova"'
+        assert answer.headers["www-authenticate"] == 'Bearer realm="constellation"'
         assert "sk_wrong" not in answer.text
     assert rig.nova.asked == ["sk_wrong"]  # the second refusal came from memory
 

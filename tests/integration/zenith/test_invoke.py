@@ -32,6 +32,7 @@ async def test_a_call_and_its_answer(rig, http):
     assert (request.payload, request.timeout_ms) == (b'{"name":"Ada"}', 0)
     assert (caller.identity.tenant, caller.identity.subject) == ("default", "local:admin")
     assert "server" not in answer.headers
+    assert (await http.post("/functions/ech%6F/invoke", json=1)).json()["output"] == 1
 
 
 async def test_output_is_passed_on_byte_by_byte(rig, http):

@@ -29,6 +29,9 @@ class PostgresSettings:
     min_conns: int = setting("min_conns", 1, kind=Kind.INT, low=0, high=500)
     statement_timeout_s: float = setting("statement_timeout", 10.0, kind=Kind.DURATION, low=0.1, high=600)
     acquire_timeout_s: float = setting("acquire_timeout", 5.0, kind=Kind.DURATION, low=0.1, high=600)
+    role_prefix: str = setting(
+        "role_prefix", "constellation"
+    )  # of the planes' roles; one a platform on a shared server
     uid: int = setting("uid", 999_999, kind=Kind.INT, low=1, high=2**31)  # of the embedded server under root
 
 

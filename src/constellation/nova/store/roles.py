@@ -39,6 +39,19 @@ class RolesMissing(ConstellationError):
         )
 
 
+class RoleNotOurs(ConstellationError):
+    """A role of this name is there already, made by somebody else."""
+
+    code, http_status = "database_role_not_ours", 500
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"the database server has a role {role} that the given user did not make, so it belongs to another "
+            "platform: choose other names with the setting postgres.role_prefix",
+            extras={"roles": [role]},
+        )
+
+
 def role_of(plane: str, *, prefix: str = DEFAULT_PREFIX) -> str:
     """Return the name of a plane's role.
 
@@ -79,6 +92,7 @@ async def ensure_roles(db: Database, dsn: str, passwords: Mapping[str, str], *, 
 
     Raises:
         RolesMissing: some role is missing or has another password, and the owner has no CREATEROLE.
+        RoleNotOurs: a role of this name was made by another user of the server.
     """
     wrong = []
     for plane in PLANES:
@@ -86,11 +100,14 @@ async def ensure_roles(db: Database, dsn: str, passwords: Mapping[str, str], *, 
         if await lets_in(with_credentials(dsn, role, passwords[plane])):
             continue
         async with db.transaction() as tx:
-            if await tx.fetch_value(SQL["may_create"]):
-                exists = await tx.fetch_value(SQL["exists"], role)
-                await write_role(tx, "set_password" if exists else "create", role, passwords[plane])
-            else:
+            if not await tx.fetch_value(SQL["may_create"]):
                 wrong.append(role)
+                continue
+            exists = await tx.fetch_value(SQL["exists"], role)
+            try:
+                await write_role(tx, "set_password" if exists else "create", role, passwords[plane])
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise RoleNotOurs(role) from error
     if wrong:
         raise RolesMissing(wrong)
     async with db.transaction() as tx:
