@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -19,16 +17,6 @@ from constellation.nova.store.queries import load
 SQL = load("functions")
 
 KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB bounds a function's share of the disk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeVersion:
-    """One version of a function's code, without its files."""
-
-    version: int
-    hash: str
-    size_bytes: int
-    created_at: datetime
 
 
 class Functions:
@@ -75,10 +63,6 @@ class Functions:
 
     async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None:
         row = await self._db.fetch_row(SQL["get"], tenant, namespace, name)
-        return None if row is None else _function(row)
-
-    async def try_get_by_id(self, tenant: str, function_id: UUID) -> Function | None:
-        row = await self._db.fetch_row(SQL["get_by_id"], tenant, function_id)
         return None if row is None else _function(row)
 
     async def list(
@@ -166,11 +150,6 @@ class Functions:
             hash=row["hash"],
             files={file["path"]: file["content"] for file in files},
         )
-
-    async def code_versions(self, tenant: str, function_id: UUID) -> tuple[CodeVersion, ...]:
-        """Return the kept versions of a function's code, newest first."""
-        rows = await self._db.fetch(SQL["list_code"], tenant, function_id)
-        return tuple(CodeVersion(**row) for row in rows)
 
 
 async def _write_code(
