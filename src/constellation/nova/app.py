@@ -34,7 +34,7 @@ from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.config.load import Loaded
-from constellation.nova.seed.plant import plant
+from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.changes import CHANNEL, Changes
@@ -82,6 +82,7 @@ async def run(loaded: Loaded) -> None:
                 identity_key=settings.platform.identity_key or None,
                 role_prefix=settings.postgres.role_prefix,
                 postgres_uid=settings.postgres.uid,
+                seed=hello_python() if settings.nova.seed else None,
             )
         )
         if platform.admin_key is not None:
@@ -99,8 +100,6 @@ async def run(loaded: Loaded) -> None:
         ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            if platform.admin_key is not None and settings.nova.seed:
-                await plant(Functions(db))
             wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL,))
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)

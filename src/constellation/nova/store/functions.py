@@ -34,20 +34,9 @@ class Functions:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
         """
-        digest = code_hash(files)
         try:
             async with self._db.transaction() as tx:
-                row = await tx.fetch_row(
-                    SQL["insert"],
-                    function.tenant,
-                    function.namespace,
-                    function.name,
-                    function.id,
-                    *_settings(function),
-                    digest,
-                )
-                assert row is not None
-                await _write_code(tx, function, version=1, digest=digest, files=files)
+                row = await _insert(tx, function, files)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("function", function.name) from error
         except asyncpg.ForeignKeyViolationError as error:
@@ -150,6 +139,20 @@ class Functions:
             hash=row["hash"],
             files={file["path"]: file["content"] for file in files},
         )
+
+
+async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> None:
+    """Write a new function in a transaction of the caller's, unless its name is taken."""
+    if await tx.fetch_row(SQL["get"], *function.key) is None:
+        await _insert(tx, function, files)
+
+
+async def _insert(tx: Session, function: Function, files: Mapping[str, bytes]) -> Record:
+    digest = code_hash(files)
+    row = await tx.fetch_row(SQL["insert"], *function.key, function.id, *_settings(function), digest)
+    assert row is not None
+    await _write_code(tx, function, version=1, digest=digest, files=files)
+    return row
 
 
 async def _write_code(
