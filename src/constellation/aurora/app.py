@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import anyio
 import structlog
 
@@ -11,11 +13,10 @@ from constellation.aurora.observability.overview import Overview
 from constellation.aurora.observability.plane import plane_context, socket_path, telemetry
 from constellation.aurora.pages import pages
 from constellation.base.address import parse_address
-from constellation.base.errors import ConstellationError
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.nova.config.load import Loaded
-from constellation.nova.store.pool import connect
+from constellation.nova.store.pool import connect_as
 from constellation.nova.store.retention import Retention
 from constellation.rpc.http import serving_http
 
@@ -24,24 +25,14 @@ log = structlog.get_logger()
 DRAIN_S = 2.0  # chosen: a scrape takes less, and Prometheus comes again
 
 
-class ListenRefused(ConstellationError):
-    """The address can not be listened on."""
-
-    code, http_status = "listen_refused", 503
-
-    def __init__(self, address: str, *, reason: str) -> None:
-        super().__init__(f"can not listen on {address}: {reason}")
-
-
-async def main(loaded: Loaded) -> None:
+async def run(loaded: Loaded) -> None:
     """Run the plane until SIGTERM or SIGINT."""
     settings = loaded.settings
     context = await plane_context("aurora", settings.platform)
     dsn = await context.dsn(settings.postgres.dsn)
-    try:
-        listener, address = listen_tcp(parse_address(settings.aurora.listen))
-    except OSError as error:
-        raise ListenRefused(settings.aurora.listen, reason=error.strerror or str(error)) from error
+    listener, address = listen_tcp(parse_address(settings.aurora.listen))
+    # Housekeeping is one statement at a time; a partition of a busy table may wait for its lock.
+    housekeeping_connections = replace(settings.postgres, min_conns=0, max_conns=2, statement_timeout_s=60.0)
     planes = PlaneCollector(
         {plane: socket_path(context.state_dir, plane) for plane in PLANES},
         service_token=context.service_token,
@@ -51,8 +42,7 @@ async def main(loaded: Loaded) -> None:
     try:
         async with (
             telemetry(context, admin=settings.platform.admin),
-            # Housekeeping is one statement at a time; a partition of a busy table may wait for its lock.
-            connect(dsn, application="aurora", min_size=0, max_size=2, statement_timeout_s=60.0) as db,
+            connect_as(dsn, housekeeping_connections, application="aurora") as db,
             serving_http(pages(overview), listener=listener, drain_s=DRAIN_S),
             anyio.create_task_group() as services,
         ):

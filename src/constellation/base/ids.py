@@ -7,14 +7,8 @@ import time
 from typing import NewType
 from uuid import UUID
 
-TenantId = NewType("TenantId", str)
-NamespaceName = NewType("NamespaceName", str)
-FunctionName = NewType("FunctionName", str)
-FunctionId = NewType("FunctionId", UUID)
 InstanceId = NewType("InstanceId", str)
 RequestId = NewType("RequestId", UUID)
-JobId = NewType("JobId", UUID)
-ScheduleId = NewType("ScheduleId", UUID)
 
 
 def uuid7(unix_ms: int | None = None) -> UUID:

@@ -8,8 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from constellation.base.address import Address
+from constellation.base.errors import ConstellationError
 
 BACKLOG = 1024  # chosen: a burst of connections while the loop is busy waits instead of being refused
+
+
+class AddressUnusable(ConstellationError):
+    """The address to listen on is taken or is not this host's."""
+
+    code, http_status = "address_unusable", 503
+
+    def __init__(self, address: Address, *, reason: str) -> None:
+        super().__init__(f"can not listen on {address}: {reason}")
 
 
 def listen_tcp(address: Address) -> tuple[socket.socket, Address]:
@@ -18,13 +28,17 @@ def listen_tcp(address: Address) -> tuple[socket.socket, Address]:
     An empty host listens on every address, IPv6 and IPv4.
 
     Raises:
-        OSError: the address is taken or is not ours.
+        AddressUnusable: it is taken or is not ours.
     """
-    if address.host == "" and socket.has_dualstack_ipv6():
-        sock = socket.create_server(("", address.port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
-    else:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        sock = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    try:
+        if address.host == "" and socket.has_dualstack_ipv6():
+            everywhere = ("", address.port)
+            sock = socket.create_server(everywhere, family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
+        else:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            sock = socket.create_server((address.host, address.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise AddressUnusable(address, reason=error.strerror or str(error)) from error
     sock.setblocking(False)
     return sock, replace(address, port=int(sock.getsockname()[1]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -32,7 +32,7 @@ from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.native.json_check import is_json
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import PostgresSettings, Settings
+from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
@@ -40,7 +40,7 @@ from constellation.nova.store.invocations import CHANNEL as RECORDS
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
-from constellation.nova.store.pool import Database, connect
+from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.server import Guarded, serving
 
@@ -71,7 +71,7 @@ async def run(loaded: Loaded) -> None:
     dsn = await context.dsn(settings.postgres.dsn)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
     async with (
-        _database(dsn, settings.postgres) as db,
+        connect_as(dsn, settings.postgres, application="comet") as db,
         execution_plane(context, settings, db=db, dsn=dsn) as plane,
         telemetry(context, admin=settings.platform.admin),
         serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
@@ -172,15 +172,4 @@ def _backend(context: PlaneContext, settings: Settings) -> Backend:
             group=group_name(context.state_dir / context.plane),
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
         )
-    )
-
-
-def _database(dsn: str, settings: PostgresSettings) -> AbstractAsyncContextManager[Database]:
-    return connect(
-        dsn,
-        application="comet",
-        min_size=settings.min_conns,
-        max_size=settings.max_conns,
-        acquire_timeout_s=settings.acquire_timeout_s,
-        statement_timeout_s=settings.statement_timeout_s,
     )

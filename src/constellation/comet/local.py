@@ -14,7 +14,7 @@ from constellation.comet.executor.budget import budget
 from constellation.comet.executor.executor import Executor
 from constellation.nova.config.sections import Settings
 from constellation.nova.domain.identity import VerifiedTokens
-from constellation.nova.store.pool import Database
+from constellation.nova.store.pool import connect_as
 from constellation.rpc.caller import Caller
 from constellation.rpc.invoker import Accepted, AsyncOptions, Invoked
 from constellation.rpc.metadata import CallContext
@@ -54,17 +54,17 @@ class LocalInvoker:
 
 
 @asynccontextmanager
-async def local_executor(
-    context: PlaneContext, settings: Settings, *, db: Database, dsn: str
-) -> AsyncIterator[LocalInvoker]:
+async def local_executor(context: PlaneContext, settings: Settings) -> AsyncIterator[LocalInvoker]:
     """Run an executor for the length of the block; on leaving, calls in hand are finished as comet would.
 
-    Args:
-        db: connections of a role that may read functions and code, and write jobs and the invocation log.
-        dsn: for the listener, which has a connection of its own.
+    It reads code and writes the invocation log, so it connects in comet's role, not in that of its plane.
     """
     from constellation.comet.app import execution_plane  # noqa: PLC0415  # keeps quart and grpc out of a plane without it
 
-    async with execution_plane(context, settings, db=db, dsn=dsn) as plane:
+    dsn = await context.dsn(settings.postgres.dsn, role="comet")
+    async with (
+        connect_as(dsn, settings.postgres, application=f"{context.plane} local comet") as db,
+        execution_plane(context, settings, db=db, dsn=dsn) as plane,
+    ):
         yield LocalInvoker(plane.executor, identity_key=context.identity_key, clock=context.clock)
         await plane.executor.drain(within_s=settings.comet.drain_s)

@@ -2,47 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from constellation.aurora.observability.plane import run_plane
+from constellation.aurora.observability.flags import (
+    AdminFlag,
+    ConfigFlag,
+    LogLevelFlag,
+    PgDsnFlag,
+    StateDirFlag,
+    plane_cli,
+    shared_flags,
+)
 
-cli = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+main = plane_cli("comet", "The execution plane.")
 
 
-@cli.callback()
-def comet() -> None:
-    """Constellation's execution plane."""
-
-
-@cli.command()
+@main.command()
 def daemon(
     grpc: Annotated[str | None, typer.Option(help="HOST:PORT to listen on.", show_default=":9090")] = None,
-    config: Annotated[Path | None, typer.Option(help="Configuration file.")] = None,
-    pg_dsn: Annotated[str | None, typer.Option(help="PostgreSQL of the platform; else what nova wrote.")] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Where this platform keeps its state.")] = None,
-    admin: Annotated[str | None, typer.Option(help="HOST:PORT for health and telemetry besides the socket.")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    config: ConfigFlag = None,
+    state_dir: StateDirFlag = None,
+    pg_dsn: PgDsnFlag = None,
+    admin: AdminFlag = None,
+    log_level: LogLevelFlag = None,
 ) -> None:
     """Run functions until SIGTERM or SIGINT; calls in hand are finished first."""
-    from constellation.comet.app import run  # noqa: PLC0415  # --help answers without loading a server
+    from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  # --help loads no server
+    from constellation.comet.app import run  # noqa: PLC0415
 
-    run_plane(
-        "comet",
-        run,
-        config=config,
-        flags={
-            "comet.grpc": grpc,
-            "postgres.dsn": pg_dsn,
-            "platform.state_dir": None if state_dir is None else str(state_dir),
-            "platform.admin": admin,
-            "platform.log_level": log_level,
-        },
-    )
+    flags = shared_flags(state_dir=state_dir, pg_dsn=pg_dsn, admin=admin, log_level=log_level)
+    run_plane("comet", run, config=config, flags=flags | {"comet.grpc": grpc})
 
 
-def main() -> None:
-    """Run the command line."""
-    cli()
+if __name__ == "__main__":
+    main()

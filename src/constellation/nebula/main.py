@@ -1,52 +1,38 @@
-"""`nebula daemon`: flags in, exit code out. Heavy imports wait until a command runs."""
+"""The command `nebula`."""
 
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-app = typer.Typer(
-    name="nebula",
-    help="The event ingestion plane.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from constellation.aurora.observability.flags import (
+    AdminFlag,
+    ConfigFlag,
+    LocalCometFlag,
+    LogLevelFlag,
+    PgDsnFlag,
+    StateDirFlag,
+    plane_cli,
+    shared_flags,
 )
 
-
-@app.callback()
-def _plane() -> None:
-    """The event ingestion plane."""
+main = plane_cli("nebula", "The event ingestion plane.")
 
 
-@app.command()
+@main.command()
 def daemon(
-    config: Annotated[Path | None, typer.Option(help="settings in JSON")] = None,
-    comet_grpc: Annotated[
-        str | None, typer.Option(help="HOST:PORT of comet; without it functions run inside this process")
-    ] = None,
-    state_dir: Annotated[str | None, typer.Option(help="the platform's state directory")] = None,
-    pg_dsn: Annotated[str | None, typer.Option(help="the database, as this plane's role")] = None,
-    admin: Annotated[str | None, typer.Option(help="HOST:PORT for health and telemetry besides the socket")] = None,
+    comet_grpc: LocalCometFlag = None,
+    config: ConfigFlag = None,
+    state_dir: StateDirFlag = None,
+    pg_dsn: PgDsnFlag = None,
+    admin: AdminFlag = None,
+    log_level: LogLevelFlag = None,
 ) -> None:
-    """Run durable calls."""
-    from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  light until a command runs
-    from constellation.nebula.app import main as run  # noqa: PLC0415
+    """Run durable calls until SIGTERM or SIGINT."""
+    from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  # --help loads no server
+    from constellation.nebula.app import run  # noqa: PLC0415
 
-    run_plane(
-        "nebula",
-        partial(run, comet_grpc=comet_grpc),
-        config=config,
-        flags={"platform.state_dir": state_dir, "postgres.dsn": pg_dsn, "platform.admin": admin},
-    )
-
-
-def main() -> None:
-    """Run the command line."""
-    app()
+    flags = shared_flags(state_dir=state_dir, pg_dsn=pg_dsn, admin=admin, log_level=log_level)
+    run_plane("nebula", partial(run, comet_grpc=comet_grpc), config=config, flags=flags)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -17,7 +17,7 @@ from quart import Quart
 
 import constellation
 from constellation.aurora.observability.plane import new_context, state_dir_of, telemetry
-from constellation.base.address import Address, parse_address
+from constellation.base.address import parse_address
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError
 from constellation.base.lifecycle import until_signal
@@ -34,14 +34,13 @@ from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import PostgresSettings
-from constellation.nova.seed.plant import plant
+from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
-from constellation.nova.store.bootstrap import BootstrapSettings, Platform, bootstrap
+from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.listen import Listener
-from constellation.nova.store.pool import Database, connect
+from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.registry import ROUTES, Plane
@@ -64,15 +63,6 @@ class AlreadyRunning(ConstellationError):
         )
 
 
-class AddressUnusable(ConstellationError):
-    """The address to listen on is taken or is not this host's."""
-
-    code, http_status = "address_unusable", 503
-
-    def __init__(self, address: Address, *, reason: str) -> None:
-        super().__init__(f"can not listen on {address}: {reason}")
-
-
 async def run(loaded: Loaded) -> None:
     """Run the control plane until SIGTERM or SIGINT.
 
@@ -83,11 +73,7 @@ async def run(loaded: Loaded) -> None:
     settings = loaded.settings
     state_dir = state_dir_of(settings.platform)
     with _alone_in(state_dir):
-        address = parse_address(settings.nova.http)
-        try:
-            listener, address = listen_tcp(address)
-        except OSError as error:
-            raise AddressUnusable(address, reason=error.strerror or str(error)) from error
+        listener, address = listen_tcp(parse_address(settings.nova.http))
         platform = await bootstrap(
             BootstrapSettings(
                 state_dir=state_dir,
@@ -96,6 +82,7 @@ async def run(loaded: Loaded) -> None:
                 identity_key=settings.platform.identity_key or None,
                 role_prefix=settings.postgres.role_prefix,
                 postgres_uid=settings.postgres.uid,
+                seed=hello_python() if settings.nova.seed else None,
             )
         )
         if platform.admin_key is not None:
@@ -107,11 +94,12 @@ async def run(loaded: Loaded) -> None:
             service_token=platform.service_token,
             identity_key=platform.identity_key.decode(),
         )
-        async with _database(platform, settings.postgres) as db, anyio.create_task_group() as tasks:
+        async with (
+            connect_as(platform.dsn, settings.postgres, application="nova") as db,
+            anyio.create_task_group() as tasks,
+        ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            if platform.admin_key is not None and settings.nova.seed:
-                await plant(Functions(db))
             wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL,))
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
@@ -165,17 +153,6 @@ async def control_app(
         max_body_bytes=max_body_bytes,
         registry=registry,
     ).app()
-
-
-def _database(platform: Platform, settings: PostgresSettings) -> AbstractAsyncContextManager[Database]:
-    return connect(
-        platform.dsn,
-        application="nova",
-        min_size=settings.min_conns,
-        max_size=settings.max_conns,
-        acquire_timeout_s=settings.acquire_timeout_s,
-        statement_timeout_s=settings.statement_timeout_s,
-    )
 
 
 @contextmanager

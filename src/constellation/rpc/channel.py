@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from grpclib.client import Channel, ServiceMethod, Stream
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
@@ -15,9 +15,6 @@ from constellation.base.address import Address
 from constellation.base.errors import DeadlineExceeded, Unavailable
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY, CallContext
 from constellation.rpc.problems import problem_from
-
-Request = TypeVar("Request")
-Reply = TypeVar("Reply")
 
 
 class PlaneChannel:

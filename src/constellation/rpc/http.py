@@ -1,11 +1,11 @@
-"""Serve a Quart app with Hypercorn on a listener that is bound already."""
+"""Serve ASGI apps with Hypercorn on listeners that are bound already."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -13,53 +13,89 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 from quart import Quart
 
+from constellation.base.sockets import BACKLOG
+from constellation.rpc.asgi import App
+
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
 HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
-_LAST_GRACE_S = 1.0  # after the drain Hypercorn cancels what is left; this long it may take to do so
+_LAST_GRACE_S = 1.0  # what is cut off after the drain may take this long to end
 
 
 class _Bound(Config):
-    """Serves on one listener as it is.
+    """Serves on listeners as they are.
 
-    Hypercorn's own `fd://` makes the descriptor inheritable, and uvloop closes none when it starts a process: a
+    Hypercorn's own `fd://` makes a descriptor inheritable, and uvloop closes none when it starts a process: a
     program that we start (PostgreSQL, which outlives us) would hold our port.
     """
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listeners: Sequence[socket.socket]) -> None:
         super().__init__()
-        self._listener = listener
+        self._listeners = listeners
+        self.backlog = BACKLOG  # asyncio listens once more, with this
+        self.include_server_header = False
+        self.keep_alive_max_requests = 1 << 30  # connections are not closed for having been useful
+        # A read timeout of the server would cut a client that waits for a slow function: who reads a body limits it.
+        self.read_timeout = None
+        self.errorlog = logging.getLogger("hypercorn.error")
 
     def create_sockets(self) -> Sockets:
-        return Sockets(secure_sockets=[], insecure_sockets=[self._listener], quic_sockets=[])
+        return Sockets(secure_sockets=[], insecure_sockets=list(self._listeners), quic_sockets=[])
+
+
+def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -> AbstractAsyncContextManager[None]:
+    """Serve a plane's Quart app on one listener; all else as `serving_asgi`."""
+    return serving_asgi(_plain(app), listeners=[listener], drain_s=drain_s)
 
 
 @asynccontextmanager
-async def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -> AsyncIterator[None]:
+async def serving_asgi(
+    app: App,
+    *,
+    listeners: Sequence[socket.socket],
+    drain_s: float,
+    idle_timeout_s: float = KEEP_ALIVE_S,
+    head_limit_bytes: int = HEAD_LIMIT_BYTES,
+    cut_off: Callable[[], None] | None = None,
+) -> AsyncIterator[None]:
     """Serve until the block is left; then take no new connections and give requests in hand `drain_s` seconds.
 
-    Takes the listener over and closes it. Answers that never end must be ended by their maker before the block is left.
+    Takes the listeners over and closes them. Answers that never end must be ended by their maker before the block is
+    left.
+
+    Args:
+        idle_timeout_s: how long a connection may be quiet; also bounds a head that does not come to its end.
+        cut_off: ends what the drain leaves, more quietly than Hypercorn, which else cancels it.
     """
-    config = _Bound(listener)
-    config.include_server_header = False
-    config.keep_alive_timeout = KEEP_ALIVE_S
-    config.graceful_timeout = drain_s
-    config.h11_max_incomplete_size = HEAD_LIMIT_BYTES
-    config.errorlog = logging.getLogger("hypercorn.error")
-    stop = anyio.Event()
+    config = _Bound(listeners)
+    config.keep_alive_timeout = idle_timeout_s
+    config.h11_max_incomplete_size = head_limit_bytes
+    config.graceful_timeout = drain_s if cut_off is None else drain_s + _LAST_GRACE_S
+    stopping, ended = anyio.Event(), anyio.Event()
+
+    async def run() -> None:
+        # A task of its own: Hypercorn leaves the cancellation count of its task raised behind it, which anyio's
+        # scopes around it would read as a cancellation from outside.
+        try:
+            await serve(app, config, shutdown_trigger=stopping.wait, mode="asgi")
+        finally:
+            ended.set()
+        if not stopping.is_set():
+            raise RuntimeError("the HTTP server ended by itself")
+
     async with anyio.create_task_group() as tasks:
-
-        async def run() -> None:
-            await serve(_plain(app), config, shutdown_trigger=stop.wait, mode="asgi")
-
         tasks.start_soon(run)
         try:
             yield
         finally:
-            stop.set()
-            tasks.cancel_scope.deadline = anyio.current_time() + drain_s + _LAST_GRACE_S
+            stopping.set()
+            with anyio.move_on_after(drain_s, shield=True):
+                await ended.wait()
+            if cut_off is not None:
+                cut_off()
+            tasks.cancel_scope.deadline = anyio.current_time() + 2 * _LAST_GRACE_S  # it should have ended long before
 
 
-def _plain(app: Quart) -> Callable[..., Awaitable[None]]:
+def _plain(app: Quart) -> App:
     """Keep from Quart what it breaks on or would answer past our routes: an empty path, and web sockets."""
 
     async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:

@@ -5,9 +5,12 @@ The other form is `comet.local`: the same Protocol over an executor in the same 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from constellation.base.address import parse_address
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
@@ -116,3 +119,17 @@ class GrpcInvoker:
             timeout_s=timeout_s,
         )
         return Accepted(id=reply.id, is_replay=reply.status == "replay")
+
+
+@asynccontextmanager
+async def grpc_invoker(address: str, *, service_token: str) -> AsyncIterator[GrpcInvoker]:
+    """Lend comet at HOST:PORT for the length of the block; it need not be there yet.
+
+    Raises:
+        InvalidRequest: `address` is not one.
+    """
+    channel = PlaneChannel(name="comet", service_token=service_token, address=parse_address(address))
+    try:
+        yield GrpcInvoker(channel)
+    finally:
+        channel.close()

@@ -11,12 +11,12 @@ import anyio
 
 from constellation.aurora.observability.plane import PlaneContext, new_context
 from constellation.base.address import Address
+from constellation.base.sockets import listen_tcp
 from constellation.nova.config.sections import PlatformSettings, ZenithSettings
 from constellation.rpc.channel import PlaneChannel
 from constellation.testing.comet import FakeComet
 from constellation.testing.nova import FakeNova
-from constellation.testing.serving import serving_app
-from constellation.zenith.app import Parts, build, server_config
+from constellation.zenith.app import Parts, build, serving_gateway
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.execution import Execution
 
@@ -52,16 +52,18 @@ async def gateway_rig(
             max_calls=settings.max_inflight,
         )
         parts = build(settings, context, control=control, execution=execution, checks={})
-        config, bound = server_config([listen or Address("127.0.0.1", 0)], idle_timeout_s=settings.idle_timeout_s)
-        config.graceful_timeout = 2.0
+        listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
             await tasks.start(parts.hangups.run)
             with anyio.fail_after(5):
                 await parts.follower.heard.wait()
             try:
-                async with serving_app(parts.gateway, config, stop=parts.hangups.cancel_all):
-                    yield GatewayRig(nova=nova, comet=comet, parts=parts, address=bound[0], context=context)
+                async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s):
+                    try:
+                        yield GatewayRig(nova=nova, comet=comet, parts=parts, address=address, context=context)
+                    finally:
+                        parts.hangups.cancel_all()
             finally:
                 tasks.cancel_scope.cancel()
                 parts.close()

@@ -10,11 +10,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import anyio
-from hypercorn.config import Config
 
 from constellation.base.address import Address
 from constellation.base.sockets import listen_tcp
-from constellation.testing.serving import serving_app
+from constellation.rpc.http import serving_asgi
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -118,16 +117,12 @@ class FakeNova:
     async def serving(self, *, port: int = 0) -> AsyncIterator[Address]:
         """Serve on loopback for the length of the block, and lend the address."""
         listener, address = listen_tcp(Address("127.0.0.1", port))
-        config = Config()
-        config.bind = [f"fd://{listener.detach()}"]
-        config.loglevel = "WARNING"
-        config.graceful_timeout = 2.0
-        async with serving_app(self, config, stop=self._close):
-            yield address
-
-    def _close(self) -> None:
-        self.is_closed = True
-        self._bell.set()
+        async with serving_asgi(self, listeners=[listener], drain_s=2.0):
+            try:
+                yield address
+            finally:
+                self.is_closed = True  # the followers' answers would never end by themselves
+                self._bell.set()
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import structlog
-from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
 
 from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
 from constellation.base.address import Address, parse_address
@@ -22,6 +22,7 @@ from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.http import serving_asgi
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.execution import Execution, check_health
@@ -161,12 +162,13 @@ def build(
     )
 
 
-async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
+async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     """Serve until SIGTERM or SIGINT. `plane_sockets`: planes that /health asks besides nova and comet."""
     settings = loaded.settings.zenith
     addresses = listen_addresses(settings)
     comet = parse_address(settings.comet_grpc, default_host="127.0.0.1")
     context = await plane_context("zenith", loaded.settings.platform)
+    bound = [listen_tcp(address) for address in addresses]
     control = ControlPlane(
         url=settings.nova_url, service_token=context.service_token, idle_timeout_s=settings.idle_timeout_s
     )
@@ -182,16 +184,19 @@ async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
     )  # fmt: skip
-    config, bound = server_config(addresses, idle_timeout_s=settings.idle_timeout_s)
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
             await tasks.start(parts.hangups.run)
             with anyio.move_on_after(_FIRST_WORD_S):
                 await parts.follower.heard.wait()  # ready means: the next request is served, not refused
-            async with telemetry(context, admin=loaded.settings.platform.admin):
-                log.info("zenith.listening", addresses=[str(address) for address in bound], auth=settings.auth)
-                await run_server(parts, config)
+            async with (
+                telemetry(context, admin=loaded.settings.platform.admin),
+                serving_gateway(parts, [listener for listener, _ in bound], idle_timeout_s=settings.idle_timeout_s),
+            ):
+                log.info("zenith.ready", addresses=[str(address) for _, address in bound], auth=settings.auth)
+                received = await until_signal()
+                log.info("zenith.stopping", signal=received.name)
             tasks.cancel_scope.cancel()
     finally:
         parts.close()
@@ -201,51 +206,19 @@ async def serve(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
             await control.close()
 
 
-def server_config(addresses: Sequence[Address], *, idle_timeout_s: float) -> tuple[Config, list[Address]]:
-    """Return hypercorn's settings over sockets that are bound already, and their real addresses."""
-    config = Config()
-    binds: list[str] = []
-    bound: list[Address] = []
-    for address in addresses:
-        sock, real = listen_tcp(address)
-        binds.append(f"fd://{sock.detach()}")  # hypercorn owns and closes it
-        bound.append(real)
-    config.bind = binds
-    config.backlog = 1024
-    config.loglevel = "WARNING"
-    config.accesslog = None
-    config.include_server_header = False
-    config.keep_alive_timeout = idle_timeout_s  # also bounds a head that does not come to its end
-    config.keep_alive_max_requests = 1 << 30  # connections are not closed for having been useful
-    config.h11_max_incomplete_size = MAX_HEADER_BYTES
-    config.graceful_timeout = _DRAIN_S + 2.0  # what is left of the drain is cut off by us, which is quieter
-    # A read timeout of the server would cut a client that waits for a slow function: bodies have their own in `Request`.
-    config.read_timeout = None
-    return config, bound
-
-
-async def run_server(parts: Parts, config: Config) -> None:
-    """Serve until a signal; then requests in hand have `_DRAIN_S` seconds to end."""
+def serving_gateway(
+    parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float
+) -> AbstractAsyncContextManager[None]:
+    """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
     answer_with_problems()
-    stopping, ended = anyio.Event(), anyio.Event()
-
-    async def run() -> None:
-        # A task of its own: hypercorn leaves the cancellation count of its task raised behind it, which anyio's
-        # scopes around it would read as a cancellation from outside.
-        await hypercorn_serve(parts.gateway, config, shutdown_trigger=stopping.wait)  # type: ignore[arg-type]  # hypercorn's scope types are unions of TypedDicts
-        if not stopping.is_set():
-            raise RuntimeError("the HTTP server ended by itself")
-        ended.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
-        received = await until_signal()
-        log.info("zenith.stopping", signal=received.name)
-        stopping.set()
-        with anyio.move_on_after(_DRAIN_S):
-            await ended.wait()
-        parts.hangups.cancel_all()
-        tasks.cancel_scope.deadline = anyio.current_time() + _DRAIN_S  # it should have ended long before
+    return serving_asgi(
+        parts.gateway,
+        listeners=listeners,
+        drain_s=_DRAIN_S,
+        idle_timeout_s=idle_timeout_s,
+        head_limit_bytes=MAX_HEADER_BYTES,
+        cut_off=parts.hangups.cancel_all,
+    )
 
 
 def _health_check(channel: PlaneChannel) -> Check:

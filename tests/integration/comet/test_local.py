@@ -11,13 +11,12 @@ from constellation.aurora.observability.plane import new_context
 from constellation.base.errors import ConstellationError, Unauthenticated
 from constellation.base.ids import RequestId, uuid7
 from constellation.comet.local import LocalInvoker, local_executor
-from constellation.nova.config.sections import PlatformSettings, Settings
+from constellation.nova.config.sections import PlatformSettings, PostgresSettings, Settings
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Identity, Role
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.identity import mint
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import Jobs
-from constellation.nova.store.pool import connect
 from constellation.rpc.invoker import AsyncOptions
 from constellation.rpc.metadata import CallContext
 
@@ -56,8 +55,7 @@ async def invoker(database, db, tmp_path) -> AsyncIterator[LocalInvoker]:
     plane = new_context(
         "nebula", PlatformSettings(), state_dir=tmp_path / "state", service_token="t", identity_key="key"
     )
-    dsn = database.dsn("comet")
-    async with connect(dsn, application="tests") as comet, local_executor(plane, Settings(), db=comet, dsn=dsn) as made:
+    async with local_executor(plane, Settings(postgres=PostgresSettings(dsn=database.dsn("comet")))) as made:
         yield made
 
 

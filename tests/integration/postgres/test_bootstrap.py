@@ -5,25 +5,41 @@ import secrets
 import signal
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from constellation.base.ids import uuid7
 from constellation.nova.domain.access import Role
+from constellation.nova.domain.function import Function
 from constellation.nova.store import roles
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.bootstrap import (
     BootstrapSettings,
     Platform,
+    Seed,
     bootstrap,
     hash_api_key,
     new_api_key,
     plane_passwords,
 )
+from constellation.nova.store.functions import Functions
+from constellation.nova.store.migrate import migrate
 from constellation.nova.store.pool import DatabaseUnavailable, connect, run_alone
 from constellation.testing.database import Server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
+
+FIRST = Function(
+    tenant="default", namespace="default", name="first", id=uuid7(), runtime="python", handler="main.handler"
+)
+# The session that writes the first function's files ends there, as with a process that is killed.
+DIE_AT_FILES = """
+CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+CREATE TRIGGER die BEFORE INSERT ON function_files FOR EACH ROW EXECUTE FUNCTION die();
+"""
 
 
 @pytest.fixture
@@ -106,6 +122,28 @@ async def test_an_outside_server_gets_roles_of_its_own_prefix(postgres: Server, 
         assert await db.fetch_value("SELECT current_user") == f"{name}_nebula"
         assert await db.fetch_value("SELECT count(*) FROM jobs") == 0
     assert (await bootstrap(settings)).admin_key is None
+
+
+async def test_the_seed_comes_with_the_first_administrator_or_not_at_all(postgres: Server, tmp_path: Path) -> None:
+    settings, _ = await outside(postgres, tmp_path, options="CREATEROLE")
+    settings = replace(settings, seed=Seed(function=FIRST, files={"main.py": b"handler = repr\n"}))
+    assert settings.pg_dsn is not None
+    async with connect(settings.pg_dsn, application="tests", max_size=1) as db:
+        await migrate(db)
+        async with db.transaction() as tx:
+            await tx.run_script(DIE_AT_FILES)
+        with pytest.raises(DatabaseUnavailable):
+            await bootstrap(settings)
+        assert not (await ApiKeys(db).list("default")).items
+        async with db.transaction() as tx:
+            await tx.run_script("DROP FUNCTION die CASCADE")
+        assert (await bootstrap(settings)).admin_key is not None
+        functions = Functions(db)
+        planted = await functions.get(*FIRST.key)
+        assert (await functions.code("default", planted.id, 1)).files == {"main.py": b"handler = repr\n"}
+        await functions.delete(*FIRST.key)
+        assert (await bootstrap(settings)).admin_key is None
+        assert await functions.try_get(*FIRST.key) is None
 
 
 async def test_without_createrole_an_administrator_makes_the_roles(postgres: Server, tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 from grpclib.server import Stream
 from prometheus_client import CollectorRegistry
 
@@ -21,7 +22,7 @@ from constellation.aurora.metrics.registry import exposition, new_registry
 from constellation.base.address import parse_address
 from constellation.base.clock import Clock, SystemClock
 from constellation.base.errors import ConstellationError
-from constellation.base.lifecycle import die_with_supervisor
+from constellation.base.lifecycle import die_with_supervisor, until_signal
 from constellation.base.sockets import listen_tcp, listen_unix
 from constellation.base.statedir import default_state_dir, make_private, read_when_there
 from constellation.nova.config.load import Loaded, load
@@ -50,9 +51,13 @@ class PlaneContext:
     def verifier(self) -> CallerVerifier:
         return CallerVerifier(service_token=self.service_token, identity_key=self.identity_key, clock=self.clock)
 
-    async def dsn(self, configured: str) -> str:
-        """Return where this plane finds its database: what is configured, else what nova wrote for it."""
-        return configured or await read_when_there(self.state_dir / f"{self.plane}.dsn")
+    def new_owner(self) -> str:
+        """Return the name under which this process holds leases; no other process ever has it."""
+        return f"{self.node}:{os.getpid()}:{os.urandom(4).hex()}"
+
+    async def dsn(self, configured: str, *, role: str | None = None) -> str:
+        """Return where this plane finds its database: what is configured, else what nova wrote for it, or for `role`."""
+        return configured or await read_when_there(self.state_dir / f"{role or self.plane}.dsn")
 
 
 class Telemetry(TelemetryBase):
@@ -135,6 +140,36 @@ def run_plane(
         for refusal in _leaves(refusals):
             sys.stderr.write(f"{plane}: {refusal}\n")
         raise SystemExit(1) from group
+
+
+class Service(Protocol):
+    """Works until it is told to end, or is cancelled."""
+
+    async def run(self, *, task_status: TaskStatus[None]) -> None: ...
+
+
+async def run_until_signal(service: Service, *, ending: Sequence[tuple[Callable[[], None], float]]) -> None:
+    """Run a service until SIGTERM or SIGINT, then end it: gently at first, by cancelling it in the end.
+
+    Args:
+        ending: steps from gentle to firm, each what to call and for how many seconds the service may then go on.
+    """
+    ended = anyio.Event()
+
+    async def work(*, task_status: TaskStatus[None]) -> None:
+        await service.run(task_status=task_status)
+        ended.set()
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(work)
+        log.info("plane.ready")
+        received = await until_signal()
+        log.info("plane.stopping", signal=received.name)
+        for step, limit_s in ending:
+            step()
+            with anyio.move_on_after(limit_s):
+                await ended.wait()
+        tasks.cancel_scope.cancel()
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:

@@ -153,18 +153,12 @@ def _parse(kind: Kind, value: object) -> object:
             return value.lower() in ("true", "1", "yes")
         case Kind.INT if isinstance(value, (int, str)) and not isinstance(value, bool):
             return int(value)
-        case Kind.FLOAT if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            return float(value)
         case Kind.DURATION if isinstance(value, str):
             return parse_duration(value)
         case Kind.DURATION if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
             return 0.0
         case Kind.SIZE if isinstance(value, (int, str)) and not isinstance(value, bool):
             return parse_size(str(value))
-        case Kind.LIST if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return tuple(value)
-        case Kind.LIST if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
         case _:
             raise ValueError(f"must be a {kind.value}, not {value!r}")
 

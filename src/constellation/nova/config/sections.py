@@ -67,7 +67,6 @@ class PoolSettings:
 class SandboxSettings:
     """Section `sandbox`."""
 
-    backend: str = setting("backend", "namespace", choices=("namespace",))
     uid_base: int = setting("uid_base", 1_000_000, kind=Kind.INT, low=65_536)  # host uids, 65,536 of them
     tmp_bytes: int = setting("tmp", 64 << 20, kind=Kind.SIZE, low=1 << 20)  # /tmp of an instance
     template_memory_bytes: int = setting("template_memory", 256 << 20, kind=Kind.SIZE, low=0)

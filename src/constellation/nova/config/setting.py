@@ -14,11 +14,9 @@ from typing import Any
 class Kind(StrEnum):
     TEXT = "text"
     INT = "integer"
-    FLOAT = "number"
     BOOL = "true or false"
     DURATION = 'duration such as "30s"'
     SIZE = 'size such as "128MiB"'
-    LIST = "list of texts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

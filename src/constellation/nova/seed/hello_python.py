@@ -1,6 +1,13 @@
-"""The source of `hello-python`, the function that every new platform answers with."""
+"""`hello-python`, the function that every new platform answers with."""
 
 from __future__ import annotations
+
+from constellation.base.ids import uuid7
+from constellation.nova.domain.deploy import check_source
+from constellation.nova.domain.function import Function
+from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
+from constellation.nova.domain.runtimes import PYTHON
+from constellation.nova.store.bootstrap import Seed
 
 SOURCE = '''\
 def handler(event, context):
@@ -8,3 +15,18 @@ def handler(event, context):
     name = (event or {}).get("name", "world")
     return {"message": f"Hello, {name}!"}
 '''
+
+
+def hello_python() -> Seed:
+    """Return the function in default/default, with its code."""
+    source = check_source({PYTHON.entry_file: SOURCE.encode()}, PYTHON.default_handler)
+    function = Function(
+        tenant=DEFAULT_TENANT,
+        namespace=DEFAULT_NAMESPACE,
+        name="hello-python",
+        id=uuid7(),
+        runtime=PYTHON.id,
+        handler=source.handler,
+        description="Greets whoever the event names.",
+    )
+    return Seed(function=function, files=source.files)

@@ -35,14 +35,6 @@ class ApiKeys:
             raise NotFound("tenant", key.tenant) from error
         return _api_key(row)
 
-    async def create_first(self, key: ApiKey, *, key_hash: bytes) -> ApiKey | None:
-        """Write a key when there is none at all; return None when there is one."""
-        async with self._db.transaction() as tx:
-            await tx.execute(SQL["lock"])
-            if await tx.fetch_value(SQL["exists"]):
-                return None
-            return _api_key(await _insert(tx, key, key_hash))
-
     async def get(self, tenant: str, name: str) -> ApiKey:
         """Return a key. Raises `NotFound`."""
         row = await self._db.fetch_row(SQL["get"], tenant, name)
@@ -95,6 +87,18 @@ class ApiKeys:
         async with self._db.transaction() as tx:
             if not await tx.execute(SQL["delete"], tenant, name):
                 raise NotFound("api key", name)
+
+
+async def insert_first(tx: Session, key: ApiKey, *, key_hash: bytes) -> bool:
+    """Write a key when there is none at all, in a transaction of the caller's; return whether there was none.
+
+    Until that transaction ends nobody else writes keys.
+    """
+    await tx.execute(SQL["lock"])
+    if await tx.fetch_value(SQL["exists"]):
+        return False
+    await _insert(tx, key, key_hash)
+    return True
 
 
 async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:

@@ -14,9 +14,9 @@ from anyio import to_thread
 
 from constellation.base.statedir import make_private, write_private
 from constellation.nova.domain.access import ANY, ApiKey, Role
+from constellation.nova.domain.function import Function
 from constellation.nova.domain.names import DEFAULT_TENANT
-from constellation.nova.store import roles
-from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store import api_keys, functions, roles
 from constellation.nova.store.embedded import SERVER_UID, EmbeddedPostgres
 from constellation.nova.store.migrate import migrate
 from constellation.nova.store.pool import Database, connect, run_alone, with_credentials
@@ -30,6 +30,14 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """A function that a new platform begins with."""
+
+    function: Function
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapSettings:
     """What was decided outside; None means: make it yourself, in the state directory."""
 
@@ -39,6 +47,7 @@ class BootstrapSettings:
     identity_key: str | None = field(default=None, repr=False)
     role_prefix: str = roles.DEFAULT_PREFIX
     postgres_uid: int = SERVER_UID  # of the embedded server, when we are root
+    seed: Seed | None = None
     runtime_dir: Path | None = None  # for a socket whose path would be too long below the state directory
 
 
@@ -90,7 +99,7 @@ async def bootstrap(settings: BootstrapSettings) -> Platform:
         await migrate(db)
         await roles.ensure_roles(db, owner_dsn, passwords, prefix=settings.role_prefix)
         await Retention(db).keep()  # after a pause of weeks no partition is left for today
-        admin_key = await _first_admin(db)
+        admin_key = await _first_admin(db, settings.seed)
     dsns = {
         plane: with_credentials(owner_dsn, roles.role_of(plane, prefix=settings.role_prefix), passwords[plane])
         for plane in roles.PLANES
@@ -149,12 +158,20 @@ async def _own_database(postgres: EmbeddedPostgres, state_dir: Path) -> str:
     return dsn
 
 
-async def _first_admin(db: Database) -> str | None:
-    """Make a platform administrator when there is no key at all, and return its key."""
+async def _first_admin(db: Database, seed: Seed | None) -> str | None:
+    """Make a platform administrator when there is no key at all, and return its key.
+
+    The seed is written with it or not at all: who deletes the seeded function never sees it again, and no crash
+    leaves a platform without it.
+    """
     key = new_api_key()
     admin = ApiKey(tenant=DEFAULT_TENANT, namespace=ANY, name=ADMIN_KEY_NAME, role=Role.ADMIN, is_platform=True)
-    made = await ApiKeys(db).create_first(admin, key_hash=hash_api_key(key))
-    return None if made is None else key
+    async with db.transaction() as tx:
+        if not await api_keys.insert_first(tx, admin, key_hash=hash_api_key(key)):
+            return None
+        if seed is not None:
+            await functions.plant(tx, seed.function, seed.files)
+    return key
 
 
 def _secret(path: Path, given: str | None) -> str:

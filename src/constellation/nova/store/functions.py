@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -19,16 +17,6 @@ from constellation.nova.store.queries import load
 SQL = load("functions")
 
 KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB bounds a function's share of the disk
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeVersion:
-    """One version of a function's code, without its files."""
-
-    version: int
-    hash: str
-    size_bytes: int
-    created_at: datetime
 
 
 class Functions:
@@ -46,20 +34,9 @@ class Functions:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
         """
-        digest = code_hash(files)
         try:
             async with self._db.transaction() as tx:
-                row = await tx.fetch_row(
-                    SQL["insert"],
-                    function.tenant,
-                    function.namespace,
-                    function.name,
-                    function.id,
-                    *_settings(function),
-                    digest,
-                )
-                assert row is not None
-                await _write_code(tx, function, version=1, digest=digest, files=files)
+                row = await _insert(tx, function, files)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("function", function.name) from error
         except asyncpg.ForeignKeyViolationError as error:
@@ -75,10 +52,6 @@ class Functions:
 
     async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None:
         row = await self._db.fetch_row(SQL["get"], tenant, namespace, name)
-        return None if row is None else _function(row)
-
-    async def try_get_by_id(self, tenant: str, function_id: UUID) -> Function | None:
-        row = await self._db.fetch_row(SQL["get_by_id"], tenant, function_id)
         return None if row is None else _function(row)
 
     async def list(
@@ -167,10 +140,19 @@ class Functions:
             files={file["path"]: file["content"] for file in files},
         )
 
-    async def code_versions(self, tenant: str, function_id: UUID) -> tuple[CodeVersion, ...]:
-        """Return the kept versions of a function's code, newest first."""
-        rows = await self._db.fetch(SQL["list_code"], tenant, function_id)
-        return tuple(CodeVersion(**row) for row in rows)
+
+async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> None:
+    """Write a new function in a transaction of the caller's, unless its name is taken."""
+    if await tx.fetch_row(SQL["get"], *function.key) is None:
+        await _insert(tx, function, files)
+
+
+async def _insert(tx: Session, function: Function, files: Mapping[str, bytes]) -> Record:
+    digest = code_hash(files)
+    row = await tx.fetch_row(SQL["insert"], *function.key, function.id, *_settings(function), digest)
+    assert row is not None
+    await _write_code(tx, function, version=1, digest=digest, files=files)
+    return row
 
 
 async def _write_code(

@@ -226,11 +226,8 @@ class Jobs:
 
     async def totals(self) -> Mapping[JobStatus, int]:
         """Return how many jobs stand in each live status, over all tenants."""
-        return _totals(await self._db.fetch(SQL["totals"]))
-
-    async def totals_of(self, tenant: str, namespace: str) -> Mapping[JobStatus, int]:
-        """Return how many jobs stand in each live status in one scope."""
-        return _totals(await self._db.fetch(SQL["totals_of_scope"], tenant, namespace))
+        counts = {JobStatus(row["status"]): row["count"] for row in await self._db.fetch(SQL["totals"])}
+        return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}
 
     async def forget_keys(self, *, limit: int = 10_000) -> int:
         """Delete idempotency keys that expired, up to `limit`; return how many."""
@@ -321,8 +318,3 @@ def _job(row: Record) -> Job:
         call_depth=row["call_depth"],
         call_chain=tuple(row["call_chain"]),
     )
-
-
-def _totals(rows: Sequence[Record]) -> Mapping[JobStatus, int]:
-    counts = {JobStatus(row["status"]): row["count"] for row in rows}
-    return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}

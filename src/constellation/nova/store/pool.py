@@ -7,7 +7,7 @@ A server that went away is `DatabaseUnavailable` (503, try again) and the pool c
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -15,6 +15,7 @@ import anyio
 import asyncpg
 
 from constellation.base.errors import ConstellationError
+from constellation.nova.config.sections import PostgresSettings
 
 Record = asyncpg.Record
 if TYPE_CHECKING:  # generic in the stubs only
@@ -225,6 +226,18 @@ async def connect(
         with anyio.move_on_after(RELEASE_GRACE_S, shield=True):
             await pool.close()
         pool.terminate()
+
+
+def connect_as(dsn: str, settings: PostgresSettings, *, application: str) -> AbstractAsyncContextManager[Database]:
+    """Open a plane's pool, bounded as the settings say; `connect` tells the rest."""
+    return connect(
+        dsn,
+        application=application,
+        min_size=settings.min_conns,
+        max_size=settings.max_conns,
+        acquire_timeout_s=settings.acquire_timeout_s,
+        statement_timeout_s=settings.statement_timeout_s,
+    )
 
 
 async def run_alone(dsn: str, sql: str) -> None:

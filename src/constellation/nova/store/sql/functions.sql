@@ -8,16 +8,6 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
--- name: get_by_id
--- One function of a tenant by its id.
--- index: functions_pkey
-SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, env, code_version, code_hash, version,
-       created_at, updated_at
-FROM functions
-WHERE tenant = $1 AND id = $2;
-
 -- name: list
 -- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, both or either null.
 -- index: functions_tenant_namespace_name_key
@@ -122,11 +112,3 @@ SELECT version, hash FROM function_code WHERE tenant = $1 AND function_id = $2 A
 -- The files of one version.
 -- index: function_files_pkey
 SELECT path, content FROM function_files WHERE tenant = $1 AND function_id = $2 AND version = $3;
-
--- name: list_code
--- The versions of a function's code that are kept, newest first.
--- index: function_code_pkey
-SELECT version, hash, size_bytes, created_at
-FROM function_code
-WHERE tenant = $1 AND function_id = $2
-ORDER BY version DESC;

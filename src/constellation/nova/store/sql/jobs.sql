@@ -227,11 +227,6 @@ FROM (
     LIMIT $5
 ) AS counted;
 
--- name: lock
--- The status of a live job, held until the transaction ends.
--- index: jobs_pkey
-SELECT status FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 FOR UPDATE;
-
 -- name: retry
 -- Puts a dead job back in line with all its attempts; $4 sets how many, null leaves them.
 -- index: jobs_pkey or jobs_dead
@@ -269,8 +264,3 @@ SELECT least(
 -- name: totals
 -- How many jobs stand in each live status, over all tenants.
 SELECT status, count(*) AS count FROM jobs GROUP BY status;
-
--- name: totals_of_scope
--- How many jobs stand in each live status in one scope.
--- index: jobs_by_function
-SELECT status, count(*) AS count FROM jobs WHERE tenant = $1 AND namespace = $2 GROUP BY status;
