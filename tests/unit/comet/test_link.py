@@ -400,3 +400,24 @@ def test_a_log_buffer_keeps_its_bound_and_tells():
     whole.add(b"ab", is_cut=True)
     assert (whole.freeze().text, whole.freeze().truncated) == ("ab", True)
     assert LogBuffer(5).freeze().text == ""
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_an_error_nested_beyond_reading_is_an_invalid_output(is_streamed):
+    peer = Peer()
+    await peer.ready()
+    deep = b'{"type":"E","message":"m","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    async def answer() -> None:
+        _, call_id, _ = await peer.read()
+        await anyio.to_thread.run_sync(peer.send, frame(ERROR, call_id, deep))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        with anyio.fail_after(5), pytest.raises(OutputInvalid):
+            if not is_streamed:
+                await peer.channel.call(call())
+            else:
+                async with peer.channel.stream(call()) as pieces:
+                    [piece async for piece in pieces]
+    peer.close()

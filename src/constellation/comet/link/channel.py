@@ -65,6 +65,16 @@ class HandlerError(msgspec.Struct):
 _error_decoder = msgspec.json.Decoder(HandlerError)
 
 
+def _handler_error(body: bytes) -> HandlerError:
+    """Read the body of an error frame; `ValueError` when it is none.
+
+    The strict check comes first: it bounds the depth, at which the decoder would fail with RecursionError.
+    """
+    if not is_json(body):
+        raise ValueError("not JSON")
+    return _error_decoder.decode(body)
+
+
 class Channel:
     """Owns the socket and the pipe of one instance from `open_nowait` to `end_nowait`.
 
@@ -150,8 +160,8 @@ class Channel:
             timer.cancel()
         try:
             answer = agent_pb2.Ready.FromString(body)
-            error = None if answer.ok else _error_decoder.decode(answer.error)
-        except (ValueError, msgspec.MsgspecError) as wrong:
+            error = None if answer.ok else _handler_error(answer.error)
+        except ValueError as wrong:
             raise self._violated("an unreadable ready") from wrong
         if error is not None:
             facts = {"type": error.type, "message": error.message, "stack": error.stack}
@@ -231,8 +241,8 @@ class Channel:
                 raise OutputInvalid(self._function, log=pending.log.freeze())
             return Outcome(output=body, error=None, log=pending.log.freeze(), duration_ms=duration_ms)
         try:
-            _error_decoder.decode(body)
-        except (msgspec.MsgspecError, ValueError) as error:
+            _handler_error(body)
+        except ValueError as error:
             raise OutputInvalid(self._function, log=pending.log.freeze()) from error
         return Outcome(output=None, error=body, log=pending.log.freeze(), duration_ms=duration_ms)
 
