@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import socket
+import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
