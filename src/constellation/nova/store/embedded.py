@@ -330,11 +330,11 @@ class EmbeddedPostgres:
                 await self._until_dead()
         if self._data.exists():
             await self._clear_leftovers()
-        if self._uid is not None:
-            await to_thread.run_sync(self._remove_view)
+        await to_thread.run_sync(self._remove_outside)
 
-    def _remove_view(self) -> None:
-        for directory in {self._view, self.socket_dir} - {self._base / "socket"}:
+    def _remove_outside(self) -> None:
+        """Remove what the server had outside the state directory: its view of it, and a short place for its socket."""
+        for directory in {self._view, self.socket_dir} - {self._base, self._base / "socket"}:
             with suppress(OSError):  # not there, or somebody put something in it
                 directory.rmdir()
 
