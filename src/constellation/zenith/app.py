@@ -33,6 +33,7 @@ from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
 from constellation.zenith.invoke import Invoke
 from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Principals
@@ -209,6 +210,7 @@ def serving_gateway(
     parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float
 ) -> AbstractAsyncContextManager[None]:
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
+    answer_with_problems()
     return serving_asgi(
         parts.gateway,
         listeners=listeners,

@@ -67,7 +67,7 @@ class Request:
 
         Raises:
             UriTooLong, HeadersTooLarge: over the bounds.
-            InvalidRequest: a header that must be single comes twice.
+                InvalidRequest: a header that must be single comes twice, or the end of the body is told twice.
         """
         single, size_bytes = self.single, 0
         repeated = None
@@ -80,13 +80,17 @@ class Request:
         given = single.get(b"x-request-id")
         if given is not None:
             self.request_id = request_id_from(given.decode("latin-1"))
-        self.body_done = single.get(b"content-length", b"0") == b"0" and not self._is_chunked()
+        is_chunked = self._is_chunked()
+        self.body_done = single.get(b"content-length", b"0") == b"0" and not is_chunked
         if len(self.path) + len(self.query) > MAX_TARGET_BYTES:
             raise UriTooLong(limit_bytes=MAX_TARGET_BYTES)
         if len(self.headers) > MAX_HEADERS or size_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(limit_count=MAX_HEADERS, limit_bytes=MAX_HEADER_BYTES)
         if repeated is not None:
             raise InvalidRequest(f"the header {repeated.decode()} comes more than once", field=repeated.decode())
+        if is_chunked and b"content-length" in single:
+            # RFC 9112 section 6.3: a sign of request smuggling. A proxy before us may have gone by the other one.
+            raise InvalidRequest("both Content-Length and Transfer-Encoding are given", field="Content-Length")
 
     def expect_body(self, *, limit_bytes: int, timeout_s: float) -> None:
         """Set the bounds of the body before any of it is read; refuse one that announces more."""

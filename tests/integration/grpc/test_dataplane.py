@@ -256,6 +256,7 @@ class TestRequests:
             ("/invocations", "offset=-1", "offset"),
             ("/invocations", "limit=1&limit=2", "limit"),
             ("/invocations", "since=yesterday", "since"),
+            ("/invocations", "since=0001-01-01T00:00:00%2B01:00", "since"),
             ("/invocations", "since=2025-01-01T00:00:00", "since"),
             ("/invocations", "request_id=7", "request_id"),
             ("/invocations", "status=no%00", "status"),

@@ -88,6 +88,9 @@ async def test_list_filters_and_pages_by_cursor(db: Database) -> None:
     since, until = NOW - timedelta(seconds=4), NOW - timedelta(seconds=2)
     within = await log.list("default", "default", since=since, until=until)
     assert [item.id for item in within.items] == newest_first[2:5]
+    long_ago = datetime.min.replace(tzinfo=UTC)
+    assert (await log.list("default", "default", since=long_ago)).total == 10
+    assert (await log.list("default", "default", until=long_ago)).total == 0
     assert (await log.list("default", "other")).items == ()
 
 

@@ -163,3 +163,15 @@ async def test_a_web_socket_is_refused(rig):
         patience_s=2,
     )
     assert answer.startswith(b"HTTP/1.1 4")
+
+
+async def test_a_body_with_two_ends_is_refused_and_nothing_behind_it_is_read(rig):
+    smuggled = b"POST /functions/echo/invoke HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n2"
+    for first, second in (
+        (b"Content-Length: 4", b"Transfer-Encoding: chunked"),
+        (b"Transfer-Encoding: chunked", b"Content-Length: 99"),
+    ):
+        answer = await raw(rig, POST + first + b"\r\n" + second + b"\r\n\r\n0\r\n\r\n" + smuggled)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"connection: close" in answer.lower()
+    assert not rig.comet.calls

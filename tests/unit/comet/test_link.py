@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -21,6 +23,7 @@ from constellation.comet.backend.contract import (
 )
 from constellation.comet.link.channel import MAX_FRAME_BYTES, Channel
 from constellation.comet.link.log import LogBuffer
+from constellation.comet.link.stdio import Stdio
 from constellation.wire.gen import agent_pb2
 
 pytestmark = pytest.mark.anyio
@@ -400,3 +403,84 @@ def test_a_log_buffer_keeps_its_bound_and_tells():
     whole.add(b"ab", is_cut=True)
     assert (whole.freeze().text, whole.freeze().truncated) == ("ab", True)
     assert LogBuffer(5).freeze().text == ""
+
+
+@pytest.mark.parametrize("is_streamed", [False, True])
+async def test_an_error_nested_beyond_reading_is_an_invalid_output(is_streamed):
+    peer = Peer()
+    await peer.ready()
+    deep = b'{"type":"E","message":"m","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+    async def answer() -> None:
+        _, call_id, _ = await peer.read()
+        await anyio.to_thread.run_sync(peer.send, frame(ERROR, call_id, deep))
+
+    async def run() -> None:
+        if not is_streamed:
+            await peer.channel.call(call())
+            return
+        async with peer.channel.stream(call()) as pieces:
+            await anext(aiter(pieces))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(answer)
+        with anyio.fail_after(5), pytest.raises(OutputInvalid):
+            await run()
+    peer.close()
+
+
+@pytest.mark.parametrize("flood", [frame(LOG, 0, b"x" * 500), frame(LOG, 1), frame(LOG, 1, b"y", 2), frame(CHUNK, 1)])
+async def test_a_worker_that_floods_the_channel_is_hung_up_on(flood):
+    peer = Peer()
+    await peer.ready()
+    peer.socket.setblocking(False)
+
+    async def pour() -> None:
+        while not peer.hung_up:
+            with contextlib.suppress(BlockingIOError):
+                peer.socket.send(flood * 100)
+            await anyio.sleep(0)
+
+    with anyio.fail_after(10):
+        async with peer.channel.stream(call()):
+            await pour()
+    assert peer.hung_up == ["protocol: more log than the limit"]
+    peer.close()
+
+
+async def test_calls_that_print_up_to_their_limit_do_not_flood():
+    peer = Peer(is_alone=False)
+    await peer.ready()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(peer.channel.call, call())
+        for _ in range(200):
+            _, call_id, _ = await peer.read()
+            peer.send(frame(LOG, call_id, b"x" * 1000) + frame(LOG, 0, b"x" * 1000) + frame(RESULT, call_id, b"1"))
+    assert not peer.hung_up
+    peer.close()
+
+
+async def test_a_pipe_whose_bytes_are_of_no_use_rests():
+    out_fd, in_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    taken: list[bytes] = []
+
+    def take(data: bytes) -> bool:
+        taken.append(data)
+        return data != b"useless"
+
+    stdio = Stdio(asyncio.get_running_loop(), out_fd, take=take, rest_s=3600)
+    stdio.open_nowait()
+    for said in (b"useful", b"useful too", b"useless"):
+        os.write(in_fd, said)
+        with anyio.fail_after(5):
+            while taken[-1:] != [said]:
+                await anyio.sleep(0)
+    os.write(in_fd, b"waits")
+    for _ in range(20):
+        await anyio.sleep(0)
+    assert taken[-1] == b"useless"
+    stdio.read_nowait()
+    assert taken[-1] == b"waits"
+    stdio.close_nowait()
+    os.close(in_fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -88,7 +88,10 @@ class DataRequest:
             raise InvalidRequest(f"{name} must be an RFC 3339 instant, not {text[:40]!r}", field=name) from error
         if instant.tzinfo is None:
             raise InvalidRequest(f"{name} needs its offset from UTC, such as Z", field=name)
-        return instant
+        try:
+            return instant.astimezone(UTC)
+        except OverflowError as error:  # in UTC it lies outside the years 1 to 9999
+            raise InvalidRequest(f"{name} is out of range", field=name) from error
 
     def json(self, type_: Any) -> Any:
         """The body as `type_`; a body that is absent is an empty object.

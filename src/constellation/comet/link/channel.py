@@ -8,7 +8,6 @@ What it sends is bounded by the calls in hand, which the pool bounds; what it ta
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,6 +28,7 @@ from constellation.comet.backend.contract import (
 from constellation.comet.link.log import LogBuffer
 from constellation.comet.link.outbox import Outbox
 from constellation.comet.link.pending import Pending, Pieces
+from constellation.comet.link.stdio import Stdio
 from constellation.native.errors import NativeError
 from constellation.native.frames import Frame, FrameKind, FrameSplitter, pack_exec_head, pack_frame
 from constellation.native.json_check import is_json
@@ -38,7 +38,11 @@ PROTOCOL = 1
 MAX_FRAME_BYTES = 6 << 20  # of a worker's frame: the platform's limit for a synchronous answer
 MAX_ERROR_BYTES = 256 << 10  # of an error frame; our workers stay below 64 KiB
 _READ_BYTES = 64 << 10
-_STDIO_READS = 16  # a burst: 1 MiB from the pipe of a noisy process, then others get their turn
+# Chosen: log that a worker may send and calls have not asked for, as before its init; what silent calls leave of
+# their share is kept for this many calls besides those in hand, for tasks that outlive their call.
+_CHATTER_BYTES = 64 << 10
+_CHATTER_CALLS = 8
+_EMPTY_COST_BYTES = 64  # chosen: a frame without a body costs us as much as one with some
 _EXEC_STREAM = 1  # a flag of the exec head
 _LOG_CUT = 2  # a flag of a log frame
 _MAX_MS = 0xFFFFFFFF
@@ -65,6 +69,16 @@ class HandlerError(msgspec.Struct):
 _error_decoder = msgspec.json.Decoder(HandlerError)
 
 
+def _handler_error(body: bytes) -> HandlerError:
+    """Read the body of an error frame; `ValueError` when it is none.
+
+    The strict check comes first: it bounds the depth, at which the decoder would fail with RecursionError.
+    """
+    if not is_json(body):
+        raise ValueError("not JSON")
+    return _error_decoder.decode(body)
+
+
 class Channel:
     """Owns the socket and the pipe of one instance from `open_nowait` to `end_nowait`.
 
@@ -83,7 +97,7 @@ class Channel:
         on_hang_up: Callable[[str], None],
         on_given_up: Callable[[], None],
     ) -> None:
-        self._socket, self._stdio_fd = channel, stdio_fd
+        self._socket = channel
         self._function, self._is_alone, self._log_limit_bytes = function, is_alone, log_limit_bytes
         self._on_hang_up, self._on_given_up = on_hang_up, on_given_up
         self._loop = asyncio.get_running_loop()
@@ -91,6 +105,8 @@ class Channel:
         self._calls: dict[int, Pending] = {}
         self._last_id = 0
         self._outbox = Outbox(self._loop, channel)
+        self._stdio = Stdio(self._loop, stdio_fd, take=self._spoken_by_nobody)
+        self._chatter_bytes = _CHATTER_BYTES + log_limit_bytes
         self._ambient = LogBuffer(log_limit_bytes)  # printed by no call; goes to the next one
         self._greeting: asyncio.Future[bytes] = self._loop.create_future()
         self._readiness: asyncio.Future[bytes] | None = None
@@ -111,7 +127,7 @@ class Channel:
     def open_nowait(self) -> None:
         """Begin to read. Both descriptors must be non-blocking."""
         self._loop.add_reader(self._socket, self._read)
-        self._loop.add_reader(self._stdio_fd, self._read_stdio)
+        self._stdio.open_nowait()
         self._is_reading = True
 
     # -- the worker's first words
@@ -150,8 +166,8 @@ class Channel:
             timer.cancel()
         try:
             answer = agent_pb2.Ready.FromString(body)
-            error = None if answer.ok else _error_decoder.decode(answer.error)
-        except (ValueError, msgspec.MsgspecError) as wrong:
+            error = None if answer.ok else _handler_error(answer.error)
+        except ValueError as wrong:
             raise self._violated("an unreadable ready") from wrong
         if error is not None:
             facts = {"type": error.type, "message": error.message, "stack": error.stack}
@@ -159,7 +175,7 @@ class Channel:
 
     def _init_overdue(self, ready: asyncio.Future[bytes], timeout_s: float) -> None:
         if not ready.done():
-            self._read_stdio()
+            self._stdio.read_nowait()
             log = self._ambient.freeze()
             ready.set_exception(CallTimeout(self._function, after_s=timeout_s, phase="init", log=log))
             self._on_given_up()
@@ -208,7 +224,10 @@ class Channel:
     def _begin(self, call: Call, flags: int) -> Pending:
         self._check_alive()
         self._last_id = call_id = self._last_id % 0xFFFFFFFF + 1
-        log = LogBuffer(self._log_limit_bytes)
+        limit = self._log_limit_bytes  # of the call's log; the worker gives what no call prints as much anew
+        most = _CHATTER_BYTES + 2 * limit * (_CHATTER_CALLS + len(self._calls))
+        self._chatter_bytes = min(self._chatter_bytes + 2 * limit, most)
+        log = LogBuffer(limit)
         if not self._ambient.is_empty:
             log, self._ambient = self._ambient, log
         pending = Pending(call_id, ended=self._loop.create_future(), log=log, timeout_s=call.timeout_s)
@@ -231,15 +250,15 @@ class Channel:
                 raise OutputInvalid(self._function, log=pending.log.freeze())
             return Outcome(output=body, error=None, log=pending.log.freeze(), duration_ms=duration_ms)
         try:
-            _error_decoder.decode(body)
-        except (msgspec.MsgspecError, ValueError) as error:
+            _handler_error(body)
+        except ValueError as error:
             raise OutputInvalid(self._function, log=pending.log.freeze()) from error
         return Outcome(output=None, error=body, log=pending.log.freeze(), duration_ms=duration_ms)
 
     def _overdue(self, pending: Pending) -> None:
         if pending.ended.done():
             return
-        self._read_stdio()
+        self._stdio.read_nowait()
         pending.ended.set_exception(
             CallTimeout(self._function, after_s=pending.timeout_s, log=pending.log.freeze()),
         )
@@ -290,7 +309,7 @@ class Channel:
                 self._hang_up(f"protocol: an unexpected answer to call {call_id}")
                 return
             if len(self._calls) == 1:
-                self._read_stdio()
+                self._stdio.read_nowait()
             del self._calls[call_id]
             if not pending.ended.done():
                 if pending.timer is not None:
@@ -298,6 +317,8 @@ class Channel:
                 pending.ended.set_result((kind, body))
         elif kind == _LOG:
             pending = self._calls.get(call_id)
+            if not self._charge(body):
+                return
             if pending is not None:
                 pending.log.add(body, is_cut=bool(flags & _LOG_CUT))
             elif call_id <= self._last_id:  # 0: no call; else one that has ended, and left something running
@@ -308,6 +329,8 @@ class Channel:
             pending = self._calls.get(call_id)
             if pending is None or pending.pieces is None:
                 self._hang_up(f"protocol: a piece of call {call_id}, which is not a stream in hand")
+            elif not body:
+                self._charge(body)
             elif not pending.is_given_up:
                 pending.pieces.push_nowait(body)
                 if pending.pieces.is_full:
@@ -331,34 +354,24 @@ class Channel:
             self._is_reading = True
             self._loop.add_reader(self._socket, self._read)
 
-    def _read_stdio(self) -> None:
-        if self._stdio_fd < 0:
-            return
-        for _ in range(_STDIO_READS):
-            try:
-                data = os.read(self._stdio_fd, _READ_BYTES)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._close_stdio()
-                return
-            self._spoken_by_nobody(data, is_cut=False)
-
-    def _spoken_by_nobody(self, raw: bytes, *, is_cut: bool) -> None:
-        """Give bytes without a call to the only call in hand, else keep them for the next."""
+    def _spoken_by_nobody(self, raw: bytes, *, is_cut: bool = False) -> bool:
+        """Give bytes without a call to the only call in hand, else keep them for the next; False when over the bound."""
+        log = self._ambient
         if len(self._calls) == 1:
             (pending,) = self._calls.values()
-            pending.log.add(raw, is_cut=is_cut)
-        else:
-            self._ambient.add(raw, is_cut=is_cut)
+            log = pending.log
+        log.add(raw, is_cut=is_cut)
+        return not log.is_cut
 
-    def _close_stdio(self) -> None:
-        if self._stdio_fd >= 0:
-            self._loop.remove_reader(self._stdio_fd)
-            os.close(self._stdio_fd)
-            self._stdio_fd = -1
+    def _charge(self, body: bytes) -> bool:
+        """Count what may come without bound; False, and the worker hung up on, when it ignores its limits.
+
+        Our workers keep them and say so with the frame that is cut. One that goes on would cost the loop a core.
+        """
+        self._chatter_bytes -= len(body) or _EMPTY_COST_BYTES
+        if self._chatter_bytes < 0:
+            self._hang_up("protocol: more log than the limit")
+        return self._chatter_bytes >= 0
 
     # -- the end
 
@@ -381,7 +394,7 @@ class Channel:
 
     def last_words(self, count_bytes: int) -> bytes:
         """Return the end of what the process said outside the protocol."""
-        self._read_stdio()
+        self._stdio.read_nowait()
         if len(self._calls) == 1:
             (pending,) = self._calls.values()
             return pending.log.tail(count_bytes)
@@ -391,13 +404,13 @@ class Channel:
         """Close both descriptors; every call in hand, and every later one, ends with `InstanceDied`."""
         if self._cause is not None:
             return
-        self._read_stdio()
+        self._stdio.read_nowait()
         self._cause = cause
         self._has_hung_up = True
         self._loop.remove_reader(self._socket)
         self._outbox.close_nowait()
         self._socket.close()
-        self._close_stdio()
+        self._stdio.close_nowait()
         calls, self._calls = self._calls, {}
         for pending in calls.values():
             if pending.timer is not None:

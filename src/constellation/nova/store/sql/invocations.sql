@@ -29,8 +29,8 @@ WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR function_name = $3)
   AND ($4::text IS NULL OR status = $4)
   AND ($5::boolean IS NULL OR (status <> 'ok') = $5)
-  AND id >= uuid7_floor(coalesce($6::timestamptz, 'epoch'))
-  AND id < uuid7_floor(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'))
+  AND id >= uuid7_floor(greatest($6::timestamptz, 'epoch'))
+  AND id < uuid7_floor(greatest(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'), 'epoch'))
   AND ($8::text IS NULL OR strpos(lower(log), lower($8)) > 0 OR strpos(lower(error), lower($8)) > 0)
   AND ($9::uuid IS NULL OR id < $9)
 ORDER BY id DESC
@@ -46,8 +46,8 @@ FROM (
       AND ($3::text IS NULL OR function_name = $3)
       AND ($4::text IS NULL OR status = $4)
       AND ($5::boolean IS NULL OR (status <> 'ok') = $5)
-      AND id >= uuid7_floor(coalesce($6::timestamptz, 'epoch'))
-      AND id < uuid7_floor(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'))
+      AND id >= uuid7_floor(greatest($6::timestamptz, 'epoch'))
+      AND id < uuid7_floor(greatest(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'), 'epoch'))
       AND ($8::text IS NULL OR strpos(lower(log), lower($8)) > 0 OR strpos(lower(error), lower($8)) > 0)
     LIMIT $9
 ) AS counted;
