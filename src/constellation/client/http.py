@@ -78,8 +78,21 @@ class Connection:
         # A proxy from the environment would see loopback calls and add `Via`, which ends the platform's trust in them.
         return {"headers": self.headers(), "trust_env": not self.is_loopback}
 
-    def failure(self, error: httpx.TransportError, call: Call[Any]) -> ClientError:
-        """Return what a transport error means to a caller."""
+    def read(self, call: Call[T], answer: httpx.Response) -> T:
+        """Return what a whole answer says."""
+        return read(call, server=self.server, status=answer.status_code, content=answer.content, headers=answer.headers)
+
+    @contextmanager
+    def translated(self, call: Call[Any]) -> Iterator[None]:
+        """Turn what httpx raises in the block into what callers are promised: a `ClientError`."""
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise self._failure(error, call) from error
+        except (MalformedEvent, httpx.DecodingError) as error:
+            raise BadReply(self.server, call.route.operation, reason=str(error)) from error
+
+    def _failure(self, error: httpx.TransportError, call: Call[Any]) -> ClientError:
         match error:
             case httpx.ConnectTimeout():
                 return Unreachable(self.server, reason=f"no connection within {CONNECT_S:g} s", is_sent=False)
@@ -89,9 +102,6 @@ class Connection:
                 return Unreachable(self.server, reason=str(error) or type(error).__name__, is_sent=False)
             case _:
                 return Unreachable(self.server, reason=str(error) or type(error).__name__, is_sent=True)
-
-    def rubbish(self, error: Exception, call: Call[Any]) -> ClientError:
-        return BadReply(self.server, call.route.operation, reason=str(error))
 
 
 class Client(Operations, Sender):
@@ -114,19 +124,9 @@ class Client(Operations, Sender):
 
     def send(self, call: Call[T]) -> T:
         """Send one request and return its typed answer."""
-        try:
+        with self.connection.translated(call):
             answer = self._http.send(self._http.build_request(**self.connection.options(call)))
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
-        except httpx.DecodingError as error:
-            raise self.connection.rubbish(error, call) from error
-        return read(
-            call,
-            server=self.connection.server,
-            status=answer.status_code,
-            content=answer.content,
-            headers=answer.headers,
-        )
+        return self.connection.read(call, answer)
 
     def pages(self, call: Call[Page[T]]) -> Iterator[T]:
         """Yield the items of all pages."""
@@ -140,10 +140,8 @@ class Client(Operations, Sender):
     def stream(self, call: Call[Any], reader: Reader[T]) -> Iterator[Iterator[T]]:
         """Open an answer that comes in pieces; a refusal raises here, before the block."""
         request = self._http.build_request(**self.connection.options(call))
-        try:
+        with self.connection.translated(call):
             answer = self._http.send(request, stream=True)
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
         try:
             if answer.status_code >= 300:
                 raise problem_of(answer.status_code, self._whole(answer, call), answer.headers)
@@ -152,21 +150,15 @@ class Client(Operations, Sender):
             answer.close()
 
     def _whole(self, answer: httpx.Response, call: Call[Any]) -> bytes:
-        try:
+        with self.connection.translated(call):
             return answer.read()
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
 
     def _pieces(self, answer: httpx.Response, call: Call[Any], reader: Reader[T]) -> Iterator[T]:
         state = reader(answer.headers)
-        try:
+        with self.connection.translated(call):
             for chunk in answer.iter_bytes():
                 yield from state.feed(chunk)
             yield from state.end()
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
-        except (MalformedEvent, httpx.DecodingError) as error:
-            raise self.connection.rubbish(error, call) from error
 
     def close(self) -> None:
         self._http.close()
@@ -198,19 +190,9 @@ class AsyncClient(Operations, AsyncSender):
 
     async def send(self, call: Call[T]) -> T:
         """Send one request and return its typed answer."""
-        try:
+        with self.connection.translated(call):
             answer = await self._http.send(self._http.build_request(**self.connection.options(call)))
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
-        except httpx.DecodingError as error:
-            raise self.connection.rubbish(error, call) from error
-        return read(
-            call,
-            server=self.connection.server,
-            status=answer.status_code,
-            content=answer.content,
-            headers=answer.headers,
-        )
+        return self.connection.read(call, answer)
 
     async def pages(self, call: Call[Page[T]]) -> AsyncIterator[T]:
         """Yield the items of all pages."""
@@ -225,10 +207,8 @@ class AsyncClient(Operations, AsyncSender):
     async def stream(self, call: Call[Any], reader: Reader[T]) -> AsyncIterator[AsyncIterator[T]]:
         """Open an answer that comes in pieces; a refusal raises here, before the block."""
         request = self._http.build_request(**self.connection.options(call))
-        try:
+        with self.connection.translated(call):
             answer = await self._http.send(request, stream=True)
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
         try:
             if answer.status_code >= 300:
                 raise problem_of(answer.status_code, await self._whole(answer, call), answer.headers)
@@ -239,14 +219,12 @@ class AsyncClient(Operations, AsyncSender):
             await answer.aclose()
 
     async def _whole(self, answer: httpx.Response, call: Call[Any]) -> bytes:
-        try:
+        with self.connection.translated(call):
             return await answer.aread()
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
 
     async def _pieces(self, answer: httpx.Response, call: Call[Any], reader: Reader[T]) -> AsyncGenerator[T, None]:
         state = reader(answer.headers)
-        try:
+        with self.connection.translated(call):
             # httpx promises an iterator and gives a generator.
             async with aclosing(cast("AsyncGenerator[bytes, None]", answer.aiter_bytes())) as chunks:
                 async for chunk in chunks:
@@ -254,10 +232,6 @@ class AsyncClient(Operations, AsyncSender):
                         yield piece
             for piece in state.end():
                 yield piece
-        except httpx.TransportError as error:
-            raise self.connection.failure(error, call) from error
-        except (MalformedEvent, httpx.DecodingError) as error:
-            raise self.connection.rubbish(error, call) from error
 
     async def aclose(self) -> None:
         await self._http.aclose()

@@ -93,6 +93,13 @@ class Output:
         if self.is_table:
             self.line(text)
 
+    def made(self, value: object, told: str) -> None:
+        """Print what a command made: in a sentence where the form is a table, as data in the others."""
+        if self.is_table:
+            self.line(told)
+        else:
+            self.data(value)
+
     def note(self, text: str, style: str = "dim") -> None:
         self._err.print(Text(text, style=style))
 

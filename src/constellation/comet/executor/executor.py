@@ -146,9 +146,7 @@ class Executor:
         If cancelled, the call is given up and an instance that was running it is destroyed.
         """
         entry = await self._enter(caller, function, budget)
-        run = None
-        try:
-            run = self._begin(caller, entry, payload)
+        with self._running(caller, entry, payload) as run:
             lease = await self._lease(caller, entry, run, payload, budget)
             is_broken = False
             try:
@@ -163,15 +161,6 @@ class Executor:
                 self._pool.release_nowait(lease, is_broken=is_broken)
             self._succeeded(run, outcome, output_bytes=len(outcome.output or b""))
             return _invoked(run, outcome)
-        except ConstellationError as error:
-            self._failed(run, error)
-            raise
-        except BaseException:
-            if run is not None:
-                self._given_up(run)
-            raise
-        finally:
-            self._leave()
 
     @asynccontextmanager
     async def stream(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> AsyncIterator[Streamed]:
@@ -181,9 +170,7 @@ class Executor:
             ConstellationError: as `invoke`; before the first piece, or from the iteration.
         """
         entry = await self._enter(caller, function, budget)
-        run = None
-        try:
-            run = self._begin(caller, entry, payload)
+        with self._running(caller, entry, payload) as run:
             lease = await self._lease(caller, entry, run, payload, budget)
             streamed: Streamed | None = None
             is_started = False
@@ -200,15 +187,6 @@ class Executor:
                 self._succeeded(run, streamed.outcome, output_bytes=streamed.sent_bytes)
             else:
                 self._given_up(run)
-        except ConstellationError as error:
-            self._failed(run, error)
-            raise
-        except BaseException:
-            if run is not None:
-                self._given_up(run)
-            raise
-        finally:
-            self._leave()
 
     async def invoke_async(
         self, caller: Caller, function: str, payload: bytes, options: AsyncOptions, *, budget: Budget
@@ -279,6 +257,22 @@ class Executor:
         with _within(budget.left_s(self._clock.monotonic_s()), "the function's row"):
             return await self._functions.load(key)
 
+    @contextmanager
+    def _running(self, caller: Caller, entry: Entry, payload: bytes) -> Iterator[_Run]:
+        """Begin a call that `_enter` counted in; write down how it failed, if it did, and count it out."""
+        try:
+            run = self._begin(caller, entry, payload)
+            try:
+                yield run
+            except ConstellationError as error:
+                self._failed(run, error)
+                raise
+            except BaseException:
+                self._given_up(run)
+                raise
+        finally:
+            self._leave()
+
     def _begin(self, caller: Caller, entry: Entry, payload: bytes) -> _Run:
         function = entry.function
         now = self._clock.now()
@@ -348,11 +342,10 @@ class Executor:
         self._meters.invocations_total += 1
         self._record(run, status, error=error, log=outcome.log, output_bytes=output_bytes)
 
-    def _failed(self, run: _Run | None, error: ConstellationError) -> None:
-        if run is not None:
-            run.meters.called(error.code)
-            self._meters.invocations_total += 1
-        if run is None or not run.is_admitted or isinstance(error, _SHED):
+    def _failed(self, run: _Run, error: ConstellationError) -> None:
+        run.meters.called(error.code)
+        self._meters.invocations_total += 1
+        if not run.is_admitted or isinstance(error, _SHED):
             self._meters.shed.labels(error.code).inc()
             return
         run.meters.duration.observe(self._clock.monotonic_s() - run.started_s)

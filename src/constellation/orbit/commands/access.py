@@ -89,7 +89,7 @@ def delete_key(context: typer.Context, name: KeyName, is_agreed: Agreed = False)
     """Revoke a key for good."""
     session = Session.of(context)
     session.confirm(f"Delete the key {name}?", is_agreed=is_agreed)
-    _show(session, session.client.delete_apikey(name), f"deleted {name}")
+    session.output.made(session.client.delete_apikey(name), f"deleted {name}")
 
 
 @tenants.command("list")
@@ -114,7 +114,7 @@ def create_tenant(
 ) -> None:
     """Make a tenant with its default namespace."""
     session = Session.of(context)
-    _show(session, session.client.create_tenant(TenantCreate(id=tenant, name=name)), f"created {tenant}")
+    session.output.made(session.client.create_tenant(TenantCreate(id=tenant, name=name)), f"created {tenant}")
 
 
 @tenants.command("suspend")
@@ -134,7 +134,7 @@ def delete_tenant(context: typer.Context, tenant: TenantName, is_agreed: Agreed 
     """Delete a tenant and all it has."""
     session = Session.of(context)
     session.confirm(f"Delete the tenant {tenant} with all its functions, keys and logs?", is_agreed=is_agreed)
-    _show(session, session.client.delete_tenant(tenant), f"deleted {tenant}")
+    session.output.made(session.client.delete_tenant(tenant), f"deleted {tenant}")
 
 
 @namespaces.command("list")
@@ -155,7 +155,7 @@ def create_namespace(context: typer.Context, name: NamespaceName) -> None:
     """Make a namespace."""
     session = Session.of(context)
     made = session.client.create_namespace(session.tenant, NamespaceCreate(name=name))
-    _show(session, made, f"created {made.tenant}/{made.name}")
+    session.output.made(made, f"created {made.tenant}/{made.name}")
 
 
 @namespaces.command("delete")
@@ -163,21 +163,14 @@ def delete_namespace(context: typer.Context, name: NamespaceName, is_agreed: Agr
     """Delete an empty namespace."""
     session = Session.of(context)
     session.confirm(f"Delete the namespace {session.tenant}/{name}?", is_agreed=is_agreed)
-    _show(session, session.client.delete_namespace(session.tenant, name), f"deleted {session.tenant}/{name}")
+    session.output.made(session.client.delete_namespace(session.tenant, name), f"deleted {session.tenant}/{name}")
 
 
 def _change_key(context: typer.Context, name: str, changes: ApiKeyUpdate, done: str) -> None:
     session = Session.of(context)
-    _show(session, session.client.update_apikey(name, changes), f"{done} {name}")
+    session.output.made(session.client.update_apikey(name, changes), f"{done} {name}")
 
 
 def _change_tenant(context: typer.Context, tenant: str, status: str) -> None:
     session = Session.of(context)
-    _show(session, session.client.update_tenant(tenant, TenantUpdate(status=status)), f"{tenant} is {status}")
-
-
-def _show(session: Session, made: object, done: str) -> None:
-    if session.output.is_table:
-        session.output.line(done)
-    else:
-        session.output.data(made)
+    session.output.made(session.client.update_tenant(tenant, TenantUpdate(status=status)), f"{tenant} is {status}")

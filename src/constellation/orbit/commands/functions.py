@@ -60,11 +60,7 @@ def delete(context: typer.Context, name: FunctionName, is_agreed: Agreed = False
     session = Session.of(context)
     session.client.get_function(name)  # so that a mistyped name is told before anybody is asked
     session.confirm(f"Delete {name} and all that hangs on it?", is_agreed=is_agreed)
-    deleted = session.client.delete_function(name)
-    if session.output.is_table:
-        session.output.line(f"deleted {name}")
-    else:
-        session.output.data(deleted)
+    session.output.made(session.client.delete_function(name), f"deleted {name}")
 
 
 def without_env(function: FunctionBody) -> FunctionBody:

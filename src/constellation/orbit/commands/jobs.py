@@ -69,10 +69,7 @@ def retry(
     """Queue a dead call again."""
     session = Session.of(context)
     queued = session.client.retry_async(id_of(job), max_attempts=max_attempts)
-    if session.output.is_table:
-        session.output.line(f"{queued.status} {queued.id}")
-    else:
-        session.output.data(queued)
+    session.output.made(queued, f"{queued.status} {queued.id}")
 
 
 @app.command("redrive")
@@ -80,10 +77,7 @@ def redrive(context: typer.Context, function: Function = None) -> None:
     """Queue all dead calls again."""
     session = Session.of(context)
     done = session.client.redrive_async(function=function)
-    if session.output.is_table:
-        session.output.line(f"queued {done.retried} again")
-    else:
-        session.output.data(done)
+    session.output.made(done, f"queued {done.retried} again")
 
 
 @app.command("delete")

@@ -11,6 +11,7 @@ from msgspec import UNSET, structs
 from constellation.base.errors import InvalidRequest, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, source_from
+from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.deploy import (
     check_env,
@@ -35,7 +36,6 @@ from constellation.routes.models.functions import (
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
 
-_ATTEMPTS = 5  # chosen: of an unconditional change that others overtake; each attempt reads the row anew
 _NO_BODY: Any = UNSET
 
 
@@ -142,12 +142,11 @@ class FunctionRoutes:
         is_conditional: bool = False,
     ) -> Function:
         """Read and change a function; who set no condition is not bothered with a change of somebody else's."""
-        for _ in range(0 if is_conditional else _ATTEMPTS - 1):
-            try:
-                return await change(await self._read(call))
-            except VersionConflict:
-                continue
-        return await change(await self._read(call))
+
+        async def attempt() -> Function:
+            return await change(await self._read(call))
+
+        return await (attempt() if is_conditional else until_written(attempt))
 
     async def _write(self, function: Function, wanted: FunctionUpdate) -> Function:
         if wanted.version is not UNSET and wanted.version != function.version:

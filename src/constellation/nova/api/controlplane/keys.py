@@ -8,7 +8,8 @@ from datetime import timedelta
 from msgspec import UNSET
 
 from constellation.base.clock import Clock
-from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
+from constellation.base.errors import InvalidRequest, StateConflict
+from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.access import ANY, ApiKey, Role
 from constellation.nova.domain.names import check_function_name, check_scope_name
@@ -25,8 +26,6 @@ from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyC
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
-
-_ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 
 
 class KeyRoutes:
@@ -77,12 +76,7 @@ class KeyRoutes:
         return page_of(found, call.window, _key_body)
 
     async def update_apikey(self, call: ApiRequest[ApiKeyUpdate]) -> ApiKeyBody:
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._update(call)
-            except VersionConflict:
-                continue
-        return await self._update(call)
+        return await until_written(lambda: self._update(call))
 
     async def delete_apikey(self, call: ApiRequest[None]) -> Deleted:
         key = await self._read(call)

@@ -10,7 +10,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from constellation.base.clock import Clock
-from constellation.base.errors import InvalidRequest, NotFound, PayloadTooLarge, VersionConflict
+from constellation.base.errors import InvalidRequest, NotFound, PayloadTooLarge
+from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.cron import check_cron, next_run
 from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES
@@ -21,8 +22,6 @@ from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 from constellation.routes.reading import page_of
-
-_ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 
 
 class ScheduleRoutes:
@@ -56,12 +55,7 @@ class ScheduleRoutes:
         return await self._list(call, None)
 
     async def update_schedule(self, call: ApiRequest[ScheduleUpdate]) -> ScheduleBody:
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._update(call)
-            except VersionConflict:
-                continue
-        return await self._update(call)
+        return await until_written(lambda: self._update(call))
 
     async def delete_schedule(self, call: ApiRequest[None]) -> Deleted:
         schedule = await self._read(call)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from msgspec import UNSET
 
-from constellation.base.errors import InvalidRequest, StateConflict, VersionConflict
+from constellation.base.errors import InvalidRequest, StateConflict
+from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.names import DEFAULT_TENANT, check_scope_name
 from constellation.nova.domain.scope import check_platform, check_tenant
@@ -25,8 +26,6 @@ from constellation.routes.models.access import (
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
-
-_ATTEMPTS = 5  # chosen: of a change that another overtakes; each attempt reads the row anew
 
 
 class TenancyRoutes:
@@ -62,12 +61,7 @@ class TenancyRoutes:
         check_tenant(call.identity, call.params["tenant"])
         if call.body.status is not UNSET:
             check_platform(call.identity, "change a tenant's status")
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._update(call)
-            except VersionConflict:
-                continue
-        return await self._update(call)
+        return await until_written(lambda: self._update(call))
 
     async def delete_tenant(self, call: ApiRequest[None]) -> Deleted:
         check_platform(call.identity, "delete a tenant")
