@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ import anyio
 import httpx
 import pytest
 
-from constellation.nova.store.pool import run_alone
+from constellation.nova.store.pool import connect, run_alone
 from tests.acceptance.conftest import COMMAND, Platform
 from tests.tools import promtool
 
@@ -80,7 +81,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
     assert not Path(tmp_path / "d" / "postgres").exists() or shutil.rmtree(tmp_path / "d") is None
 
 
-def test_up_with_another_postgres(postgres, tmp_path, monkeypatch):
+def test_up_with_another_postgres(postgres, tmp_path):
     """A server of somebody else: a login that may make roles and owns its database, no superuser."""
     dsn = _outside_database(postgres)
     refused = subprocess.run(
@@ -90,16 +91,26 @@ def test_up_with_another_postgres(postgres, tmp_path, monkeypatch):
     assert refused.returncode == 1
     assert "postgres.role_prefix" in refused.stderr  # the test server has another platform's roles
     assert "Traceback" not in refused.stderr
-    monkeypatch.setenv("NOVA_POSTGRES_ROLE_PREFIX", "outside")
-    platform = Platform.start(tmp_path / "data", "--pg-dsn", dsn)
+    file = tmp_path / "nova.json"
+    file.write_text(json.dumps({"postgres": {"dsn": dsn, "role_prefix": "outside"}}))
+    platform = Platform.start(tmp_path / "data", "--config", str(file))
     try:
         assert "postgres" not in {name for name, plane in platform.planes().items() if plane["pid"]}
         assert platform.output("hello-python", {"name": "Ada"})
         assert not (tmp_path / "data" / "postgres").exists()
         for plane in ("comet", "corona", "nebula", "aurora"):
             assert f"outside_{plane}:" in (tmp_path / "data" / f"{plane}.dsn").read_text()
+        # The owner's address stands in a file that every plane reads, and yet each is on its own role.
+        users = anyio.run(_users_of, postgres.postgres.superuser_dsn(), "outside")
+        assert users == {f"outside_{plane}" for plane in ("nova", "comet", "corona", "nebula", "aurora")}
     finally:
         platform.stop()
+
+
+async def _users_of(dsn: str, database: str) -> set[str]:
+    async with connect(dsn, application="tests", max_size=1) as db:
+        rows = await db.fetch("SELECT DISTINCT usename FROM pg_stat_activity WHERE datname = $1", database)
+    return {row["usename"] for row in rows}
 
 
 def _outside_database(postgres) -> str:

@@ -29,7 +29,7 @@ async def run(loaded: Loaded) -> None:
     """Run the plane until SIGTERM or SIGINT."""
     settings = loaded.settings
     context = await plane_context("aurora", settings.platform)
-    dsn = await context.dsn(settings.postgres.dsn)
+    dsn = await context.dsn(loaded.own_dsn)
     listener, address = listen_tcp(parse_address(settings.aurora.listen))
     # Housekeeping is one statement at a time; a partition of a busy table may wait for its lock.
     housekeeping_connections = replace(settings.postgres, min_conns=0, max_conns=2, statement_timeout_s=60.0)

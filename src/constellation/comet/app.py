@@ -68,7 +68,7 @@ async def run(loaded: Loaded) -> None:
     """Run the execution plane until SIGTERM or SIGINT, then finish the calls in hand for up to `comet.drain`."""
     settings = loaded.settings
     context = await plane_context("comet", settings.platform)
-    dsn = await context.dsn(settings.postgres.dsn)
+    dsn = await context.dsn(loaded.own_dsn)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
     async with (
         connect_as(dsn, settings.postgres, application="comet") as db,

@@ -12,7 +12,7 @@ from constellation.aurora.observability.plane import PlaneContext
 from constellation.base.clock import Clock
 from constellation.comet.executor.budget import budget
 from constellation.comet.executor.executor import Executor
-from constellation.nova.config.sections import Settings
+from constellation.nova.config.load import Loaded
 from constellation.nova.domain.identity import VerifiedTokens
 from constellation.nova.store.pool import connect_as
 from constellation.rpc.caller import Caller
@@ -54,14 +54,15 @@ class LocalInvoker:
 
 
 @asynccontextmanager
-async def local_executor(context: PlaneContext, settings: Settings) -> AsyncIterator[LocalInvoker]:
+async def local_executor(context: PlaneContext, loaded: Loaded) -> AsyncIterator[LocalInvoker]:
     """Run an executor for the length of the block; on leaving, calls in hand are finished as comet would.
 
     It reads code and writes the invocation log, so it connects in comet's role, not in that of its plane.
     """
     from constellation.comet.app import execution_plane  # noqa: PLC0415  # keeps quart and grpc out of a plane without it
 
-    dsn = await context.dsn(settings.postgres.dsn, role="comet")
+    settings = loaded.settings
+    dsn = await context.dsn(loaded.own_dsn, role="comet")
     async with (
         connect_as(dsn, settings.postgres, application=f"{context.plane} local comet") as db,
         execution_plane(context, settings, db=db, dsn=dsn) as plane,

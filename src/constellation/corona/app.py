@@ -24,7 +24,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
     """Run the plane until SIGTERM or SIGINT."""
     settings = loaded.settings
     context = await plane_context("corona", settings.platform)
-    dsn = await context.dsn(settings.postgres.dsn)
+    dsn = await context.dsn(loaded.own_dsn)
     metrics = SchedulerMetrics(context.registry)
     async with (
         telemetry(context, admin=settings.platform.admin),
@@ -60,4 +60,4 @@ def _invoker(loaded: Loaded, context: PlaneContext, comet_grpc: str | None) -> A
         return grpc_invoker(comet_grpc, service_token=context.service_token)
     from constellation.comet.local import local_executor  # noqa: PLC0415  local mode alone pays for the executor
 
-    return local_executor(context, loaded.settings)
+    return local_executor(context, loaded)

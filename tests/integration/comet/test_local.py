@@ -11,6 +11,7 @@ from constellation.aurora.observability.plane import new_context
 from constellation.base.errors import ConstellationError, Unauthenticated
 from constellation.base.ids import RequestId, uuid7
 from constellation.comet.local import LocalInvoker, local_executor
+from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import PlatformSettings, PostgresSettings, Settings
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Identity, Role
 from constellation.nova.domain.function import Function
@@ -55,7 +56,9 @@ async def invoker(database, db, tmp_path) -> AsyncIterator[LocalInvoker]:
     plane = new_context(
         "nebula", PlatformSettings(), state_dir=tmp_path / "state", service_token="t", identity_key="key"
     )
-    async with local_executor(plane, Settings(postgres=PostgresSettings(dsn=database.dsn("comet")))) as made:
+    async with local_executor(
+        plane, Loaded(settings=Settings(postgres=PostgresSettings(dsn=database.dsn("comet"))))
+    ) as made:
         yield made
 
 

@@ -32,6 +32,14 @@ class Loaded:
     settings: Settings
     sources: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def own_dsn(self) -> str:
+        """The database address that this process alone was given, by flag or environment; empty when it was not.
+
+        One in the file is read by every plane and holds the owner's password, so nova alone uses it.
+        """
+        return "" if self.sources.get("postgres.dsn") == "file" else self.settings.postgres.dsn
+
 
 def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, object] | None = None) -> Loaded:
     """Return the settings with the precedence defaults < file < environment < flags.
