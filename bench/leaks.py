@@ -81,9 +81,9 @@ def main() -> int:
             print(f"# kept: {rig.home}")
         else:
             rig.close()
-    _print(args, churn, findings, took_s)
+    _print(churn, findings, took_s)
     if args.csv:
-        _write(Path(args.csv), args, churn, findings)
+        _write(Path(args.csv), churn, findings)
     return 1 if findings.leaks else 0
 
 
@@ -158,7 +158,7 @@ async def _sample(rig: Rig, churn: Churn, findings: Findings, *, until: int, eve
                     sample = Sample(
                         cycles=churn.tally.cycles,
                         rss_bytes=int(facts_now["VmRSS"].split()[0]) << 10,
-                        descriptors=len(os.listdir(f"/proc/{pid}/fd")),
+                        descriptors=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
                     )
                     findings.samples.setdefault(what, []).append(sample)
         await anyio.sleep(0.02)
@@ -269,11 +269,11 @@ def _left_after_the_end(rig: Rig) -> list[str]:
     left = [f"{count} x process {what}" for what, count in found.processes.items()]
     left += [f"control group {leaf}" for leaf in sorted(found.groups)]
     left += [f"{count} x mount {what}" for what, count in found.mounts.items()]
-    left += [f"file {name}" for name in found.files if name.startswith(str(rig.tmp_dir)) or name.endswith(".sock")]
+    left += [f"file {name}" for name in found.files if name.startswith(str(rig.tmp_dir))]
     return left
 
 
-def _print(args: argparse.Namespace, churn: Churn, findings: Findings, took_s: float) -> None:
+def _print(churn: Churn, findings: Findings, took_s: float) -> None:
     tally = churn.tally
     print(f"\n{tally.cycles} cycles of an instance, {tally.updates} code updates, {CALLERS} callers, {took_s:.0f} s")
     for what, count in tally.answers.most_common():
@@ -293,7 +293,7 @@ def _print(args: argparse.Namespace, churn: Churn, findings: Findings, took_s: f
         print(f"  {what}")
 
 
-def _write(path: Path, args: argparse.Namespace, churn: Churn, findings: Findings) -> None:
+def _write(path: Path, churn: Churn, findings: Findings) -> None:
     is_new = not path.exists() or path.stat().st_size == 0
     shared = {"cycles": churn.tally.cycles, "kills": findings.kills.total(), "leaks": len(findings.leaks), **facts()}
     rows = [

@@ -13,6 +13,8 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 from quart import Quart
 
+from constellation.rpc.connections import end_with_clients
+
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
 HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
 _LAST_GRACE_S = 1.0  # after the drain Hypercorn cancels what is left; this long it may take to do so
@@ -45,6 +47,7 @@ async def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -
     config.graceful_timeout = drain_s
     config.h11_max_incomplete_size = HEAD_LIMIT_BYTES
     config.errorlog = logging.getLogger("hypercorn.error")
+    end_with_clients()
     stop = anyio.Event()
     async with anyio.create_task_group() as tasks:
 

@@ -10,10 +10,13 @@ import anyio
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
+from constellation.rpc.connections import end_with_clients
+
 
 @asynccontextmanager
 async def serving_app(app: Any, config: Config, *, stop: Callable[[], None] | None = None) -> AsyncIterator[None]:
     """Run hypercorn over the sockets of `config`; `stop` ends answers that would never end by themselves."""
+    end_with_clients()
     stopping, ended = anyio.Event(), anyio.Event()
 
     async def run() -> None:

@@ -22,6 +22,7 @@ from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.connections import end_with_clients
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.execution import Execution, check_health
@@ -225,6 +226,7 @@ def server_config(addresses: Sequence[Address], *, idle_timeout_s: float) -> tup
 
 async def run_server(parts: Parts, config: Config) -> None:
     """Serve until a signal; then requests in hand have `_DRAIN_S` seconds to end."""
+    end_with_clients()
     stopping, ended = anyio.Event(), anyio.Event()
 
     async def run() -> None:
