@@ -269,6 +269,24 @@ async def test_of_many_calls_one_times_out_alone(rig, calls, kind):
         assert (await instance.invoke(calls(b"0"))).output == b"0"
 
 
+async def test_calls_that_share_an_instance_have_room_within_its_memory(rig, calls):
+    # each thread allocates at the same time: an allocator that maps much for each would meet the limit of addresses
+    source = (
+        "import threading\nTOGETHER = threading.Barrier(6)\ndef handler(event, context):\n    TOGETHER.wait(10)\n"
+        "    return len(bytes(200_000).hex())\n"
+    )
+    outputs = []
+    async with rig.started(source, concurrency=6, memory_mb=48) as instance:
+
+        async def ask() -> None:
+            outputs.append((await instance.invoke(calls(b"null"))).output)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(6):
+                tasks.start_soon(ask)
+    assert outputs == [b"400000"] * 6
+
+
 async def test_exit_ends_every_call_of_the_instance(rig, calls):
     source = (
         "import os, time\ndef handler(event, context):\n    time.sleep(event)\n    if event < 1:\n        os._exit(4)\n"

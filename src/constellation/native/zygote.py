@@ -28,7 +28,7 @@ _NOTE_BYTES: int = _ffi.sizeof("ct_zygote_note")
 _START_S = 20.0  # chosen: an interpreter with its imports on a loaded machine; a healthy start takes 50 ms
 _STOP_S = 2.0  # chosen: a fork server ends within a millisecond of its socket
 _BATCH = 64  # chosen: notes read before other tasks get their turn
-_CLEAN_ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+CLEAN_ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
 class SpawnFailed(ConstellationError):
@@ -129,7 +129,7 @@ class Zygote:
         self.name = name
         self.pid = 0  # of the fork server, once it is started
         self.gone = anyio.Event()
-        self._argv, self._env = list(argv), dict(_CLEAN_ENV if env is None else env)
+        self._argv, self._env = list(argv), dict(CLEAN_ENV if env is None else env)
         self._on_exit = on_exit
         self._socket: socket.socket | None = None
         self._sending = anyio.Lock()

@@ -22,6 +22,7 @@ class _Authenticated(msgspec.Struct):
     tenant: str
     namespace: str
     role: str
+    expires_at_s: float | None = None
 
 
 class _Scope(msgspec.Struct):
@@ -74,7 +75,13 @@ class ControlPlane:
             role = Role(found.role)
         except ValueError as error:
             raise Unavailable("nova", reason=f"it knows a role {found.role!r} that this gateway does not") from error
-        return Principal(subject=found.subject, tenant=found.tenant, namespace=found.namespace, role=role)
+        return Principal(
+            subject=found.subject,
+            tenant=found.tenant,
+            namespace=found.namespace,
+            role=role,
+            expires_at_s=found.expires_at_s,
+        )
 
     async def scope_status(self, tenant: str, namespace: str) -> str | None:
         """Return the status of the tenant of an existing scope, None for a scope that does not exist."""

@@ -19,7 +19,7 @@ from constellation.zenith.headers import forwarded, function_headers
 from constellation.zenith.invoke import GRACE_S, decode_error
 from constellation.zenith.limits import BodyBudget
 from constellation.zenith.principals import Access
-from constellation.zenith.request import Request
+from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, Request
 
 _QUERY_FIELDS = 1000  # chosen; the raw query is there for more
 
@@ -127,6 +127,9 @@ def answer_of(function: str, output: bytes) -> HttpAnswer:
         raise FunctionAnswerInvalid(function, f"status {status} is not from 200 to 599")
     body, content_type = _body(function, value)
     headers = function_headers(_pairs(function, value))
+    if len(headers) > MAX_HEADERS or sum(len(name) + len(given) for name, given in headers) > MAX_HEADER_BYTES:
+        # As much as we take of a request: clients and proxies before us refuse an answer with more.
+        raise FunctionAnswerInvalid(function, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
     for index, (name, given) in enumerate(headers):
         if name == b"content-type":
             content_type = given

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 import anyio
@@ -65,7 +66,7 @@ class Directory(Protocol):
 
 
 class Principals:
-    """The cache of callers. `fresh_s`: how long an entry is used before nova is asked again, as keys also expire."""
+    """The cache of callers. `fresh_s`: how long an entry is used before nova is asked again, at most; never past a key's end."""
 
     def __init__(
         self, *, directory: Directory, identity_key: bytes, clock: Clock, fresh_s: float, metrics: CacheMetrics
@@ -163,18 +164,25 @@ class Principals:
                 self._unknown[digest] = now_s + _UNKNOWN_TTL_S
             raise
         except Unavailable:
-            if stale is not None and self._entries.get(digest) is stale:
+            is_kept = stale is not None and self._entries.get(digest) is stale
+            if stale is not None and is_kept and self._left_s(stale.principal) > 0:
                 return stale  # nothing said that it changed; the follower bounds how long that may go on
             raise
         finally:
             del self._flights[digest]
             flight.set()
-        entry = _Entry(principal, now_s + self._fresh_s)
+        entry = _Entry(principal, now_s + min(self._fresh_s, self._left_s(principal)))
         if generation == self._generation:
             self._entries.pop(digest, None)
             _bound(self._entries, _CAPACITY)
             self._entries[digest] = entry
         return entry
+
+    def _left_s(self, principal: Principal) -> float:
+        """Return how long the credential will be valid."""
+        if principal.expires_at_s is None:
+            return inf
+        return principal.expires_at_s - self._clock.now().timestamp()
 
     async def _is_suspended(self, tenant: str, namespace: str, known: Access | None) -> bool:
         try:

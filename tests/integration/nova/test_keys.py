@@ -30,7 +30,9 @@ async def test_a_key_is_shown_once_and_authenticates(nova):
     assert [key["name"] for key in listed] == ["ci"]
     assert made["key"] not in str(listed)
     answer = await authenticate(nova, made["key"])
-    assert answer.json() == {"subject": "apikey:ci", "tenant": "default", "namespace": "default", "role": "invoker"}
+    assert answer.json() == {
+        "subject": "apikey:ci", "tenant": "default", "namespace": "default", "role": "invoker", "expires_at_s": None
+    }  # fmt: skip
     taken = await nova.http.post("/apikeys", json={"name": "ci"}, headers=nova.admin())
     assert taken.status_code == 409
 
@@ -65,7 +67,9 @@ async def test_a_key_is_disabled_and_enabled_again(nova):
 
 async def test_a_key_may_have_an_end(nova):
     made = await make(nova, "short", expires_in_s=3600)
-    left = datetime.fromisoformat(made["expires_at"]) - datetime.now(UTC)
+    ends_at = datetime.fromisoformat(made["expires_at"])
+    assert (await authenticate(nova, made["key"])).json()["expires_at_s"] == ends_at.timestamp()
+    left = ends_at - datetime.now(UTC)
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
 
 

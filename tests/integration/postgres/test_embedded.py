@@ -269,6 +269,12 @@ async def test_a_path_too_long_for_a_socket_gets_a_short_one(tmp_path: Path) -> 
     assert not server.socket_dir.exists()
 
 
+def test_a_runtime_directory_that_is_no_shorter_is_passed_over(tmp_path: Path) -> None:
+    state_dir = tmp_path / ("long" * 20) / "state"
+    server = EmbeddedPostgres(state_dir, uid=None, runtime_dir=tmp_path / ("long" * 20), settings=FAST)
+    assert len(os.fsencode(server.socket_dir / ".s.PGSQL.5432")) <= 107  # sockaddr_un, unix(7)
+
+
 async def test_odd_characters_in_the_path_are_only_characters(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "a b'c%ü" / "state", settings=FAST)
     await server.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import anyio
 import pytest
 
@@ -175,3 +177,19 @@ async def test_a_body_with_two_ends_is_refused_and_nothing_behind_it_is_read(rig
         assert answer.startswith(b"HTTP/1.1 400 ")
         assert b"connection: close" in answer.lower()
     assert not rig.comet.calls
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"GET /health/live HTTP/1.1\r\nHo", b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+async def test_a_connection_that_its_client_ended_is_ended(rig, sent):
+    async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
+        if sent:
+            await stream.send(sent)
+        if sent.endswith(b"\r\n\r\n"):
+            await received(stream)
+        await stream.send_eof()
+        with anyio.fail_after(10):  # not when a minute of silence is over
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    await stream.receive()

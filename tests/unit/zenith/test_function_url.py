@@ -113,3 +113,11 @@ def test_headers_that_are_not_the_functions_are_dropped():
 def test_an_answer_that_http_can_not_carry_is_the_functions_fault(output):
     with pytest.raises(FunctionAnswerInvalid):
         answer_of("web", json.dumps(output).encode())
+
+
+@pytest.mark.parametrize(
+    "headers", [{f"x-{n}": "v" for n in range(101)}, {"set-cookie": ["a=b"] * 101}, {"x": "v" * 33_000}]
+)
+def test_more_headers_than_clients_take_is_no_answer(headers):
+    with pytest.raises(FunctionAnswerInvalid):
+        answer_of("web", json.dumps({"statusCode": 200, "headers": headers}).encode())

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -221,4 +221,19 @@ async def test_a_key_that_expired_is_refused_once_it_is_asked_for_again(principa
 async def test_a_scope_that_does_not_exist(principals, directory):
     directory.scopes.clear()
     with pytest.raises(NotFound):
+        await principals.access(KEY, b"", b"")
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_a_key_is_known_no_longer_than_it_is_valid(principals, directory, clock, is_down):
+    ends = clock.now().timestamp() + 2
+    directory.keys[KEY.text] = replace(directory.keys[KEY.text], expires_at_s=ends)
+    await principals.access(KEY, b"", b"")
+    clock.passed_s = 1.9
+    await principals.access(KEY, b"", b"")
+    assert directory.asked == 1
+    clock.passed_s = 2.0
+    del directory.keys[KEY.text]
+    directory.is_down = is_down
+    with pytest.raises(Unavailable if is_down else Unauthenticated):
         await principals.access(KEY, b"", b"")

@@ -15,7 +15,7 @@ from constellation.comet.namespace.leftovers import process_start
 from constellation.comet.runtimes.recipe import Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native import libexec_path
-from constellation.native.zygote import Spawned, Zygote
+from constellation.native.zygote import CLEAN_ENV, Spawned, Zygote
 
 _log = structlog.get_logger()
 _EXEC = "exec"
@@ -49,7 +49,8 @@ class ForkServers:
                 return zygote
             if is_fork:
                 argv = installed.runtime.argv(installed.interpreter)
-                zygote = Zygote(argv, name=name, on_exit=self._on_exit)
+                env = {**CLEAN_ENV, **installed.runtime.server_env}
+                zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
             else:
                 zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)
             with anyio.CancelScope(shield=True):  # half a start would leave a process that nobody holds; it is bounded

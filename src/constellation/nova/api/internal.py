@@ -30,6 +30,7 @@ class PrincipalBody(Struct, kw_only=True, frozen=True):
     tenant: str
     namespace: str
     role: str
+    expires_at_s: float | None = None  # Unix time
 
 
 class ScopeBody(Struct, kw_only=True, frozen=True):
@@ -102,6 +103,7 @@ class InternalRoutes:
             tenant=principal.tenant,
             namespace=principal.namespace,
             role=principal.role.value,
+            expires_at_s=principal.expires_at_s,
         )
 
     async def scope(self, call: ApiRequest[None]) -> ScopeBody:

@@ -53,4 +53,5 @@ def principal_of(key: ApiKey) -> Principal:
         tenant=ANY if key.is_platform else key.tenant,
         namespace=ANY if key.is_platform else key.namespace,
         role=key.role,
+        expires_at_s=None if key.expires_at is None else key.expires_at.timestamp(),
     )

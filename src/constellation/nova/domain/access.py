@@ -59,6 +59,7 @@ class Principal:
     tenant: str
     namespace: str
     role: Role
+    expires_at_s: float | None = None  # Unix time at which its credential ends
 
     def may_act_in(self, tenant: str, namespace: str) -> bool:
         return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)

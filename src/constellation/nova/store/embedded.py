@@ -73,7 +73,7 @@ class EmbeddedPostgres:
 
         Args:
             uid: whom the server runs as when we are root; without root it runs as ourselves.
-            runtime_dir: where a short socket directory can be made, usually $XDG_RUNTIME_DIR; /tmp when None.
+            runtime_dir: where a short socket directory can be made, usually $XDG_RUNTIME_DIR; /tmp when None or too long.
             settings: PostgreSQL settings over our own.
         """
         self._state_dir = state_dir.absolute()
@@ -153,12 +153,15 @@ class EmbeddedPostgres:
     def _choose_socket_dir(self, runtime_dir: Path | None) -> tuple[Path, str]:
         """Where clients find the socket, and what the server calls that place."""
         own = self._base / "socket"
-        if len(os.fsencode(own / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT_BYTES:
+        if _fits_socket(own):
             return own, str(self._view / "socket")
-        if self._uid is None:
-            short = (runtime_dir or Path("/tmp")) / f"constellation-{os.geteuid()}-{self._id}"  # noqa: S108  0700, owner checked
-        else:
+        if self._uid is not None:
             short = VIEWS / f"{self._id}.socket"
+        else:
+            name = f"constellation-{os.geteuid()}-{self._id}"
+            short = Path("/tmp") / name  # noqa: S108  0700, owner checked
+            if runtime_dir is not None and _fits_socket(runtime_dir / name):
+                short = runtime_dir / name
         return short, str(short)
 
     @asynccontextmanager
@@ -327,11 +330,11 @@ class EmbeddedPostgres:
                 await self._until_dead()
         if self._data.exists():
             await self._clear_leftovers()
-        if self._uid is not None:
-            await to_thread.run_sync(self._remove_view)
+        await to_thread.run_sync(self._remove_outside)
 
-    def _remove_view(self) -> None:
-        for directory in {self._view, self.socket_dir} - {self._base / "socket"}:
+    def _remove_outside(self) -> None:
+        """Remove what the server had outside the state directory: its view of it, and a short place for its socket."""
+        for directory in {self._view, self.socket_dir} - {self._base, self._base / "socket"}:
             with suppress(OSError):  # not there, or somebody put something in it
                 directory.rmdir()
 
@@ -376,3 +379,7 @@ def _run(command: list[str], output: Path | None = None) -> subprocess.Completed
     finally:
         if fd is not None:
             os.close(fd)
+
+
+def _fits_socket(directory: Path) -> bool:
+    return len(os.fsencode(directory / f".s.PGSQL.{PORT}")) <= SOCKET_PATH_LIMIT_BYTES

@@ -40,5 +40,8 @@ RUNTIME = Runtime(
     prefixes=lambda _: (Path(sys.base_prefix),),
     hello=_HERE / "hello.py",
     env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
+    # glibc maps 64 MiB of addresses an arena, one for each thread that allocates: under RLIMIT_AS four threads of
+    # instance_concurrency would use up a limit of 128 MiB before the handler has done anything.
+    server_env={"MALLOC_ARENA_MAX": "2"},
     is_address_space_bound=True,
 )

@@ -151,7 +151,13 @@ class Worker:
             self._threads += wanted
         self._queue.put((call_id, body))
         if wanted:
-            threading.Thread(target=self._lane, name=f"call-{self._threads}", daemon=True).start()
+            try:
+                threading.Thread(target=self._lane, name=f"call-{self._threads}", daemon=True).start()
+            except RuntimeError as error:  # the sandbox's limits leave no room for another
+                with self._count:
+                    self._threads -= 1
+                if self._threads == 0:
+                    raise MemoryError("no thread can be started within this function's limits") from error
 
     def _lane(self):
         while True:
