@@ -1,1 +1,1 @@
-"""grpclib made ours: servers and channels that carry identity, deadline and problems."""
+"""How planes talk: grpclib and Hypercorn made ours, with identity, deadline and problems on every call."""
