@@ -84,7 +84,13 @@ async def test_platform_keys_are_the_platforms_alone(nova):
     assert refused.status_code == 403
     key = (await make(nova, "root", role="admin", is_platform=True))["key"]
     answer = await authenticate(nova, key)
-    assert answer.json() == {"subject": "apikey:root", "tenant": "*", "namespace": "*", "role": "admin"}
+    assert answer.json() == {
+        "subject": "apikey:root",
+        "tenant": "*",
+        "namespace": "*",
+        "role": "admin",
+        "expires_at_s": None,
+    }
     assert (await nova.http.get("/apikeys", headers=member)).json()["items"] == []
     assert (await nova.http.delete("/apikeys/root", headers=member)).status_code == 404
 
@@ -103,7 +109,13 @@ async def test_the_last_platform_administrator_stays(nova):
 
 async def test_loopback_is_the_administrator(nova):
     answer = await nova.http.post("/internal/authenticate", json={"kind": "loopback"}, headers=nova.service())
-    assert answer.json() == {"subject": "local:admin", "tenant": "*", "namespace": "*", "role": "admin"}
+    assert answer.json() == {
+        "subject": "local:admin",
+        "tenant": "*",
+        "namespace": "*",
+        "role": "admin",
+        "expires_at_s": None,
+    }
 
 
 async def test_changes_at_once_of_one_key_all_succeed(nova):

@@ -128,7 +128,13 @@ async def test_a_first_start_makes_an_administrator_and_hello_python_once(state_
         assert len(shown) == 1
         body = {"kind": "api_key", "credential": shown[0]}
         me = await nova.http.post("/internal/authenticate", json=body, headers=nova.headers())
-        assert me.json() == {"subject": "apikey:admin", "tenant": "*", "namespace": "*", "role": "admin"}
+        assert me.json() == {
+            "subject": "apikey:admin",
+            "tenant": "*",
+            "namespace": "*",
+            "role": "admin",
+            "expires_at_s": None,
+        }
         code = (await nova.http.get("/functions/hello-python/code", headers=nova.headers())).json()["code"]
         scope: dict[str, object] = {}
         exec(code, scope)
