@@ -157,6 +157,8 @@ async def _lane(
         wait_s = due - time.perf_counter()
         if wait_s > 0:
             await anyio.sleep(wait_s)
+        elif time.perf_counter() >= until:  # the server holds every connection: what is due now is never sent
+            return
         outcome.late_us.record(max(0, round((time.perf_counter() - due) * 1e6)))
         if not await _ask(connection, request, outcome):
             return
@@ -226,7 +228,9 @@ def _judge_overload(args: argparse.Namespace, outcome: Outcome, watch: Watch) ->
     total = outcome.answers.total()
     shed = sum(count for what, count in outcome.answers.items() if what.startswith("429"))
     good = outcome.answers["200"]
+    unsent = round(args.rate * args.duration) - total
     print(f"\noverload: {args.rate:g}/s offered for {args.duration:g} s, {total / outcome.elapsed_s:.0f}/s answered")
+    print(f"  {unsent} calls not sent: each of {args.queue + args.connections} connections still waited for an answer")
     print(
         f"  goodput {good / outcome.elapsed_s:.0f}/s of {OVERLOAD_REPLICAS / 0.01:.0f}/s, 429 {100 * shed / total:.1f} %"
     )
@@ -279,7 +283,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=float, default=10.0, help="seconds of the overload")
     parser.add_argument("--queue", type=int, default=100, help="max_queue_depth of the overloaded function")
     parser.add_argument(
-        "--connections", type=int, default=100, help="of the generator, besides those that wait in line"
+        "--connections", type=int, default=1000, help="of the generator, besides those that wait in line"
     )
     parser.add_argument("--rest", type=float, default=3.0, help="seconds before memory is read again")
     parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
