@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan fuzz bench fmt proto lock up down clean clean-room
+.PHONY: help setup build native lint type test test-native asan fuzz bench leaks clones fmt proto lock up down clean clean-room
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,13 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/invoke.py --connections 32 --duration 10
 	$(BIN)/python bench/cold.py --samples 50
 	$(BIN)/python bench/memory.py --seconds 60
+	$(BIN)/python bench/burst.py
+
+leaks: build ## make 10,000 instances and kill comet 200 times: what is left behind? (LEAKS='--cycles N --kills N')
+	$(BIN)/python bench/leaks.py $(LEAKS)
+
+clones: setup build ## ten thousand clones of one zygote: does any draw what another drew?
+	CLONES=10000 $(BIN)/python -m pytest -q tests/security/test_clones.py
 
 fmt: setup ## format the Python code
 	$(BIN)/ruff check --fix-only -q src tests bench native/build_core.py setup.py

@@ -18,6 +18,7 @@ from rig import Rig
 
 CALLERS = 6
 RECONNECT_S = 0.02
+AWAY_S = 0.1  # while comet starts again; asking faster only delays it
 HANG_UP_S = 0.03
 TIMEOUT_S = 30.0
 UPDATE_EVERY, ASYNC_EVERY = 100, 25  # calls
@@ -50,7 +51,7 @@ FUNCTIONS = {
     "node": ("node", NODE, {}),
 }
 # Every one of these answers means that an instance was made, and is gone or will be.
-_ENDS = {"instance_died", "timeout", "init_failed"}
+_ENDS = {"instance_died", "timeout", "handler_load_failed"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,7 +102,8 @@ class Churn:
                     continue
                 if number % ASYNC_EVERY == 0:
                     await connection.ask(self._later, timeout_s=TIMEOUT_S)
-                self._count(await connection.ask(self._requests[name], timeout_s=TIMEOUT_S))
+                if self._count(await connection.ask(self._requests[name], timeout_s=TIMEOUT_S)) == "503 unavailable":
+                    await anyio.sleep(AWAY_S)
             except (OSError, Broken, BadAnswer) as error:
                 self.tally.answers[type(error).__name__] += 1
                 if connection is not None:
@@ -117,7 +119,7 @@ class Churn:
         self.tally.cycles += 1
         self.tally.answers["hung up"] += 1
 
-    def _count(self, answer: Answer) -> None:
+    def _count(self, answer: Answer) -> str:
         try:
             body = json.loads(answer.body)
         except ValueError:
@@ -128,6 +130,7 @@ class Churn:
             what = f"{answer.status} {body.get('code', '')}"
         self.tally.answers[what] += 1
         self.tally.cycles += what == "200 cold" or body.get("code") in _ENDS
+        return what
 
     def _update(self, number: int) -> None:
         """Deploy new code, as users do all day."""

@@ -12,7 +12,7 @@ which is seen in /proc. The supervisor starts it again.
 
 Memory: resident size (VmRSS) of each plane and fork server, sampled every `--every` cycles of the part without kills;
 the slope is that of a straight line fitted by least squares to the samples of the last half of the cycles, in MiB per
-1,000 cycles. Descriptors likewise. Ends with status 1 on any leak or a slope above `--slope`.
+1,000 cycles. Descriptors likewise. Neither is judged below 1,000 cycles, which tell nothing. Ends with status 1 on any leak or a slope above `--slope`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ REST_S = 40.0  # an instance's time, a database connection's, and a slow machine
 BACK_S = 30.0  # until comet serves again
 WATCH_S = 3.0  # for a moment worth killing at
 SOCKET_SLACK = 8  # connections of a pool: the most that a plane has to the database
+_TELLING_CYCLES = 900  # a sample lies every --every cycles: the last one of 1,000
 _KILL_BIT = 1 << (signal.SIGKILL - 1)
 
 
@@ -111,6 +112,8 @@ async def _work(args: argparse.Namespace, rig: Rig, churn: Churn, findings: Find
     findings.leaks += left
     for what, samples in findings.samples.items():
         rss, descriptors = slopes(samples)
+        if samples[-1].cycles < _TELLING_CYCLES:
+            continue
         if rss > args.slope:
             findings.leaks.append(f"memory of {what}: {rss:+.2f} MiB per 1,000 cycles, more than {args.slope:g}")
         if descriptors > 1:

@@ -14,20 +14,24 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
+from constellation.base.lifecycle import SUPERVISOR_PID
 from constellation.comet.namespace.settings import SLOTS, group_name
 
 START_S, STOP_S = 120.0, 60.0
 _POLL_S = 0.02
 _PLANES_WITH_EXECUTORS = 3
 
-# A plane that dies within ten seconds of its start is started again later and later. Right for a plane that can not
-# start, and it would make two hundred kills take an hour: this supervisor takes every plane for one that had settled.
-_EAGER = """
-from constellation.supervisor import keeper
-keeper._SETTLED_S = 0.0
+# The platform ends with the bench, however that ends.
+_PROGRAM = """
+import os
+from constellation.base.lifecycle import die_with_supervisor
 from constellation.supervisor.main import main
+die_with_supervisor(os.environ)
 main()
 """
+# A plane that dies within ten seconds of its start is started again later and later. Right for a plane that can not
+# start, and it would make two hundred kills take an hour: this supervisor takes every plane for one that had settled.
+_EAGER = "from constellation.supervisor import keeper\nkeeper._SETTLED_S = 0.0\n"
 
 
 class Failed(Exception):
@@ -65,15 +69,15 @@ class Rig:
         Raises:
             Failed: with the supervisor's last words.
         """
-        program = ["-c", _EAGER] if self._is_eager else ["-m", "constellation.supervisor.main"]
+        program = (_EAGER if self._is_eager else "") + _PROGRAM
         words = ["up", "--listen", "127.0.0.1:0", "--data-dir", str(self.data_dir)]
         with (self.home / "up.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, *program, *words, "--config", str(self.home / "config.json")],
+                [sys.executable, "-c", program, *words, "--config", str(self.home / "config.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "TMPDIR": str(self.tmp_dir)},
+                env={**os.environ, "TMPDIR": str(self.tmp_dir), SUPERVISOR_PID: str(os.getpid())},
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_S

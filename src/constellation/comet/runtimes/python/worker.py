@@ -2,6 +2,10 @@
 
 It runs inside the sandbox with the standard library alone, forked from a zygote that imported it already. With one
 call at a time the handler runs in the main thread; with more, in threads, or all on one event loop when it is async.
+
+What draws random numbers is seeded anew after the fork (PyOS_AfterFork_Child, and OpenSSL and SQLite by the pid). The
+seed of `hash(str)` and the address layout can not be: every dict that the zygote made depends on the one, every pointer
+on the other. Instances share them with their zygote (README, "Not protected").
 """
 
 from __future__ import annotations
