@@ -49,7 +49,9 @@ class Platform:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+        # As many kept as made: httpcore may close a surplus idle connection that another thread was just given.
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+        self.http = httpx.Client(base_url=self.url, timeout=60, trust_env=False, limits=limits)
 
     @classmethod
     def start(cls, data_dir: Path, *flags: str) -> Platform:
