@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from math import inf
+from typing import Any
 
-from constellation.base.errors import Unavailable
+from grpclib.client import Stream
+
+from constellation.base.errors import ConstellationError, Unavailable
 from constellation.routes.registry import Match
 from constellation.rpc.metadata import IDENTITY, REQUEST_ID, TRACEPARENT
 from constellation.wire.gen import nova_pb2
@@ -45,22 +49,32 @@ class ProxyRelay:
             ],
             body=body,
         )
-        async with self._execution.proxy(
-            message, token=access.token, context=context, timeout_s=_STREAM_S if route.streams else _ANSWER_S
-        ) as stream:
-            head = await stream.recv_message()
-            if head is None:
-                raise Unavailable("comet", reason="its answer has no head")
-            headers = returned((header.name.encode("latin-1"), header.value) for header in head.headers)
-            if route.streams:  # the client waits for the head of what may be silent for long
-                await request.start(head.status, headers)
-            if head.body:
-                await _pass_on(request, head.status, headers, head.body)
-            async for part in stream:
-                if part.body:
-                    await _pass_on(request, head.status, headers, part.body)
-            await stream.recv_trailing_metadata()
-        await _end(request, head.status, headers)
+        answer = _Passing(request)
+        try:
+            async with self._execution.proxy(
+                message, token=access.token, context=context, timeout_s=_STREAM_S if route.streams else _ANSWER_S
+            ) as stream:
+                head = await _head(stream)
+                answer.head(head.status, ((header.name.encode("latin-1"), header.value) for header in head.headers))
+                if route.streams:  # the client waits for the head of what may be silent for long
+                    await answer.start()
+                if head.body:
+                    await answer.piece(head.body)
+                async for part in stream:
+                    if part.body:
+                        await answer.piece(part.body)
+                await stream.recv_trailing_metadata()
+        except ConstellationError:
+            if not answer.is_whole:
+                raise
+        await answer.end()
+
+
+async def _head(stream: Stream[Any, Any]) -> Any:
+    message = await stream.recv_message()
+    if message is None:
+        raise Unavailable("comet", reason="its answer has no head")
+    return message
 
 
 class HttpRelay:
@@ -96,26 +110,49 @@ class HttpRelay:
             body=None if request.body_done else _pieces(request),
             timeout_s=_ANSWER_S,
         ) as answer:
-            status, answered = answer.status_code, returned(answer.headers.raw)
+            passing = _Passing(request)
+            passing.head(answer.status_code, answer.headers.raw)
             async for chunk in answer.aiter_raw():
-                await _pass_on(request, status, answered, chunk)
-        await _end(request, status, answered)
+                await passing.piece(chunk)
+        await passing.end()
 
 
-# A plane that dies between the head of its answer and the first of the body leaves us free to say so, as long as the
-# head was not passed on: the client gets a problem to read instead of a cut connection.
+class _Passing:
+    """An answer on its way through.
 
+    Its head waits for the first of the body: a plane that dies between the two leaves us free to send a problem. And
+    one that dies behind the last of an announced body leaves an answer that is whole: to cut the connection then
+    would hit the client's next request on it.
+    """
 
-async def _pass_on(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], piece: bytes) -> None:
-    if not request.is_started:
-        await request.start(status, headers)
-    await request.chunk(piece)
+    def __init__(self, request: Request) -> None:
+        self._request, self._status = request, 0
+        self._headers: Sequence[tuple[bytes, bytes]] = ()
+        self._left_bytes = inf
 
+    @property
+    def is_whole(self) -> bool:
+        """Every byte that the head announced was passed on."""
+        return self._left_bytes == 0
 
-async def _end(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    if not request.is_started:
-        await request.start(status, headers)
-    await request.end()
+    def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._status, self._headers = status, returned(headers)
+        for name, value in self._headers:
+            if name.lower() == b"content-length" and value.isdigit():
+                self._left_bytes = int(value)
+
+    async def start(self) -> None:
+        if not self._request.is_started:
+            await self._request.start(self._status, self._headers)
+
+    async def piece(self, body: bytes) -> None:
+        await self.start()
+        await self._request.chunk(body)
+        self._left_bytes -= len(body)
+
+    async def end(self) -> None:
+        await self.start()
+        await self._request.end()
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

@@ -8,10 +8,10 @@ import anyio
 import httpx
 import pytest
 
-from constellation.base.errors import NotFound
+from constellation.base.errors import NotFound, Unavailable
 from constellation.testing.nova import read_body
 from constellation.wire.gen import nova_pb2
-from tests.integration.zenith.conftest import ADMIN, problem
+from tests.integration.zenith.conftest import ADMIN, problem, received
 
 pytestmark = pytest.mark.anyio
 
@@ -113,6 +113,19 @@ async def test_a_plane_lost_before_the_first_byte_of_its_answer_is_a_problem(rig
 
     rig.comet.proxied = proxied
     problem(await http.get("/stats"), 404, "not_found")
+
+
+async def test_a_plane_lost_behind_the_last_byte_of_its_answer_leaves_the_connection(rig):
+    async def proxied(_request, stream) -> None:
+        await stream.send_message(head(content_length="5"))
+        await stream.send_message(nova_pb2.ProxyHTTPResponse(body=b"whole"))
+        raise Unavailable("comet", reason="killed")
+
+    rig.comet.proxied = proxied
+    async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
+        for _ in range(3):
+            await stream.send(b"GET /stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await received(stream)).endswith(b"whole")
 
 
 async def test_a_refusal_of_comet_is_the_answer(rig, http):
