@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from constellation.base.errors import Unavailable
 from constellation.routes.registry import Match
@@ -51,16 +51,16 @@ class ProxyRelay:
             head = await stream.recv_message()
             if head is None:
                 raise Unavailable("comet", reason="its answer has no head")
-            await request.start(
-                head.status, returned((header.name.encode("latin-1"), header.value) for header in head.headers)
-            )
+            headers = returned((header.name.encode("latin-1"), header.value) for header in head.headers)
+            if route.streams:  # the client waits for the head of what may be silent for long
+                await request.start(head.status, headers)
             if head.body:
-                await request.chunk(head.body)
+                await _pass_on(request, head.status, headers, head.body)
             async for part in stream:
                 if part.body:
-                    await request.chunk(part.body)
+                    await _pass_on(request, head.status, headers, part.body)
             await stream.recv_trailing_metadata()
-        await request.end()
+        await _end(request, head.status, headers)
 
 
 class HttpRelay:
@@ -96,10 +96,26 @@ class HttpRelay:
             body=None if request.body_done else _pieces(request),
             timeout_s=_ANSWER_S,
         ) as answer:
-            await request.start(answer.status_code, returned(answer.headers.raw))
+            status, answered = answer.status_code, returned(answer.headers.raw)
             async for chunk in answer.aiter_raw():
-                await request.chunk(chunk)
-        await request.end()
+                await _pass_on(request, status, answered, chunk)
+        await _end(request, status, answered)
+
+
+# A plane that dies between the head of its answer and the first of the body leaves us free to say so, as long as the
+# head was not passed on: the client gets a problem to read instead of a cut connection.
+
+
+async def _pass_on(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]], piece: bytes) -> None:
+    if not request.is_started:
+        await request.start(status, headers)
+    await request.chunk(piece)
+
+
+async def _end(request: Request, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+    if not request.is_started:
+        await request.start(status, headers)
+    await request.end()
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

@@ -106,6 +106,15 @@ async def test_an_answer_cut_off_does_not_look_whole(rig, http):
         await http.get("/stats")
 
 
+async def test_a_plane_lost_before_the_first_byte_of_its_answer_is_a_problem(rig, http):
+    async def proxied(_request, stream) -> None:
+        await stream.send_message(head())
+        raise NotFound("rest", "of it")
+
+    rig.comet.proxied = proxied
+    problem(await http.get("/stats"), 404, "not_found")
+
+
 async def test_a_refusal_of_comet_is_the_answer(rig, http):
     problem(await http.get("/stats"), 404, "not_found")
 
