@@ -139,7 +139,7 @@ async def test_no_way_out(attempt: Attempt, backend, host, neighbour, tally, bus
     instance = await backend.create(_spec(host, "acme", **attempt.spec), timeout_s=30)
     try:
         await instance.init(timeout_s=20)
-        verdict, said = await try_inside(attempt, instance, host.seen_from_inside(instance.slot.leaf))
+        verdict, said = await try_inside(attempt, instance, host.seen_from_inside())
         assert verdict in attempt.refusals, said
         tally.refused[attempt.name] = verdict
         if not instance.died.is_set() and attempt.family != "bombs":

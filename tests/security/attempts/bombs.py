@@ -112,11 +112,11 @@ def shared_memory_directory(at):
     return "full"
 
 
-@bombs(*OVER, "EMFILE", world=World.OWN, spec=MEMORY)
+@bombs(*OVER, "EMFILE", world=World.OWN, spec={"memory_mb": 32})
 def pipes(at):
     """A pipe holds up to a mebibyte of the kernel's memory."""
     held = 0
-    for _ in range(150):
+    for _ in range(50):
         _, writer = os.pipe()
         checked(libc.fcntl(writer, 1031, 1 << 20), "F_SETPIPE_SZ")
         os.set_blocking(writer, False)

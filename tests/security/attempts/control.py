@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -49,7 +50,7 @@ def source_of(attempt: Attempt) -> str:
     module = Path(attempt.act.__code__.co_filename).read_text()
     head = module[: module.index(f"\n{attempt.family} = Family(")]
     standard = [line for line in head.splitlines() if line.startswith(("import ", "from contextlib"))]
-    constants = [line for line in module.splitlines() if line.startswith("def ") is False and _is_constant(line)]
+    constants = [line for line in module.splitlines() if _is_constant(line)]
     return "\n".join([KIT, *standard, *constants, attempt.text()])
 
 
@@ -83,8 +84,9 @@ def run(attempt: Attempt, at: dict[str, Any]) -> str:
     except subprocess.TimeoutExpired as expired:
         process.kill()
         process.wait()
-        with process.stdin, process.stdout, process.stderr:
-            return _overstayed(attempt, (expired.stdout or b"").decode())
+        for stream in (process.stdout, process.stderr):
+            stream.close()
+        return _overstayed(attempt, (expired.stdout or b"").decode())
     if process.returncode:
         return f"signal {-process.returncode}" if process.returncode < 0 else f"exit {process.returncode}: {errors}"
     return _verdict(json.loads(output.splitlines()[-1]))
@@ -97,8 +99,6 @@ def _verdict(answer: dict[str, Any]) -> str:
 
 
 def os_name(number: int | None) -> str:
-    import errno
-
     return errno.errorcode.get(number or 0, "")
 
 

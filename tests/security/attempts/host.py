@@ -6,13 +6,10 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-
-from constellation.native.cgroups import Leaf
 
 SECRET_NAME = "CONSTELLATION_ESCAPE_SECRET"
 SYSTEM_MOUNTS = ("/", "/proc", "/sys", "/dev")
@@ -51,7 +48,7 @@ class Host:
             "host_abstract": abstract.getsockname()[1:].decode(),
             "host_socket": named.getsockname(),
             "run_dir": str(run_dir),
-            "shared_file": sys.executable,
+            "shared_file": os.__file__,
             "handle": (b"\x08\0\0\0\x01\0\0\0\x02\0\0\0" + bytes(124)).hex(),
             "group_root": "/sys/fs/cgroup/memory/tasks",
             "own_limit": "/sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -73,7 +70,7 @@ class Host:
             # VFS_CAP_REVISION_2, effective; cap_net_raw permitted
             os.setxattr(self.code / "has-power", "security.capability", b"\1\0\0\2\0\x20\0\0" + bytes(12))
 
-    def seen_from_inside(self, leaf: Leaf | None) -> dict[str, Any]:
+    def seen_from_inside(self) -> dict[str, Any]:
         return {**self.values, "scratch": "/tmp", "code_scratch": "/tmp", "code": "/code", "program": "/bin/sleep"}
 
     def seen_from_outside(self) -> dict[str, Any]:

@@ -299,7 +299,8 @@ def migrate_pages(at):
 
 @kernel("EPERM")
 def mbind(at):
-    return call("mbind", address(ctypes.c_char.from_buffer(mmap.mmap(-1, PAGE))), PAGE, 0, 0, 0, 0)
+    page = mmap.mmap(-1, PAGE)
+    return call("mbind", address(ctypes.c_char.from_buffer(page)), PAGE, 0, 0, 0, 0)
 
 
 @kernel("EPERM")
