@@ -51,9 +51,7 @@ class Tally:
         for family in FAMILIES:
             names = {each.name for each in family.attempts}
             made = len(names & (self.counted | set(self.not_counted)))
-            lines.append(
-                f"{family.name:<12}{made:>9}{len(names & self.counted):>9}{len(names & set(self.refused)):>9}"
-            )
+            lines.append(f"{family.name:<12}{made:>9}{len(names & self.counted):>9}{len(names & set(self.refused)):>9}")
         lines.append(
             f"{'all':<12}{len(self.counted) + len(self.not_counted):>9}{len(self.counted):>9}{len(self.refused):>9}"
         )
@@ -112,13 +110,13 @@ async def neighbour(backend, host):
 @pytest.fixture
 def busy_host(host) -> Iterator[None]:
     """Somebody outside who uses the host's files all the time."""
-    done = threading.Event()
+    done, shared = threading.Event(), Path(host.values["shared_file"])
 
     def use() -> None:
         while not done.wait(0.05):
-            with open(host.values["shared_file"], "rb") as file:
+            with shared.open("rb") as file:
                 file.read(1)
-            os.listdir(Path(host.values["shared_file"]).parent)
+            list(shared.parent.iterdir())
 
     user = threading.Thread(target=use)
     user.start()
@@ -127,8 +125,21 @@ def busy_host(host) -> Iterator[None]:
     user.join()
 
 
+def _missing(attempt: Attempt, backend: NamespaceBackend) -> str:
+    """Say why the platform promises nothing about this on this host; "" when it does."""
+    if attempt.ground == "root" and os.geteuid() != 0:
+        return "files of another owner need root to be made"
+    if attempt.ground == "memory group" and not backend.support().limits["memory"].startswith("cgroup"):
+        return "the kernel's own memory is counted by a memory control group alone, and there is none"
+    return ""
+
+
 @pytest.mark.parametrize("attempt", ATTEMPTS, ids=lambda each: f"{each.family}-{each.name}")
 async def test_no_way_out(attempt: Attempt, backend, host, neighbour, tally, busy_host):
+    missing = _missing(attempt, backend)
+    if missing:
+        tally.not_counted[attempt.name] = missing
+        pytest.skip(missing)
     outside = attempt.obstacle or await anyio.to_thread.run_sync(control.run, attempt, host.seen_from_outside())
     if outside == attempt.control:
         tally.counted.add(attempt.name)

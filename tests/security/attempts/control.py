@@ -105,7 +105,7 @@ def os_name(number: int | None) -> str:
 def _overstayed(attempt: Attempt, output: str) -> str:
     if attempt.control != "survived":
         return "running"
-    pid = int(output.split()[0])
+    pid = int(output.split(maxsplit=1)[0])
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
         return "survived"

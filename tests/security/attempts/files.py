@@ -10,7 +10,7 @@ import signal
 import struct
 import subprocess
 
-from tests.security.attempts.kit import checked, denied, libc, mount
+from tests.security.attempts.kit import checked, denied, libc, mount, started
 from tests.security.attempts.table import Family, World
 
 files = Family("files")
@@ -97,7 +97,7 @@ def hard_link_to_the_code(at):
     return os.unlink(at["code_scratch"] + "/kept.py")
 
 
-@files("ENOENT", *LOCKED, needs_root=True)
+@files("ENOENT", *LOCKED, ground="root")
 def root_only_file_in_the_code(at):
     with open(at["code"] + "/private") as file:
         return file.read()
@@ -113,12 +113,8 @@ def own_program(at):
 @files(*LOCKED, scene=own_program)
 def overwrite_a_program_by_its_process(at):
     """The way of CVE-2019-5736: /proc/<pid>/exe reopened for writing once the program no longer runs."""
-    process = subprocess.Popen([at["program"], "30"])
-    try:
-        program = os.open(f"/proc/{process.pid}/exe", os.O_PATH)
-    finally:
-        process.kill()
-        process.wait()
+    with started(at["program"], "30") as pid:
+        program = os.open(f"/proc/{pid}/exe", os.O_PATH)
     return os.open(f"/proc/self/fd/{program}", os.O_WRONLY)
 
 

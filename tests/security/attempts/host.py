@@ -62,7 +62,7 @@ class Host:
         (self.code / "way-out").symlink_to(self.secret)
         (self.code / "private").write_text("root only")
         (self.code / "private").chmod(0o600)
-        for name in ("becomes-root", "has-power"):
+        for name in ("becomes-root", "has-power", "other-program"):
             (self.code / name).write_bytes(executable_of_sleep())
             (self.code / name).chmod(0o755)
         if os.geteuid() == 0:
@@ -71,7 +71,13 @@ class Host:
             os.setxattr(self.code / "has-power", "security.capability", b"\1\0\0\2\0\x20\0\0" + bytes(12))
 
     def seen_from_inside(self) -> dict[str, Any]:
-        return {**self.values, "scratch": "/tmp", "code_scratch": "/tmp", "code": "/code", "program": "/bin/sleep"}
+        return {
+            **self.values,
+            "scratch": "/tmp",
+            "code_scratch": "/tmp",
+            "code": "/code",
+            "program": "/code/other-program",
+        }
 
     def seen_from_outside(self) -> dict[str, Any]:
         scratch = self.root / "scratch"

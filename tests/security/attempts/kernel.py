@@ -405,5 +405,3 @@ def huge_pages(at):
 @kernel("EPERM")
 def huge_memory_file(at):
     return os.memfd_create("constellation", os.MFD_HUGETLB)
-
-

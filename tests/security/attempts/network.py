@@ -131,7 +131,7 @@ def service_of_a_neighbour(at):
     return socket.create_connection(("127.0.0.1", 18080), timeout=2)
 
 
-@network("ENOENT", world=World.OWN, scene=neighbour)
+@network("ENOENT", "EPERM", world=World.OWN, scene=neighbour)
 def shared_memory_of_a_neighbour(at):
     return checked(libc.shmget(SHARED_KEY, 4096, 0), "shmget")
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import resource
 import socket
 import struct
-import subprocess
+import time
 
-from tests.security.attempts.kit import call, checked, denied, libc
+from tests.security.attempts.kit import call, checked, denied, libc, started, status_of
 from tests.security.attempts.table import Family, World
 
 processes = Family("processes")
@@ -104,7 +105,7 @@ def open_file_limit(at):
     try:
         return resource.setrlimit(resource.RLIMIT_NOFILE, (hard + 1, hard + 1))
     except ValueError as error:
-        raise denied(str(error), 1) from error
+        raise denied(str(error), errno.EPERM) from error
 
 
 @processes(*REFUSED, world=World.ROOT)
@@ -135,33 +136,28 @@ def ordinary_user(at):
     return {"code": "."}
 
 
-@processes("EPERM", world=World.ROOT, scene=ordinary_user)
+@processes("EPERM", world=World.ROOT, ground="root", scene=ordinary_user)
 def program_that_becomes_root(at):
     """A program of root's with the set-user-id bit, among the function's code."""
-    process = subprocess.Popen([at["code"] + "/becomes-root", "30"])
-    try:
-        with open(f"/proc/{process.pid}/status") as file:
-            uids = next(line.split() for line in file if line.startswith("Uid:"))
-    finally:
-        process.kill()
-        process.wait()
-    if uids[2] == uids[1]:
-        raise denied("it ran as its caller", 1)
-    return uids
+    with started(at["code"] + "/becomes-root", "30") as pid:
+        for _ in range(50):  # credentials change a moment after the program is there
+            real, effective, *_rest = status_of(pid, "Uid")
+            if effective != real:
+                return effective
+            time.sleep(0.01)
+    raise denied("it ran as its caller", errno.EPERM)
 
 
-@processes("EPERM", world=World.ROOT, scene=ordinary_user)
+@processes("EPERM", world=World.ROOT, ground="root", scene=ordinary_user)
 def program_with_capabilities(at):
-    process = subprocess.Popen([at["code"] + "/has-power", "30"])
-    try:
-        with open(f"/proc/{process.pid}/status") as file:
-            powers = next(line.split()[1] for line in file if line.startswith("CapEff:"))
-    finally:
-        process.kill()
-        process.wait()
-    if int(powers, 16) == 0:
-        raise denied("it ran without them", 1)
-    return powers
+    """A program with a capability in its file's attributes."""
+    with started(at["code"] + "/has-power", "30") as pid:
+        for _ in range(50):
+            powers = status_of(pid, "CapEff")
+            if int(powers[0], 16):
+                return powers
+            time.sleep(0.01)
+    raise denied("it ran without", errno.EPERM)
 
 
 def own_users(at):

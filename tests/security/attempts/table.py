@@ -36,6 +36,7 @@ class Attempt:
     control: str = "got"  # how the control run ends
     never: str = ""  # why there is no control run anywhere: it would hurt the host
     needs_root: bool = False
+    ground: str = ""  # "root" or "memory group": what the host must give for the promise to hold at all
     machine: str = ""  # the only architecture that has this; "" for all
     timeout_s: float = 20.0
     spec: Mapping[str, int] = field(default_factory=dict)  # limits of the instance
@@ -74,9 +75,7 @@ class Family:
 
         def add(act: Act) -> Act:
             name = act.__name__
-            self.attempts.append(
-                Attempt(name=name, family=self.name, act=act, refusals=frozenset(refusals), **fields)
-            )
+            self.attempts.append(Attempt(name=name, family=self.name, act=act, refusals=frozenset(refusals), **fields))
             return act
 
         return add
