@@ -4,12 +4,15 @@
 #include "base/err.h"
 #include "ct_test.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/reboot.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -64,6 +67,45 @@ static int forget_parent(void) {
     return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0) < 0 ? errno : 0;
 }
 
+static int watch(void) {
+    return inotify_init1(0) < 0 ? errno : 0;
+}
+
+static int watch_the_old_way(void) {
+    return fcntl(0, F_NOTIFY, DN_ACCESS) < 0 ? errno : 0;
+}
+
+static int lease(void) {
+    return fcntl(0, F_SETLEASE, F_RDLCK) < 0 ? errno : 0;
+}
+
+static int huge_memory(void) {
+    void *at = mmap(NULL, 1 << 21, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+    return at == MAP_FAILED ? errno : 0;
+}
+
+static int huge_memory_file(void) {
+    return memfd_create("x", MFD_HUGETLB) < 0 ? errno : 0;
+}
+
+static int huge_shared_memory(void) {
+    return shmget(IPC_PRIVATE, 1 << 21, SHM_HUGETLB | 0600) < 0 ? errno : 0;
+}
+
+static int ask_flags(void) {
+    return fcntl(0, F_GETFD) < 0 ? errno : 0;
+}
+
+static void what_all_sandboxes_share_is_not_watched_or_taken(void) {
+    CHECK_INT(under_filter(watch, 0), EPERM);
+    CHECK_INT(under_filter(watch_the_old_way, 0), EPERM);
+    CHECK_INT(under_filter(lease, 0), EPERM);
+    CHECK_INT(under_filter(huge_memory, 0), EPERM);
+    CHECK_INT(under_filter(huge_memory_file, 0), EPERM);
+    CHECK_INT(under_filter(huge_shared_memory, 0), EPERM);
+    CHECK_INT(under_filter(ask_flags, 0), 0);
+}
+
 static void calls_get_their_answers(void) {
     CHECK_INT(under_filter(trace, 0), EPERM);
     CHECK_INT(under_filter(leave, 0), EPERM);
@@ -87,6 +129,7 @@ static void programs_are_within_the_kernels_bound(void) {
 
 int main(void) {
     static const ct_case cases[] = {CASE(calls_get_their_answers), CASE(shared_memory_is_a_choice),
+                                    CASE(what_all_sandboxes_share_is_not_watched_or_taken),
                                     CASE(programs_are_within_the_kernels_bound)};
     CHECK_INT(ct__seccomp_init(&filters), 0);
     const int result = RUN("seccomp", cases);

@@ -151,6 +151,8 @@ async def test_an_error_outside_every_call_is_told_in_the_log(rig, calls):
 
 ALLOCATE = {
     "python": "def handler(event, context):\n    hold = []\n    while True:\n        hold.append(bytearray(8 << 20))\n",
+    "python-shared": "import mmap, time\ndef handler(event, context):\n    hold = mmap.mmap(-1, 150 << 20)\n"
+    "    for at in range(0, len(hold), 4096): hold[at] = 1\n    time.sleep(15)\n",
     "node": "exports.handler = () => { const hold = []; for (;;) hold.push(Buffer.alloc(8 << 20, 1)) };",
     "node-heap": "exports.handler = () => { const hold = []; for (;;) hold.push({ n: hold.length, s: [hold.length] }) };",
 }

@@ -14,7 +14,8 @@ enum {
     DIRS_MAX = 4,
     KILL_BATCH = 64,
     CPU_PERIOD_US = 100000, /* the kernel's own default */
-    US_PER_MILLI = CPU_PERIOD_US / 1000
+    US_PER_MILLI = CPU_PERIOD_US / 1000,
+    SOCKET_SHARE = 4 /* chosen: a v1 group's socket buffers may take a quarter of its memory, on top of it */
 };
 
 bool ct__cgroup_is_name(const char *name) {
@@ -131,6 +132,9 @@ static int limit_memory(uint32_t version, const char *dir, uint64_t bytes) {
     /* memory may not exceed memory + swap, neither on the way up nor down: lift the sum first, set it last */
     (void)ct__cgroup_write(dir, "memory.memsw.limit_in_bytes", "-1");
     const int result = write_limit(dir, "memory.limit_in_bytes", bytes, "-1");
+    /* v1 counts socket buffers apart, and only if told to; what all TCP of the host may hold is one number, so one
+     * function could take it from every other. EBUSY while the last user's buffers are freed: its limit stays. */
+    (void)write_limit(dir, "memory.kmem.tcp.limit_in_bytes", bytes / SOCKET_SHARE, "-1");
     if (result == 0)
         (void)write_limit(dir, "memory.memsw.limit_in_bytes", bytes, "-1"); /* absent without swap accounting */
     return result;

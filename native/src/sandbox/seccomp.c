@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -53,8 +54,7 @@ static const char *const ALLOWED[] = {
     "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "utimensat", "futimesat", "mknod",
     "mknodat", "getdents", "getdents64", "dup", "dup2", "dup3", "fcntl", "fcntl64", "flock", "ioctl", "pipe", "pipe2",
     "getxattr", "lgetxattr", "fgetxattr", "setxattr", "lsetxattr", "fsetxattr", "listxattr", "llistxattr", "flistxattr",
-    "removexattr", "lremovexattr", "fremovexattr", "inotify_init", "inotify_init1", "inotify_add_watch",
-    "inotify_rm_watch", "cachestat", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
+    "removexattr", "lremovexattr", "fremovexattr", "cachestat", "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self",
     /* waiting */
     "poll", "ppoll", "select", "pselect6", "_newselect", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait",
     "epoll_pwait", "epoll_pwait2", "eventfd", "eventfd2", "futex", "futex_waitv", "futex_wait", "futex_wake",
@@ -78,6 +78,8 @@ static const char *const REFUSED[] = {
     "clock_settime", "clock_settime64", "clock_adjtime", "adjtimex", "stime", "sethostname", "setdomainname",
     "move_pages", "migrate_pages", "mbind", "set_mempolicy", "get_mempolicy", "memfd_secret", "nfsservctl", "modify_ldt",
     "remap_file_pages", "io_uring_setup", "io_uring_enter", "io_uring_register",
+    /* /usr is the same files in every sandbox and on the host: a watch tells which of them others open, and when */
+    "inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch",
 };
 
 /* No program does these by mistake. */
@@ -93,6 +95,9 @@ static const unsigned NAMESPACES[] = {CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS, 
 
 /* Push characters into, or take over, the terminal of whoever started us. */
 static const unsigned TERMINAL_REQUESTS[] = {TIOCSTI, TIOCLINUX, TIOCSETD, TIOCCONS};
+
+/* Watches again (dnotify), and leases, which make whoever opens a shared file wait for the holder. */
+static const unsigned FILE_COMMANDS[] = {F_NOTIFY, F_SETLEASE};
 
 #ifdef __s390x__
 enum { CLONE_FLAGS_ARG = 1 };
@@ -152,20 +157,44 @@ static int build_calls(scmp_filter_ctx ctx) {
     return result;
 }
 
+static int refuse_bits(scmp_filter_ctx ctx, int call, unsigned arg, uint64_t bits) {
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 1, SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, bits, bits));
+}
+
+/* The 32 bits of a command or request that the kernel reads; what is above them can not disguise one. */
+static int refuse_commands(scmp_filter_ctx ctx, int call, const unsigned *commands, size_t count) {
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < count; i++)
+        result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 1,
+                                  SCMP_A1_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, commands[i]));
+    return result;
+}
+
+/* Huge pages come from what the host has set aside for its own programs, and the memory group does not count them. */
+static int refuse_huge_pages(scmp_filter_ctx ctx) {
+    int result = refuse_bits(ctx, SCMP_SYS(memfd_create), 1, MFD_HUGETLB);
+    if (result == 0)
+        result = refuse_bits(ctx, SCMP_SYS(shmget), 2, SHM_HUGETLB);
+#ifndef __s390x__ /* its mmap takes a pointer to the flags, which no filter can follow */
+    if (result == 0)
+        result = refuse_bits(ctx, SCMP_SYS(mmap), 3, MAP_HUGETLB);
+#endif
+    return result;
+}
+
 static int build_arguments(scmp_filter_ctx ctx) {
     for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++) {
-        const int result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-                                            SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, NAMESPACES[i], NAMESPACES[i]));
-        if (result < 0)
-            return result;
+        const int refused = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
+        if (refused < 0)
+            return refused;
     }
-    for (size_t i = 0; i < sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]; i++) {
-        /* the kernel reads 32 bits of the request, so that is what is compared */
-        const int result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
-                                            SCMP_A1_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, TERMINAL_REQUESTS[i]));
-        if (result < 0)
-            return result;
-    }
+    int result = refuse_commands(ctx, SCMP_SYS(ioctl), TERMINAL_REQUESTS, sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]);
+    if (result == 0)
+        result = refuse_commands(ctx, SCMP_SYS(fcntl), FILE_COMMANDS, sizeof FILE_COMMANDS / sizeof FILE_COMMANDS[0]);
+    if (result == 0)
+        result = refuse_huge_pages(ctx);
+    if (result < 0)
+        return result;
     /* A child that forgets its parent's death would outlive the platform; to set one's own SIGKILL stays allowed. */
     return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 2,
                             SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_PDEATHSIG), SCMP_A1_64(SCMP_CMP_NE, SIGKILL));
