@@ -60,6 +60,8 @@ class Principal:
     namespace: str
     role: Role
     expires_at_s: float | None = None  # Unix time at which its credential ends
+    rate_per_s: float = 0.0  # calls of functions that its credential may make; 0: any number
+    burst: int = 0  # calls at once, beyond the rate
 
     def may_act_in(self, tenant: str, namespace: str) -> bool:
         return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)
@@ -76,6 +78,8 @@ class ApiKey:
     is_platform: bool = False  # acts in any tenant
     enabled: bool = True
     expires_at: datetime | None = None
+    rate_per_s: float = 0.0  # calls of functions, on each comet; 0: any number
+    burst: int = 0  # calls at once, beyond the rate
     version: int = 1  # of the row; moves with each change
     created_at: datetime | None = None  # both are None until the row is written
     updated_at: datetime | None = None
@@ -91,6 +95,8 @@ class Identity:
     permissions: frozenset[Permission]
     is_platform_admin: bool  # may manage tenants other than its own
     expires_at_s: int  # Unix time
+    rate_per_s: float = 0.0  # calls of functions by this subject; 0: any number
+    burst: int = 0
 
 
 def authorize(identity: Identity, permission: Permission) -> None:

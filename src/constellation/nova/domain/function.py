@@ -24,6 +24,11 @@ class CapacityPolicy:
     max_queue_wait_s: float = 30.0
     shed_status_code: int = 429  # 429 or 503
     retry_after_s: int = 1
+    breaker_error_percent: int = 0  # of a window's calls that fail; 0: the breaker never opens
+    breaker_min_samples: int = 20  # a window with fewer calls says nothing
+    breaker_window_s: float = 10.0
+    breaker_open_s: float = 5.0  # then probes are let through
+    breaker_probes: int = 1  # calls at a time while it is half open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ class _Claims(msgspec.Struct, array_like=True, frozen=True):
     permissions: list[str]
     is_platform_admin: bool
     expires_at_s: int
+    rate_per_s: float = 0.0
+    burst: int = 0
 
 
 def identity_of(principal: Principal, *, tenant: str, namespace: str, now_s: float) -> Identity:
@@ -35,6 +37,8 @@ def identity_of(principal: Principal, *, tenant: str, namespace: str, now_s: flo
         permissions=permissions,
         is_platform_admin=principal.tenant == ANY,
         expires_at_s=int(now_s) + IDENTITY_TTL_S,
+        rate_per_s=principal.rate_per_s,
+        burst=principal.burst,
     )
 
 
@@ -47,6 +51,8 @@ def mint(key: bytes, identity: Identity) -> str:
         sorted(identity.permissions),
         identity.is_platform_admin,
         identity.expires_at_s,
+        identity.rate_per_s,
+        identity.burst,
     )
     return sign(key, msgspec.json.encode(claims))
 
@@ -74,6 +80,8 @@ def verify(key: bytes, token: str, *, now_s: float) -> Identity:
         permissions=permissions,
         is_platform_admin=claims.is_platform_admin,
         expires_at_s=claims.expires_at_s,
+        rate_per_s=claims.rate_per_s,
+        burst=claims.burst,
     )
 
 
