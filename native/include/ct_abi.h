@@ -309,7 +309,7 @@ enum ct_status {
     CT_STATUS_TENANT_SUSPENDED = 13,
     CT_STATUS_RECURSION = 14,
     CT_STATUS_PAYLOAD_TOO_LARGE = 15,
-    CT_STATUS_KEY_RATE_LIMIT = 16,
+    CT_STATUS_RATE_LIMITED = 16,
     CT_STATUS_INFLIGHT_LIMIT = 17,
     CT_STATUS_BREAKER_OPEN = 18,
     CT_STATUS_QUEUE_FULL = 19,
@@ -337,7 +337,7 @@ typedef struct ct_verdict {
     uint32_t detail; /* enum ct_detail */
     uint32_t http_status;   /* shedding: what the function's policy chose */
     uint32_t retry_after_s; /* 0: none */
-    uint64_t limit;  /* calls, bytes, levels, or ns of waiting */
+    uint64_t limit;  /* calls, bytes, levels, or ns: of waiting, or until it may be tried again */
 } ct_verdict;
 
 /* -- functions -- */

@@ -13,7 +13,7 @@ static inline uint32_t ct__handle_index(uint64_t handle) {
 typedef void ct__wake(void *context);
 void ct__table_on_effect(ct_table *table, uint32_t taker, ct__wake *wake, void *context);
 
-/* A refusal as ct_function_set_refusal stored it; false when there is none. Borrowed until the function is next changed. */
+/* A refusal as ct_function_set_refusal stored it, borrowed until the function is next changed: 1; 0: none; -ESTALE. */
 typedef struct ct__refusal {
     uint32_t grpc_status;
     uint32_t message_len;
