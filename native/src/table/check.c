@@ -15,6 +15,16 @@ typedef struct sums {
     uint32_t calls;
 } sums;
 
+static uint32_t leases_of(const ct_table *t, const ct__member *m) {
+    const uint64_t handle = ct__handle(&m->slot);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < t->call_slab.fresh; i++) {
+        const ct__call *c = &t->calls[i];
+        count += c->slot.is_used && c->state == CT__CALL_LEASED && c->member == handle;
+    }
+    return count;
+}
+
 static int check_members(const ct_table *t, const ct__function *f, sums *all) {
     uint32_t by_state[CT__MEMBER_STATES] = {0};
     uint32_t booting = 0;
@@ -36,6 +46,7 @@ static int check_members(const ct_table *t, const ct__function *f, sums *all) {
         MUST(m->state != CT_MEMBER_DRAINING || m->leases > 0);
         MUST(m->state != CT_MEMBER_BOOTING || m->leases == 0);
         MUST(is_live || m->state == CT_MEMBER_BOOTING || m->state == CT_MEMBER_DRAINING || m->state == CT_MEMBER_DEAD);
+        MUST(m->leases == leases_of(t, m));
         const bool has_room = (m->state == CT_MEMBER_IDLE || m->state == CT_MEMBER_BUSY) && m->leases < m->seats;
         MUST(ct__linked(&m->shelf) == has_room);
         shelved += has_room;
@@ -51,7 +62,6 @@ static int check_members(const ct_table *t, const ct__function *f, sums *all) {
         MUST(by_state[i] == f->by_state[i]);
         all->by_state[i] += by_state[i];
     }
-    (void)t;
     return 0;
 }
 
@@ -80,8 +90,7 @@ static int check_calls(const ct_table *t, sums *all) {
         all->leases += c->state == CT__CALL_LEASED;
         MUST(c->function->slot.is_used);
         MUST(ct__linked(&c->line) == (c->state == CT__CALL_WAITING));
-        const ct__member *m = ct__member_at(t, c->member);
-        MUST(c->state != CT__CALL_LEASED || m == NULL || m->leases > 0);
+        MUST((c->state == CT__CALL_LEASED) == (c->member != 0));
     }
     return 0;
 }

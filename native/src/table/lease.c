@@ -142,7 +142,7 @@ int ct_call_overdue(ct_table *t, uint64_t call, uint64_t now_ns, uint64_t *next_
     const ct__function *f = c->function;
     const bool is_served_soon = is_covered(c);
     ct_verdict verdict;
-    if (c->deadline_ns <= c->patience_ns) {
+    if (c->deadline_ns <= c->patience_ns || (is_served_soon && c->deadline_ns <= now_ns)) {
         verdict = (ct_verdict){.code = CT_STATUS_TIMEOUT, .detail = is_served_soon ? CT_DETAIL_INIT : CT_DETAIL_WAIT};
     } else if (!is_served_soon) {
         verdict = shed(f, CT_STATUS_QUEUE_WAIT_TIMEOUT, f->row.max_queue_wait_ns);
@@ -175,6 +175,7 @@ static bool must_yield(const ct_table *t, const ct__function *f, const ct__membe
 static void give_back(ct_table *t, ct__call *c, bool is_broken, uint64_t now_ns) {
     ct__function *f = c->function;
     ct__member *m = ct__member_at(t, c->member);
+    c->member = 0; /* before others are served: a call that was returned may be the next */
     f->leases--;
     t->leases--;
     if (m != NULL) {
@@ -204,7 +205,6 @@ int ct_call_return(ct_table *t, uint64_t call, uint64_t now_ns) {
     if (waits) /* before anybody else is served */
         join(t, c);
     give_back(t, c, false, now_ns);
-    c->member = 0;
     if (!waits)
         return 0;
     ct__serve(t, f, NULL, now_ns);
