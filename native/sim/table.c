@@ -343,6 +343,15 @@ static void on_return(sim *s) {
         c->is_answered = ct__call_at(s->t, c->handle)->state == CT__CALL_REFUSED && !ct__linked(&ct__call_at(s->t, c->handle)->effect.node);
 }
 
+/* The oldest of those that the boot could have served is told. */
+static void on_boot_failed(sim *s, const ct__member *m) {
+    const ct__function *f = m->function;
+    const bool is_told = m->state == CT_MEMBER_BOOTING && m->sandbox == f->sandbox && !ct__list_empty(&f->line);
+    const ct__call *oldest = is_told ? CT__CONST_OF(ct__call, line, f->line.next) : NULL;
+    (void)ct_member_boot_failed(s->t, ct__handle(&m->slot), CT_STATUS_HANDLER_LOAD_FAILED, s->now_ns);
+    DEMAND(s, oldest == NULL || oldest->state == CT__CALL_REFUSED, "a boot failed, and nobody was told");
+}
+
 static void on_member(sim *s, uint32_t event) {
     static const uint32_t usual[] = {[EV_BOOTED] = CT_MEMBER_BOOTING, [EV_BOOT_FAILED] = CT_MEMBER_BOOTING,
                                      [EV_DIED] = CT__MEMBER_STATES, [EV_GONE] = CT_MEMBER_DEAD};
@@ -356,7 +365,7 @@ static void on_member(sim *s, uint32_t event) {
         (void)ct_member_booted(s->t, handle, s->now_ns);
         break;
     case EV_BOOT_FAILED:
-        (void)ct_member_boot_failed(s->t, handle, CT_STATUS_HANDLER_LOAD_FAILED, s->now_ns);
+        on_boot_failed(s, m);
         break;
     case EV_DIED:
         (void)ct_member_died(s->t, handle, s->now_ns);
