@@ -29,6 +29,6 @@ plant "one instance more than max_replicas" pool.c 's/f->current >= f->row.max_r
 plant "an evicted member stays on the shelf" member.c '/^void ct__member_bury/,/^}/s/ct__list_remove(&m->shelf);/(void)m;/'
 plant "a boot that a deploy overtook is put on the shelf" member.c '/^int ct_member_booted/,/^}/s/if (!is_current(m))/if (is_current(m) \&\& m->leases > 0)/'
 plant "a place that comes free wakes nobody" member.c '/^int ct_member_gone/,/^}/s/ct__pool_pump(t, f);/(void)now_ns;/'
-plant "a caller that gives up keeps its instance" lease.c '/^int ct_call_end/,/^}/s/give_back(t, c, (flags/if (status != CT_STATUS_CANCELLED) give_back(t, c, (flags/'
+plant "a caller that gives up keeps its instance" lease.c '/^int ct_call_end/,/^}/s/give_back(t, c, is_broken/if (status != CT_STATUS_CANCELLED) give_back(t, c, is_broken/'
 plant "a refused boot leaves its caller waiting" member.c '/^int ct_member_boot_failed/,/^}/s/ct__refuse(t, c, .*;/(void)c;/'
 exit $failed

@@ -219,7 +219,10 @@ int ct_call_end(ct_table *t, uint64_t call, uint32_t status, uint32_t flags, uin
     if (status >= CT_STATUS_MAX)
         status = CT_STATUS_OTHER;
     ct__function *f = c->function;
-    const bool had_instance = c->state == CT__CALL_LEASED || c->refusal != 0;
+    const bool is_broken = (flags & CT_END_BROKEN) != 0;
+    /* A time that ran out before the instance got the call is nobody's failure. */
+    const bool had_instance =
+        c->refusal != 0 || (c->state == CT__CALL_LEASED && (is_broken || status != CT_STATUS_TIMEOUT));
     ct__effect_cancel(t, c->taker, &c->effect);
     ct__breaker_end(f, c, status, had_instance, now_ns);
     ct__meter_ended(t, c, status, now_ns);
@@ -227,7 +230,7 @@ int ct_call_end(ct_table *t, uint64_t call, uint32_t status, uint32_t flags, uin
     if (state == CT__CALL_WAITING)
         leave(t, c);
     else if (state == CT__CALL_LEASED)
-        give_back(t, c, (flags & CT_END_BROKEN) != 0, now_ns);
+        give_back(t, c, is_broken, now_ns);
     ct__slab_give(&t->call_slab, &c->slot);
     f->calls--;
     if (f->calls == 0)
