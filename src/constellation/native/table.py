@@ -404,7 +404,7 @@ class Table:
     def _fill(self, ask: Ask) -> tuple[Any, ...] | None:
         """Write a call's facts into `_ask`; what is returned holds the bytes that it points to."""
         to = self._ask
-        to.payload_bytes, to.depth = ask.payload_bytes, ask.depth
+        to.payload_bytes, to.depth, to.taker = ask.payload_bytes, ask.depth, ask.taker
         to.rate_per_s, to.chain_len = 0.0, 0
         if not ask.chain and ask.rate_per_s <= 0:
             return None

@@ -152,6 +152,7 @@ class Ask(NamedTuple):
     burst: int = 0
     depth: int = 0
     chain: tuple[str, ...] = ()
+    taker: int = 0  # enum Taker
 
 
 class Verdict(NamedTuple):
