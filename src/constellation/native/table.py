@@ -32,6 +32,7 @@ from constellation.native.table_values import (
 
 _lib, _ffi = _core.lib, _core.ffi
 
+_GRANTED: int = _lib.CT_LEASE_GRANTED
 _LISTED = 256  # functions or records a C call
 
 
@@ -69,6 +70,7 @@ class Table:
         self._next_status: int = _lib.CT_STATUS_FIRST_FREE
         # One of each: every call fills them anew, and nobody keeps them.
         self._ask: Any = _ffi.new("ct_ask *")
+        self._is_ask_plain = True  # neither chain nor rate stand in it
         self._verdict: Any = _ffi.new("ct_verdict *")
         self._grant: Any = _ffi.new("ct_grant *")
         self._effect: Any = _ffi.new("ct_effect *")
@@ -195,9 +197,13 @@ class Table:
     def admit(self, function: FunctionHandle, ask: Ask, *, now_ns: int) -> CallHandle | Verdict:
         """Pass a call through the guard chain; a handle is given back with `end`."""
         kept = self._fill(ask)
-        refused = checked("call", _lib.ct_admit(self._table, function, self._ask, now_ns, self._number, self._verdict))
+        refused = _lib.ct_admit(self._table, function, self._ask, now_ns, self._number, self._verdict)
         del kept
-        return self._said() if refused else CallHandle(self._number[0])
+        if refused:
+            checked("call", refused)
+            return self._said()
+        call: CallHandle = self._number[0]
+        return call
 
     def check_job(self, function: FunctionHandle, ask: Ask, *, max_payload_bytes: int, now_ns: int) -> Verdict | None:
         """Pass a call that is run later through its part of the chain."""
@@ -208,12 +214,13 @@ class Table:
         del kept
         return self._said() if refused else None
 
-    def lease(self, call: CallHandle, *, deadline_ns: int, now_ns: int) -> Grant | Verdict | None:
+    def lease(self, call: CallHandle, *, deadline_ns: int, now_ns: int) -> MemberHandle | Verdict | None:
         """Take a warm instance; None: it is in line, and an effect follows."""
-        result = checked("lease", _lib.ct_lease(self._table, call, deadline_ns, now_ns, self._grant, self._verdict))
-        if result == _lib.CT_LEASE_GRANTED:
-            grant = self._grant
-            return Grant(MemberHandle(grant.member), 0, False)
+        result = _lib.ct_lease(self._table, call, deadline_ns, now_ns, self._grant, self._verdict)
+        if result == _GRANTED:
+            member: MemberHandle = self._grant.member
+            return member
+        checked("lease", result)
         return self._said() if result == _lib.CT_LEASE_REFUSED else None
 
     def overdue(self, call: CallHandle, *, now_ns: int) -> Verdict | int:
@@ -227,7 +234,9 @@ class Table:
 
     def end(self, call: CallHandle, status: int, *, is_broken: bool, now_ns: int) -> None:
         """End a call, in whatever state it is."""
-        checked("call", _lib.ct_call_end(self._table, call, status, is_broken, now_ns))
+        result = _lib.ct_call_end(self._table, call, status, is_broken, now_ns)
+        if result:
+            checked("call", result)
 
     def shed(self, code: str) -> None:
         """Count what was refused before the table saw it."""
@@ -267,9 +276,9 @@ class Table:
 
     def next_effect(self, taker: Taker = Taker.PYTHON) -> Effect | None:
         """Take what is to be done next."""
-        effect = self._effect
-        if not _lib.ct_effect_next(self._table, taker, effect):
+        if not _lib.ct_effect_next(self._table, taker, self._effect):
             return None
+        effect = self._effect
         kind = EffectKind(effect.kind)
         grant = verdict = None
         if kind is EffectKind.GRANT:
@@ -301,9 +310,11 @@ class Table:
         """Write a call's facts into `_ask`; what is returned holds the bytes that it points to."""
         to = self._ask
         to.payload_bytes, to.depth, to.taker = ask.payload_bytes, ask.depth, ask.taker
-        to.rate_per_s, to.chain_len = 0.0, 0
         if not ask.chain and ask.rate_per_s <= 0:
+            if not self._is_ask_plain:
+                to.rate_per_s, to.chain_len, self._is_ask_plain = 0.0, 0, True
             return None
+        self._is_ask_plain = False
         chain, tenant, subject = ",".join(ask.chain).encode(), ask.tenant.encode(), ask.subject.encode()
         kept = tuple(_ffi.from_buffer("uint8_t[]", text) for text in (chain, tenant, subject))
         to.chain, to.chain_len = kept[0], len(chain)

@@ -59,7 +59,7 @@ def refusal_of(made: Pool, function: Function, facts: Ask, *, is_suspended: bool
         if is_job:
             made.check_job(served, facts)
         else:
-            made.lease_nowait(served, made.admit(served, facts), budget_s=5.0)
+            made.lease_nowait(served, made.admit(served, facts), until_s=1e6)
     except ConstellationError as error:
         return error.code, error.http_status, error.retry_after_s
     return None

@@ -66,7 +66,7 @@ def admitted(made: Pool, function: Function = FUNCTION) -> tuple[Served, CallHan
 
 async def leased(made: Pool, function: Function = FUNCTION) -> tuple[CallHandle, Lease]:
     served, call = admitted(made, function)
-    lease = made.lease_nowait(served, call, budget_s=5.0)
+    lease = made.lease_nowait(served, call, until_s=made._monotonic_s() + 5.0)
     return call, lease or await made.wait(served, call, budget_s=5.0)
 
 
@@ -85,7 +85,7 @@ async def test_a_caller_cancelled_with_the_lease_in_its_hands_gives_it_back():
         async def wait():
             caller.append(asyncio.current_task())
             served, call = admitted(made)
-            assert made.lease_nowait(served, call, budget_s=5.0) is None
+            assert made.lease_nowait(served, call, until_s=made._monotonic_s() + 5.0) is None
             with pytest.raises(asyncio.CancelledError):
                 await made.wait(served, call, budget_s=5.0)
             made.end(call, "cancelled")
@@ -113,7 +113,7 @@ async def test_a_boot_outlives_the_caller_that_caused_it():
     async with anyio.create_task_group() as tasks:
         await tasks.start(made.run)
         served, call = admitted(made)
-        assert made.lease_nowait(served, call, budget_s=5.0) is None
+        assert made.lease_nowait(served, call, until_s=made._monotonic_s() + 5.0) is None
         async with anyio.create_task_group() as caller:
             caller.start_soon(lambda: made.wait(served, call, budget_s=5.0))
             await begun.wait()
@@ -208,14 +208,14 @@ async def test_a_wait_ends_by_its_budget_or_by_the_policy():
     async with anyio.create_task_group() as tasks:
         await tasks.start(made.run)
         served, call = admitted(made)
-        assert made.lease_nowait(served, call, budget_s=0.05) is None
+        assert made.lease_nowait(served, call, until_s=made._monotonic_s() + 0.05) is None
         with pytest.raises(CallTimeout, match="init"):
             await made.wait(served, call, budget_s=0.05)
         made.end(call, "timeout")
         impatient = replace(FUNCTION, version=2, capacity=CapacityPolicy(max_queue_wait_s=0.05))
         made.update(impatient, is_suspended=False)
         calls = [admitted(made)[1] for _ in range(2)]
-        assert [made.lease_nowait(served, call, budget_s=30.0) for call in calls] == [None, None]
+        assert [made.lease_nowait(served, call, until_s=made._monotonic_s() + 30.0) for call in calls] == [None, None]
         with pytest.raises(QueueWaitTimeout):  # the boot serves the one before it
             await made.wait(served, calls[1], budget_s=30.0)
         tasks.cancel_scope.cancel()
