@@ -10,7 +10,7 @@ from pathlib import Path
 
 from constellation.base.sockets import listen_unix
 
-ROUNDS = 100
+ROUNDS = 400
 
 
 def _listen_again_and_again(path: Path, together: Barrier) -> None:
