@@ -247,6 +247,35 @@ int ct_leaf_usage(const ct_cgroup_host *host, const char *name, ct_cgroup_usage 
 int ct_leaf_kill(const ct_cgroup_host *host, const char *name);
 int ct_leaf_remove(const ct_cgroup_host *host, const char *name);
 
+/* ---- reactor/reactor.c: the C core's part in Python's loop ----
+ * The loop watches ct_reactor_fd for reading and calls ct_reactor_drain, which never blocks. */
+
+typedef struct ct_reactor ct_reactor;
+
+/* NULL: no memory, or no descriptor left. Free it after everything that was made with it. */
+ct_reactor *ct_reactor_new(void);
+void ct_reactor_free(ct_reactor *reactor);
+int ct_reactor_fd(const ct_reactor *reactor);
+
+/* Something that Python must hear. `kind` says whose the other fields are; each part of the core has its block of kinds. */
+typedef struct ct_event {
+    uint32_t kind;
+    int32_t status;
+    uint64_t target;  /* handle of what it is about */
+    uint64_t subject; /* a second handle, or a number */
+    uint32_t number;
+    uint32_t flags;
+    uint8_t *data; /* owned by the event, or NULL */
+    size_t len;
+} ct_event;
+
+/* Handles what is ready. Returns how many events wait for Python, or -errno. */
+int ct_reactor_drain(ct_reactor *reactor);
+
+/* Takes up to cap events, oldest first; each is given back by ct_event_done once its data is copied. */
+size_t ct_reactor_take(ct_reactor *reactor, ct_event *out, size_t cap);
+void ct_event_done(ct_event *event);
+
 /* ---- table/: whatever counts or queues exists once, here ----
  * Pure: no I/O and no clock. `now_ns` is any clock that never goes back, the same one in every call. A handle is an index
  * (low CT_HANDLE_INDEX_BITS) plus a generation; 0 is none, and one of something that is no more gives -ESTALE, for ever.

@@ -1,0 +1,58 @@
+#include "reactor/bytes.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_BYTES = 4096, KEEP_BYTES = 65536 }; /* chosen: a connection at rest keeps no more than the latter */
+
+uint8_t *ct__bytes_room(ct__bytes *b, size_t more) {
+    if (more <= b->cap - b->at - b->len)
+        return b->base + b->at + b->len;
+    if (more <= b->cap - b->len && b->at >= b->cap / 2) { /* what is moved is no more than what was taken */
+        memmove(b->base, b->base + b->at, b->len);
+        b->at = 0;
+        return b->base + b->len;
+    }
+    if (more > SIZE_MAX / 4 || b->len > SIZE_MAX / 4)
+        return NULL;
+    size_t cap = b->cap == 0 ? FIRST_BYTES : b->cap;
+    while (cap < b->len + more)
+        cap *= 2;
+    uint8_t *grown = malloc(cap);
+    if (grown == NULL)
+        return NULL;
+    if (b->len > 0)
+        memcpy(grown, b->base + b->at, b->len);
+    free(b->base);
+    b->base = grown;
+    b->cap = cap;
+    b->at = 0;
+    return b->base + b->len;
+}
+
+int ct__bytes_add(ct__bytes *b, const void *data, size_t len) {
+    if (len == 0)
+        return 0;
+    uint8_t *room = ct__bytes_room(b, len);
+    if (room == NULL)
+        return -ENOMEM;
+    memcpy(room, data, len);
+    b->len += len;
+    return 0;
+}
+
+void ct__bytes_skip(ct__bytes *b, size_t count) {
+    b->at += count;
+    b->len -= count;
+    if (b->len > 0)
+        return;
+    b->at = 0;
+    if (b->cap > KEEP_BYTES)
+        ct__bytes_free(b);
+}
+
+void ct__bytes_free(ct__bytes *b) {
+    free(b->base);
+    *b = (ct__bytes){0};
+}

@@ -1,0 +1,34 @@
+/* A queue of bytes: appended at the end, taken from the front. Zeroed is empty. */
+#ifndef CT_REACTOR_BYTES_H
+#define CT_REACTOR_BYTES_H
+
+#include "base/abi.h"
+
+#include <stdbool.h>
+
+typedef struct ct__bytes {
+    uint8_t *base;
+    size_t at;  /* the first byte is base[at] */
+    size_t len;
+    size_t cap;
+} ct__bytes;
+
+static inline uint8_t *ct__bytes_front(const ct__bytes *b) {
+    return b->base + b->at;
+}
+
+/* Returns room for `more` bytes behind the last one, or NULL: no memory. What is written there is made part by grow. */
+uint8_t *ct__bytes_room(ct__bytes *b, size_t more);
+
+static inline void ct__bytes_grow(ct__bytes *b, size_t more) {
+    b->len += more;
+}
+
+/* Returns 0 or -ENOMEM. */
+int ct__bytes_add(ct__bytes *b, const void *data, size_t len);
+
+/* Forgets the first `count` bytes (at most len). An empty queue lets a large buffer go. */
+void ct__bytes_skip(ct__bytes *b, size_t count);
+void ct__bytes_free(ct__bytes *b);
+
+#endif
