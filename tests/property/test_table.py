@@ -285,7 +285,7 @@ class Both:
                     assert granted == (handles[facts[0]], facts[1], facts[2])
                 case EffectKind.REFUSE:
                     assert numbers[number] == effect.call
-                    assert effect.verdict == Verdict(facts[0])
+                    assert effect.verdict == Verdict(*facts)
                 case EffectKind.DROP:
                     assert self.by_number.pop(number) == effect.function
                     self.model.functions = [f for f in self.model.functions if f.number != number]

@@ -43,7 +43,7 @@ def ns(seconds: float) -> int:
     return round(seconds * 1e9)
 
 
-Effect = tuple[str, int] | tuple[str, int, int, bool, int] | tuple[str, int, int]
+Effect = tuple[str, int] | tuple[str, int, int, bool, int] | tuple[str, int, int, int]
 
 
 class TableModel:
@@ -267,7 +267,7 @@ class TableModel:
             function.prewarm_after_ns = now_ns + ns(wait_s)
             if function.line:
                 function.line[0].was_refused_by_boot = True
-                self._refuse(function.line[0], status)
+                self._refuse(function.line[0], status, Detail.BOOT)
         self._pump(function)
 
     def died(self, member: ModelMember) -> None:
@@ -363,9 +363,9 @@ class TableModel:
         if call.function.boots_for_calls == 0 and call.function in self.asking:
             self.asking.remove(call.function)
 
-    def _refuse(self, call: ModelCall, status: int) -> None:
+    def _refuse(self, call: ModelCall, status: int, detail: int = 0) -> None:
         self._leave(call)
-        self.effects.append(("refuse", call.number, status))
+        self.effects.append(("refuse", call.number, status, detail))
 
     def _bury(self, member: ModelMember) -> None:
         if member.state is State.DEAD:
