@@ -170,9 +170,11 @@ class Executor:
             run.is_broken = True
             async with lease.instance.stream(call) as source:
                 streamed = Streamed(run, source)
-                yield streamed
+                try:
+                    yield streamed
+                finally:
+                    run.is_broken = streamed.outcome is None
             if streamed.outcome is not None:
-                run.is_broken = False
                 self._succeeded(run, streamed.outcome, output_bytes=streamed.sent_bytes)
             else:
                 self._given_up(run)
