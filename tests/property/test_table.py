@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from constellation.comet.pool.rows import row_of
+from constellation.comet.pool.sayings import sayings
+from constellation.comet.pool.wording import refusal
 from constellation.native.table import Table
 from constellation.native.table_values import (
     Ask,
@@ -20,6 +26,8 @@ from constellation.native.table_values import (
     Taker,
     Verdict,
 )
+from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.rpc.problems import headers_of
 from constellation.testing.table_model import TableModel
 from constellation.testing.table_parts import ModelMember
 
@@ -33,6 +41,18 @@ STATUSES = [
     Status.OUTPUT_INVALID,
     Status.INVALID_REQUEST,
 ]
+# What a client sees of each refusal: the HTTP status and Retry-After; the rest is as the function's policy says.
+STATUS_AND_RETRY = {
+    Status.OVERLOADED: (503, 1),
+    Status.NOT_FOUND: (404, None),
+    Status.HALTED: (403, None),
+    Status.TENANT_SUSPENDED: (403, None),
+    Status.RECURSION: (508, None),
+    Status.PAYLOAD_TOO_LARGE: (413, None),
+    Status.RATE_LIMITED: (429, None),
+    Status.BREAKER_OPEN: (503, None),
+    Status.TIMEOUT: (504, None),
+}
 EVENTS = {
     "call": 30,
     "job": 2,
@@ -66,6 +86,7 @@ class Both:
         )
         self.table, self.model = Table(self.options), TableModel(self.options)
         self.now_ns = SECOND_NS
+        self.rows: dict[int, Function] = {}
         self.functions: list[tuple] = []  # (handle, the model's) by place; replaced, not removed
         self.by_number: dict[int, int] = {}
         self.members: dict[int, ModelMember] = {}  # by handle
@@ -77,33 +98,55 @@ class Both:
         self.model.open(self.now_ns)
         self.compare()
 
-    def row(self, place: int) -> FunctionRow:
+    def function(self, place: int) -> Function:
         rng = self.rng
-        return FunctionRow(
+        return Function(
             tenant="t",
             namespace="n",
             name=f"f{place}",
-            is_halted=rng.random() < 0.05,
-            is_suspended=rng.random() < 0.05,
+            id=UUID(int=place + 1),
+            runtime="python",
+            handler="main.handler",
+            halted=rng.random() < 0.05,
             max_payload_bytes=rng.choice((10, 1000)),
             code_version=rng.randrange(5),
             min_replicas=rng.choice((0, 0, 1, 2)),
             max_replicas=rng.choice((1, 2, 5)),
             instance_concurrency=rng.choice((1, 1, 3)),
-            max_inflight=rng.choice((0, 0, 4)),
-            max_queue_depth=rng.choice((1, 1000)),
-            max_queue_wait_s=rng.choice((0.5, 30.0)),
-            shed_status=rng.choice((429, 503)),
-            retry_after_s=rng.choice((1, 7)),
-            breaker_error_percent=rng.choice((0, 20, 50)),
-            breaker_min_samples=rng.choice((1, 4)),
-            breaker_window_s=rng.choice((1.0, 10.0)),
-            breaker_open_s=rng.choice((0.5, 3.0)),
-            breaker_probes=rng.choice((1, 2)),
+            capacity=CapacityPolicy(
+                max_inflight=rng.choice((0, 0, 4)),
+                max_queue_depth=rng.choice((1, 1000)),
+                max_queue_wait_s=rng.choice((0.5, 30.0)),
+                shed_status_code=rng.choice((429, 503)),
+                retry_after_s=rng.choice((1, 7)),
+                breaker_error_percent=rng.choice((0, 20, 50)),
+                breaker_min_samples=rng.choice((1, 4)),
+                breaker_window_s=rng.choice((1.0, 10.0)),
+                breaker_open_s=rng.choice((0.5, 3.0)),
+                breaker_probes=rng.choice((1, 2)),
+            ),
         )
 
+    def row(self, place: int, function: Function) -> FunctionRow:
+        self.rows[place] = function
+        return row_of(function, is_suspended=self.rng.random() < 0.05, is_kept=True, meter=0)
+
+    def words(self, place: int, got: Verdict, ask: Ask) -> None:
+        """The refusal as a client sees it, from Python and from the lane: status and headers are the policy's."""
+        self.verdicts.add(got.code)
+        row = self.rows[place]
+        error = refusal(got, row, subject=ask.subject, rate_per_s=ask.rate_per_s, budget_s=1.0)
+        status, after_s = STATUS_AND_RETRY.get(got.code, (row.capacity.shed_status_code, row.capacity.retry_after_s))
+        if got.code in (Status.RATE_LIMITED, Status.BREAKER_OPEN):
+            after_s = max(1, math.ceil(got.limit / 1e9))
+        assert (error.code, error.http_status) == (Status(got.code).name.lower(), status)
+        assert headers_of(error) == ({} if after_s is None else {"retry-after": str(after_s)})
+        for said in sayings(row):
+            if said.code == got.code:
+                assert json.loads(said.problem) == error.problem()
+
     def put(self, place: int) -> tuple:
-        row = self.row(place)
+        row = self.row(place, self.function(place))
         handle = self.table.put_function(row, now_ns=self.now_ns)
         made = self.model.put_function(row, self.now_ns)
         self.by_number[made.number] = handle
@@ -136,13 +179,14 @@ class Both:
         self.compare()
 
     def on_call(self) -> None:
-        handle, function = self.rng.choice(self.functions)
+        place = self.rng.randrange(len(self.functions))
+        handle, function = self.functions[place]
         ask = self.ask()
         got = self.table.admit(handle, ask, now_ns=self.now_ns)
         expected = self.model.admit(function, ask, self.now_ns)
         if isinstance(got, Verdict):
             assert got == expected
-            self.verdicts.add(got.code)
+            self.words(place, got, ask)
             return
         assert not isinstance(expected, Verdict), (got, expected)
         self.calls[got] = expected
@@ -157,7 +201,13 @@ class Both:
         else:
             assert got == expected
             if got is not None:
+                self.words_of(call, got)
                 self.end(handle, got.code, is_broken=False)
+
+    def words_of(self, call, got: Verdict) -> None:
+        for place, (_, function) in enumerate(self.functions):
+            if function is call.function:
+                self.words(place, got, Ask(0, "t", "a"))
 
     def on_job(self) -> None:
         handle, function = self.rng.choice(self.functions)
@@ -180,7 +230,7 @@ class Both:
             got = self.table.overdue(handle, now_ns=self.now_ns)
             assert got == self.model.overdue(call, self.now_ns)
             if isinstance(got, Verdict):
-                self.verdicts.add(got.code)
+                self.words_of(call, got)
                 self.end(handle, got.code, is_broken=False)
 
     def on_return(self) -> None:
@@ -222,9 +272,10 @@ class Both:
     def update(self, *, is_same: bool) -> None:
         place = self.rng.randrange(len(self.functions))
         handle, function = self.functions[place]
-        row = self.row(place)
+        changed = self.function(place)
         if is_same:
-            row = replace(row, instance_concurrency=function.row.instance_concurrency)
+            changed = replace(changed, instance_concurrency=function.row.instance_concurrency)
+        row = self.row(place, changed)
         self.table.update_function(handle, row, is_same_sandbox=is_same, now_ns=self.now_ns)
         self.model.update_function(function, row, self.now_ns, is_same=is_same)
 
