@@ -8,7 +8,6 @@ import pytest
 
 from constellation.native import _core
 from constellation.native.errors import LengthOverLimit, TableFull
-from constellation.native.ledger import Ledger
 from constellation.native.table import Table
 from constellation.native.table_values import (
     Ask,
@@ -122,19 +121,18 @@ def test_unknown_codes_get_numbers_until_there_are_none_left(table):
 
 
 def test_identities_come_back_until_they_expire_or_are_pushed_out(table):
-    ledger = Ledger(table)
     one = Identity("acme", "prod", "apikey:ü", may_invoke=True, expires_at_s=100, rate_per_s=2.5, burst=4)
     for token in (b"one", b"two", b"three"):
-        ledger.put_identity(token, one)
-    assert ledger.find_identity(b"three", now_s=99) == one
-    assert ledger.find_identity(b"three", now_s=100) is None
-    assert ledger.find_identity(b"one", now_s=0) is None
-    ledger.clear_identities()
-    assert ledger.find_identity(b"three", now_s=0) is None
+        table.put_identity(token, one)
+    assert table.find_identity(b"three", now_s=99) == one
+    assert table.find_identity(b"three", now_s=100) is None
+    assert table.find_identity(b"one", now_s=0) is None
+    table.clear_identities()
+    assert table.find_identity(b"three", now_s=0) is None
 
 
 def test_records_come_back_in_order_and_are_dropped_when_there_is_no_room(table):
-    ledger, function = Ledger(table), table.put_function(ROW, now_ns=0)
+    function = table.put_function(ROW, now_ns=0)
     records = [
         Record(
             request_id=bytes([number] * 16),
@@ -154,7 +152,7 @@ def test_records_come_back_in_order_and_are_dropped_when_there_is_no_room(table)
         )
         for number in range(3)
     ]
-    assert [ledger.append_record(record) for record in records] == [True, True, False]
-    assert ledger.records_dropped == 1
-    assert ledger.take_records() == records[:2]
-    assert ledger.take_records() == []
+    assert [table.append_record(record) for record in records] == [True, True, False]
+    assert table.records_dropped == 1
+    assert table.take_records() == records[:2]
+    assert table.take_records() == []

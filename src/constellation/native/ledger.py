@@ -6,7 +6,6 @@ from typing import Any
 
 from constellation.native import _core
 from constellation.native.errors import checked
-from constellation.native.table import Table
 from constellation.native.table_values import FunctionHandle, Identity, Meter, Record, Totals
 
 _lib, _ffi = _core.lib, _core.ffi
@@ -15,11 +14,10 @@ _BATCH = 256  # records a C call; chosen: well under the time of a C call's boun
 
 
 class Ledger:
-    """The written part of one table."""
+    """The written part of a table; `native.table.Table` is one."""
 
-    def __init__(self, table: Table) -> None:
-        self._table, self._pointer = table, table.pointer  # the table lives as long as this does
-        self._counts = len(table.options.bucket_bounds_s) + 1  # of a histogram
+    def __init__(self, pointer: Any, histogram_counts: int) -> None:
+        self._table, self._counts = pointer, histogram_counts
 
     def put_identity(self, token: bytes, identity: Identity) -> None:
         """Know a verified token by its bytes."""
@@ -40,12 +38,12 @@ class Ledger:
                 "burst": identity.burst,
             },
         )
-        checked("identity", _lib.ct_identity_put(self._pointer, _ffi.from_buffer("uint8_t[]", token), len(token), row))
+        checked("identity", _lib.ct_identity_put(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), row))
 
     def find_identity(self, token: bytes, *, now_s: int) -> Identity | None:
         """Return what a token stands for, unless it is unknown or expired."""
         row = _ffi.new("ct_identity *")
-        if not _lib.ct_identity_find(self._pointer, _ffi.from_buffer("uint8_t[]", token), len(token), now_s, row):
+        if not _lib.ct_identity_find(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), now_s, row):
             return None
         return Identity(
             _text(row.tenant, row.tenant_len),
@@ -59,7 +57,7 @@ class Ledger:
 
     def clear_identities(self) -> None:
         """Know no token any more."""
-        _lib.ct_identity_clear(self._pointer)
+        _lib.ct_identity_clear(self._table)
 
     def append_record(self, record: Record) -> bool:
         """Keep a record as the lane does; False when it was dropped."""
@@ -85,7 +83,7 @@ class Ledger:
                 "source": record.source[: _lib.CT_SOURCE_BYTES - 1],
             },
         )
-        result = _lib.ct_record_append(self._pointer, row)
+        result = _lib.ct_record_append(self._table, row)
         if result == _lib.CT_E_FULL:
             return False
         checked("record", result)
@@ -94,22 +92,22 @@ class Ledger:
     def take_records(self) -> list[Record]:
         """Take the oldest records, as many as a batch holds."""
         found = _ffi.new("ct_record[]", _BATCH)
-        return [_record(found[place]) for place in range(_lib.ct_record_take(self._pointer, found, _BATCH))]
+        return [_record(found[place]) for place in range(_lib.ct_record_take(self._table, found, _BATCH))]
 
     @property
     def records_dropped(self) -> int:
-        return int(_lib.ct_record_dropped(self._pointer))
+        return int(_lib.ct_record_dropped(self._table))
 
     def meter(self, number: int) -> Meter:
         """Return the counts of one series."""
         out = _ffi.new("ct_meter *")
-        checked("meter", _lib.ct_meter_get(self._pointer, number, out))
+        checked("meter", _lib.ct_meter_get(self._table, number, out))
         return Meter(tuple(out.statuses), tuple(out.buckets)[: self._counts], out.duration_ns, out.cold_starts)
 
     def totals(self) -> Totals:
         """Return the counts of the node."""
         out = _ffi.new("ct_totals *")
-        _lib.ct_totals_get(self._pointer, out)
+        _lib.ct_totals_get(self._table, out)
         return Totals(
             tuple(out.shed),
             tuple(out.wait_buckets)[: self._counts],

@@ -11,6 +11,7 @@ from typing import Any
 
 from constellation.native import _core
 from constellation.native.errors import checked
+from constellation.native.ledger import Ledger
 from constellation.native.table_values import (
     Ask,
     Breaker,
@@ -36,7 +37,7 @@ _GRANTED: int = _lib.CT_LEASE_GRANTED
 _LISTED = 256  # functions or records a C call
 
 
-class Table:
+class Table(Ledger):
     """One `ct_table`. Closed by `close`, or with the object."""
 
     def __init__(self, options: TableOptions) -> None:
@@ -64,7 +65,7 @@ class Table:
         )
         if made == _ffi.NULL:
             raise ValueError("a bound of the table is out of range, or there is no memory for it")
-        self._table = _ffi.gc(made, _lib.ct_table_free)
+        super().__init__(_ffi.gc(made, _lib.ct_table_free), len(bounds) + 1)
         self.options = options
         self._names = {status.name.lower(): int(status) for status in Status}
         self._next_status: int = _lib.CT_STATUS_FIRST_FREE

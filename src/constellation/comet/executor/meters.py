@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from constellation.native.ledger import Ledger
 from constellation.native.table import Table
 from constellation.nova.domain.function import Function
 
@@ -24,7 +23,7 @@ class Meters(Collector):
     """
 
     def __init__(self, registry: CollectorRegistry, table: Table) -> None:
-        self._table, self._ledger = table, Ledger(table)
+        self._table = table
         self._numbers: dict[_Series, int] = {(OTHER, OTHER, OTHER): 0}
         self.jobs_accepted = Counter(
             "constellation_jobs_accepted", "Durable calls committed", ("replay",), registry=registry
@@ -50,16 +49,16 @@ class Meters(Collector):
 
     @property
     def invocations_total(self) -> int:
-        return self._ledger.totals().calls
+        return self._table.totals().calls
 
     @property
     def cold_starts_total(self) -> int:
-        return self._ledger.totals().cold_starts
+        return self._table.totals().cold_starts
 
     def collect(self) -> Iterator[Metric]:
         names = self._table.status_names()
         yield from self._calls(names)
-        totals, node = self._ledger.totals(), self._table.node_stats()
+        totals, node = self._table.totals(), self._table.node_stats()
         waits = HistogramMetricFamily("constellation_queue_wait_seconds", _HELP["queue_wait"])
         waits.add_metric((), self._cumulative(totals.wait_buckets), totals.wait_ns / 1e9)
         yield waits
@@ -92,7 +91,7 @@ class Meters(Collector):
         duration = HistogramMetricFamily("constellation_invocation_duration_seconds", _HELP["duration"], labels=_LABELS)
         cold_starts = CounterMetricFamily("constellation_cold_starts", _HELP["cold_starts"], labels=_LABELS)
         for series, number in self._numbers.items():
-            meter = self._ledger.meter(number)
+            meter = self._table.meter(number)
             if not any(meter.statuses):
                 continue
             for status, count in enumerate(meter.statuses):

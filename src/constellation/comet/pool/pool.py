@@ -20,14 +20,12 @@ from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, NotFound
 from constellation.comet.backend.contract import Backend, Instance, InstanceSpec, SandboxStartFailed
 from constellation.comet.pool.rows import row_of, same_sandbox
-from constellation.comet.pool.sayings import Saying, saying, sayings
 from constellation.comet.pool.sources import Sources
 from constellation.comet.pool.wording import node_refusal, refusal
 from constellation.native.table import Table
 from constellation.native.table_values import (
     Ask,
     CallHandle,
-    Detail,
     Effect,
     EffectKind,
     FunctionHandle,
@@ -285,13 +283,6 @@ class Pool:
         table.end(call, table.status(status), is_broken=is_broken, now_ns=int(self._monotonic_s() * 1e9))
         self.run_effects_nowait()
 
-    def word(
-        self, function: FunctionHandle, verdict: Verdict, *, subject: str, rate_per_s: float, budget_s: float
-    ) -> ConstellationError:
-        """Return the words for a refusal that the lane can not say by itself."""
-        row = self._by_handle[function].function
-        return refusal(verdict, row, subject=subject, rate_per_s=rate_per_s, budget_s=budget_s)
-
     def run_effects_nowait(self) -> None:
         """Carry out what the table asks for; after every change of the table, whoever made it."""
         while (effect := self._table.next_effect()) is not None:
@@ -322,7 +313,6 @@ class Pool:
         served = Served(handle, function, is_suspended, is_kept)
         self._served[function.id] = self._by_handle[handle] = served
         if is_kept:
-            self._say(served)
             self.run_effects_nowait()
         return served
 
@@ -331,24 +321,7 @@ class Pool:
         served.function, served.is_suspended, served.is_kept = function, is_suspended, is_kept
         row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))
         self._table.update_function(served.handle, row, is_same_sandbox=is_same, now_ns=self._now_ns())
-        if is_kept:
-            self._say(served)
         self.run_effects_nowait()
-
-    def _say(self, served: Served) -> None:
-        """Tell the table what the lane answers where the row alone decides."""
-        for said in sayings(served.function):
-            self._set_refusal(served, said)
-
-    def _set_refusal(self, served: Served, said: Saying, *, detail: int = 0) -> None:
-        self._table.set_refusal(
-            served.handle,
-            said.code,
-            detail=detail,
-            grpc_status=said.grpc_status,
-            message=said.message,
-            problem=said.problem,
-        )
 
     def _grant(self, effect: Effect) -> None:
         assert effect.grant is not None
@@ -424,9 +397,5 @@ class Pool:
         life.error = error
         function = life.function
         log.warning("instance.boot_refused", function=function.name, tenant=function.tenant, reason=str(error)[:512])
-        status = self._table.status(error.code)
-        served = self._served.get(function.id)
-        if served is not None:  # who waits for it may be the lane's
-            self._set_refusal(served, saying(status, error), detail=Detail.BOOT)
-        self._table.boot_failed(member, status, now_ns=self._now_ns())
+        self._table.boot_failed(member, self._table.status(error.code), now_ns=self._now_ns())
         self.run_effects_nowait()
