@@ -33,6 +33,7 @@ from constellation.native.table_values import (
 
 _lib, _ffi = _core.lib, _core.ffi
 
+_KINDS = {int(kind): kind for kind in EffectKind}  # calling the enum costs more than the rest of an effect
 _GRANTED: int = _lib.CT_LEASE_GRANTED
 _LISTED = 256  # functions or records a C call
 
@@ -280,22 +281,15 @@ class Table(Ledger):
         if not _lib.ct_effect_next(self._table, taker, self._effect):
             return None
         effect = self._effect
-        kind = EffectKind(effect.kind)
+        kind = _KINDS[effect.kind]
         grant = verdict = None
         if kind is EffectKind.GRANT:
             given = effect.grant
-            grant = Grant(MemberHandle(given.member), given.waited_ns, bool(given.is_cold))
+            grant = Grant(given.member, given.waited_ns, bool(given.is_cold))
         elif kind is EffectKind.REFUSE:
             said = effect.verdict
             verdict = Verdict(said.code, said.detail, said.http_status, said.retry_after_s, said.limit)
-        return Effect(
-            kind,
-            FunctionHandle(effect.function),
-            MemberHandle(effect.member),
-            CallHandle(effect.call),
-            grant,
-            verdict,
-        )
+        return Effect(kind, effect.function, effect.member, effect.call, grant, verdict)
 
     def check(self) -> int:
         """Return 0 when every invariant holds, else a negative number that names one; reads everything."""

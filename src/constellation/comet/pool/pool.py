@@ -255,16 +255,19 @@ class Pool:
         If cancelled, the place in line or the lease is given back with the call's end.
         """
         function = served.function
-        ticket = self._tickets.setdefault(call, _Ticket())
-        self.run_effects_nowait()
+        ticket = self._ticket(call)
+        wait_s = min(budget_s, function.capacity.max_queue_wait_s)
         try:
-            while not ticket.answered.is_set():
+            while True:
+                with anyio.move_on_after(max(_TIMER_GRAIN_S, wait_s)):
+                    await ticket.answered.wait()
+                if ticket.answered.is_set():  # it may come in the same turn as the end of the time
+                    break
                 now_ns = self._now_ns()
                 looked = self._table.overdue(call, now_ns=now_ns)
                 if isinstance(looked, Verdict):
                     raise refusal(looked, function, budget_s=budget_s)
-                with anyio.move_on_after(max(_TIMER_GRAIN_S, (looked - now_ns) / 1e9)):
-                    await ticket.answered.wait()
+                wait_s = (looked - now_ns) / 1e9
         finally:
             del self._tickets[call]
         if ticket.error is not None:
@@ -286,21 +289,21 @@ class Pool:
     def run_effects_nowait(self) -> None:
         """Carry out what the table asks for; after every change of the table, whoever made it."""
         while (effect := self._table.next_effect()) is not None:
-            match effect.kind:
-                case EffectKind.BOOT:
-                    self._boot(effect)
-                case EffectKind.RETIRE:
-                    self._lives[effect.member].end.cancel()
-                case EffectKind.GRANT:
-                    self._grant(effect)
-                case EffectKind.REFUSE:
-                    self._refuse(effect)
-                case EffectKind.DROP:
-                    served = self._by_handle.pop(effect.function)
-                    if self._served.get(served.function.id) is served:
-                        del self._served[served.function.id]
-                case EffectKind.DRAINED:
-                    self._drained.set()
+            kind = effect.kind
+            if kind is EffectKind.GRANT:
+                self._grant(effect)
+            elif kind is EffectKind.BOOT:
+                self._boot(effect)
+            elif kind is EffectKind.RETIRE:
+                self._lives[effect.member].end.cancel()
+            elif kind is EffectKind.REFUSE:
+                self._refuse(effect)
+            elif kind is EffectKind.DROP:
+                served = self._by_handle.pop(effect.function)
+                if self._served.get(served.function.id) is served:
+                    del self._served[served.function.id]
+            else:
+                self._drained.set()
 
     # Inside.
 
@@ -323,10 +326,16 @@ class Pool:
         self._table.update_function(served.handle, row, is_same_sandbox=is_same, now_ns=self._now_ns())
         self.run_effects_nowait()
 
+    def _ticket(self, call: CallHandle) -> _Ticket:
+        ticket = self._tickets.get(call)
+        if ticket is None:
+            ticket = self._tickets[call] = _Ticket()
+        return ticket
+
     def _grant(self, effect: Effect) -> None:
         assert effect.grant is not None
         life = self._lives.get(effect.member)
-        ticket = self._tickets.setdefault(effect.call, _Ticket())
+        ticket = self._ticket(effect.call)
         if life is not None and life.instance is not None and not life.instance.died.is_set():
             waited_s = effect.grant.waited_ns / 1e9
             ticket.lease = Lease(life.function, life.instance, effect.grant.is_cold, waited_s)
@@ -341,7 +350,7 @@ class Pool:
 
     def _refuse(self, effect: Effect) -> None:
         assert effect.verdict is not None
-        ticket = self._tickets.setdefault(effect.call, _Ticket())
+        ticket = self._ticket(effect.call)
         life = self._lives.get(effect.member)
         if life is not None and life.error is not None:
             ticket.error = life.error
