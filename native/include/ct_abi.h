@@ -84,6 +84,12 @@ enum { CT_JSON_DEPTH_MAX = 1024 };
  * (nested deeper than max_depth, which is at most CT_JSON_DEPTH_MAX). Allocates nothing. */
 int ct_json_check(const uint8_t *buf, size_t len, uint32_t max_depth);
 
+/* ---- proto/handler_error.c ---- */
+
+/* Returns 0 when buf is such a value and an object with the texts `type`, `message` and perhaps `stack`; no surrogate escape
+ * in it stands alone. Else CT_E_MALFORMED or CT_E_DEPTH. */
+int ct_handler_error_check(const uint8_t *buf, size_t len, uint32_t max_depth);
+
 /* ---- sandbox/plan.c: everything a sandbox is ---- */
 
 enum {
@@ -275,3 +281,83 @@ int ct_reactor_drain(ct_reactor *reactor);
 /* Takes up to cap events, oldest first; each is given back by ct_event_done once its data is copied. */
 size_t ct_reactor_take(ct_reactor *reactor, ct_event *out, size_t cap);
 void ct_event_done(ct_event *event);
+
+/* ---- link/: the host's end of the guest protocol; one ct_link an instance ---- */
+
+enum {
+    CT_LINK_FRAME_MAX = 6 << 20,   /* body of a worker's frame: the platform's limit for a synchronous answer */
+    CT_LINK_ERROR_MAX = 256 << 10, /* body of an error frame; our workers stay below 64 KiB */
+    CT_LINK_PAYLOAD_MAX = 64 << 20, /* of a call; the functions' own limits are far below */
+    CT_LINK_JSON_DEPTH = 512       /* of an answer: deeper than any honest document, shallower than any parser's stack */
+};
+
+/* Events; `target` is the link's tag. */
+enum ct_link_event {
+    CT_LINK_HELLO = 200,    /* data: the message */
+    CT_LINK_READY = 201,    /* data: the message */
+    CT_LINK_ENDED = 202,    /* a call of ct_link_call; subject: its id, number: enum ct_end, flags 1: its log is cut;
+                               data: ct_link_answer, log, body, pieces that were not taken; all left out: no memory for it */
+    CT_LINK_PIECE = 203,    /* subject: the id of a stream that has something to take again */
+    CT_LINK_HUNG_UP = 204,  /* number: enum ct_cause; subject: the call id or kind that it is about; status: a bad frame's */
+    CT_LINK_GIVEN_UP = 205  /* a call was given up in C, by its deadline too; the worker has it still; subject: its id */
+};
+
+enum ct_end {
+    CT_END_RESULT = 1,  /* body: JSON, or empty for a stream */
+    CT_END_ERROR = 2,   /* the handler raised; body: {type, message, stack} */
+    CT_END_INVALID = 3, /* the answer is not JSON, or an error without its shape */
+    CT_END_TIMEOUT = 4,
+    CT_END_DIED = 5     /* the link was ended */
+};
+
+/* Why a worker is not spoken to any more. */
+enum ct_cause {
+    CT_CAUSE_CLOSED = 0, /* it closed its end */
+    CT_CAUSE_FRAME = 1,
+    CT_CAUSE_ANSWER = 2, /* an answer to no call in hand, or an error above its bound */
+    CT_CAUSE_LOG = 3,    /* a log of a call that never was */
+    CT_CAUSE_PIECE = 4,  /* a piece of what is not a stream in hand */
+    CT_CAUSE_KIND = 5,   /* a kind that is not expected now */
+    CT_CAUSE_CHATTER = 6, /* more log than the limit */
+    CT_CAUSE_MEMORY = 7  /* ours ran out */
+};
+
+typedef struct ct_link_answer {
+    uint64_t duration_ns;
+    uint32_t log_len;
+    uint32_t body_len;
+} ct_link_answer;
+
+typedef struct ct_link ct_link;
+
+typedef struct ct_link_settings {
+    uint64_t tag;       /* `target` of its events */
+    uint32_t log_limit; /* bytes a call */
+    uint32_t is_alone;  /* one call at a time: one that is given up is not told to the worker, whose end follows */
+} ct_link_settings;
+
+/* Takes over both descriptors, non-blocking: the worker's socket and the reading end of its stdio. Returns 0 and *out, or -errno. */
+int ct_link_open(ct_reactor *reactor, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out);
+
+/* Closes both, ends every call in hand with CT_END_DIED and frees the link. */
+void ct_link_free(ct_link *link);
+
+/* Sends the init frame: from now on a ready frame is expected. */
+int ct_link_init(ct_link *link, const uint8_t *message, size_t len);
+
+/* Sends a call. Ids of 16, 16 and 8 bytes. Returns its id, from 1, or -ENOMEM, -EMSGSIZE. CT_LINK_ENDED tells of its end, once. */
+int64_t ct_link_call(ct_link *link, const uint8_t *request_id, const uint8_t *trace_id, const uint8_t *span_id,
+                     const uint8_t *payload, size_t len, uint64_t timeout_ns, int is_stream);
+
+/* The oldest piece of a stream: returns its length and lends it until the next call on this link, or 0: nothing now. */
+size_t ct_link_take(ct_link *link, uint32_t call_id, const uint8_t **out);
+
+/* Gives a call up: no event of it comes any more. Returns 1, or 0 when it has ended. */
+int ct_link_cancel(ct_link *link, uint32_t call_id);
+
+/* Calls that the worker has, those without a caller included. */
+uint32_t ct_link_in_hand(const ct_link *link);
+
+/* The last bytes that were said outside of the protocol: in the only call in hand, else between calls. Returns how many,
+ * at most cap; *is_cut (may be NULL) tells whether that log is. */
+size_t ct_link_last_words(ct_link *link, uint8_t *out, size_t cap, int *is_cut);

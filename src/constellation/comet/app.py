@@ -31,6 +31,8 @@ from constellation.comet.pool.pool import Pool
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.native.json_check import is_json
+from constellation.native.link import Links
+from constellation.native.reactor import Reactor
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
@@ -95,8 +97,9 @@ async def execution_plane(
         dsn: for the listener, which has a connection of its own.
         backend: instead of the configured one.
     """
+    reactor = Reactor()
     if backend is None:
-        backend = _backend(context, settings)
+        backend = _backend(context, settings, Links(reactor))
     meters = Meters(context.registry, max_functions=settings.aurora.max_function_labels)
     functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
     code = CodeShelf(
@@ -127,26 +130,27 @@ async def execution_plane(
     )
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
-    async with backend.run():
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(listener.run)
-            await tasks.start(code.run)
-            await tasks.start(pool.run)
-            await tasks.start(cache.run, listener.subscribe(CHANGES))
-            await tasks.start(templates.run, listener.subscribe(CHANGES))
-            tasks.start_soon(records.run)
-            yield ExecutionPlane(
-                executor=executor,
-                pool=pool,
-                backend=backend,
-                meters=meters,
-                jobs=jobs,
-                invocations=invocations,
-                listener=listener,
-            )
-            tasks.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await records.flush(within_s=FLUSH_S)
+    with reactor.turning():
+        async with backend.run():
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(listener.run)
+                await tasks.start(code.run)
+                await tasks.start(pool.run)
+                await tasks.start(cache.run, listener.subscribe(CHANGES))
+                await tasks.start(templates.run, listener.subscribe(CHANGES))
+                tasks.start_soon(records.run)
+                yield ExecutionPlane(
+                    executor=executor,
+                    pool=pool,
+                    backend=backend,
+                    meters=meters,
+                    jobs=jobs,
+                    invocations=invocations,
+                    listener=listener,
+                )
+                tasks.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await records.flush(within_s=FLUSH_S)
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
@@ -165,11 +169,12 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock)
 
 
-def _backend(context: PlaneContext, settings: Settings) -> Backend:
+def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend:
     return NamespaceBackend(
         NamespaceSettings(
             run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
             group=group_name(context.state_dir / context.plane),
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
-        )
+        ),
+        links,
     )

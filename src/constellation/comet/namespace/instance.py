@@ -65,7 +65,6 @@ class NamespaceInstance:
 
     def attach_nowait(self, channel: Channel) -> None:
         self._channel = channel
-        channel.open_nowait()
         if self.spawned.status is not None:
             self.exited_nowait(self.spawned.status)
 
