@@ -361,3 +361,396 @@ uint32_t ct_link_in_hand(const ct_link *link);
 /* The last bytes that were said outside of the protocol: in the only call in hand, else between calls. Returns how many,
  * at most cap; *is_cut (may be NULL) tells whether that log is. */
 size_t ct_link_last_words(ct_link *link, uint8_t *out, size_t cap, int *is_cut);
+
+/* ---- table/: whatever counts or queues exists once, here ----
+ * Pure: no I/O and no clock. `now_ns` is any clock that never goes back, the same one in every call. A handle is an index
+ * (low CT_HANDLE_INDEX_BITS) plus a generation; 0 is none, and one of something that is no more gives -ESTALE, for ever.
+ * All slots are made with the table, so nothing on a call's way allocates. */
+
+typedef struct ct_table ct_table;
+
+enum {
+    CT_HANDLE_INDEX_BITS = 20,
+    CT_CALL_DEPTH_MAX = 32,
+    CT_CHAIN_NAMES_MAX = 64,
+    CT_STATUS_MAX = 64,         /* statuses that are told apart */
+    CT_METER_BUCKETS_MAX = 31,  /* of a histogram, the unbounded one not counted */
+    CT_REFUSAL_BYTES_MAX = 16384,
+    CT_TOKEN_BYTES_MAX = 4096,
+    CT_KEY_BYTES_MAX = 512,     /* tenant, namespace, name or subject, each */
+    CT_SOURCE_BYTES = 32
+};
+
+typedef struct ct_table_options {
+    uint64_t hash_seed; /* results do not depend on it */
+    uint64_t idle_ttl_ns;
+    uint64_t recheck_ns; /* a waiter past its time in line looks again whether the boot that was to serve it goes on */
+    uint32_t max_functions;
+    uint32_t max_instances; /* of this node, from the decision to boot until the sandbox is gone */
+    uint32_t max_boots;     /* at a time */
+    uint32_t max_calls;     /* of this node in hand */
+    uint32_t max_buckets;
+    uint32_t max_identities;
+    uint32_t max_records;
+    uint32_t max_meters;
+    uint32_t bucket_count; /* of the histograms; at most CT_METER_BUCKETS_MAX */
+    const uint64_t *bucket_ns; /* their upper bounds, ascending; copied */
+} ct_table_options;
+
+/* NULL: no memory, or an option out of range. */
+ct_table *ct_table_new(const ct_table_options *options);
+void ct_table_free(ct_table *table);
+
+/* Instances are booted only while it is open; it is made closed. */
+void ct_table_open(ct_table *table, uint32_t is_open, uint64_t now_ns);
+
+/* How a call ended or why it was refused: the problem's code in capitals. Numbers from CT_STATUS_FIRST_FREE on are the
+ * caller's to name; the last one is what it has no number for. */
+enum ct_status {
+    CT_STATUS_OK = 0,
+    CT_STATUS_FUNCTION_ERROR = 1,
+    CT_STATUS_CANCELLED = 2,
+    CT_STATUS_TIMEOUT = 3,
+    CT_STATUS_INSTANCE_DIED = 4,
+    CT_STATUS_OUTPUT_INVALID = 5,
+    CT_STATUS_HANDLER_LOAD_FAILED = 6,
+    CT_STATUS_SANDBOX_START_FAILED = 7,
+    CT_STATUS_RUNTIME_UNAVAILABLE = 8,
+    /* what the guard chain says, in its order */
+    CT_STATUS_DRAINING = 9,
+    CT_STATUS_OVERLOADED = 10,
+    CT_STATUS_NOT_FOUND = 11,
+    CT_STATUS_HALTED = 12,
+    CT_STATUS_TENANT_SUSPENDED = 13,
+    CT_STATUS_RECURSION = 14,
+    CT_STATUS_PAYLOAD_TOO_LARGE = 15,
+    CT_STATUS_RATE_LIMITED = 16,
+    CT_STATUS_INFLIGHT_LIMIT = 17,
+    CT_STATUS_BREAKER_OPEN = 18,
+    CT_STATUS_QUEUE_FULL = 19,
+    CT_STATUS_QUEUE_WAIT_TIMEOUT = 20,
+    /* refused before they ran, by others than the chain */
+    CT_STATUS_INVALID_REQUEST = 21,
+    CT_STATUS_FORBIDDEN = 22,
+    CT_STATUS_UNAUTHENTICATED = 23,
+    CT_STATUS_FIRST_FREE = 24,
+    CT_STATUS_OTHER = 63
+};
+
+/* Which of a refusal's wordings. */
+enum ct_detail {
+    CT_DETAIL_NONE = 0,
+    CT_DETAIL_DEPTH = 1, /* recursion: the chain of calls is too long */
+    CT_DETAIL_CYCLE = 2, /* recursion: the function is in the chain already */
+    CT_DETAIL_INIT = 3,  /* timeout: while an instance was being made for the call */
+    CT_DETAIL_WAIT = 4   /* timeout: in line */
+};
+
+/* A refusal and the facts that its wording needs; those that do not concern its code are 0. */
+typedef struct ct_verdict {
+    uint32_t code;   /* enum ct_status */
+    uint32_t detail; /* enum ct_detail */
+    uint32_t http_status;   /* shedding: what the function's policy chose */
+    uint32_t retry_after_s; /* 0: none */
+    uint64_t limit;  /* calls, bytes, levels, or ns: of waiting, or until it may be tried again */
+} ct_verdict;
+
+/* -- functions -- */
+
+enum ct_function_flag {
+    CT_FUNCTION_HALTED = 1,
+    CT_FUNCTION_SUSPENDED = 2, /* its tenant is */
+    CT_FUNCTION_KEPT = 4       /* can be found by name, and stays when nothing is left of it */
+};
+
+typedef struct ct_function_row {
+    const uint8_t *tenant; /* names are copied, and read only when the function is made */
+    const uint8_t *space;
+    const uint8_t *name;
+    uint32_t tenant_len;
+    uint32_t space_len;
+    uint32_t name_len;
+    uint32_t flags;
+    uint64_t code_version;
+    uint64_t max_payload_bytes;
+    uint64_t timeout_ns; /* of one call */
+    uint64_t max_queue_wait_ns;
+    uint64_t breaker_window_ns;
+    uint64_t breaker_open_ns;
+    uint32_t min_replicas;
+    uint32_t max_replicas;
+    uint32_t instance_concurrency;
+    uint32_t max_inflight; /* 0: no limit */
+    uint32_t max_queue_depth;
+    uint32_t shed_status;
+    uint32_t retry_after_s;
+    uint32_t breaker_error_percent; /* 0: it never opens */
+    uint32_t breaker_min_samples;
+    uint32_t breaker_probes;
+    uint32_t meter; /* where its calls are counted */
+} ct_function_row;
+
+/* Makes a function. One of the same name that was there is not found by it any more. Returns 0, CT_E_FULL, CT_E_TOOBIG,
+ * CT_E_RANGE or -ENOMEM. */
+int ct_function_put(ct_table *table, const ct_function_row *row, uint64_t now_ns, uint64_t *out);
+
+/* Serves calls by the changed row from now on. is_same_sandbox: instances of the old row can serve the new one; else idle
+ * ones go, and busy ones once they have finished. The breaker is closed by a new sandbox, not by a new policy.
+ * Returns 0, CT_E_RANGE or -ESTALE. */
+int ct_function_update(ct_table *table, uint64_t function, const ct_function_row *row, uint32_t is_same_sandbox,
+                       uint64_t now_ns);
+
+/* It is deleted: its line is refused, nothing new is started. CT_EFFECT_DROP follows once nothing is left of it. */
+int ct_function_remove(ct_table *table, uint64_t function, uint64_t now_ns);
+
+/* 0 when there is none of that name. */
+uint64_t ct_function_find(const ct_table *table, const uint8_t *tenant, uint32_t tenant_len, const uint8_t *space,
+                          uint32_t space_len, const uint8_t *name, uint32_t name_len);
+
+/* What the lane says without asking Python when it refuses a call of this function with this code and detail (0: any).
+ * Copied; kept until the next one or the function's end. A len of 0 for both forgets it. Returns 0, CT_E_TOOBIG,
+ * CT_E_RANGE, -ENOMEM or -ESTALE. */
+int ct_function_set_refusal(ct_table *table, uint64_t function, uint32_t code, uint32_t detail, uint32_t grpc_status,
+                            const uint8_t *message, uint32_t message_len, const uint8_t *problem, uint32_t problem_len);
+
+typedef struct ct_function_stats {
+    uint64_t function;
+    uint32_t booting;
+    uint32_t idle;
+    uint32_t busy;
+    uint32_t draining;
+    uint32_t dead;     /* being destroyed */
+    uint32_t leases;   /* calls that have an instance */
+    uint32_t waiting;  /* calls in line or waiting for a boot */
+    uint32_t current;  /* instances of the live sandbox */
+    uint32_t booting_current;
+    uint32_t breaker;  /* enum ct_breaker */
+} ct_function_stats;
+
+enum ct_breaker { CT_BREAKER_CLOSED = 0, CT_BREAKER_OPEN = 1, CT_BREAKER_HALF_OPEN = 2 };
+
+int ct_function_stats_get(const ct_table *table, uint64_t function, ct_function_stats *out);
+
+/* Those with instances, calls or replicas to keep warm, after `*cursor` (0 to begin). Returns how many were written. */
+size_t ct_function_stats_list(const ct_table *table, uint64_t *cursor, ct_function_stats *out, size_t cap);
+
+typedef struct ct_node_stats {
+    uint32_t instances[5]; /* by enum ct_member_state */
+    uint32_t total;
+    uint32_t waiting;
+    uint32_t leases;
+    uint32_t inflight;
+} ct_node_stats;
+
+void ct_node_stats_get(const ct_table *table, ct_node_stats *out);
+
+/* -- a call: enter the node, be admitted, lease, end, leave the node -- */
+
+/* Who owns a call and takes its effects. */
+enum ct_taker { CT_TAKER_PYTHON = 0, CT_TAKER_LANE = 1 };
+
+/* Counts one call of this node in. Returns 0, or 1 and *out: draining or overloaded, and counted as shed. */
+int ct_node_enter(ct_table *table, ct_verdict *out);
+void ct_node_leave(ct_table *table);
+
+/* No new calls from now on; CT_EFFECT_DRAINED follows, to Python, when the last one left, unless there is none. */
+void ct_node_drain(ct_table *table);
+
+typedef struct ct_ask {
+    uint64_t payload_bytes;
+    uint64_t owner;       /* the caller's own, comes back with the effects */
+    double rate_per_s;    /* of the subject; 0: any number of calls */
+    uint32_t burst;       /* 0: one second's worth, at least 1 */
+    uint32_t taker;       /* enum ct_taker */
+    uint32_t depth;
+    uint32_t chain_len;
+    const uint8_t *chain; /* names with commas between them, outermost first */
+    const uint8_t *tenant; /* whose bucket; read only when rate_per_s is above 0 */
+    const uint8_t *subject;
+    uint32_t tenant_len;
+    uint32_t subject_len;
+} ct_ask;
+
+/* The guard chain: removed, halted, suspended, depth, cycle, size, key bucket, in-flight, breaker; the first refusal wins.
+ * Returns 0 and the call's handle, which ct_call_end gives back; 1 and the verdict, counted as an end of the function and as
+ * shed; or -ESTALE. */
+int ct_admit(ct_table *table, uint64_t function, const ct_ask *ask, uint64_t now_ns, uint64_t *call, ct_verdict *out);
+
+/* The part of the chain for a call that is accepted now and run later: no in-flight limit, no breaker, and a payload of at
+ * most max_payload_bytes. Returns 0, 1 or -ESTALE; counts nothing but the bucket. */
+int ct_check_job(ct_table *table, uint64_t function, const ct_ask *ask, uint64_t max_payload_bytes, uint64_t now_ns,
+                 ct_verdict *out);
+
+typedef struct ct_grant {
+    uint64_t member;
+    uint64_t link; /* what ct_member_set_link put there */
+    uint64_t code_version; /* as it was when the boot was decided */
+    uint64_t waited_ns;
+    uint32_t is_cold; /* the call waited for this instance's boot */
+} ct_grant;
+
+enum ct_lease { CT_LEASE_GRANTED = 0, CT_LEASE_WAITS = 1, CT_LEASE_REFUSED = 2 };
+
+/* Takes the instance that served last, else gets in line: CT_EFFECT_GRANT or CT_EFFECT_REFUSE follows, to the call's taker.
+ * deadline_ns ends the whole wait (UINT64_MAX: never). Returns enum ct_lease (GRANTED: *grant; REFUSED: *out, queue_full or
+ * not_found), -EINVAL (not a call that was just admitted) or -ESTALE. */
+int ct_lease(ct_table *table, uint64_t call, uint64_t deadline_ns, uint64_t now_ns, ct_grant *grant, ct_verdict *out);
+
+/* Is a waiter past its time? Returns 0 and when to look again; 1 and *out (timeout or queue_wait_timeout): it is out of the
+ * line and is to be ended with that; -EINVAL: it does not wait; -ESTALE. */
+int ct_call_overdue(ct_table *table, uint64_t call, uint64_t now_ns, uint64_t *next_ns, ct_verdict *out);
+
+/* The instance that the call was given was dead before anything was sent to it: the lease goes back, and the call is
+ * admitted, or in line at its old place, as it was before. Returns 0, 1 (in line again), -EINVAL or -ESTALE. */
+int ct_call_return(ct_table *table, uint64_t call, uint64_t now_ns);
+
+enum ct_end_flag { CT_END_BROKEN = 1 /* the call did not end by itself: its instance gets no new ones */ };
+
+/* Ends a call in whatever state it is: its lease or place in line comes free, the breaker learns, the meters count.
+ * Returns 0 or -ESTALE. */
+int ct_call_end(ct_table *table, uint64_t call, uint32_t status, uint32_t flags, uint64_t now_ns);
+
+/* -- instances -- */
+
+enum ct_member_state {
+    CT_MEMBER_BOOTING = 0,  /* the sandbox is being made or the handler loaded */
+    CT_MEMBER_IDLE = 1,     /* no call */
+    CT_MEMBER_BUSY = 2,     /* at least one call; may have room for more */
+    CT_MEMBER_DRAINING = 3, /* finishes its calls and gets no new one */
+    CT_MEMBER_DEAD = 4      /* of no use any more; its sandbox is being taken away */
+};
+
+typedef struct ct_member_facts {
+    uint64_t function;
+    uint64_t number; /* unique in the table, ascending */
+    uint64_t code_version;
+    uint64_t link;
+    uint32_t state; /* enum ct_member_state */
+    uint32_t leases;
+    uint32_t is_current; /* of the live sandbox */
+} ct_member_facts;
+
+int ct_member_get(const ct_table *table, uint64_t member, ct_member_facts *out);
+
+/* A word for whoever holds the instance's channel. */
+int ct_member_set_link(ct_table *table, uint64_t member, uint64_t link);
+
+/* The boot is done. Returns 0; 1: it came too late, and the instance is to be destroyed; or -ESTALE, -EINVAL. */
+int ct_member_booted(ct_table *table, uint64_t member, uint64_t now_ns);
+
+/* The boot failed: the oldest waiter is refused with `status`, and boots that no call asked for wait ever longer. */
+int ct_member_boot_failed(ct_table *table, uint64_t member, uint32_t status, uint64_t now_ns);
+
+/* The sandbox ended by itself, or is to end: no new calls; CT_EFFECT_RETIRE follows unless it was dead already. */
+int ct_member_died(ct_table *table, uint64_t member, uint64_t now_ns);
+
+/* The sandbox is no more, in whatever state the member was; the handle is stale from now on. */
+int ct_member_gone(ct_table *table, uint64_t member, uint64_t now_ns);
+
+/* Once in a while: idle members expire, warmth is kept. */
+void ct_sweep(ct_table *table, uint64_t now_ns);
+
+/* -- what is to be done -- */
+
+enum ct_effect_kind {
+    CT_EFFECT_BOOT = 1,    /* Python: begin to make this member */
+    CT_EFFECT_RETIRE = 2,  /* Python: destroy this member, then say it is gone */
+    CT_EFFECT_GRANT = 3,   /* the call's taker: it has an instance */
+    CT_EFFECT_REFUSE = 4,  /* the call's taker: it gets none, by the verdict; still to be ended */
+    CT_EFFECT_DROP = 5,    /* Python: nothing is left of this function, the handle is stale */
+    CT_EFFECT_DRAINED = 6  /* Python: the last call left */
+};
+
+typedef struct ct_effect {
+    uint32_t kind;
+    uint32_t reserved;
+    uint64_t function;
+    uint64_t member; /* REFUSE: the one whose boot failed, or 0 */
+    uint64_t call;
+    uint64_t owner;
+    ct_grant grant;
+    ct_verdict verdict;
+} ct_effect;
+
+/* Takes the oldest effect of a taker. Returns 1, or 0 when there is none. */
+int ct_effect_next(ct_table *table, uint32_t taker, ct_effect *out);
+uint32_t ct_effect_waits(const ct_table *table, uint32_t taker);
+
+/* -- identities: tokens that Python has verified -- */
+
+typedef struct ct_identity {
+    const uint8_t *tenant; /* of a look-up: borrowed until the next ct_identity_put or _clear */
+    const uint8_t *space;
+    const uint8_t *subject;
+    uint32_t tenant_len;
+    uint32_t space_len;
+    uint32_t subject_len;
+    uint32_t may_invoke;
+    int64_t expires_at_s; /* Unix time */
+    double rate_per_s;
+    uint32_t burst;
+} ct_identity;
+
+/* Copied; the oldest goes when there is no room. Returns 0, CT_E_TOOBIG or -ENOMEM. */
+int ct_identity_put(ct_table *table, const uint8_t *token, uint32_t token_len, const ct_identity *identity);
+
+/* Returns 1 and *out, or 0: unknown or expired. */
+int ct_identity_find(ct_table *table, const uint8_t *token, uint32_t token_len, int64_t now_s, ct_identity *out);
+void ct_identity_clear(ct_table *table);
+
+/* -- records of calls that the lane ran -- */
+
+enum ct_record_flag { CT_RECORD_COLD = 1, CT_RECORD_LOG_TRUNCATED = 2 };
+
+typedef struct ct_record {
+    uint8_t request_id[16];
+    uint64_t function;
+    uint64_t code_version;
+    int64_t started_at_us; /* Unix time */
+    uint64_t duration_ns;
+    uint64_t queued_ns;
+    uint64_t input_bytes;
+    uint64_t output_bytes;
+    uint32_t status; /* enum ct_status */
+    uint32_t flags;
+    uint32_t log_len;
+    uint32_t error_len;
+    const uint8_t *log;   /* append copies them; of a record that was taken they are borrowed until the next take */
+    const uint8_t *error;
+    uint8_t source[CT_SOURCE_BYTES]; /* ended by NUL */
+} ct_record;
+
+/* Returns 0; CT_E_FULL: dropped and counted; -ENOMEM: the same; -ESTALE. The function stays until its records are taken. */
+int ct_record_append(ct_table *table, const ct_record *record);
+
+/* Takes up to cap records, oldest first. Returns how many. */
+size_t ct_record_take(ct_table *table, ct_record *out, size_t cap);
+uint64_t ct_record_dropped(const ct_table *table); /* since the table was made */
+uint32_t ct_record_count(const ct_table *table);
+
+/* -- meters: exact counts; 0 is the one that functions without one of their own share -- */
+
+typedef struct ct_meter {
+    uint64_t statuses[CT_STATUS_MAX];
+    uint64_t buckets[CT_METER_BUCKETS_MAX + 1]; /* calls that took at most so long and longer than the one before */
+    uint64_t duration_ns;
+    uint64_t cold_starts;
+} ct_meter;
+
+typedef struct ct_totals {
+    uint64_t shed[CT_STATUS_MAX];
+    uint64_t wait_buckets[CT_METER_BUCKETS_MAX + 1]; /* calls that were given an instance after a wait */
+    uint64_t wait_ns;
+    uint64_t calls;
+    uint64_t cold_starts;
+} ct_totals;
+
+/* Returns 0 or CT_E_RANGE. */
+int ct_meter_get(const ct_table *table, uint32_t meter, ct_meter *out);
+void ct_totals_get(const ct_table *table, ct_totals *out);
+
+/* Counts one call or job that was refused before any of the above saw it. */
+void ct_shed(ct_table *table, uint32_t status);
+
+/* Returns 0 when every invariant of the table holds, else a negative line number of check.c. For tests: it reads all. */
+int ct_table_check(const ct_table *table);

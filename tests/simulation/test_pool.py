@@ -12,9 +12,9 @@ import pytest
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.backend.contract import Call, HandlerLoadFailed, InstanceSpec
-from constellation.comet.pool.decide import Bounds, boots_for_calls
 from constellation.comet.pool.pool import Pool
-from constellation.comet.pool.state import State
+from constellation.native.table import Table
+from constellation.native.table_values import Ask, TableOptions
 from constellation.nova.domain.function import CapacityPolicy, Function
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.testing.simulation import VirtualClock, simulate
@@ -74,8 +74,11 @@ class World:
         self.backend = FakeBackend(Script(create=self.create, init=self.init, handle=self.handle))
         self.backend.script.destroy_s = self.rng.choice((0.0, 0.05))
         self.sources = Sources()
-        self.bounds = Bounds(max_instances=self.rng.choice((2, 6)), max_boots=self.rng.choice((1, 4)), idle_ttl_s=5.0)
-        self.pool = Pool(self.backend, self.sources, self.bounds, VirtualClock(), boot_timeout_s=3.0)
+        self.bounds = TableOptions(
+            max_instances=self.rng.choice((2, 6)), max_boots=self.rng.choice((1, 4)), max_calls=CALLS, idle_ttl_s=5.0
+        )
+        self.table = Table(self.bounds)
+        self.pool = Pool(self.backend, self.sources, self.table, VirtualClock(), boot_timeout_s=3.0)
         self.answers: list[str] = []
         self.most_replicas = {row.id: row.max_replicas for row in self.functions}  # that each was ever allowed
 
@@ -104,22 +107,24 @@ class World:
 
     async def attempt(self, number: int) -> str:
         row = self.functions[number]
+        served = self.pool.serve(row)
+        call = self.pool.admit(served, Ask(2, row.tenant, "apikey:ci"))
+        status, is_broken = "cancelled", False
         try:
-            group = self.pool.group(row)
-            lease = self.pool.take_nowait(group) or await self.pool.wait(group, budget_s=20.0)
+            lease = self.pool.lease_nowait(served, call, budget_s=20.0) or await self.pool.wait(
+                served, call, budget_s=20.0
+            )
             self.check()
+            assert lease.function.code_version >= row.code_version, "older code than was live when the call came"
             is_broken = True
-            try:
-                version = int(lease.member.function.code_version)
-                assert version >= row.code_version, "a call was given an older version than was live when it came"
-                await lease.instance.invoke(Call(request_id=UUID(int=0), payload=b"{}", timeout_s=2.0))
-                is_broken = False
-            finally:
-                self.pool.release_nowait(lease, is_broken=is_broken)
-                self.check()
+            await lease.instance.invoke(Call(request_id=UUID(int=0), payload=b"{}", timeout_s=2.0))
+            status, is_broken = "ok", False
         except ConstellationError as error:
-            return error.code
-        return "ok"
+            status = error.code
+        finally:
+            self.pool.end(call, status, is_broken=is_broken)
+            self.check()
+        return status
 
     async def disturb(self) -> None:
         """Kill idle and busy instances, deploy new code, change policies."""
@@ -142,28 +147,14 @@ class World:
             changed = replace(changed, max_replicas=self.rng.choice((1, 3)), min_replicas=0)
         self.functions[number] = changed
         self.most_replicas[row.id] = max(self.most_replicas[row.id], changed.max_replicas)
-        self.pool.update(changed)
+        self.pool.update(changed, is_suspended=False)
 
     def check(self) -> None:
         """What holds at every instant, whatever happened before."""
+        assert self.table.check() == 0, "see native/src/table/check.c: the line is the number"
         assert len(self.backend.alive) + self.backend.creating <= self.pool.total <= self.bounds.max_instances
-        booting = 0
-        asking = False
-        for group in self.pool.groups:
-            states = [member.state for member in group.members.values()]
-            current = [member for member in group.members.values() if member.generation == group.generation]
-            assert group.current == len(current) <= self.most_replicas[group.function.id]
-            assert all(member.leases <= member.function.instance_concurrency for member in current)
-            assert group.leases == sum(member.leases for member in group.members.values())
-            assert group.booting == sum(member.state is State.BOOTING for member in current)
-            booting += sum(state is State.BOOTING for state in states)
-            assert all(member.room > 0 for member in group.shelf)
-            assert all(member.state in (State.IDLE, State.BUSY) for member in group.shelf)
-            assert not (group.waiters and group.shelf), "somebody waits while an instance has room"
-            asking = asking or boots_for_calls(group) > 0
-        assert booting <= self.bounds.max_boots
-        if asking:
-            assert self.pool.total >= self.bounds.max_instances or booting >= self.bounds.max_boots, "a lost wake-up"
+        for function, counts in self.pool.stats():
+            assert counts.current <= self.most_replicas[function.id]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -173,7 +164,7 @@ def test_every_call_is_answered_and_no_bound_is_exceeded(seed: int) -> None:
         async with anyio.create_task_group() as background:
             await background.start(world.pool.run)
             for row in world.functions:
-                world.pool.update(row)
+                world.pool.update(row, is_suspended=False)
             async with anyio.create_task_group() as callers:
                 callers.start_soon(world.disturb)
                 for _ in range(CALLS):
@@ -182,9 +173,7 @@ def test_every_call_is_answered_and_no_bound_is_exceeded(seed: int) -> None:
             assert len(world.answers) == CALLS
             assert world.answers.count("ok") > 0
             world.check()
-            for group in world.pool.groups:
-                assert not group.waiters
-                assert group.leases == 0
+            assert (world.table.node_stats().waiting, world.table.node_stats().leases) == (0, 0)
             background.cancel_scope.cancel()
         assert world.pool.total == 0
         assert not world.backend.alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import anyio
 import structlog
 
+from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
 from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
@@ -21,18 +23,19 @@ from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
 from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.executor.executor import Executor
-from constellation.comet.executor.meters import Meters, PoolCollector
+from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import FunctionCache
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
-from constellation.comet.pool.decide import Bounds
 from constellation.comet.pool.pool import Pool
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
 from constellation.native.reactor import Reactor
+from constellation.native.table import Table
+from constellation.native.table_values import TableOptions
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
@@ -100,7 +103,18 @@ async def execution_plane(
     reactor = Reactor()
     if backend is None:
         backend = _backend(context, settings, Links(reactor))
-    meters = Meters(context.registry, max_functions=settings.aurora.max_function_labels)
+    table = Table(
+        TableOptions(
+            max_instances=settings.pool.max_instances,
+            max_boots=settings.pool.max_boots,
+            max_calls=settings.comet.max_inflight,
+            idle_ttl_s=settings.pool.idle_ttl_s,
+            max_meters=settings.aurora.max_function_labels + 1,
+            bucket_bounds_s=DURATION_BUCKETS_S,
+            hash_seed=secrets.randbits(64),
+        )
+    )
+    meters = Meters(context.registry, table)
     functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
     code = CodeShelf(
         context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
@@ -108,13 +122,9 @@ async def execution_plane(
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         log_limit_bytes=settings.sandbox.log_limit_bytes,
     )
-    bounds = Bounds(
-        max_instances=settings.pool.max_instances,
-        max_boots=settings.pool.max_boots,
-        idle_ttl_s=settings.pool.idle_ttl_s,
+    pool = Pool(
+        backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
-    pool = Pool(backend, code, bounds, context.clock, boot_timeout_s=settings.pool.boot_timeout_s)
-    context.registry.register(PoolCollector(pool))
     cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code))
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
     executor = Executor(
@@ -125,7 +135,6 @@ async def execution_plane(
         meters=meters,
         clock=context.clock,
         node=context.node,
-        max_inflight=settings.comet.max_inflight,
         is_json=is_json,
     )
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)

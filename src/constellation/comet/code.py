@@ -119,13 +119,16 @@ class CodeShelf:
         directory.users -= 1
         self._retire_if_useless(directory)
 
-    def update(self, function: Function) -> None:
+    def update(self, function: Function, *, is_suspended: bool) -> None:  # noqa: ARG002  # to files it is all one
         """The function's live code is this version now."""
         self._supersede(function.id, live=self._path(function))
 
     def remove(self, function_id: UUID) -> None:
         """The function is deleted."""
         self._supersede(function_id, live=None)
+
+    def forget(self, function_id: UUID) -> None:
+        """The files stay: its next call needs them again."""
 
     def _supersede(self, function_id: UUID, *, live: Path | None) -> None:
         for directory in self._directories.values():

@@ -60,9 +60,13 @@ class Wakeup(Protocol):
 class Watcher(Protocol):
     """Told of every function that is kept and changed; never suspends."""
 
-    def update(self, function: Function) -> None: ...
+    def update(self, function: Function, *, is_suspended: bool) -> None: ...
 
     def remove(self, function_id: UUID) -> None: ...
+
+    def forget(self, function_id: UUID) -> None:
+        """It is kept no more, though it may exist."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -205,7 +209,7 @@ class FunctionCache:
                 is_suspended = await self._is_suspended(change.tenant)
                 for key, entry in list(self._kept.items()):
                     if key[0] == change.tenant:
-                        self._kept[key] = Entry(entry.function, is_suspended)
+                        self._keep(Entry(entry.function, is_suspended))
             case ChangeKind.API_KEY | ChangeKind.NAMESPACE:
                 return  # the functions of a deleted namespace are changes of their own
 
@@ -237,10 +241,12 @@ class FunctionCache:
             if kept.function.version > entry.function.version:
                 return  # a slower read of an older row
         elif len(self._kept) >= MAX_KEPT:
-            self._kept.pop(next(iter(self._kept)))  # the one kept for longest; its next call reads it again
+            oldest = self._kept.pop(next(iter(self._kept)))  # its next call reads it again
+            for watcher in self._watchers:
+                watcher.forget(oldest.function.id)
         self._kept[key] = entry
         for watcher in self._watchers:
-            watcher.update(entry.function)
+            watcher.update(entry.function, is_suspended=entry.is_suspended)
 
     def _refuse_absent(self, key: Key) -> None:
         absent = self._absent.get(key)

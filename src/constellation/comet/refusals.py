@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from constellation.base.errors import ConstellationError
 from constellation.nova.domain.function import CapacityPolicy
 
@@ -66,6 +68,32 @@ class QueueWaitTimeout(ConstellationError):
         self.http_status = policy.shed_status_code
 
 
+class BreakerOpen(ConstellationError):
+    """Too many of the function's last calls failed; until it has rested, or while probes are out, none is run."""
+
+    code, http_status, retryable = "breaker_open", 503, True
+
+    def __init__(self, function: str, *, left_s: float) -> None:
+        super().__init__(
+            f"function {function!r}: its calls failed too often; it is tried again in {max(left_s, 0.0):.1f} s",
+            extras={"function": function, "left_s": max(left_s, 0.0)},
+            retry_after_s=whole_seconds(left_s),
+        )
+
+
+class KeyRateLimit(ConstellationError):
+    """The caller's credential made as many calls as it may for now."""
+
+    code, http_status, retryable = "rate_limited", 429, True
+
+    def __init__(self, subject: str, *, rate_per_s: float, left_s: float) -> None:
+        super().__init__(
+            f"{subject} may make {rate_per_s:g} calls a second",
+            extras={"rate_per_s": rate_per_s, "left_s": max(left_s, 0.0)},
+            retry_after_s=whole_seconds(left_s),
+        )
+
+
 class CometDraining(ConstellationError):
     """Comet is going down; another one, or this one after its restart, takes the call."""
 
@@ -73,3 +101,8 @@ class CometDraining(ConstellationError):
 
     def __init__(self) -> None:
         super().__init__("comet is shutting down and takes no new calls", retry_after_s=1)
+
+
+def whole_seconds(left_s: float) -> int:
+    """Return a wait as `Retry-After` states it: whole seconds, rounded up, at least one."""
+    return max(ceil(left_s), 1)

@@ -96,12 +96,18 @@ class Store:
 class Watcher:
     def __init__(self) -> None:
         self.live: dict[UUID, Function] = {}
+        self.suspended: set[UUID] = set()
+        self.forgotten: list[UUID] = []
 
-    def update(self, function: Function) -> None:
+    def update(self, function: Function, *, is_suspended: bool) -> None:
         self.live[function.id] = function
+        self.suspended = self.suspended - {function.id} | ({function.id} if is_suspended else set())
 
     def remove(self, function_id: UUID) -> None:
         self.live.pop(function_id, None)
+
+    def forget(self, function_id: UUID) -> None:
+        self.forgotten.append(function_id)
 
 
 def simulate(main) -> None:

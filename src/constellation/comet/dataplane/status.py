@@ -8,7 +8,6 @@ from constellation.base.clock import Clock
 from constellation.comet.backend.contract import Backend
 from constellation.comet.dataplane.request import DataRequest
 from constellation.comet.pool.pool import Pool
-from constellation.comet.pool.state import State
 from constellation.nova.domain.access import Identity
 from constellation.routes.models.invocations import BackendBody, BackendsBody, FunctionStatsBody, StatsBody
 
@@ -36,18 +35,16 @@ class StatusRoutes:
     def functions(self, identity: Identity, *, every_scope: bool) -> list[tuple[str, str, FunctionStatsBody]]:
         """Return (tenant, namespace, figures) of the functions with instances or calls that a caller may see."""
         found = []
-        for group in self._pool.groups:
-            function = group.function
+        for function, counts in self._pool.stats():
             if not every_scope and (function.tenant, function.namespace) != (identity.tenant, identity.namespace):
                 continue
-            states = [member.state for member in group.members.values()]
             figures = FunctionStatsBody(
                 function=function.name,
-                idle=states.count(State.IDLE),
-                busy=states.count(State.BUSY) + states.count(State.DRAINING),
-                booting=states.count(State.BOOTING),
-                inflight=group.leases,
-                queued=len(group.waiters),
+                idle=counts.idle,
+                busy=counts.busy + counts.draining,
+                booting=counts.booting,
+                inflight=counts.leases,
+                queued=counts.waiting,
             )
             found.append((function.tenant, function.namespace, figures))
         return found

@@ -25,12 +25,12 @@ from constellation.comet.backend.contract import (
 )
 from constellation.comet.executor.budget import Budget
 from constellation.comet.executor.durable import new_job
-from constellation.comet.executor.guard import check_call, check_job, check_node
-from constellation.comet.executor.meters import FunctionMeters, Meters
+from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import Entry, FunctionCache
-from constellation.comet.pool.pool import Lease, Pool
-from constellation.comet.refusals import CometDraining, QueueFull, QueueWaitTimeout
+from constellation.comet.pool.pool import Lease, Pool, Served
+from constellation.comet.refusals import QueueFull, QueueWaitTimeout
+from constellation.native.table_values import Ask, CallHandle
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.invocation import InvocationRecord
@@ -67,14 +67,15 @@ class _Run:
 
     request_id: UUID
     function: Function
-    meters: FunctionMeters
     source: str
     input_bytes: int
     started_at: datetime
     started_s: float
     version: int  # of the code that ran, or would have
+    call: CallHandle | None = None  # the guard chain let it in
     lease: Lease | None = None
-    is_admitted: bool = False  # by the guard chain
+    is_recorded: bool = False  # it is a row of the log, however it ends
+    is_broken: bool = False  # its instance may still be running it
 
 
 class Streamed:
@@ -122,20 +123,16 @@ class Executor:
         meters: Meters,
         clock: Clock,
         node: str,
-        max_inflight: int,
         is_json: Callable[[bytes], bool],
     ) -> None:
         self._functions, self._pool, self._jobs = functions, pool, jobs
         self._records, self._meters, self._clock = records, meters, clock
-        self._node, self._max_inflight, self._is_json = node, max_inflight, is_json
-        self._inflight = 0
-        self._is_draining = False
-        self._idle = anyio.Event()
+        self._node, self._is_json = node, is_json
 
     @property
     def inflight(self) -> int:
         """Calls in hand, running or waiting."""
-        return self._inflight
+        return self._pool.inflight
 
     async def invoke(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> Invoked:
         """Run one call to its end. A handler that raised is an answer with `error`.
@@ -148,17 +145,14 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         with self._running(caller, entry, payload) as run:
             lease = await self._lease(caller, entry, run, payload, budget)
-            is_broken = False
+            call = self._call(caller, run, payload, budget)
+            run.is_broken = True
             try:
-                call = self._call(caller, run, payload, budget)
-                is_broken = True
                 outcome = await lease.instance.invoke(call)
-                is_broken = False
             except OutputInvalid:
-                is_broken = False  # the handler's answer is bad, its worker is not
+                run.is_broken = False  # the handler's answer is bad, its worker is not
                 raise
-            finally:
-                self._pool.release_nowait(lease, is_broken=is_broken)
+            run.is_broken = False
             self._succeeded(run, outcome, output_bytes=len(outcome.output or b""))
             return _invoked(run, outcome)
 
@@ -172,18 +166,13 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         with self._running(caller, entry, payload) as run:
             lease = await self._lease(caller, entry, run, payload, budget)
-            streamed: Streamed | None = None
-            is_started = False
-            try:
-                call = self._call(caller, run, payload, budget)
-                is_started = True
-                async with lease.instance.stream(call) as source:
-                    streamed = Streamed(run, source)
-                    yield streamed
-            finally:
-                is_complete = streamed is not None and streamed.outcome is not None
-                self._pool.release_nowait(lease, is_broken=is_started and not is_complete)
+            call = self._call(caller, run, payload, budget)
+            run.is_broken = True
+            async with lease.instance.stream(call) as source:
+                streamed = Streamed(run, source)
+                yield streamed
             if streamed.outcome is not None:
+                run.is_broken = False
                 self._succeeded(run, streamed.outcome, output_bytes=streamed.sent_bytes)
             else:
                 self._given_up(run)
@@ -199,19 +188,19 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         try:
             payload = payload or EMPTY_PAYLOAD
-            check_job(entry.function, caller.context, is_suspended=entry.is_suspended, payload_bytes=len(payload))
+            self._pool.check_job(self._served(entry), _ask(caller, payload))
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
                 enqueued = await self._jobs.enqueue(job)
         except ConstellationError as error:
-            self._meters.shed.labels(error.code).inc()
+            self._meters.shed(error.code)
             raise
         else:
             self._meters.jobs_accepted.labels(str(enqueued.is_replay).lower()).inc()
             return enqueued
         finally:
-            self._leave()
+            self._pool.leave()
 
     async def function(self, caller: Caller, name: str, *, budget: Budget) -> Function:
         """Return a function of the caller's scope, or raise `NotFound`."""
@@ -221,37 +210,25 @@ class Executor:
 
     async def drain(self, *, within_s: float) -> bool:
         """Refuse new calls from now on and wait for those in hand; False when some were left after `within_s`."""
-        self._is_draining = True
-        if self._inflight:
-            with anyio.move_on_after(within_s):
-                await self._idle.wait()
-        return self._inflight == 0
+        return await self._pool.drain(within_s=within_s)
 
     # One call, step by step. Nothing here suspends for a warm call of a function that is kept.
 
     async def _enter(self, caller: Caller, name: str, budget: Budget) -> Entry:
-        """Count the call in (`_leave` counts it out when this returned) and find its function."""
+        """Count the call in (`Pool.leave` counts it out when this returned) and find its function."""
         identity = caller.identity
         try:
-            if self._is_draining:
-                raise CometDraining
             authorize(identity, Permission.FUNCTION_INVOKE)
-            check_node(inflight=self._inflight, limit=self._max_inflight)
         except ConstellationError as error:
-            self._meters.shed.labels(error.code).inc()
+            self._meters.shed(error.code)
             raise
-        self._inflight += 1
+        self._pool.enter()
         key = (identity.tenant, identity.namespace, name)
         try:
             return self._functions.get_nowait(key) or await self._load(key, budget)
         except BaseException:
-            self._leave()
+            self._pool.leave()
             raise
-
-    def _leave(self) -> None:
-        self._inflight -= 1
-        if self._is_draining and self._inflight == 0:
-            self._idle.set()
 
     async def _load(self, key: tuple[str, str, str], budget: Budget) -> Entry:
         with _within(budget.left_s(self._clock.monotonic_s()), "the function's row"):
@@ -271,7 +248,7 @@ class Executor:
                 self._given_up(run)
                 raise
         finally:
-            self._leave()
+            self._pool.leave()
 
     def _begin(self, caller: Caller, entry: Entry, payload: bytes) -> _Run:
         function = entry.function
@@ -279,7 +256,6 @@ class Executor:
         return _Run(
             request_id=_record_id(caller.context.request_id, now),
             function=function,
-            meters=self._meters.of(function.tenant, function.namespace, function.name),
             source=caller.context.source,
             input_bytes=len(payload),
             started_at=now,
@@ -288,24 +264,20 @@ class Executor:
         )
 
     async def _lease(self, caller: Caller, entry: Entry, run: _Run, payload: bytes, budget: Budget) -> Lease:
-        group = self._pool.group(run.function)
-        check_call(
-            run.function,
-            caller.context,
-            is_suspended=entry.is_suspended,
-            payload_bytes=len(payload),
-            inflight=group.inflight,
-        )
+        served = self._served(entry)
+        run.call = call = self._pool.admit(served, _ask(caller, payload))
         if payload:
             self._check_json(payload)
-        run.is_admitted = True
-        lease = self._pool.take_nowait(group)
+        run.is_recorded = True
+        lease = self._pool.lease_nowait(served, call, budget_s=budget.left_s(run.started_s))
         if lease is None:
-            lease = await self._pool.wait(group, budget_s=budget.left_s(run.started_s))
-            self._meters.queue_wait.observe(lease.waited_s)
-            run.function = group.function  # the row may have changed meanwhile
-        run.lease, run.version = lease, lease.member.function.code_version
+            lease = await self._pool.wait(served, call, budget_s=budget.left_s(run.started_s))
+            run.function = served.function  # the row may have changed meanwhile
+        run.lease, run.version = lease, lease.function.code_version
         return lease
+
+    def _served(self, entry: Entry) -> Served:
+        return self._pool.serve(entry.function, is_suspended=entry.is_suspended)
 
     def _check_json(self, payload: bytes) -> None:
         if not self._is_json(payload):
@@ -334,28 +306,25 @@ class Executor:
     def _succeeded(self, run: _Run, outcome: Outcome, *, output_bytes: int) -> None:
         status = "ok" if outcome.error is None else "function_error"
         error = None if outcome.error is None else outcome.error.decode("utf-8", "replace")
-        run.meters.called(status)
-        run.meters.duration.observe(self._clock.monotonic_s() - run.started_s)
-        if run.lease is not None and run.lease.is_cold:
-            run.meters.cold_starts.inc()
-            self._meters.cold_starts_total += 1
-        self._meters.invocations_total += 1
+        self._end(run, status)
         self._record(run, status, error=error, log=outcome.log, output_bytes=output_bytes)
 
     def _failed(self, run: _Run, error: ConstellationError) -> None:
-        run.meters.called(error.code)
-        self._meters.invocations_total += 1
-        if not run.is_admitted or isinstance(error, _SHED):
-            self._meters.shed.labels(error.code).inc()
+        self._end(run, error.code)
+        if not run.is_recorded or isinstance(error, _SHED):
             return
-        run.meters.duration.observe(self._clock.monotonic_s() - run.started_s)
         problem = msgspec.json.encode(error.problem()).decode()
         self._record(run, error.code, error=problem, log=getattr(error, "log", NO_LOG), output_bytes=0)
 
     def _given_up(self, run: _Run) -> None:
-        run.meters.called("cancelled")
-        self._meters.invocations_total += 1
+        self._end(run, "cancelled")
         self._record(run, "cancelled", error=None, log=NO_LOG, output_bytes=0)
+
+    def _end(self, run: _Run, status: str) -> None:
+        """Give the call back; one that the guard chain refused is counted already."""
+        if run.call is not None:
+            call, run.call = run.call, None
+            self._pool.end(call, status, is_broken=run.is_broken)
 
     def _record(self, run: _Run, status: str, *, error: str | None, log: CallLog, output_bytes: int) -> None:
         function, lease = run.function, run.lease
@@ -392,6 +361,19 @@ def _invoked(run: _Run, outcome: Outcome) -> Invoked:
         duration_ms=outcome.duration_ms,
         cold_start=run.lease is not None and run.lease.is_cold,
         version=str(run.version),
+    )
+
+
+def _ask(caller: Caller, payload: bytes) -> Ask:
+    identity, context = caller.identity, caller.context
+    return Ask(
+        len(payload),
+        identity.tenant,
+        identity.subject,
+        identity.rate_per_s,
+        identity.burst,
+        context.depth,
+        context.chain,
     )
 
 

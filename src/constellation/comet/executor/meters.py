@@ -1,116 +1,125 @@
-"""The figures of the execution plane. A function's series are looked up once and kept with it."""
+"""The figures of the execution plane: the table counts, and is read when somebody asks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.comet.pool.pool import Pool
-from constellation.comet.pool.state import State
+from constellation.native.table import Table
+from constellation.nova.domain.function import Function
 
 OTHER = "other"
 _LABELS = ("function", "tenant", "namespace")
+_Series = tuple[str, str, str]
 
 
-@dataclass(slots=True)
-class FunctionMeters:
-    """The series of one function."""
+class Meters(Collector):
+    """All series of one executor; as many functions as the table has meters for have series of their own.
 
-    labels: tuple[str, str, str]
-    invocations: Counter
-    statuses: dict[str, Counter]
-    duration: Histogram
-    cold_starts: Counter
+    Number 0 is the series that the others share.
+    """
 
-    def called(self, status: str) -> None:
-        """Count one call by how it ended."""
-        counter = self.statuses.get(status)
-        if counter is None:
-            counter = self.statuses[status] = self.invocations.labels(*self.labels, status)
-        counter.inc()
-
-
-class Meters:
-    """All series of one executor; at most `max_functions` functions have series of their own, the rest share one."""
-
-    def __init__(self, registry: CollectorRegistry, *, max_functions: int) -> None:
-        self._max_functions = max_functions
-        self._known: dict[tuple[str, str, str], FunctionMeters] = {}
-        self._invocations = Counter(
-            "constellation_invocations", "Calls by how they ended", (*_LABELS, "status"), registry=registry
-        )
-        self._duration = Histogram(
-            "constellation_invocation_duration_seconds",
-            "From the request to the answer, waiting included",
-            _LABELS,
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
-        )
-        self._cold_starts = Counter(
-            "constellation_cold_starts", "Calls that waited for the boot of their instance", _LABELS, registry=registry
-        )
-        self.queue_wait = Histogram(
-            "constellation_queue_wait_seconds",
-            "Time in line for an instance, boots included; calls that found one at once are not counted",
-            buckets=DURATION_BUCKETS_S,
-            registry=registry,
-        )
-        self.shed = Counter("constellation_shed", "Calls refused before they ran", ("reason",), registry=registry)
+    def __init__(self, registry: CollectorRegistry, table: Table) -> None:
+        self._table = table
+        self._numbers: dict[_Series, int] = {(OTHER, OTHER, OTHER): 0}
         self.jobs_accepted = Counter(
             "constellation_jobs_accepted", "Durable calls committed", ("replay",), registry=registry
         )
         self.records_dropped = Counter(
             "constellation_records_dropped", "Rows of the invocation log that were not written", registry=registry
         )
-        self.invocations_total = 0
-        self.cold_starts_total = 0
+        registry.register(self)
 
-    def of(self, tenant: str, namespace: str, function: str) -> FunctionMeters:
-        """Return a function's series."""
-        key = (function, tenant, namespace)
-        meters = self._known.get(key)
-        if meters is None:
-            labels = key if len(self._known) < self._max_functions else (OTHER, OTHER, OTHER)
-            meters = self._known.get(labels)
-            if meters is None:
-                meters = self._known[labels] = FunctionMeters(
-                    labels=labels,
-                    invocations=self._invocations,
-                    statuses={},
-                    duration=self._duration.labels(*labels),
-                    cold_starts=self._cold_starts.labels(*labels),
-                )
-        return meters
+    def number_of(self, function: Function) -> int:
+        """Return the number of a function's series."""
+        series = (function.name, function.tenant, function.namespace)
+        number = self._numbers.get(series)
+        if number is None:
+            if len(self._numbers) >= self._table.options.max_meters:
+                return 0
+            number = self._numbers[series] = len(self._numbers)
+        return number
 
+    def shed(self, code: str) -> None:
+        """Count what was refused before the table saw it."""
+        self._table.shed(code)
 
-class PoolCollector(Collector):
-    """Reads the pool when somebody asks; the pool itself counts nothing twice."""
+    @property
+    def invocations_total(self) -> int:
+        return self._table.totals().calls
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    @property
+    def cold_starts_total(self) -> int:
+        return self._table.totals().cold_starts
 
     def collect(self) -> Iterator[Metric]:
-        states = dict.fromkeys(State, 0)
-        queued = inflight = 0
-        for group in self._pool.groups:
-            queued += len(group.waiters)
-            inflight += group.leases
-            for member in group.members.values():
-                states[member.state] += 1
-        instances = GaugeMetricFamily("constellation_instances", "Instances on this node", labels=("state",))
-        for state, count in states.items():
-            instances.add_metric([state.value], count)
+        names = self._table.status_names()
+        yield from self._calls(names)
+        totals, node = self._table.totals(), self._table.node_stats()
+        waits = HistogramMetricFamily("constellation_queue_wait_seconds", _HELP["queue_wait"])
+        waits.add_metric((), self._cumulative(totals.wait_buckets), totals.wait_ns / 1e9)
+        yield waits
+        shed = CounterMetricFamily("constellation_shed", _HELP["shed"], labels=("reason",))
+        for status, count in enumerate(totals.shed):
+            if count:
+                shed.add_metric((names[status],), count)
+        yield shed
+        instances = GaugeMetricFamily("constellation_instances", _HELP["instances"], labels=("state",))
+        for state, count in node.instances.items():
+            instances.add_metric((state.name.lower(),), count)
         yield instances
-        yield GaugeMetricFamily("constellation_queue_depth", "Calls in line for an instance", value=queued)
-        yield GaugeMetricFamily("constellation_calls_running", "Calls that have an instance", value=inflight)
+        yield GaugeMetricFamily("constellation_queue_depth", _HELP["queue_depth"], value=node.waiting)
+        yield GaugeMetricFamily("constellation_calls_running", _HELP["calls_running"], value=node.leases)
 
     def describe(self) -> Iterator[Metric]:
-        """The names, so that registering does not read the pool."""
-        yield GaugeMetricFamily("constellation_instances", "Instances on this node", labels=("state",))
-        yield GaugeMetricFamily("constellation_queue_depth", "Calls in line for an instance")
-        yield GaugeMetricFamily("constellation_calls_running", "Calls that have an instance")
+        """The names, so that registering does not read the table."""
+        yield CounterMetricFamily("constellation_invocations", _HELP["invocations"])
+        yield HistogramMetricFamily("constellation_invocation_duration_seconds", _HELP["duration"])
+        yield CounterMetricFamily("constellation_cold_starts", _HELP["cold_starts"])
+        yield HistogramMetricFamily("constellation_queue_wait_seconds", _HELP["queue_wait"])
+        yield CounterMetricFamily("constellation_shed", _HELP["shed"])
+        for name in ("instances", "queue_depth", "calls_running"):
+            yield GaugeMetricFamily(f"constellation_{name}", _HELP[name])
+
+    def _calls(self, names: dict[int, str]) -> Iterator[Metric]:
+        invocations = CounterMetricFamily(
+            "constellation_invocations", _HELP["invocations"], labels=(*_LABELS, "status")
+        )
+        duration = HistogramMetricFamily("constellation_invocation_duration_seconds", _HELP["duration"], labels=_LABELS)
+        cold_starts = CounterMetricFamily("constellation_cold_starts", _HELP["cold_starts"], labels=_LABELS)
+        for series, number in self._numbers.items():
+            meter = self._table.meter(number)
+            if not any(meter.statuses):
+                continue
+            for status, count in enumerate(meter.statuses):
+                if count:
+                    invocations.add_metric((*series, names[status]), count)
+            duration.add_metric(series, self._cumulative(meter.buckets), meter.duration_ns / 1e9)
+            cold_starts.add_metric(series, meter.cold_starts)
+        yield invocations
+        yield duration
+        yield cold_starts
+
+    def _cumulative(self, counts: Sequence[int]) -> list[tuple[str, float]]:
+        found: list[tuple[str, float]] = []
+        total = 0
+        bounds = (*(repr(float(bound)) for bound in self._table.options.bucket_bounds_s), "+Inf")
+        for bound, count in zip(bounds, counts, strict=True):
+            total += count
+            found.append((bound, total))
+        return found
+
+
+_HELP = {
+    "invocations": "Calls by how they ended",
+    "duration": "From the request to the answer, waiting included",
+    "cold_starts": "Calls that waited for the boot of their instance",
+    "queue_wait": "Time in line for an instance, boots included; calls that found one at once are not counted",
+    "shed": "Calls refused before they ran",
+    "instances": "Instances on this node",
+    "queue_depth": "Calls in line for an instance",
+    "calls_running": "Calls that have an instance",
+}

@@ -1,69 +1,81 @@
-"""The instances of this node: boots, leases, waiters, expiry. Every rule is in `state` and `decide`.
+"""The instances of this node: what the table decides is carried out here.
 
-Each instance has one task that boots it, waits for its end and takes it away: a boot outlives the caller that caused
-it, and nothing is left when the pool is cancelled. Leasing and returning a warm instance never suspends.
+The table in C holds every count and every queue and says what to do (boot, destroy, answer a waiter); this module holds
+what the table knows by handle only: rows, sandboxes, callers that wait. Each instance has one task that boots it, waits
+for its end and takes it away: a boot outlives the caller that caused it, and nothing is left when the pool is cancelled.
+Leasing and returning a warm instance never suspends.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import UUID
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from constellation.base.backoff import backoff_s
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, NotFound
-from constellation.comet.backend.contract import Backend, CallTimeout, Instance, InstanceSpec, SandboxStartFailed
-from constellation.comet.pool import decide
-from constellation.comet.pool.state import Group, Member, State, Waiter
-from constellation.comet.refusals import QueueFull, QueueWaitTimeout
-from constellation.nova.domain.function import Function
+from constellation.comet.backend.contract import Backend, Instance, InstanceSpec, SandboxStartFailed
+from constellation.comet.pool.rows import row_of, same_sandbox
+from constellation.comet.pool.sources import Sources
+from constellation.comet.pool.wording import node_refusal, refusal
+from constellation.native.table import Table
+from constellation.native.table_values import (
+    Ask,
+    CallHandle,
+    Effect,
+    EffectKind,
+    FunctionHandle,
+    FunctionStats,
+    MemberHandle,
+    Verdict,
+)
+from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, Function
 
 log = structlog.get_logger()
 
 DESTROY_GRACE_S = 10.0  # chosen: a backend kills in milliseconds; past this the host itself is in trouble
-_RECHECK_S = 0.25  # a waiter past its time in line looks again whether the boot that was to serve it goes on
-_PREWARM_BACKOFF_BASE_S, _PREWARM_BACKOFF_CAP_S = 0.5, 30.0  # between boots that nobody waits for and that fail
-
-
-class Sources(Protocol):
-    """Where the specification of an instance comes from."""
-
-    async def acquire(self, function: Function) -> InstanceSpec:
-        """Make the code ready on disk and return what to boot; it stays until `release_nowait`."""
-        ...
-
-    def release_nowait(self, spec: InstanceSpec) -> None: ...
+# Chosen: a timer of the event loop may come this much before the table's own reckoning; it is not asked again at once.
+_TIMER_GRAIN_S = 0.001
 
 
 @dataclass(slots=True, eq=False)
-class Life:
-    """What a member holds: its sandbox once there is one, and the end of its task's wait."""
+class Served:
+    """A function that the table knows."""
 
+    handle: FunctionHandle
+    function: Function
+    is_suspended: bool
+    is_kept: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """What a member's handle stands for: its function's row at the boot, and its sandbox once there is one."""
+
+    function: Function
     end: anyio.CancelScope
     instance: Instance | None = None
+    error: ConstellationError | None = None  # why its boot failed
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """One call's right to one instance; given back with `Pool.release_nowait`."""
+    """One call's right to one instance, until the call is ended."""
 
-    group: Group[Life]
-    member: Member[Life]
+    function: Function  # as it was when the boot was decided
     instance: Instance
-    is_cold: bool  # the call waited for this instance's boot
-    waited_s: float
+    is_cold: bool = False  # the call waited for this instance's boot
+    waited_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
-class _Ticket(Waiter):
+class _Ticket:
+    """A caller that waits."""
+
     answered: anyio.Event = field(default_factory=anyio.Event)
     lease: Lease | None = None
     error: ConstellationError | None = None
@@ -73,328 +85,315 @@ class Pool:
     """The pool of one node. `run` must be running for anything to boot."""
 
     def __init__(
-        self, backend: Backend, sources: Sources, bounds: decide.Bounds, clock: Clock, *, boot_timeout_s: float
+        self,
+        backend: Backend,
+        sources: Sources,
+        table: Table,
+        clock: Clock,
+        *,
+        boot_timeout_s: float,
+        meter_of: Callable[[Function], int] = lambda _function: 0,
     ) -> None:
-        self._backend, self._sources, self._bounds, self._clock = backend, sources, bounds, clock
-        self._boot_timeout_s = boot_timeout_s
-        self._groups: dict[UUID, Group[Life]] = {}
-        self._asking: dict[UUID, Group[Life]] = {}  # calls ask for boots; in the order in which they get them
-        self._numbers = itertools.count(1)
-        self._total = self._booting = self._dying = 0
+        self._backend, self._sources, self._table, self._clock = backend, sources, table, clock
+        self._boot_timeout_s, self._meter_of = boot_timeout_s, meter_of
+        self._served: dict[UUID, Served] = {}
+        self._by_handle: dict[FunctionHandle, Served] = {}
+        self._lives: dict[MemberHandle, _Life] = {}
+        self._tickets: dict[CallHandle, _Ticket] = {}
+        self._is_draining, self._drained = False, anyio.Event()
         self._tasks: TaskGroup | None = None
-
-    @property
-    def groups(self) -> Iterable[Group[Life]]:
-        return self._groups.values()
 
     @property
     def total(self) -> int:
         """Instances of this node, from the decision to boot until the sandbox is gone."""
-        return self._total
+        return len(self._lives)
+
+    @property
+    def inflight(self) -> int:
+        """Calls in hand, running or waiting."""
+        return self._table.node_stats().inflight
+
+    def stats(self) -> Iterator[tuple[Function, FunctionStats]]:
+        """Yield the functions with instances, calls or replicas to keep warm, and their counts."""
+        for counts in self._table.all_stats():
+            yield self._by_handle[counts.function].function, counts
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Boot, expire and keep warm until cancelled; then destroy every instance before returning."""
+        pause_s = min(1.0, max(0.05, self._table.options.idle_ttl_s / 8))
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            self._table.open(is_open=True, now_ns=self._now_ns())
             task_status.started()
             try:
                 while True:
-                    self._sweep()
-                    await anyio.sleep(min(1.0, max(0.05, self._bounds.idle_ttl_s / 8)))
+                    self._table.sweep(now_ns=self._now_ns())
+                    self.run_effects_nowait()
+                    await anyio.sleep(pause_s)
             finally:
                 self._tasks = None
+                self._table.open(is_open=False, now_ns=self._now_ns())
 
     # The function's row.
 
-    def group(self, function: Function) -> Group[Life]:
-        """Return the function's group, made on first use."""
-        group = self._groups.get(function.id)
-        if group is None:
-            group = self._groups[function.id] = Group(function)
-        elif function.version > group.function.version:
-            self.update(function)
-        return group
+    def serve(self, function: Function, *, is_suspended: bool = False) -> Served:
+        """Return what the table knows a function by; one that was not told of yet is told of now.
 
-    def update(self, function: Function) -> None:
+        Raises:
+            TableFull: there is no place for another function.
+        """
+        served = self._served.get(function.id)
+        if served is None:
+            return self._put(function, is_suspended=is_suspended, is_kept=False)
+        if function.version > served.function.version:
+            self._change(served, function, is_suspended=is_suspended, is_kept=served.is_kept)
+        return served
+
+    def update(self, function: Function, *, is_suspended: bool) -> None:
         """Serve calls by the changed row from now on; instances that no longer fit finish their calls and go."""
-        group = self._groups.get(function.id)
-        if group is None:
-            if function.min_replicas == 0 or function.halted:
-                return
-            group = self.group(function)
-        for member in group.update(function):
-            self._retire(member)
-        self._pump(group)
-        self._keep_warm(self._clock.monotonic_s())
+        served = self._served.get(function.id)
+        if served is None:
+            self._put(function, is_suspended=is_suspended, is_kept=True)
+        else:
+            self._change(served, function, is_suspended=is_suspended, is_kept=True)
+
+    def forget(self, function_id: UUID) -> None:
+        """The row is not kept fresh any more: it is good for the calls in hand only."""
+        served = self._served.get(function_id)
+        if served is not None:
+            self._change(served, served.function, is_suspended=served.is_suspended, is_kept=False)
 
     def remove(self, function_id: UUID) -> None:
         """The function is deleted: nothing new is started for it."""
-        group = self._groups.get(function_id)
-        if group is not None:
-            for member in group.remove():
-                self._retire(member)
-            while (ticket := group.next_waiter()) is not None:
-                _refuse(ticket, NotFound("function", group.function.name))
-            self._pump()
+        served = self._served.pop(function_id, None)
+        if served is not None:
+            self._table.remove_function(served.handle, now_ns=self._now_ns())
+            self.run_effects_nowait()
 
-    # Leases.
+    # Calls.
 
-    def take_nowait(self, group: Group[Life]) -> Lease | None:
-        """Lease a warm instance, or return None."""
-        while (member := group.take()) is not None:
-            instance = _instance(member)
-            if not instance.died.is_set():
-                return Lease(group, member, instance, is_cold=False, waited_s=0.0)
-            # Its own task has not had its turn yet.
-            group.release(member, is_broken=False, now_s=0.0)
-            self._bury(group, member)
-        return None
-
-    async def wait(self, group: Group[Life], *, budget_s: float) -> Lease:
-        """Get in line for an instance, starting boots as the bounds allow, and return the lease.
+    def enter(self) -> None:
+        """Count a call of this node in; `leave` counts it out.
 
         Raises:
-            QueueFull, QueueWaitTimeout: by the function's capacity policy.
+            CometDraining, Overloaded
+        """
+        verdict = self._table.enter()
+        if verdict is not None:
+            raise node_refusal(verdict)
+
+    def leave(self) -> None:
+        """Count it out."""
+        self._table.leave()
+        if self._is_draining:
+            self.run_effects_nowait()
+
+    async def drain(self, *, within_s: float) -> bool:
+        """Let no new calls in and wait for those in hand; False when some were left after `within_s`."""
+        self._is_draining = True
+        self._table.drain()
+        if self.inflight:
+            with anyio.move_on_after(within_s):
+                await self._drained.wait()
+        return self.inflight == 0
+
+    def admit(self, served: Served, ask: Ask) -> CallHandle:
+        """Pass a call through the guard chain; `end` gives it back, whatever became of it.
+
+        Raises:
+            ConstellationError: the first refusal of the chain, counted already.
+        """
+        admitted = self._table.admit(served.handle, ask, now_ns=self._now_ns())
+        if isinstance(admitted, Verdict):
+            raise refusal(admitted, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
+        return admitted
+
+    def check_job(self, served: Served, ask: Ask) -> None:
+        """Pass a call that is run later through its part of the chain: what its run would surely be refused for.
+
+        Raises:
+            ConstellationError: the first refusal.
+        """
+        verdict = self._table.check_job(
+            served.handle, ask, max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES, now_ns=self._now_ns()
+        )
+        if verdict is not None:
+            raise refusal(verdict, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
+
+    def lease_nowait(self, served: Served, call: CallHandle, *, budget_s: float) -> Lease | None:
+        """Lease a warm instance; None: the call is in line, and `wait` is next.
+
+        Raises:
+            QueueFull, NotFound
+        """
+        while True:
+            now_ns = self._now_ns()
+            granted = self._table.lease(call, deadline_ns=now_ns + int(budget_s * 1e9), now_ns=now_ns)
+            if granted is None or isinstance(granted, Verdict):
+                self.run_effects_nowait()
+                if granted is None:
+                    return None
+                raise refusal(granted, served.function)
+            life = self._lives[granted.member]
+            assert life.instance is not None
+            if not life.instance.died.is_set():
+                return Lease(life.function, life.instance)
+            # Its own task has not had its turn yet.
+            self._table.died(granted.member, now_ns=now_ns)
+            self._table.give_back(call, now_ns=now_ns)
+            self.run_effects_nowait()
+
+    async def wait(self, served: Served, call: CallHandle, *, budget_s: float) -> Lease:
+        """Wait in line for an instance, and return the lease.
+
+        Raises:
+            QueueWaitTimeout: by the function's capacity policy.
             CallTimeout: `budget_s` ran out; phase "init" when an instance was being made for this call, else "wait".
             ConstellationError: the boot for this call failed, with the boot's reason.
 
-        If cancelled, the place in line or the lease is given back.
+        If cancelled, the place in line or the lease is given back with the call's end.
         """
-        function = group.function
-        started_s = self._clock.monotonic_s()
-        ticket = _Ticket(next(self._numbers), started_s)
-        group.waiters[ticket.number] = ticket
-        self._pump(group)
-        if group.in_line > function.capacity.max_queue_depth:
-            self._leave(group, ticket)
-            raise QueueFull(function.name, function.capacity)
-        with self._place_in_line(group, ticket):
-            left_s, patience_s = budget_s, function.capacity.max_queue_wait_s
-            while True:
-                with anyio.move_on_after(max(0.0, min(left_s, patience_s))) as scope:
+        function = served.function
+        ticket = self._tickets.setdefault(call, _Ticket())
+        self.run_effects_nowait()
+        try:
+            while not ticket.answered.is_set():
+                now_ns = self._now_ns()
+                looked = self._table.overdue(call, now_ns=now_ns)
+                if isinstance(looked, Verdict):
+                    raise refusal(looked, function, budget_s=budget_s)
+                with anyio.move_on_after(max(_TIMER_GRAIN_S, (looked - now_ns) / 1e9)):
                     await ticket.answered.wait()
-                if ticket.answered.is_set() or not scope.cancelled_caught:
-                    break
-                is_covered = group.is_covered(ticket)
-                if left_s <= patience_s:
-                    raise CallTimeout(function.name, after_s=budget_s, phase="init" if is_covered else "wait")
-                if not is_covered:
-                    raise QueueWaitTimeout(function.name, function.capacity)
-                # It waits for a boot, not in line.
-                left_s = budget_s - (self._clock.monotonic_s() - started_s)
-                patience_s = _RECHECK_S
+        finally:
+            del self._tickets[call]
         if ticket.error is not None:
             raise ticket.error
         assert ticket.lease is not None
         return ticket.lease
 
-    def release_nowait(self, lease: Lease, *, is_broken: bool = False) -> None:
-        """Give a lease back; `is_broken` when the call did not end by itself, so that the instance gets no new ones."""
-        group, member = lease.group, lease.member
-        now_s = self._clock.monotonic_s()
-        if group.release(member, is_broken=is_broken, now_s=now_s):
-            self._retire(member)
-        elif lease.instance.died.is_set() or self._must_yield(group, member):
-            self._bury(group, member)
-        elif group.waiters:
-            self._serve(group)
-        if self._asking:
-            self._pump()
+    def end(self, call: CallHandle, status: str, *, is_broken: bool = False) -> None:
+        """End a call: its lease or its place in line comes free, and it is counted.
+
+        Args:
+            status: "ok", "function_error", "cancelled" or the problem's code.
+            is_broken: the call did not end by itself, so its instance gets no new ones.
+        """
+        self._table.end(call, self._table.status(status), is_broken=is_broken, now_ns=self._now_ns())
+        self.run_effects_nowait()
+
+    def run_effects_nowait(self) -> None:
+        """Carry out what the table asks for; after every change of the table, whoever made it."""
+        while (effect := self._table.next_effect()) is not None:
+            match effect.kind:
+                case EffectKind.BOOT:
+                    self._boot(effect)
+                case EffectKind.RETIRE:
+                    self._lives[effect.member].end.cancel()
+                case EffectKind.GRANT:
+                    self._grant(effect)
+                case EffectKind.REFUSE:
+                    self._refuse(effect)
+                case EffectKind.DROP:
+                    served = self._by_handle.pop(effect.function)
+                    if self._served.get(served.function.id) is served:
+                        del self._served[served.function.id]
+                case EffectKind.DRAINED:
+                    self._drained.set()
 
     # Inside.
 
-    @contextmanager
-    def _place_in_line(self, group: Group[Life], ticket: _Ticket) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            if ticket.lease is not None:
-                self.release_nowait(ticket.lease)
-            else:
-                self._leave(group, ticket)
-            raise
+    def _now_ns(self) -> int:
+        return int(self._clock.monotonic_s() * 1e9)
 
-    def _leave(self, group: Group[Life], ticket: _Ticket) -> None:
-        group.waiters.pop(ticket.number, None)
-        if decide.boots_for_calls(group) <= 0:
-            self._asking.pop(group.function.id, None)
-        self._drop_if_empty(group)
+    def _put(self, function: Function, *, is_suspended: bool, is_kept: bool) -> Served:
+        row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))
+        handle = self._table.put_function(row, now_ns=self._now_ns())
+        served = Served(handle, function, is_suspended, is_kept)
+        self._served[function.id] = self._by_handle[handle] = served
+        if is_kept:
+            self.run_effects_nowait()
+        return served
 
-    def _serve(self, group: Group[Life], *, booted: Member[Life] | None = None) -> None:
-        """Give instances with room to the oldest calls in line."""
-        while group.waiters:
-            lease = self.take_nowait(group)
-            if lease is None:
-                return
-            ticket = group.next_waiter()
-            assert isinstance(ticket, _Ticket)
-            lease.is_cold = lease.member is booted
-            lease.waited_s = self._clock.monotonic_s() - ticket.since_s
-            ticket.lease = lease
+    def _change(self, served: Served, function: Function, *, is_suspended: bool, is_kept: bool) -> None:
+        is_same = same_sandbox(function, served.function)
+        served.function, served.is_suspended, served.is_kept = function, is_suspended, is_kept
+        row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))
+        self._table.update_function(served.handle, row, is_same_sandbox=is_same, now_ns=self._now_ns())
+        self.run_effects_nowait()
+
+    def _grant(self, effect: Effect) -> None:
+        assert effect.grant is not None
+        life = self._lives.get(effect.member)
+        ticket = self._tickets.setdefault(effect.call, _Ticket())
+        if life is not None and life.instance is not None and not life.instance.died.is_set():
+            waited_s = effect.grant.waited_ns / 1e9
+            ticket.lease = Lease(life.function, life.instance, effect.grant.is_cold, waited_s)
+            ticket.answered.set()
+            return
+        # It died on its way to the caller, who goes back to its place in line.
+        if life is not None:
+            self._table.died(effect.member, now_ns=self._now_ns())
+        if not self._table.give_back(effect.call, now_ns=self._now_ns()):
+            ticket.error = NotFound("function", self._by_handle[effect.function].function.name)
             ticket.answered.set()
 
-    def _pump(self, group: Group[Life] | None = None) -> None:
-        """Start every boot and eviction that the rules allow now. `group`: calls were added to its line."""
-        if self._tasks is None:
-            return
-        if group is not None and decide.boots_for_calls(group) > 0:
-            self._asking.setdefault(group.function.id, group)
-        while self._asking:
-            asking = []
-            for candidate in list(self._asking.values()):
-                if decide.boots_for_calls(candidate) > 0:
-                    asking.append(candidate)
-                else:
-                    del self._asking[candidate.function.id]
-            step = decide.next_step(
-                asking,
-                self._groups.values(),
-                self._bounds,
-                total=self._total,
-                booting=self._booting,
-                dying=self._dying,
-            )
-            if step is None:
-                return
-            if isinstance(step, decide.Evict):
-                self._bury(step.group, step.member)
-            else:
-                self._boot(step.group)
-                # The next boot is somebody else's, when somebody else asks.
-                self._asking[step.group.function.id] = self._asking.pop(step.group.function.id)
+    def _refuse(self, effect: Effect) -> None:
+        assert effect.verdict is not None
+        ticket = self._tickets.setdefault(effect.call, _Ticket())
+        life = self._lives.get(effect.member)
+        if life is not None and life.error is not None:
+            ticket.error = life.error
+        else:
+            ticket.error = refusal(effect.verdict, self._by_handle[effect.function].function)
+        ticket.answered.set()
 
-    def _sweep(self) -> None:
-        now_s = self._clock.monotonic_s()
-        for group in list(self._groups.values()):
-            for member in decide.expired(group, self._bounds, now_s=now_s):
-                self._bury(group, member)
-            self._ask_if_needed(group)
-            self._drop_if_empty(group)
-        self._pump()
-        self._keep_warm(now_s)
-
-    def _ask_if_needed(self, group: Group[Life]) -> None:
-        if decide.boots_for_calls(group) > 0:
-            self._asking.setdefault(group.function.id, group)
-
-    def _keep_warm(self, now_s: float) -> None:
-        """Boot for `min_replicas` as far as there is room; never at the cost of another function's instance."""
-        if self._tasks is None:
-            return
-        for group in self._groups.values():
-            for _ in range(decide.boots_for_warmth(group, now_s=now_s)):
-                if self._total >= self._bounds.max_instances or self._booting >= self._bounds.max_boots:
-                    return
-                self._boot(group)
-
-    def _boot(self, group: Group[Life]) -> None:
+    def _boot(self, effect: Effect) -> None:
         assert self._tasks is not None
-        member = group.add(next(self._numbers))
-        member.held = Life(anyio.CancelScope())
-        self._total += 1
-        self._booting += 1
-        self._tasks.start_soon(self._live, group, member, name=f"instance {group.function.name} {member.number}")
+        function = self._by_handle[effect.function].function
+        life = self._lives[effect.member] = _Life(function, anyio.CancelScope())
+        self._tasks.start_soon(self._live, effect.member, life, name=f"instance {function.name} {effect.member}")
 
-    async def _live(self, group: Group[Life], member: Member[Life]) -> None:
-        life = member.held
-        assert life is not None
+    async def _live(self, member: MemberHandle, life: _Life) -> None:
         spec: InstanceSpec | None = None
         try:
             try:
-                spec = await self._sources.acquire(member.function)
+                spec = await self._sources.acquire(life.function)
                 life.instance = await self._backend.create(spec, timeout_s=self._boot_timeout_s)
-                await life.instance.init(timeout_s=member.function.init_timeout_s)
+                await life.instance.init(timeout_s=life.function.init_timeout_s)
             except ConstellationError as error:
-                self._boot_failed(group, member, error)
+                self._boot_failed(member, life, error)
             except Exception as error:  # the supervision point of one boot: it costs the call that waits for it
-                log.exception("instance.boot_failed", function=member.function.name)
-                self._boot_failed(group, member, SandboxStartFailed(step="boot", reason=type(error).__name__))
+                log.exception("instance.boot_failed", function=life.function.name)
+                self._boot_failed(member, life, SandboxStartFailed(step="boot", reason=type(error).__name__))
             else:
-                self._booting -= 1
-                if group.ready(member, now_s=self._clock.monotonic_s()):
+                if self._table.booted(member, now_ns=self._now_ns()):
                     with life.end:
-                        self._serve(group, booted=member)
-                        self._pump()
+                        self.run_effects_nowait()
                         await life.instance.died.wait()
-                else:
-                    self._dying += 1
         finally:
-            if member.state is State.BOOTING:  # cancelled with the pool
-                self._booting -= 1
-            self._bury(group, member)
-            await self._take_away(life.instance, spec, member)
-            self._dying -= 1
-            self._total -= 1
-            group.gone(member)
-            self._ask_if_needed(group)
-            self._drop_if_empty(group)
-            self._pump()
+            self._table.died(member, now_ns=self._now_ns())
+            self.run_effects_nowait()
+            await self._take_away(life, spec)
+            self._table.gone(member, now_ns=self._now_ns())
+            del self._lives[member]
+            self.run_effects_nowait()
 
-    async def _take_away(self, instance: Instance | None, spec: InstanceSpec | None, member: Member[Life]) -> None:
+    async def _take_away(self, life: _Life, spec: InstanceSpec | None) -> None:
+        instance, function = life.instance, life.function.name
         if instance is not None:
             with anyio.move_on_after(DESTROY_GRACE_S, shield=True) as grace:
                 try:
                     await instance.destroy()
                 except Exception:  # the supervision point of one end: the host's next start reaps what is left
-                    log.exception("instance.destroy_failed", function=member.function.name, instance=instance.id)
+                    log.exception("instance.destroy_failed", function=function, instance=instance.id)
             if grace.cancelled_caught:
-                log.error("instance.destroy_timed_out", function=member.function.name, instance=instance.id)
+                log.error("instance.destroy_timed_out", function=function, instance=instance.id)
         if spec is not None:
             self._sources.release_nowait(spec)
 
-    def _boot_failed(self, group: Group[Life], member: Member[Life], error: ConstellationError) -> None:
-        self._booting -= 1
-        is_current = member.generation == group.generation
-        self._bury(group, member)
-        log.warning(
-            "instance.boot_refused", function=group.function.name, tenant=group.function.tenant, reason=str(error)[:512]
-        )
-        if is_current:
-            group.boot_failures += 1
-            group.prewarm_after_s = self._clock.monotonic_s() + backoff_s(
-                group.boot_failures, base_s=_PREWARM_BACKOFF_BASE_S, cap_s=_PREWARM_BACKOFF_CAP_S, jitter=0.5
-            )
-            ticket = group.next_waiter()
-            if ticket is not None:
-                _refuse(ticket, error)
-        self._ask_if_needed(group)
-        self._pump()
-
-    def _must_yield(self, group: Group[Life], member: Member[Life]) -> bool:
-        return (
-            bool(self._asking)
-            and self._dying == 0
-            and member.state is State.IDLE
-            and self._total >= self._bounds.max_instances
-            and decide.should_yield(group, self._asking.values())
-        )
-
-    def _bury(self, group: Group[Life], member: Member[Life]) -> None:
-        """Take a member out of use and have its task destroy it."""
-        if member.state is not State.DEAD:
-            group.bury(member)
-            self._retire(member)
-
-    def _retire(self, member: Member[Life]) -> None:
-        """A member became dead: wake its task."""
-        assert member.state is State.DEAD
-        assert member.held is not None
-        self._dying += 1
-        member.held.end.cancel()
-
-    def _drop_if_empty(self, group: Group[Life]) -> None:
-        if group.is_empty and group.kept_warm == 0:
-            self._groups.pop(group.function.id, None)
-            self._asking.pop(group.function.id, None)
-
-
-def _refuse(ticket: Waiter, error: ConstellationError) -> None:
-    assert isinstance(ticket, _Ticket)
-    ticket.error = error
-    ticket.answered.set()
-
-
-def _instance(member: Member[Life]) -> Instance:
-    assert member.held is not None
-    assert member.held.instance is not None
-    return member.held.instance
+    def _boot_failed(self, member: MemberHandle, life: _Life, error: ConstellationError) -> None:
+        life.error = error
+        function = life.function
+        log.warning("instance.boot_refused", function=function.name, tenant=function.tenant, reason=str(error)[:512])
+        self._table.boot_failed(member, self._table.status(error.code), now_ns=self._now_ns())
+        self.run_effects_nowait()

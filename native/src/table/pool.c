@@ -1,0 +1,167 @@
+/* What to start and what to retire next, over all functions of the node. */
+#include "table/state.h"
+
+static uint32_t less(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+/* Members that stay although nobody calls. */
+uint32_t ct__kept_warm(const ct__function *f) {
+    return f->is_removed || (f->row.flags & CT_FUNCTION_HALTED) != 0 ? 0 : f->row.min_replicas;
+}
+
+static uint32_t head_room(const ct__function *f) {
+    return f->is_removed || f->current >= f->row.max_replicas ? 0 : f->row.max_replicas - f->current;
+}
+
+/* How many more boots the calls in line ask for. */
+uint32_t ct__boots_for_calls(const ct__function *f) {
+    const uint32_t seats = f->row.instance_concurrency;
+    const uint32_t needed = f->waiting / seats + (f->waiting % seats != 0);
+    return needed <= f->booting ? 0 : less(needed - f->booting, head_room(f));
+}
+
+static uint32_t boots_for_warmth(const ct__function *f, uint64_t now_ns) {
+    const uint32_t kept = ct__kept_warm(f);
+    if (now_ns < f->prewarm_after_ns || kept <= f->current)
+        return 0;
+    return less(kept - f->current, head_room(f));
+}
+
+/* The idle member that nobody used for longest; those that min_replicas keeps only when no other is left. */
+static ct__member *least_recently_used(const ct_table *t) {
+    ct__member *best = NULL;
+    bool best_is_reserved = false;
+    for (uint32_t i = 0; i < t->member_slab.fresh; i++) {
+        ct__member *m = &t->members[i];
+        if (!m->slot.is_used || m->state != CT_MEMBER_IDLE)
+            continue;
+        const bool is_reserved = m->function->current <= ct__kept_warm(m->function);
+        if (best != NULL && is_reserved != best_is_reserved) {
+            if (is_reserved)
+                continue;
+        } else if (best != NULL && (m->idle_since_ns > best->idle_since_ns ||
+                                    (m->idle_since_ns == best->idle_since_ns && m->number > best->number))) {
+            continue;
+        }
+        best = m;
+        best_is_reserved = is_reserved;
+    }
+    return best;
+}
+
+static void ask_if_needed(ct_table *t, ct__function *f) {
+    if (!ct__linked(&f->asking) && ct__boots_for_calls(f) > 0)
+        ct__list_insert(&t->asking, &f->asking);
+}
+
+/* Boots that those who ask want in all; who wants none any more asks no longer. */
+static uint32_t wanted_boots(ct_table *t) {
+    uint64_t wanted = 0;
+    for (ct__node *at = t->asking.next, *next; at != &t->asking; at = next) {
+        next = at->next;
+        const uint32_t boots = ct__boots_for_calls(CT__OF(ct__function, asking, at));
+        wanted += boots;
+        if (boots == 0)
+            ct__list_remove(at);
+    }
+    return wanted < UINT32_MAX ? (uint32_t)wanted : UINT32_MAX;
+}
+
+/* Starts every boot and eviction that the rules allow now, first come first served. grown: calls were added to its line. */
+void ct__pool_pump(ct_table *t, ct__function *grown) {
+    if (grown != NULL)
+        ask_if_needed(t, grown);
+    if (!t->is_open)
+        return;
+    while (!ct__list_empty(&t->asking)) {
+        const uint32_t wanted = wanted_boots(t);
+        const uint32_t booting = t->by_state[CT_MEMBER_BOOTING];
+        if (wanted == 0 || booting >= t->options.max_boots)
+            return;
+        if (t->member_slab.count < t->options.max_instances) {
+            ct__function *f = CT__OF(ct__function, asking, t->asking.next);
+            (void)ct__member_add(t, f); /* there is a slot: the bound is the number of slots */
+            ct__list_remove(&f->asking); /* the next boot is somebody else's, when somebody else asks */
+            ct__list_insert(&t->asking, &f->asking);
+            continue;
+        }
+        /* Places of members that are being destroyed come free by themselves. */
+        if (t->by_state[CT_MEMBER_DEAD] >= less(t->options.max_boots - booting, wanted))
+            return;
+        ct__member *victim = least_recently_used(t);
+        if (victim == NULL)
+            return;
+        ct__member_bury(t, victim);
+    }
+}
+
+/* Boots for min_replicas as far as there is room; never at the cost of another function's instance. */
+void ct__pool_keep_warm(ct_table *t, uint64_t now_ns) {
+    if (!t->is_open)
+        return;
+    for (ct__node *at = t->active.next; at != &t->active; at = at->next) {
+        ct__function *f = CT__OF(ct__function, active, at);
+        for (uint32_t boots = boots_for_warmth(f, now_ns); boots > 0; boots--) {
+            if (t->member_slab.count >= t->options.max_instances ||
+                t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots)
+                return;
+            (void)ct__member_add(t, f);
+        }
+    }
+}
+
+void ct__pool_renew(ct_table *t, ct__function *f) {
+    f->sandbox++;
+    f->booting = 0;
+    f->current = 0;
+    f->boot_failures = 0;
+    f->prewarm_after_ns = 0;
+    for (ct__node *at = f->members.next; at != &f->members; at = at->next) {
+        ct__member *m = CT__OF(ct__member, of_function, at);
+        ct__list_remove(&m->shelf);
+        if (m->state == CT_MEMBER_IDLE)
+            ct__member_bury(t, m);
+        else if (m->state == CT_MEMBER_BUSY)
+            ct__member_become(t, m, CT_MEMBER_DRAINING);
+    }
+}
+
+void ct__pool_refuse_line(ct_table *t, ct__function *f, const ct_verdict *verdict) {
+    while (!ct__list_empty(&f->line))
+        ct__refuse(t, CT__OF(ct__call, line, f->line.next), verdict);
+}
+
+/* The idle member that is unused for longest, if it outlived its time. */
+static ct__member *expired(const ct_table *t, const ct__function *f, uint64_t now_ns) {
+    ct__member *oldest = NULL;
+    for (ct__node *at = f->shelf.next; at != &f->shelf; at = at->next) {
+        ct__member *m = CT__OF(ct__member, shelf, at);
+        if (m->state == CT_MEMBER_IDLE && now_ns - m->idle_since_ns >= t->options.idle_ttl_ns &&
+            (oldest == NULL || m->idle_since_ns < oldest->idle_since_ns))
+            oldest = m;
+    }
+    return oldest;
+}
+
+static void expire(ct_table *t, ct__function *f, uint64_t now_ns) {
+    const uint32_t kept = ct__kept_warm(f);
+    for (uint32_t spare = f->current > kept ? f->current - kept : 0; spare > 0; spare--) {
+        ct__member *m = expired(t, f, now_ns);
+        if (m == NULL)
+            return;
+        ct__member_bury(t, m);
+    }
+}
+
+void ct_sweep(ct_table *t, uint64_t now_ns) {
+    for (ct__node *at = t->active.next, *next; at != &t->active; at = next) {
+        next = at->next;
+        ct__function *f = CT__OF(ct__function, active, at);
+        expire(t, f, now_ns);
+        ask_if_needed(t, f);
+        ct__function_settle(t, f);
+    }
+    ct__pool_pump(t, NULL);
+    ct__pool_keep_warm(t, now_ns);
+}

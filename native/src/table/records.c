@@ -1,0 +1,100 @@
+/* Records of the calls that the lane ran, in a ring that Python drains; a call never waits for its own. */
+#include "table/state.h"
+
+#include <stdlib.h>
+
+struct ct__records {
+    ct_record *slots;
+    uint8_t **owned; /* log and error of each */
+    uint64_t dropped;
+    uint32_t cap;
+    uint32_t first; /* the oldest, those lent included */
+    uint32_t count; /* lent and waiting */
+    uint32_t lent;  /* taken; theirs is freed by the next take */
+};
+
+ct__records *ct__records_new(uint32_t cap) {
+    ct__records *ring = calloc(1, sizeof *ring);
+    if (ring == NULL)
+        return NULL;
+    *ring = (ct__records){.slots = calloc(cap, sizeof(ct_record)), .owned = calloc(cap, sizeof(uint8_t *)), .cap = cap};
+    if (ring->slots == NULL || ring->owned == NULL) {
+        ct__records_free(ring);
+        return NULL;
+    }
+    return ring;
+}
+
+void ct__records_free(ct__records *ring) {
+    if (ring == NULL)
+        return;
+    for (uint32_t i = 0; ring->owned != NULL && i < ring->cap; i++)
+        free(ring->owned[i]);
+    free((void *)ring->owned);
+    free(ring->slots);
+    free(ring);
+}
+
+static void free_lent(ct__records *ring) {
+    for (; ring->lent > 0; ring->lent--) {
+        free(ring->owned[ring->first]);
+        ring->owned[ring->first] = NULL;
+        ring->first = (ring->first + 1) % ring->cap;
+        ring->count--;
+    }
+}
+
+int ct_record_append(ct_table *t, const ct_record *record) {
+    ct__records *ring = t->records;
+    ct__function *f = ct__function_at(t, record->function);
+    if (f == NULL)
+        return -ESTALE;
+    if (ring->count == ring->cap) {
+        ring->dropped++;
+        return CT_E_FULL;
+    }
+    const size_t len = (size_t)record->log_len + record->error_len;
+    uint8_t *bytes = NULL;
+    if (len > 0) {
+        bytes = malloc(len);
+        if (bytes == NULL) {
+            ring->dropped++;
+            return -ENOMEM;
+        }
+        if (record->log_len > 0)
+            memcpy(bytes, record->log, record->log_len);
+        if (record->error_len > 0)
+            memcpy(bytes + record->log_len, record->error, record->error_len);
+    }
+    const uint32_t at = (ring->first + ring->count) % ring->cap;
+    ring->slots[at] = *record;
+    ring->slots[at].log = bytes;
+    ring->slots[at].error = bytes != NULL ? bytes + record->log_len : NULL;
+    ring->owned[at] = bytes;
+    ring->count++;
+    f->records++;
+    return 0;
+}
+
+size_t ct_record_take(ct_table *t, ct_record *out, size_t cap) {
+    ct__records *ring = t->records;
+    free_lent(ring);
+    size_t taken = 0;
+    for (; taken < cap && taken < ring->count; taken++) {
+        out[taken] = ring->slots[(ring->first + taken) % ring->cap];
+        ct__function *f = ct__function_at(t, out[taken].function);
+        assert(f != NULL && f->records > 0);
+        if (--f->records == 0)
+            ct__function_settle(t, f);
+    }
+    ring->lent = (uint32_t)taken;
+    return taken;
+}
+
+uint64_t ct_record_dropped(const ct_table *t) {
+    return t->records->dropped;
+}
+
+uint32_t ct_record_count(const ct_table *t) {
+    return t->records->count - t->records->lent;
+}

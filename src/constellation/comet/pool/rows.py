@@ -1,0 +1,58 @@
+"""What the table is told of a function, and whether a change needs new sandboxes. Pure."""
+
+from __future__ import annotations
+
+from constellation.native.table_values import FunctionRow
+from constellation.nova.domain.function import Function
+
+
+def same_sandbox(a: Function, b: Function) -> bool:
+    """Can an instance of `a` serve calls of `b`? Policies may differ; what the sandbox is made of may not."""
+    return (
+        a.id == b.id
+        and a.code_version == b.code_version
+        and a.code_hash == b.code_hash
+        and a.runtime == b.runtime
+        and a.handler == b.handler
+        and a.memory_mb == b.memory_mb
+        and a.cpu_millis == b.cpu_millis
+        and a.max_pids == b.max_pids
+        and a.instance_concurrency == b.instance_concurrency
+        and a.env == b.env
+    )
+
+
+def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int) -> FunctionRow:
+    """Compile the static part of a function's policy into the table's row.
+
+    Args:
+        is_suspended: of its tenant.
+        is_kept: the row is kept fresh, so calls may find the function by its name.
+        meter: the series that counts its calls.
+    """
+    policy = function.capacity
+    return FunctionRow(
+        tenant=function.tenant,
+        namespace=function.namespace,
+        name=function.name,
+        is_halted=function.halted,
+        is_suspended=is_suspended,
+        is_kept=is_kept,
+        code_version=function.code_version,
+        max_payload_bytes=function.max_payload_bytes,
+        timeout_s=function.timeout_s,
+        min_replicas=function.min_replicas,
+        max_replicas=function.max_replicas,
+        instance_concurrency=function.instance_concurrency,
+        max_inflight=policy.max_inflight,
+        max_queue_depth=policy.max_queue_depth,
+        max_queue_wait_s=policy.max_queue_wait_s,
+        shed_status=policy.shed_status_code,
+        retry_after_s=policy.retry_after_s,
+        breaker_error_percent=policy.breaker_error_percent,
+        breaker_min_samples=policy.breaker_min_samples,
+        breaker_window_s=policy.breaker_window_s,
+        breaker_open_s=policy.breaker_open_s,
+        breaker_probes=policy.breaker_probes,
+        meter=meter,
+    )

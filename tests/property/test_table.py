@@ -1,0 +1,321 @@
+"""The table in C against its plain model: the same verdicts, the same effects in the same order, for any history."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from constellation.native.table import Table
+from constellation.native.table_values import (
+    Ask,
+    EffectKind,
+    FunctionRow,
+    Grant,
+    State,
+    Status,
+    TableOptions,
+    Taker,
+    Verdict,
+)
+from constellation.testing.table_model import ModelMember, TableModel
+
+SECOND_NS = 1_000_000_000
+STATUSES = [
+    Status.OK,
+    Status.FUNCTION_ERROR,
+    Status.TIMEOUT,
+    Status.CANCELLED,
+    Status.INSTANCE_DIED,
+    Status.OUTPUT_INVALID,
+    Status.INVALID_REQUEST,
+]
+EVENTS = {
+    "call": 30,
+    "job": 2,
+    "end": 22,
+    "overdue": 6,
+    "return": 2,
+    "booted": 14,
+    "boot_failed": 3,
+    "died": 3,
+    "gone": 9,
+    "policy": 3,
+    "deploy": 2,
+    "replace": 1,
+    "sweep": 4,
+    "wait": 4,
+}
+
+
+class Both:
+    """One history, lived by the table and by the model."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.options = TableOptions(
+            max_instances=rng.choice((2, 4, 8)),
+            max_boots=rng.choice((1, 2, 4)),
+            max_calls=24,
+            idle_ttl_s=5.0,
+            max_functions=64,
+            hash_seed=rng.getrandbits(64),
+        )
+        self.table, self.model = Table(self.options), TableModel(self.options)
+        self.now_ns = SECOND_NS
+        self.functions: list[tuple] = []  # (handle, the model's) by place; replaced, not removed
+        self.by_number: dict[int, int] = {}
+        self.members: dict[int, ModelMember] = {}  # by handle
+        self.calls: dict[int, object] = {}  # by handle
+        self.verdicts: set[int] = set()
+        for place in range(3):
+            self.functions.append(self.put(place))
+        self.table.open(is_open=True, now_ns=self.now_ns)
+        self.model.open(self.now_ns)
+        self.compare()
+
+    def row(self, place: int) -> FunctionRow:
+        rng = self.rng
+        return FunctionRow(
+            tenant="t",
+            namespace="n",
+            name=f"f{place}",
+            is_halted=rng.random() < 0.05,
+            is_suspended=rng.random() < 0.05,
+            max_payload_bytes=rng.choice((10, 1000)),
+            code_version=rng.randrange(5),
+            min_replicas=rng.choice((0, 0, 1, 2)),
+            max_replicas=rng.choice((1, 2, 5)),
+            instance_concurrency=rng.choice((1, 1, 3)),
+            max_inflight=rng.choice((0, 0, 4)),
+            max_queue_depth=rng.choice((1, 1000)),
+            max_queue_wait_s=rng.choice((0.5, 30.0)),
+            shed_status=rng.choice((429, 503)),
+            retry_after_s=rng.choice((1, 7)),
+            breaker_error_percent=rng.choice((0, 20, 50)),
+            breaker_min_samples=rng.choice((1, 4)),
+            breaker_window_s=rng.choice((1.0, 10.0)),
+            breaker_open_s=rng.choice((0.5, 3.0)),
+            breaker_probes=rng.choice((1, 2)),
+        )
+
+    def put(self, place: int) -> tuple:
+        row = self.row(place)
+        handle = self.table.put_function(row, now_ns=self.now_ns)
+        made = self.model.put_function(row, self.now_ns)
+        self.by_number[made.number] = handle
+        return handle, made
+
+    def ask(self) -> Ask:
+        rng = self.rng
+        return Ask(
+            payload_bytes=rng.choice((0, 10, 11, 1001)) if rng.random() < 0.2 else 2,
+            tenant="t",
+            subject=rng.choice(("a", "b")),
+            rate_per_s=rng.choice((0.0, 0.0, 0.7, 3.0, 1e9)),
+            burst=rng.choice((0, 1, 5)),
+            depth=rng.choice((0, 31, 32)) if rng.random() < 0.2 else 0,
+            chain=rng.choice(((), ("f9",), ("x", "f1"), ("f0", ""), ("", "f2"))) if rng.random() < 0.3 else (),
+        )
+
+    def any_call(self, *states: str) -> tuple | None:
+        found = [(handle, call) for handle, call in self.calls.items() if not states or call.state in states]
+        return self.rng.choice(found) if found else None
+
+    def any_member(self, *states: State) -> tuple | None:
+        found = [(handle, member) for handle, member in self.members.items() if not states or member.state in states]
+        return self.rng.choice(found) if found else None
+
+    def step(self) -> None:
+        self.now_ns += self.rng.randrange(SECOND_NS // 3)
+        [event] = self.rng.choices(list(EVENTS), weights=list(EVENTS.values()))
+        getattr(self, f"on_{event}")()
+        self.compare()
+
+    def on_call(self) -> None:
+        handle, function = self.rng.choice(self.functions)
+        ask = self.ask()
+        got = self.table.admit(handle, ask, now_ns=self.now_ns)
+        expected = self.model.admit(function, ask, self.now_ns)
+        if isinstance(got, Verdict):
+            assert got == expected
+            self.verdicts.add(got.code)
+            return
+        assert not isinstance(expected, Verdict), (got, expected)
+        self.calls[got] = expected
+        self.lease(got, expected)
+
+    def lease(self, handle: int, call) -> None:
+        deadline_ns = self.now_ns + self.rng.choice((1, 20)) * SECOND_NS
+        got = self.table.lease(handle, deadline_ns=deadline_ns, now_ns=self.now_ns)
+        expected = self.model.lease(call, deadline_ns, self.now_ns)
+        if isinstance(got, Grant):
+            assert self.members[got.member] is expected
+        else:
+            assert got == expected
+            if got is not None:
+                self.end(handle, got.code, is_broken=False)
+
+    def on_job(self) -> None:
+        handle, function = self.rng.choice(self.functions)
+        ask = self.ask()
+        got = self.table.check_job(handle, ask, max_payload_bytes=100, now_ns=self.now_ns)
+        assert got == self.model.check_job(function, ask, 100, self.now_ns)
+
+    def end(self, handle: int, status: int, *, is_broken: bool) -> None:
+        self.table.end(handle, status, is_broken=is_broken, now_ns=self.now_ns)
+        self.model.end(self.calls.pop(handle), status, self.now_ns, is_broken=is_broken)
+
+    def on_end(self) -> None:
+        found = self.any_call("leased") if self.rng.random() < 0.8 else self.any_call()
+        if found:
+            self.end(found[0], self.rng.choice(STATUSES), is_broken=self.rng.random() < 0.15)
+
+    def on_overdue(self) -> None:
+        if found := self.any_call("waiting"):
+            handle, call = found
+            got = self.table.overdue(handle, now_ns=self.now_ns)
+            assert got == self.model.overdue(call, self.now_ns)
+            if isinstance(got, Verdict):
+                self.verdicts.add(got.code)
+                self.end(handle, got.code, is_broken=False)
+
+    def on_return(self) -> None:
+        if found := self.any_call("leased"):
+            handle, call = found
+            got = self.table.give_back(handle, now_ns=self.now_ns)
+            assert got == self.model.give_back(call, self.now_ns)
+            if not got:
+                self.compare()
+                self.lease(handle, call)
+
+    def on_booted(self) -> None:
+        if found := self.any_member(State.BOOTING):
+            assert self.table.booted(found[0], now_ns=self.now_ns) == self.model.booted(found[1], self.now_ns)
+
+    def on_boot_failed(self) -> None:
+        if found := self.any_member(State.BOOTING):
+            self.table.boot_failed(found[0], Status.HANDLER_LOAD_FAILED, now_ns=self.now_ns)
+            self.model.boot_failed(found[1], Status.HANDLER_LOAD_FAILED, self.now_ns)
+
+    def on_died(self) -> None:
+        if found := self.any_member():
+            self.table.died(found[0], now_ns=self.now_ns)
+            self.model.died(found[1])
+
+    def on_gone(self) -> None:
+        found = self.any_member(State.DEAD) if self.rng.random() < 0.9 else self.any_member()
+        if found:
+            self.table.gone(found[0], now_ns=self.now_ns)
+            self.model.gone(found[1])
+            del self.members[found[0]]
+
+    def on_policy(self) -> None:
+        self.update(is_same=True)
+
+    def on_deploy(self) -> None:
+        self.update(is_same=False)
+
+    def update(self, *, is_same: bool) -> None:
+        place = self.rng.randrange(len(self.functions))
+        handle, function = self.functions[place]
+        row = self.row(place)
+        if is_same:
+            row = replace(row, instance_concurrency=function.row.instance_concurrency)
+        self.table.update_function(handle, row, is_same_sandbox=is_same, now_ns=self.now_ns)
+        self.model.update_function(function, row, self.now_ns, is_same=is_same)
+
+    def on_replace(self) -> None:
+        place = self.rng.randrange(len(self.functions))
+        handle, function = self.functions[place]
+        self.table.remove_function(handle, now_ns=self.now_ns)
+        self.model.remove_function(function)
+        assert self.table.find_function("t", "n", f"f{place}") is None
+        self.functions[place] = self.put(place)
+        assert self.table.find_function("t", "n", f"f{place}") == self.functions[place][0]
+
+    def on_sweep(self) -> None:
+        self.table.sweep(now_ns=self.now_ns)
+        self.model.sweep(self.now_ns)
+
+    def on_wait(self) -> None:
+        self.now_ns += self.rng.randrange(1, 8) * SECOND_NS
+
+    def compare(self) -> None:
+        assert self.table.check() == 0
+        numbers = {call.number: handle for handle, call in self.calls.items()}
+        handles = {member.number: handle for handle, member in self.members.items()}
+        lanes = {call.number for call in self.calls.values() if call.taker == Taker.LANE}
+        expected = {taker: [] for taker in Taker}
+        for effect in self.model.effects:
+            is_lanes = effect[0] in ("grant", "refuse") and effect[1] in lanes
+            expected[Taker.LANE if is_lanes else Taker.PYTHON].append(effect)
+        self.model.effects.clear()
+        for taker in Taker:
+            self.compare_effects(taker, expected[taker], numbers, handles)
+        for handle, function in self.functions:
+            got = self.table.stats(handle)
+            assert got.leases == function.leases
+            assert got.waiting == len(function.line)
+            assert got.current == function.current
+            assert got.breaker is function.breaker.state
+        for handle, member in self.members.items():
+            assert self.table.member_state(handle) is member.state
+
+    def compare_effects(self, taker: Taker, expected: list, numbers: dict, handles: dict) -> None:
+        while (effect := self.table.next_effect(taker)) is not None:
+            assert expected, effect
+            kind, number, *facts = expected.pop(0)
+            assert effect.kind is EffectKind[kind.upper()], (effect, kind)
+            match effect.kind:
+                case EffectKind.BOOT:
+                    [member] = [m for m in self.model.members if m.number == number]
+                    assert self.by_number[member.function.number] == effect.function
+                    self.members[effect.member] = member
+                    handles[number] = effect.member
+                case EffectKind.RETIRE:
+                    assert handles[number] == effect.member
+                case EffectKind.GRANT:
+                    assert numbers[number] == effect.call
+                    assert effect.grant is not None
+                    granted = (effect.member, effect.grant.is_cold, effect.grant.waited_ns)
+                    assert granted == (handles[facts[0]], facts[1], facts[2])
+                case EffectKind.REFUSE:
+                    assert numbers[number] == effect.call
+                    assert effect.verdict == Verdict(facts[0])
+                case EffectKind.DROP:
+                    assert self.by_number.pop(number) == effect.function
+                    self.model.functions = [f for f in self.model.functions if f.number != number]
+        assert not expected
+
+
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_table_does_what_its_model_does(seed):
+    both = Both(random.Random(seed))
+    for _ in range(200):
+        both.step()
+
+
+def test_every_refusal_of_the_chain_is_met():
+    met: set[int] = set()
+    for seed in range(60):
+        both = Both(random.Random(seed))
+        for _ in range(200):
+            both.step()
+        met |= both.verdicts
+    chain = range(Status.HALTED, Status.QUEUE_FULL)
+    assert {Status(code) for code in chain} - met == set()
+    assert Status.QUEUE_WAIT_TIMEOUT in met
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 2000, 500))
+def test_long_histories(first):
+    for seed in range(first, first + 500):
+        both = Both(random.Random(seed))
+        for _ in range(60):
+            both.step()
