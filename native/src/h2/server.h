@@ -7,7 +7,7 @@
 #include "h2/limits.h"
 #include "reactor/reactor.h"
 
-typedef struct ct__h2_server ct__h2_server;
+typedef ct_h2_server ct__h2_server;
 
 /* A taken stream: index and generation, so that one that has ended is an error and not a crash. 0 is none. */
 typedef uint64_t ct__h2_stream;
