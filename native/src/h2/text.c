@@ -20,7 +20,8 @@ bool ct__h2_timeout_get(ct__h2_span text, uint64_t *out_ns) {
     }
     for (size_t i = 0; i < UNIT_COUNT; i++) {
         if (UNITS[i].unit == text.data[text.len - 1]) {
-            *out_ns = value * UNITS[i].ns; /* 10^8 hours are below 2^62 ns */
+            if (__builtin_mul_overflow(value, UNITS[i].ns, out_ns))
+                *out_ns = UINT64_MAX; /* 10^8 hours: longer than the clock runs */
             return true;
         }
     }

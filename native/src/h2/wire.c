@@ -56,9 +56,9 @@ static void detach(ct__h2_leg *leg) {
 }
 
 static void close_leg(ct__h2_leg *leg, uint32_t code) {
-    const ct__h2_wire_calls *calls = leg->wire->calls;
+    ct__h2_wire *w = leg->wire;
     detach(leg);
-    calls->closed(leg, code);
+    w->calls->closed(w, leg, code);
 }
 
 static ct__h2_leg *leg_at(ct__h2_wire *w, int32_t id) {

@@ -34,7 +34,7 @@ typedef struct ct__h2_wire_calls {
     void (*data)(ct__h2_leg *leg, const uint8_t *data, size_t len);
     void (*ended)(ct__h2_leg *leg);                      /* the peer has sent all of it */
     void (*sent)(ct__h2_leg *leg, size_t len);           /* that much of `out` went to the connection. May be NULL */
-    void (*closed)(ct__h2_leg *leg, uint32_t code);      /* leg->wire is NULL already */
+    void (*closed)(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code); /* leg->wire is NULL already */
     void (*rested)(ct__h2_wire *wire);                   /* the last stream is gone. May be NULL */
     void (*gone)(ct__h2_wire *wire, int error);          /* no stream can begin here; 0: in good order. Once */
     void (*freed)(ct__h2_wire *wire);                    /* nothing refers to it any more: free what embeds it */
