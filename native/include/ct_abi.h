@@ -291,7 +291,7 @@ enum {
     CT_LINK_JSON_DEPTH = 512       /* of an answer: deeper than any honest document, shallower than any parser's stack */
 };
 
-/* Events; `target` is the link's tag. */
+/* Events; `target` is the link's handle. */
 enum ct_link_event {
     CT_LINK_HELLO = 200,    /* data: the message */
     CT_LINK_READY = 201,    /* data: the message */
@@ -307,7 +307,7 @@ enum ct_end {
     CT_END_ERROR = 2,   /* the handler raised; body: {type, message, stack} */
     CT_END_INVALID = 3, /* the answer is not JSON, or an error without its shape */
     CT_END_TIMEOUT = 4,
-    CT_END_DIED = 5     /* the link was ended */
+    CT_END_DIED = 5     /* the link was ended; body: why */
 };
 
 /* Why a worker is not spoken to any more. */
@@ -330,17 +330,24 @@ typedef struct ct_link_answer {
 
 typedef struct ct_link ct_link;
 
+/* The links of one reactor by handle; freed after the last of them. NULL: no memory. */
+typedef struct ct_links ct_links;
+ct_links *ct_links_new(ct_reactor *reactor);
+void ct_links_free(ct_links *links);
+
 typedef struct ct_link_settings {
-    uint64_t tag;       /* `target` of its events */
     uint32_t log_limit; /* bytes a call */
     uint32_t is_alone;  /* one call at a time: one that is given up is not told to the worker, whose end follows */
 } ct_link_settings;
 
 /* Takes over both descriptors, non-blocking: the worker's socket and the reading end of its stdio. Returns 0 and *out, or -errno. */
-int ct_link_open(ct_reactor *reactor, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out);
+int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out);
 
-/* Closes both, ends every call in hand with CT_END_DIED and frees the link. */
-void ct_link_free(ct_link *link);
+/* Index and generation: what names the link where it may have ended meanwhile. Never 0. */
+uint64_t ct_link_handle(const ct_link *link);
+
+/* Closes both, ends every call in hand with CT_END_DIED and the cause as its body, and frees the link. */
+void ct_link_free(ct_link *link, const uint8_t *cause, size_t len);
 
 /* Sends the init frame: from now on a ready frame is expected. */
 int ct_link_init(ct_link *link, const uint8_t *message, size_t len);
@@ -773,3 +780,43 @@ typedef struct ct_h2_counts {
     uint32_t upstreams;  /* connections to the gRPC server */
     uint64_t held_bytes; /* bodies that wait here */
 } ct_h2_counts;
+
+/* ---- lane/: comet's port. Unary invocations are served in C, everything else by the gRPC server behind ---- */
+
+typedef struct ct_lane ct_lane;
+
+enum ct_lane_event {
+    CT_LANE_REFUSES = 300, /* a call is to be refused and Python has the words; target: the call, for ct_lane_refuse; data: ct_lane_case,
+                              then its text; without data memory ran out */
+    CT_LANE_EFFECTS = 301, /* the table has effects for Python */
+    CT_LANE_RECORDS = 302  /* the table has records again; told once until ct_lane_records_heard */
+};
+
+/* What the words of a refusal depend on. */
+typedef struct ct_lane_case {
+    ct_verdict verdict;
+    uint64_t function;   /* 0: of the node */
+    uint64_t member;     /* whose boot failed, or 0 */
+    uint64_t given_ns;   /* what the caller gave the call; UINT64_MAX: no limit */
+    uint64_t timeout_ns; /* timeout without detail: how long the handler had */
+    double rate_per_s;   /* rate_limited: of the subject */
+    uint32_t text_len;   /* rate_limited: the subject; instance_died: the cause */
+    uint32_t reserved;
+} ct_lane_case;
+
+/* `secret` is what `authorization` must hold; copied. NULL: no memory. Table, links and reactor outlive the lane. */
+ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, const uint8_t *secret, uint32_t secret_len);
+
+/* Serves on fd, a listening non-blocking socket that stays the caller's; what is not the lane's goes to the unix socket at `upstream`.
+ * Returns 0, -EALREADY or -ENOMEM. */
+int ct_lane_serve(ct_lane *lane, int fd, const char *upstream);
+
+/* Ends every call in hand as cancelled and closes all connections. */
+void ct_lane_free(ct_lane *lane);
+
+/* The words of a CT_LANE_REFUSES. Returns 0, or -ESTALE: the call is no more. */
+int ct_lane_refuse(ct_lane *lane, uint64_t call, uint32_t grpc_status, const uint8_t *message, uint32_t message_len,
+                   const uint8_t *problem, uint32_t problem_len);
+
+void ct_lane_records_heard(ct_lane *lane);
+uint32_t ct_lane_in_hand(const ct_lane *lane);

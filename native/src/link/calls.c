@@ -16,7 +16,7 @@ static void seat_at_home(ct__seat *seats, uint32_t cap, ct__seat seat) {
     seats[at] = seat;
 }
 
-int ct__calls_put(ct__calls *calls, uint32_t id, bool is_stream, struct ct__call *call) {
+int ct__calls_put(ct__calls *calls, uint32_t id, bool is_stream, struct ct__link_call *call) {
     if (2 * (calls->count + 1) > calls->cap) {
         const uint32_t cap = calls->cap == 0 ? FIRST_SEATS : 2 * calls->cap;
         ct__seat *grown = calloc(cap, sizeof *grown);

@@ -6,12 +6,12 @@
 
 #include <stdbool.h>
 
-struct ct__call;
+struct ct__link_call;
 
 typedef struct ct__seat {
     uint32_t id; /* 0: free */
     bool is_stream;
-    struct ct__call *call; /* NULL: given up */
+    struct ct__link_call *call; /* NULL: given up */
 } ct__seat;
 
 typedef struct ct__calls { /* zeroed is empty */
@@ -20,7 +20,7 @@ typedef struct ct__calls { /* zeroed is empty */
 } ct__calls;
 
 /* Returns 0 or -ENOMEM. `id` is not 0 and not in it yet. */
-int ct__calls_put(ct__calls *calls, uint32_t id, bool is_stream, struct ct__call *call);
+int ct__calls_put(ct__calls *calls, uint32_t id, bool is_stream, struct ct__link_call *call);
 ct__seat *ct__calls_find(const ct__calls *calls, uint32_t id);
 void ct__calls_remove(ct__calls *calls, ct__seat *seat);
 

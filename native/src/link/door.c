@@ -11,7 +11,7 @@
 enum { STREAM_HIGH_BYTES = 256 << 10, STREAM_LOW_BYTES = 64 << 10 };
 
 typedef struct door_call {
-    ct__call call;
+    ct__link_call call;
     ct__bytes pieces; /* each with its length (uint32_t) before it */
     size_t lent;      /* of the front: Python has seen it */
     bool is_told;     /* a CT_LINK_PIECE is on its way or was heard */
@@ -32,7 +32,7 @@ static void free_call(door_call *c) {
 
 
 
-static int piece(ct__call *call, const uint8_t *data, size_t len) {
+static int piece(ct__link_call *call, const uint8_t *data, size_t len) {
     door_call *c = (door_call *)call;
     const uint32_t size = (uint32_t)len;
     uint8_t *room = ct__bytes_room(&c->pieces, sizeof size + len);
@@ -47,19 +47,19 @@ static int piece(ct__call *call, const uint8_t *data, size_t len) {
     }
     if (c->is_told)
         return 0;
-    const ct_event event = {.kind = CT_LINK_PIECE, .target = ct__link_tag(call->link), .subject = call->id};
+    const ct_event event = {.kind = CT_LINK_PIECE, .target = ct_link_handle(call->link), .subject = call->id};
     const int result = ct__emit(ct__link_reactor(call->link), &event);
     c->is_told = result == 0;
     return result;
 }
 
-static void done(ct__call *call, const ct__call_end *end, ct_link *link) {
+static void done(ct__link_call *call, const ct__link_end *end, ct_link *link) {
     door_call *c = (door_call *)call;
     ct__bytes_skip(&c->pieces, c->lent);
     const ct_link_answer answer = {
         .duration_ns = end->duration_ns, .log_len = (uint32_t)end->log_len, .body_len = (uint32_t)end->len};
     ct_event event = {.kind = CT_LINK_ENDED,
-                      .target = ct__link_tag(link),
+                      .target = ct_link_handle(link),
                       .subject = call->id,
                       .number = end->kind,
                       .flags = end->is_log_cut ? 1 : 0};
@@ -111,7 +111,7 @@ int64_t ct_link_call(ct_link *link, const uint8_t *request_id, const uint8_t *tr
 }
 
 static door_call *find(const ct_link *link, uint32_t call_id) {
-    ct__call *call = ct__link_find(link, call_id);
+    ct__link_call *call = ct__link_find(link, call_id);
     return call != NULL && call->done == done ? (door_call *)call : NULL;
 }
 

@@ -20,8 +20,22 @@ enum {
     IN_LIMIT_BYTES = CT_LINK_FRAME_MAX + (64 << 10)
 };
 
-struct ct_link {
+typedef struct slot {
+    ct_link *link; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free; /* from 1; 0: none */
+} slot;
+
+struct ct_links {
     ct_reactor *reactor;
+    slot *slots;
+    uint32_t count, room, first_free;
+};
+
+struct ct_link {
+    ct_links *links;
+    ct_reactor *reactor;
+    uint64_t handle;
     ct__conn conn;
     ct__stdio stdio;
     ct_link_settings settings;
@@ -52,7 +66,7 @@ static void hang_up(ct_link *l, uint32_t cause, uint64_t about, int status) {
     l->has_hung_up = true;
     ct__conn_close(&l->conn);
     const ct_event event = {
-        .kind = CT_LINK_HUNG_UP, .target = l->settings.tag, .subject = about, .number = cause, .status = status};
+        .kind = CT_LINK_HUNG_UP, .target = l->handle, .subject = about, .number = cause, .status = status};
     ct__emit_reserved(l->reactor, &event);
 }
 
@@ -86,12 +100,12 @@ static int send_frame(ct_link *l, uint8_t kind, uint32_t call_id, const uint8_t 
 
 /* ---- how a call ends ---- */
 
-static void deliver(ct_link *l, ct__call *call, uint32_t kind, const uint8_t *body, size_t len) {
+static void deliver(ct_link *l, ct__link_call *call, uint32_t kind, const uint8_t *body, size_t len) {
     ct__alarm_clear(l->reactor, &call->overdue);
     ct__log log = call->log;
     call->log = (ct__log){0};
     call->link = NULL;
-    const ct__call_end end = {.kind = kind,
+    const ct__link_end end = {.kind = kind,
                               .is_log_cut = log.is_cut,
                               .body = body,
                               .len = len,
@@ -111,19 +125,19 @@ static void vacate(ct_link *l, ct__seat *seat, bool tells) {
         ct__emit_give_back(l->reactor, 1);
         return;
     }
-    const ct_event event = {.kind = CT_LINK_GIVEN_UP, .target = l->settings.tag, .subject = seat->id};
+    const ct_event event = {.kind = CT_LINK_GIVEN_UP, .target = l->handle, .subject = seat->id};
     ct__emit_reserved(l->reactor, &event);
 }
 
 static void overdue(ct__alarm *alarm) {
-    ct__call *call = (ct__call *)((char *)alarm - offsetof(ct__call, overdue));
+    ct__link_call *call = (ct__link_call *)((char *)alarm - offsetof(ct__link_call, overdue));
     ct_link *l = call->link;
     (void)ct__stdio_read(&l->stdio);
     vacate(l, ct__calls_find(&l->calls, call->id), true);
     deliver(l, call, CT_END_TIMEOUT, NULL, 0);
 }
 
-static uint32_t verdict(const ct__call *call, const ct_frame *frame) {
+static uint32_t verdict(const ct__link_call *call, const ct_frame *frame) {
     if (frame->kind == CT_FRAME_ERROR)
         return ct_handler_error_check(frame->body, frame->len, CT_LINK_JSON_DEPTH) == 0 ? CT_END_ERROR : CT_END_INVALID;
     const bool is_valid =
@@ -133,7 +147,7 @@ static uint32_t verdict(const ct__call *call, const ct_frame *frame) {
 
 /* ---- logs ---- */
 
-static ct__call *only_call(const ct_link *l) {
+static ct__link_call *only_call(const ct_link *l) {
     return l->calls.count == 1 ? ct__calls_next(&l->calls, 0)->call : NULL;
 }
 
@@ -141,7 +155,7 @@ static ct__call *only_call(const ct_link *l) {
 static bool spoken_by_nobody(ct_link *l, const uint8_t *data, size_t len, bool is_cut) {
     if (l->calls.count == 1 && only_call(l) == NULL)
         return false; /* of a call that was given up: nobody reads it */
-    ct__call *call = only_call(l);
+    ct__link_call *call = only_call(l);
     ct__log *log = call != NULL ? &call->log : &l->ambient;
     ct__log_add(log, data, len, is_cut);
     return !log->is_cut;
@@ -170,7 +184,7 @@ static void take_answer(ct_link *l, const ct_frame *frame) {
     }
     if (l->calls.count == 1)
         (void)ct__stdio_read(&l->stdio);
-    ct__call *call = seat->call;
+    ct__link_call *call = seat->call;
     ct__calls_remove(&l->calls, seat);
     if (call == NULL)
         return;
@@ -204,7 +218,7 @@ static void take_piece(ct_link *l, const ct_frame *frame) {
 }
 
 static void take_greeting(ct_link *l, const ct_frame *frame, uint32_t kind) {
-    ct_event event = {.kind = kind, .target = l->settings.tag, .len = frame->len};
+    ct_event event = {.kind = kind, .target = l->handle, .len = frame->len};
     if (frame->len > 0) {
         event.data = malloc(frame->len);
         if (event.data == NULL) {
@@ -296,7 +310,7 @@ void ct__link_release(ct_link *l) {
 
 /* ---- calls ---- */
 
-static int put_exec(ct_link *l, const ct__call *call, const ct__exec *exec) {
+static int put_exec(ct_link *l, const ct__link_call *call, const ct__exec *exec) {
     if (l->has_hung_up)
         return 0;
     const size_t body_len = CT_EXEC_HEAD_BYTES + exec->len;
@@ -326,7 +340,7 @@ static void allow_chatter(ct_link *l) {
     l->chatter_bytes = l->chatter_bytes + share < most ? l->chatter_bytes + share : most;
 }
 
-int ct__link_begin(ct_link *l, ct__call *call, const ct__exec *exec) {
+int ct__link_begin(ct_link *l, ct__link_call *call, const ct__exec *exec) {
     if (l->has_ended)
         return -ENOTCONN;
     if (exec->len > CT_LINK_PAYLOAD_MAX)
@@ -337,7 +351,7 @@ int ct__link_begin(ct_link *l, ct__call *call, const ct__exec *exec) {
     while (ct__calls_find(&l->calls, id) != NULL);
     const uint64_t now_ns = ct__reactor_now_ns(l->reactor);
     const uint64_t most_ns = UINT64_MAX - now_ns;
-    *call = (ct__call){.done = call->done,
+    *call = (ct__link_call){.done = call->done,
                        .piece = call->piece,
                        .id = id,
                        .started_ns = now_ns,
@@ -371,7 +385,7 @@ int ct__link_begin(ct_link *l, ct__call *call, const ct__exec *exec) {
     return 0;
 }
 
-void ct__link_give_up(ct__call *call, bool tells) {
+void ct__link_give_up(ct__link_call *call, bool tells) {
     ct_link *l = call->link;
     if (l == NULL)
         return;
@@ -381,7 +395,7 @@ void ct__link_give_up(ct__call *call, bool tells) {
     vacate(l, ct__calls_find(&l->calls, call->id), tells);
 }
 
-ct__call *ct__link_find(const ct_link *l, uint32_t call_id) {
+ct__link_call *ct__link_find(const ct_link *l, uint32_t call_id) {
     const ct__seat *seat = ct__calls_find(&l->calls, call_id);
     return seat != NULL ? seat->call : NULL;
 }
@@ -390,25 +404,82 @@ ct_reactor *ct__link_reactor(const ct_link *l) {
     return l->reactor;
 }
 
-uint64_t ct__link_tag(const ct_link *l) {
-    return l->settings.tag;
+uint64_t ct_link_handle(const ct_link *l) {
+    return l->handle;
 }
 
 uint32_t ct_link_in_hand(const ct_link *l) {
     return l->calls.count;
 }
 
+/* ---- links by handle ---- */
+
+ct_links *ct_links_new(ct_reactor *reactor) {
+    ct_links *links = calloc(1, sizeof *links);
+    if (links != NULL)
+        links->reactor = reactor;
+    return links;
+}
+
+void ct_links_free(ct_links *links) {
+    if (links == NULL)
+        return;
+    free(links->slots);
+    free(links);
+}
+
+static int take_slot(ct_links *links, ct_link *l) {
+    if (links->first_free == 0) {
+        if (links->count == links->room) {
+            const uint32_t room = links->room == 0 ? 16 : 2 * links->room;
+            slot *grown = reallocarray(links->slots, room, sizeof *grown);
+            if (grown == NULL)
+                return -ENOMEM;
+            links->slots = grown;
+            links->room = room;
+        }
+        links->slots[links->count] = (slot){.generation = 1};
+        links->first_free = ++links->count;
+    }
+    slot *s = &links->slots[links->first_free - 1];
+    l->handle = (uint64_t)s->generation << 32 | links->first_free;
+    links->first_free = s->next_free;
+    s->link = l;
+    return 0;
+}
+
+static void give_slot(ct_link *l) {
+    const uint32_t place = (uint32_t)l->handle;
+    slot *s = &l->links->slots[place - 1];
+    *s = (slot){.generation = s->generation + 1, .next_free = l->links->first_free};
+    l->links->first_free = place;
+}
+
+ct_link *ct__links_get(const ct_links *links, uint64_t handle) {
+    const uint32_t place = (uint32_t)handle;
+    if (place == 0 || place > links->count || links->slots[place - 1].generation != handle >> 32)
+        return NULL;
+    return links->slots[place - 1].link;
+}
+
 /* ---- begin and end ---- */
 
-int ct_link_open(ct_reactor *reactor, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out) {
+int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out) {
+    ct_reactor *reactor = links->reactor;
     ct_link *l = calloc(1, sizeof *l);
     int result = l != NULL ? ct__emit_reserve(reactor, 1) : -ENOMEM;
+    if (result == 0) {
+        result = take_slot(links, l);
+        if (result < 0)
+            ct__emit_give_back(reactor, 1);
+    }
     if (result < 0) {
         free(l);
         (void)close(fd);
         (void)close(stdio_fd);
         return result;
     }
+    l->links = links;
     l->reactor = reactor;
     l->settings = *settings;
     l->ambient.limit = settings->log_limit;
@@ -425,6 +496,7 @@ int ct_link_open(ct_reactor *reactor, int fd, int stdio_fd, const ct_link_settin
     result = result < 0 ? result : stdio_result;
     if (result < 0) {
         ct__emit_give_back(reactor, 1);
+        give_slot(l);
         free(l);
         return result;
     }
@@ -441,7 +513,7 @@ int ct_link_init(ct_link *l, const uint8_t *message, size_t len) {
 
 size_t ct_link_last_words(ct_link *l, uint8_t *out, size_t cap, int *is_cut) {
     (void)ct__stdio_read(&l->stdio);
-    const ct__call *call = only_call(l);
+    const ct__link_call *call = only_call(l);
     const ct__log *log = call != NULL ? &call->log : &l->ambient;
     size_t len = 0;
     const uint8_t *tail = ct__log_tail(log, cap, &len);
@@ -452,7 +524,7 @@ size_t ct_link_last_words(ct_link *l, uint8_t *out, size_t cap, int *is_cut) {
     return len;
 }
 
-void ct_link_free(ct_link *l) {
+void ct_link_free(ct_link *l, const uint8_t *cause, size_t len) {
     if (l == NULL)
         return;
     (void)ct__stdio_read(&l->stdio);
@@ -462,14 +534,15 @@ void ct_link_free(ct_link *l) {
     ct__conn_close(&l->conn);
     ct__stdio_close(&l->stdio);
     for (ct__seat *seat; (seat = ct__calls_next(&l->calls, 0)) != NULL;) {
-        ct__call *call = seat->call;
+        ct__link_call *call = seat->call;
         ct__calls_remove(&l->calls, seat);
         if (call == NULL)
             continue;
         ct__emit_give_back(l->reactor, 1);
-        deliver(l, call, CT_END_DIED, NULL, 0);
+        deliver(l, call, CT_END_DIED, cause, len);
     }
     ct__calls_free(&l->calls);
     ct__log_free(&l->ambient);
+    give_slot(l);
     free(l);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ import anyio
 import structlog
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
+from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
-from constellation.base.sockets import listen_tcp
+from constellation.base.sockets import listen_tcp, listen_unix
 from constellation.comet.backend.contract import Backend
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.calls import CallRoutes
@@ -26,6 +27,7 @@ from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import FunctionCache
+from constellation.comet.lane import LaneKeeper
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.pool import Pool
@@ -67,6 +69,7 @@ class ExecutionPlane:
     jobs: Jobs
     invocations: Invocations
     listener: Listener
+    lane: LaneKeeper  # serves nothing until it is given a port
 
 
 async def run(loaded: Loaded) -> None:
@@ -75,34 +78,63 @@ async def run(loaded: Loaded) -> None:
     context = await plane_context("comet", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
-    async with (
-        connect_as(dsn, settings.postgres, application="comet") as db,
-        execution_plane(context, settings, db=db, dsn=dsn) as plane,
-        telemetry(context, admin=settings.platform.admin),
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
-    ):
-        log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
-        received = await until_signal()
-        log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
-        if not await plane.executor.drain(within_s=settings.comet.drain_s):
-            log.warning("comet.calls_cut_off", count=plane.executor.inflight)
+    reactor = Reactor()
+    with reactor.turning():
+        async with (
+            connect_as(dsn, settings.postgres, application="comet") as db,
+            execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
+            telemetry(context, admin=settings.platform.admin),
+            serving_port(context, plane, listener=listener, is_native=True),
+        ):
+            log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
+            received = await until_signal()
+            log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
+            if not await plane.executor.drain(within_s=settings.comet.drain_s):
+                log.warning("comet.calls_cut_off", count=plane.executor.inflight)
+
+
+@asynccontextmanager
+async def serving_port(
+    context: PlaneContext, plane: ExecutionPlane, *, listener: socket.socket, is_native: bool
+) -> AsyncIterator[None]:
+    """Serve on comet's port for the length of the block, then close it: the lane with grpclib behind it, or grpclib alone."""
+    services = [Guarded(servicer(context, plane), context.verifier)]
+    if not is_native:
+        async with serving(services, listener=listener):
+            yield
+        return
+    behind = socket_path(context.state_dir, f"{context.plane}-grpc")
+    async with serving(services, listener=listen_unix(behind)):
+        plane.lane.lane.serve(listener, upstream=behind)
+        try:
+            yield
+        finally:
+            plane.lane.close()
+            listener.close()
 
 
 @asynccontextmanager
 async def execution_plane(
-    context: PlaneContext, settings: Settings, *, db: Database, dsn: str, backend: Backend | None = None
+    context: PlaneContext,
+    settings: Settings,
+    reactor: Reactor,
+    *,
+    db: Database,
+    dsn: str,
+    backend: Backend | None = None,
 ) -> AsyncIterator[ExecutionPlane]:
     """Run everything that calls need for the length of the block; on leaving, every instance is destroyed.
 
     Args:
         context: of the plane whose process this is; comet itself, or one in local mode.
+        reactor: the process's own; it turns around the block.
         db: connections of a role that may read functions and code, and write jobs and the invocation log.
         dsn: for the listener, which has a connection of its own.
         backend: instead of the configured one.
     """
-    reactor = Reactor()
+    links = Links(reactor)
     if backend is None:
-        backend = _backend(context, settings, Links(reactor))
+        backend = _backend(context, settings, links)
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -125,8 +157,18 @@ async def execution_plane(
     pool = Pool(
         backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
-    cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code))
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
+    lane = LaneKeeper(
+        reactor,
+        links,
+        table,
+        pool,
+        records,
+        meters,
+        service_token=context.service_token,
+        node=context.node,
+    )
+    cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code, lane))
     executor = Executor(
         functions=cache,
         pool=pool,
@@ -139,27 +181,27 @@ async def execution_plane(
     )
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
-    with reactor.turning():
-        async with backend.run():
-            async with anyio.create_task_group() as tasks:
-                await tasks.start(listener.run)
-                await tasks.start(code.run)
-                await tasks.start(pool.run)
-                await tasks.start(cache.run, listener.subscribe(CHANGES))
-                await tasks.start(templates.run, listener.subscribe(CHANGES))
-                tasks.start_soon(records.run)
-                yield ExecutionPlane(
-                    executor=executor,
-                    pool=pool,
-                    backend=backend,
-                    meters=meters,
-                    jobs=jobs,
-                    invocations=invocations,
-                    listener=listener,
-                )
-                tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await records.flush(within_s=FLUSH_S)
+    async with backend.run():
+        async with anyio.create_task_group() as tasks, lane.kept():
+            await tasks.start(listener.run)
+            await tasks.start(code.run)
+            await tasks.start(pool.run)
+            await tasks.start(cache.run, listener.subscribe(CHANGES))
+            await tasks.start(templates.run, listener.subscribe(CHANGES))
+            tasks.start_soon(records.run)
+            yield ExecutionPlane(
+                executor=executor,
+                pool=pool,
+                backend=backend,
+                meters=meters,
+                jobs=jobs,
+                invocations=invocations,
+                listener=listener,
+                lane=lane,
+            )
+            tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await records.flush(within_s=FLUSH_S)
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
@@ -175,7 +217,7 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
     dataplane = Mount(operations, clock=context.clock)
-    return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock)
+    return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn)
 
 
 def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend:

@@ -7,7 +7,6 @@ import errno
 import struct
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from itertools import count
 from typing import Any, NamedTuple
 
 from constellation.native import _core
@@ -89,10 +88,18 @@ class Links:
     """The links of one reactor: hands each event to the link that it is about."""
 
     def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-        self._tags = count(1)
+        handle = _lib.ct_links_new(reactor.handle)
+        if handle == _ffi.NULL:
+            raise MemoryError("no memory for links")
+        self._reactor = reactor  # lives as long as what was made with it
+        self._handle: Any = _ffi.gc(handle, _lib.ct_links_free)
         self._links: dict[int, Link] = {}
         reactor.take(LinkEvent, self._deliver)
+
+    @property
+    def handle(self) -> Any:
+        """The `ct_links *`, for this package alone."""
+        return self._handle
 
     def open(
         self,
@@ -112,11 +119,12 @@ class Links:
         Raises:
             OSError, MemoryError: both descriptors are closed.
         """
-        tag = next(self._tags)
         out = _ffi.new("ct_link **")
-        settings = _ffi.new("ct_link_settings *", [tag, log_limit_bytes, is_alone])
-        checked("link", _lib.ct_link_open(self._reactor.handle, fd, stdio_fd, settings, out))
-        link = self._links[tag] = Link(out[0], lambda: self._links.pop(tag, None), on_hang_up, on_given_up)
+        settings = _ffi.new("ct_link_settings *", [log_limit_bytes, is_alone])
+        checked("link", _lib.ct_link_open(self._handle, fd, stdio_fd, settings, out))
+        number = int(_lib.ct_link_handle(out[0]))
+        link = Link(out[0], number, lambda: self._links.pop(number, None), on_hang_up, on_given_up)
+        self._links[number] = link
         return link
 
     def _deliver(self, event: Event) -> None:
@@ -131,10 +139,12 @@ class Link:
     def __init__(
         self,
         handle: Any,
+        number: int,
         forget: Callable[[], object],
         on_hang_up: Callable[[str], None],
         on_given_up: Callable[[], None],
     ) -> None:
+        self.number = number  # the link's handle: index and generation
         self._handle: Any = handle  # None once ended
         self._forget, self._on_hang_up, self._on_given_up = forget, on_hang_up, on_given_up
         loop = asyncio.get_running_loop()
@@ -221,11 +231,12 @@ class Link:
         size = _lib.ct_link_last_words(self._handle, out, count_bytes, is_cut)
         return bytes(_ffi.buffer(out, size)), bool(is_cut[0])
 
-    def end_nowait(self) -> None:
+    def end_nowait(self, cause: str) -> None:
         """Close both descriptors. Every call in hand ends with DIED, in the reactor's next turn; may be repeated."""
         handle, self._handle = self._handle, None
         if handle is not None:
-            _lib.ct_link_free(handle)
+            text = cause.encode()
+            _lib.ct_link_free(handle, text, len(text))
             self._forget_if_done()
 
     def _sent(self, result: int) -> int:

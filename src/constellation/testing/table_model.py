@@ -302,9 +302,7 @@ class TableModel:
 
     def end(self, call: ModelCall, status: int, now_ns: int, *, is_broken: bool) -> None:
         function = call.function
-        was_run = call.was_refused_by_boot or (
-            call.state == "leased" and (is_broken or status != Status.TIMEOUT)
-        )
+        was_run = call.was_refused_by_boot or (call.state == "leased" and (is_broken or status != Status.TIMEOUT))
         self._learn(call, status, now_ns, was_run=was_run)
         if call.state == "waiting":
             self._leave(call)
@@ -500,9 +498,7 @@ class TableModel:
     def _boot(self, function: ModelFunction) -> None:
         self._members += 1
         row = function.row
-        member = ModelMember(
-            self._members, function, function.sandbox, row.instance_concurrency, row.code_version
-        )
+        member = ModelMember(self._members, function, function.sandbox, row.instance_concurrency, row.code_version)
         function.members.append(member)
         self.effects.append(("boot", member.number))
 
@@ -523,9 +519,7 @@ class TableModel:
             idle = [member for member in self.members if member.state is State.IDLE]
             if self.count(State.DEAD) >= min(boots_left, wanted) or not idle:
                 return
-            self._bury(
-                min(idle, key=lambda m: (m.function.current <= m.function.kept_warm, m.idle_since_ns, m.number))
-            )
+            self._bury(min(idle, key=lambda m: (m.function.current <= m.function.kept_warm, m.idle_since_ns, m.number)))
 
     def _keep_warm(self, now_ns: int) -> None:
         for function in self.active if self.is_open else ():

@@ -16,7 +16,8 @@ from constellation.aurora.observability.plane import PlaneContext, new_context
 from constellation.base.address import Address, parse_address
 from constellation.base.ids import RequestId, uuid7
 from constellation.base.sockets import listen_tcp
-from constellation.comet.app import ExecutionPlane, execution_plane, servicer
+from constellation.comet.app import ExecutionPlane, execution_plane, serving_port
+from constellation.native.reactor import Reactor
 from constellation.nova.config.sections import PlatformSettings, Settings
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Identity, Role
 from constellation.nova.domain.function import Function
@@ -25,7 +26,6 @@ from constellation.nova.store.functions import Functions
 from constellation.nova.store.pool import Database, connect
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
-from constellation.rpc.server import Guarded, serving
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceStub
@@ -175,10 +175,21 @@ async def eventually(check: Callable[[], Any], *, within_s: float = 10.0) -> Any
 
 
 @asynccontextmanager
+async def turning(reactor: Reactor) -> AsyncIterator[None]:
+    with reactor.turning():
+        yield
+
+
+@asynccontextmanager
 async def running(
-    database: Any, state_dir: Path, *, settings: Settings | None = None, script: Script | None = None
+    database: Any,
+    state_dir: Path,
+    *,
+    settings: Settings | None = None,
+    script: Script | None = None,
+    is_native: bool = False,
 ) -> AsyncIterator[Comet]:
-    """Run a comet; with a `script` its instances are fakes."""
+    """Run a comet; with a `script` its instances are fakes, which only the Python servers reach."""
     settings = settings or Settings()
     context = new_context(
         "comet", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key=KEY
@@ -186,11 +197,13 @@ async def running(
     dsn = database.dsn("comet")
     listener, address = listen_tcp(parse_address("127.0.0.1:0"))
     backend = FakeBackend(script) if script else None
+    reactor = Reactor()
     async with (
+        turning(reactor),
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
-        execution_plane(context, settings, db=db, dsn=dsn, backend=backend) as plane,
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
+        execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
+        serving_port(context, plane, listener=listener, is_native=is_native),
     ):
         channel = PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
         try:
@@ -199,9 +212,10 @@ async def running(
             channel.close()
 
 
-@pytest.fixture
-async def comet(database, tmp_path) -> AsyncIterator[Comet]:
-    async with running(database, tmp_path / "state") as made:
+@pytest.fixture(params=[True, False], ids=["native", "python"])
+async def comet(request, database, tmp_path) -> AsyncIterator[Comet]:
+    """A comet with real sandboxes, its port served by C and by Python."""
+    async with running(database, tmp_path / "state", is_native=request.param) as made:
         support = made.plane.backend.support()
         if not support.available:
             pytest.skip(support.reason)

@@ -77,6 +77,11 @@ class Channel:
         self._cause: str | None = None  # why no call can be made any more
 
     @property
+    def number(self) -> int:
+        """The link's handle, by which C finds it."""
+        return self._link.number
+
+    @property
     def in_hand(self) -> int:
         """Calls that the worker has, those without a caller included."""
         return self._link.in_hand
@@ -210,7 +215,7 @@ class Channel:
         self._cause = cause
         waiting = [future for future in (self._link.greeting, self._link.readiness) if future and not future.done()]
         death = self._death(self._ambient_log()) if waiting else None
-        self._link.end_nowait()
+        self._link.end_nowait(cause)
         for future in waiting:
             assert death is not None
             future.set_exception(death)

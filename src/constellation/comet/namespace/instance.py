@@ -59,6 +59,10 @@ class NamespaceInstance:
         return self.spawned.pid
 
     @property
+    def link(self) -> int:
+        return self.channel.number
+
+    @property
     def channel(self) -> Channel:
         assert self._channel is not None
         return self._channel
