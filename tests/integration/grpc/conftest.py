@@ -24,6 +24,7 @@ from constellation.nova.domain.function import Function
 from constellation.nova.domain.identity import mint
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.pool import Database, connect
+from constellation.rpc.caller import Caller
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
 from constellation.testing.fake_backend import FakeBackend, Script
@@ -54,6 +55,7 @@ class Comet:
     address: Address
     functions: Functions  # as nova writes them
     channel: PlaneChannel
+    is_native: bool
     stub: NovaServiceStub = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +70,11 @@ class Comet:
             is_platform_admin=False,
             expires_at_s=int(self.context.clock.now().timestamp()) + 600,
         )
-        return mint(KEY.encode(), identity)
+        token = mint(KEY.encode(), identity)
+        if self.is_native:  # so that every call that can be is served in C, from the first one on
+            context = CallContext(request_id=RequestId(uuid7()))
+            self.plane.lane.learn(Caller(identity=identity, token=token, context=context))
+        return token
 
     def metadata(self, *, context: CallContext | None = None, **identity: Any) -> dict[str, str]:
         return self.channel.metadata(
@@ -207,7 +213,14 @@ async def running(
     ):
         channel = PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
         try:
-            yield Comet(plane=plane, context=context, address=address, functions=Functions(nova), channel=channel)
+            yield Comet(
+                plane=plane,
+                context=context,
+                address=address,
+                functions=Functions(nova),
+                channel=channel,
+                is_native=is_native,
+            )
         finally:
             channel.close()
 
