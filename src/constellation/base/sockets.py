@@ -46,19 +46,23 @@ def listen_tcp(address: Address) -> tuple[socket.socket, Address]:
 def listen_unix(path: Path) -> socket.socket:
     """Return a listening unix socket of mode 0600; one that a killed process left is replaced.
 
+    It is put in place whole, so of several processes that do this at once each succeeds and the last one is reached.
+
     Raises:
-        OSError: the path can not be made, or is over the kernel's 107 bytes.
+        OSError: the path can not be made, or is over the kernel's limit (107 bytes, of which a suffix here needs 9).
     """
-    path.unlink(missing_ok=True)
+    making = path.with_name(f"{path.name}.{os.getpid():x}")
+    making.unlink(missing_ok=True)  # of an earlier process with our number
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     mask = os.umask(0o177)
     try:
-        sock.bind(str(path))
+        sock.bind(str(making))
+        sock.listen(BACKLOG)
+        making.rename(path)
     except OSError:
         sock.close()
         raise
     finally:
         os.umask(mask)
-    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
