@@ -68,6 +68,7 @@ struct ct_h2_server {
     ct__h2_limits limits, up_limits;
     const ct__h2_server_calls *calls;
     void *ctx;
+    uint64_t target; /* of the event that Python waits for */
     ct__listener listener;
     ct__h2_pool pool;
     ct__h2_link *downs, *ups;
