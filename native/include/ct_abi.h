@@ -781,6 +781,20 @@ typedef struct ct_h2_counts {
     uint64_t held_bytes; /* bodies that wait here */
 } ct_h2_counts;
 
+/* Serves on fd (listening, non-blocking; it stays the caller's) and passes every stream on to the unix socket `upstream`. NULL: no memory,
+ * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
+ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
+
+/* Accepts nothing more, finishes what is in hand for at most that long, then emits CT_EVENT_H2_STOPPED. */
+void ct_h2_server_stop(ct_h2_server *server, uint32_t within_ms);
+
+/* Cuts what is left. Not from within the reactor's turn. */
+void ct_h2_server_close(ct_h2_server *server);
+
+void ct_h2_server_count(const ct_h2_server *server, ct_h2_counts *out);
+
+enum ct_h2_event { CT_EVENT_H2_STOPPED = 400 };
+
 /* ---- lane/: comet's port. Unary invocations are served in C, everything else by the gRPC server behind ---- */
 
 typedef struct ct_lane ct_lane;
@@ -807,11 +821,10 @@ typedef struct ct_lane_case {
 /* `secret` is what `authorization` must hold; copied. NULL: no memory. Table, links and reactor outlive the lane. */
 ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, const uint8_t *secret, uint32_t secret_len);
 
-/* Serves on fd, a listening non-blocking socket that stays the caller's; what is not the lane's goes to the unix socket at `upstream`.
- * Returns 0, -EALREADY or -ENOMEM. */
-int ct_lane_serve(ct_lane *lane, int fd, const char *upstream);
+/* Serves what a port takes in, from now on; once. The lane is freed before the port is closed. Returns 0 or -EALREADY. */
+int ct_lane_attach(ct_lane *lane, ct_h2_server *port);
 
-/* Ends every call in hand as cancelled and closes all connections. */
+/* Ends every call in hand as cancelled. */
 void ct_lane_free(ct_lane *lane);
 
 /* The words of a CT_LANE_REFUSES. Returns 0, or -ESTALE: the call is no more. */

@@ -609,6 +609,38 @@ static size_t literal(uint8_t *out, const char *name, const char *value) {
     return at + strlen(value);
 }
 
+static void who_speaks_no_grpc_is_told_so(void) {
+    open_rig(&PLAIN, &PLAIN);
+    static const char *const methods[] = {"GET", "HEAD", "POST"};
+    for (size_t i = 0; i < 3; i++) {
+        const int fd = raw_connection();
+        say(fd, MAGIC, sizeof MAGIC - 1);
+        frame(fd, 4, 0, 0, NULL, 0);
+        uint8_t block[256];
+        size_t len = 0;
+        len += literal(block + len, ":method", methods[i]);
+        len += literal(block + len, ":scheme", "http");
+        len += literal(block + len, ":path", "/c/echo");
+        len += literal(block + len, ":authority", "a");
+        frame(fd, 1, i < 2 ? 5 : 4, 1, block, len);
+        if (i == 2)
+            frame(fd, 0, 1, 1, "junk", 4);
+        char got[4096] = {0};
+        size_t at = 0;
+        for (int turns = 0; turns < 100 && ct__h2_server_counts(front.server).streams == 0; turns++)
+            turn_for(10);
+        while (ct__h2_server_counts(front.server).streams > 0)
+            turn_for(1000);
+        const ssize_t n = read(fd, got + at, sizeof got - at);
+        CHECK(n > 0);
+        CHECK((memmem(got, (size_t)n, "speaks gRPC only", 16) != NULL) == (i != 1));
+        (void)close(fd);
+    }
+    CHECK_INT(front.requests + back.requests, 0);
+    CHECK_INT(ct__h2_server_counts(front.server).held_bytes, 0);
+    close_rig();
+}
+
 static void a_message_must_arrive_in_time(void) {
     open_rig(&(ct__h2_limits){.body_ns = 50000000}, &PLAIN);
     const int fd = raw_connection();
@@ -686,6 +718,7 @@ int main(void) {
                                     CASE(bounds_are_kept),
                                     CASE(every_cut_of_the_bytes_is_the_same_call),
                                     CASE(what_is_malformed_closes_its_own_connection),
+                                    CASE(who_speaks_no_grpc_is_told_so),
                                     CASE(a_message_must_arrive_in_time),
                                     CASE(a_silent_peer_is_noticed_while_calls_are_in_hand),
                                     CASE(the_next_connection_follows_a_goaway)};

@@ -47,6 +47,7 @@ enum { EVENTS_MAX = 64, LOG_LIMIT = 100 };
 
 typedef struct rig {
     ct_reactor *reactor;
+    ct_links *links;
     ct_link *link;
     int peer, stdio;
     ct_event events[EVENTS_MAX];
@@ -68,8 +69,14 @@ static int try_open(rig *g, bool is_alone) {
         (void)close(pipes[0]);
         return -ENOMEM;
     }
-    const ct_link_settings settings = {.tag = 9, .log_limit = LOG_LIMIT, .is_alone = is_alone};
-    return ct_link_open(g->reactor, pair[0], pipes[0], &settings, &g->link);
+    const ct_link_settings settings = {.log_limit = LOG_LIMIT, .is_alone = is_alone};
+    g->links = ct_links_new(g->reactor);
+    if (g->links == NULL) {
+        (void)close(pair[0]);
+        (void)close(pipes[0]);
+        return -ENOMEM;
+    }
+    return ct_link_open(g->links, pair[0], pipes[0], &settings, &g->link);
 }
 
 static void forget(rig *g) {
@@ -84,10 +91,11 @@ static void turn(rig *g) {
 }
 
 static void close_rig(rig *g) {
-    ct_link_free(g->link);
+    ct_link_free(g->link, NULL, 0);
     if (g->reactor != NULL)
         turn(g);
     forget(g);
+    ct_links_free(g->links);
     ct_reactor_free(g->reactor);
     (void)close(g->peer);
     (void)close(g->stdio);
@@ -131,7 +139,7 @@ static void a_call_of_python_ends_with_one_event(void) {
     say(&g, CT_FRAME_RESULT, 1, "[1]");
     turn(&g);
     const ct_event *end = event_of(&g, CT_LINK_ENDED);
-    CHECK(end != NULL && end->target == 9 && end->subject == 1 && end->number == CT_END_RESULT);
+    CHECK(end != NULL && end->target == ct_link_handle(g.link) && end->subject == 1 && end->number == CT_END_RESULT);
     ct_link_answer answer;
     memcpy(&answer, end->data, sizeof answer);
     CHECK_INT(answer.log_len, 6);
@@ -200,10 +208,10 @@ static void pieces_wait_and_the_rest_comes_with_the_end(void) {
     close_rig(&g);
 }
 
-static ct__call next_call;
+static ct__link_call next_call;
 static int lane_ends;
 
-static void lane_done(ct__call *call, const ct__call_end *end, ct_link *link) {
+static void lane_done(ct__link_call *call, const ct__link_end *end, ct_link *link) {
     lane_ends++;
     CHECK(call->link == NULL);
     if (end->kind != CT_END_RESULT || call == &next_call)
@@ -216,7 +224,7 @@ static void lane_done(ct__call *call, const ct__call_end *end, ct_link *link) {
 static void a_call_may_begin_where_another_ends(void) {
     rig g;
     CHECK_INT(try_open(&g, true), 0);
-    ct__call first = {.done = lane_done};
+    ct__link_call first = {.done = lane_done};
     const ct__exec exec = {.request_id = ZEROS, .payload = (const uint8_t *)"{}", .len = 2, .timeout_ns = 1000000000};
     lane_ends = 0;
     CHECK_INT(ct__link_begin(g.link, &first, &exec), 0);
@@ -229,7 +237,7 @@ static void a_call_may_begin_where_another_ends(void) {
     turn(&g);
     CHECK_INT(g.count, 1);
     CHECK_INT(g.events[0].kind, CT_LINK_GIVEN_UP);
-    ct__call last = {.done = lane_done};
+    ct__link_call last = {.done = lane_done};
     CHECK_INT(ct__link_begin(g.link, &last, &exec), 0);
     close_rig(&g);
     CHECK_INT(lane_ends, 2); /* the last one died; the one that was given up did not end again */
@@ -262,7 +270,7 @@ static long live(long nth) {
     turn(&g);
     cancelled = ct_link_cancel(g.link, 1);
     turn(&g);
-    ct_link_free(g.link);
+    ct_link_free(g.link, NULL, 0);
     g.link = NULL;
     turn(&g);
     const bool was_used_up = allocations_left >= 0;

@@ -40,6 +40,10 @@ void ct__h2_server_stop(ct__h2_server *server, uint64_t deadline_ns);
 /* Cuts what is left; no call is made after it, not even `cancelled`. Outside of the reactor's turn, or from `stopped`. */
 void ct__h2_server_free(ct__h2_server *server);
 
+/* For a server that Python has opened: who takes its streams from now on. `stopped` is to tell Python so. */
+void ct__h2_server_attach(ct__h2_server *server, const ct__h2_server_calls *calls, void *ctx);
+void ct__h2_server_tell_stopped(const ct__h2_server *server);
+
 ct_h2_counts ct__h2_server_counts(const ct__h2_server *server);
 
 /* These return 0, or -ESTALE when the stream has ended or was answered before. */

@@ -400,11 +400,24 @@ static void tick(ct__alarm *alarm) {
 
 /* ---- nghttp2's calls ---- */
 
+/* A stream that was left out is closed (RFC 9113, section 5.1.1); nghttp2 would ignore what is sent on it. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user) {
+    const ct__h2_wire *w = user;
+    if (head->type == NGHTTP2_HEADERS && head->stream_id >= w->gap_first && head->stream_id <= w->gap_last)
+        (void)nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+    return 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
     ct__h2_wire *w = user;
     const int32_t id = frame->hd.stream_id;
     ct__h2_leg *leg = leg_at(w, id);
     if (w->is_server && frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        if (id > w->last_id + 2 || w->last_id == 0) {
+            w->gap_first = w->last_id + 1;
+            w->gap_last = id - 1;
+        }
+        w->last_id = id;
         leg = w->calls->opened(w, id);
         if (leg == NULL)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -522,6 +535,8 @@ static int make_session(ct__h2_wire *w) {
     if (result == 0)
         result = nghttp2_option_new(&option);
     if (result == 0) {
+        if (w->is_server)
+            nghttp2_session_callbacks_set_on_begin_frame_callback(calls, on_begin_frame);
         nghttp2_session_callbacks_set_on_begin_headers_callback(calls, on_begin_headers);
         nghttp2_session_callbacks_set_on_header_callback2(calls, on_header);
         nghttp2_session_callbacks_set_on_invalid_header_callback2(calls, on_invalid_header);
@@ -531,7 +546,6 @@ static int make_session(ct__h2_wire *w) {
         nghttp2_session_callbacks_set_on_frame_not_send_callback(calls, on_frame_not_send);
         nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
         nghttp2_session_callbacks_set_send_data_callback(calls, send_data);
-        nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
         nghttp2_option_set_max_settings(option, SETTINGS_MAX);
@@ -553,7 +567,6 @@ static int greet(ct__h2_wire *w) {
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CT__H2_HEAD_BYTES_MAX},
         {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, TABLE_BYTES},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
     const size_t count = sizeof settings / sizeof settings[0] - (w->is_server ? 1 : 0); /* push is a client's to forbid */

@@ -52,6 +52,7 @@ struct ct__h2_wire {
     ct__h2_leg *legs;
     uint32_t leg_count;
     ct__h2_leg *heading; /* whose fields are coming in */
+    int32_t last_id, gap_first, gap_last; /* streams that the peer opened; the last ids that it left out */
     uint64_t opened_ns, heard_ns, rested_ns, pinged_ns, heading_ns, moved_ns;
     uint64_t pulled_bytes, moved_bytes;
     uint32_t peer_streams; /* how many the peer allows at a time */

@@ -503,13 +503,18 @@ ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, cons
     return lane;
 }
 
-int ct_lane_serve(ct_lane *lane, int fd, const char *upstream) {
-    static const ct__h2_server_calls calls = {.wanted = wanted, .request = requested, .cancelled = cancelled};
+static void stopped(void *ctx) {
+    const ct_lane *lane = ctx;
+    ct__h2_server_tell_stopped(lane->server);
+}
+
+int ct_lane_attach(ct_lane *lane, ct_h2_server *port) {
+    static const ct__h2_server_calls calls = {
+        .wanted = wanted, .request = requested, .cancelled = cancelled, .stopped = stopped};
     if (lane->server != NULL)
         return -EALREADY;
-    lane->server = ct__h2_server_new(lane->reactor, fd, upstream, &(ct__h2_limits){0}, &calls, lane);
-    if (lane->server == NULL)
-        return -ENOMEM;
+    lane->server = port;
+    ct__h2_server_attach(port, &calls, lane);
     ct__table_on_effect(lane->table, CT_TAKER_LANE, wake_lane, lane);
     ct__table_on_effect(lane->table, CT_TAKER_PYTHON, wake_python, lane);
     return 0;
@@ -526,18 +531,20 @@ uint32_t ct_lane_in_hand(const ct_lane *lane) {
 void ct_lane_free(ct_lane *lane) {
     if (lane == NULL)
         return;
-    if (lane->server != NULL)
-        ct__h2_server_free(lane->server);
     for (uint32_t i = 0; i < lane->count; i++) {
         lane_call *c = lane->calls[i];
-        c->stream = 0;
+        c->stream = 0; /* nobody is answered any more */
         if (c->state == WORDED)
             refuse(c, 0, (ct__h2_span){0}, (ct__h2_span){0}); /* without words, to nobody */
         else if (c->state != FREE)
             give_up(c);
     }
-    ct__table_on_effect(lane->table, CT_TAKER_LANE, NULL, NULL);
-    ct__table_on_effect(lane->table, CT_TAKER_PYTHON, NULL, NULL);
+    if (lane->server != NULL) {
+        static const ct__h2_server_calls none = {.stopped = NULL};
+        ct__h2_server_attach(lane->server, &none, NULL);
+        ct__table_on_effect(lane->table, CT_TAKER_LANE, NULL, NULL);
+        ct__table_on_effect(lane->table, CT_TAKER_PYTHON, NULL, NULL);
+    }
     ct__task_drop(lane->reactor, &lane->effects);
     ct__task_drop(lane->reactor, &lane->tell);
     for (uint32_t i = 0; i < lane->count; i++)

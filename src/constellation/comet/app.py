@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,10 +11,10 @@ import anyio
 import structlog
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
+from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
 from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
-from constellation.base.sockets import listen_tcp, listen_unix
+from constellation.base.sockets import listen_tcp
 from constellation.comet.backend.contract import Backend
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.calls import CallRoutes
@@ -31,8 +30,10 @@ from constellation.comet.lane import LaneKeeper
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.pool import Pool
+from constellation.comet.port import serving_port
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
+from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
 from constellation.native.reactor import Reactor
@@ -49,7 +50,7 @@ from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
-from constellation.rpc.server import Guarded, serving
+from constellation.rpc.server import Guarded
 
 log = structlog.get_logger()
 
@@ -84,33 +85,19 @@ async def run(loaded: Loaded) -> None:
             connect_as(dsn, settings.postgres, application="comet") as db,
             execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
             telemetry(context, admin=settings.platform.admin),
-            serving_port(context, plane, listener=listener, is_native=True),
+            serving_port(
+                context,
+                [Guarded(servicer(context, plane), context.verifier)],
+                listener=listener,
+                ports=Ports(reactor) if settings.platform.native_lane else None,
+                lane=plane.lane,
+            ),
         ):
             log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
             received = await until_signal()
             log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
             if not await plane.executor.drain(within_s=settings.comet.drain_s):
                 log.warning("comet.calls_cut_off", count=plane.executor.inflight)
-
-
-@asynccontextmanager
-async def serving_port(
-    context: PlaneContext, plane: ExecutionPlane, *, listener: socket.socket, is_native: bool
-) -> AsyncIterator[None]:
-    """Serve on comet's port for the length of the block, then close it: the lane with grpclib behind it, or grpclib alone."""
-    services = [Guarded(servicer(context, plane), context.verifier)]
-    if not is_native:
-        async with serving(services, listener=listener):
-            yield
-        return
-    behind = socket_path(context.state_dir, f"{context.plane}-grpc")
-    async with serving(services, listener=listen_unix(behind)):
-        plane.lane.lane.serve(listener, upstream=behind)
-        try:
-            yield
-        finally:
-            plane.lane.close()
-            listener.close()
 
 
 @asynccontextmanager

@@ -17,6 +17,7 @@ from constellation.comet.executor.record import RecordWriter
 from constellation.comet.pool.pool import Pool, Served
 from constellation.comet.pool.wording import node_refusal, refusal
 from constellation.comet.refusals import FunctionHalted, InflightLimit, QueueFull, QueueWaitTimeout
+from constellation.native.h2 import Port
 from constellation.native.lane import Lane, LaneCase, Words
 from constellation.native.link import Links
 from constellation.native.reactor import Reactor
@@ -56,7 +57,7 @@ class LaneKeeper:
         self._status_names: dict[int, str] = {}
         self._is_due: asyncio.TimerHandle | None = None
         self._dropped = 0
-        self.lane = Lane(
+        self._lane = Lane(
             reactor,
             table,
             links,
@@ -65,6 +66,10 @@ class LaneKeeper:
             on_effects=pool.run_effects_nowait,
             on_records=self._records_wait,
         )
+
+    def attach(self, port: Port) -> None:
+        """Serve what a port takes in, until it is closed."""
+        self._lane.attach(port)
 
     @asynccontextmanager
     async def kept(self) -> AsyncIterator[None]:
@@ -76,7 +81,7 @@ class LaneKeeper:
 
     def close(self) -> None:
         """End the calls in hand and give all records to the writer; may be repeated."""
-        self.lane.close()
+        self._lane.close()
         if self._is_due is not None:
             self._is_due.cancel()
         while self._take_records():
@@ -163,7 +168,7 @@ class LaneKeeper:
 
     def _records_due(self) -> None:
         self._is_due = None
-        self.lane.hear_records()
+        self._lane.hear_records()
         taken = more = 0
         while taken < RECORDS_A_TURN and (more := self._take_records()):
             taken += more

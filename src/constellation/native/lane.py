@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Callable
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from constellation.native import _core
 from constellation.native.errors import checked
+from constellation.native.h2 import Port
 from constellation.native.link import Links
 from constellation.native.reactor import Event, Reactor
 from constellation.native.table import Table
@@ -52,7 +51,7 @@ class Words(NamedTuple):
 
 
 class Lane:
-    """Owns the port from `serve` to `close`; reactor, table and links outlive it.
+    """Serves a port from `attach` to `close`; reactor, table and links outlive it.
 
     Args:
         authorization: what the metadata of that name must hold.
@@ -86,13 +85,14 @@ class Lane:
         """Calls that the lane has let in and not answered yet."""
         return 0 if self._handle is None else int(_lib.ct_lane_in_hand(self._handle))
 
-    def serve(self, listener: socket.socket, *, upstream: Path) -> None:
-        """Serve on a listening socket, which stays the caller's; what is not the lane's goes to the gRPC server at `upstream`.
+    def attach(self, port: Port) -> None:
+        """Serve what a port takes in, until the port is closed, and with it the lane.
 
         Raises:
-            OSError
+            OSError: it has a port.
         """
-        checked("lane", _lib.ct_lane_serve(self._handle, listener.fileno(), str(upstream).encode()))
+        checked("lane", _lib.ct_lane_attach(self._handle, port.handle))
+        port.on_close(self.close)
 
     def hear_records(self) -> None:
         """Be told of the next record again."""
@@ -100,7 +100,7 @@ class Lane:
             _lib.ct_lane_records_heard(self._handle)
 
     def close(self) -> None:
-        """End every call in hand as cancelled and close all connections; may be repeated."""
+        """End every call in hand as cancelled; may be repeated."""
         handle, self._handle = self._handle, None
         if handle is not None:
             _lib.ct_lane_free(handle)

@@ -16,7 +16,9 @@ from constellation.aurora.observability.plane import PlaneContext, new_context
 from constellation.base.address import Address, parse_address
 from constellation.base.ids import RequestId, uuid7
 from constellation.base.sockets import listen_tcp
-from constellation.comet.app import ExecutionPlane, execution_plane, serving_port
+from constellation.comet.app import ExecutionPlane, execution_plane, servicer
+from constellation.comet.port import serving_port
+from constellation.native.h2 import Ports
 from constellation.native.reactor import Reactor
 from constellation.nova.config.sections import PlatformSettings, Settings
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Identity, Role
@@ -27,6 +29,7 @@ from constellation.nova.store.pool import Database, connect
 from constellation.rpc.caller import Caller
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
+from constellation.rpc.server import Guarded
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceStub
@@ -209,7 +212,13 @@ async def running(
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
         execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
-        serving_port(context, plane, listener=listener, is_native=is_native),
+        serving_port(
+            context,
+            [Guarded(servicer(context, plane), context.verifier)],
+            listener=listener,
+            ports=Ports(reactor) if is_native else None,
+            lane=plane.lane,
+        ),
     ):
         channel = PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
         try:
