@@ -59,20 +59,24 @@ async def serving_port(
     ports: Ports | None,
     lane: LaneKeeper,
 ) -> AsyncIterator[None]:
-    """Serve on comet's port for the length of the block: the lane, with grpclib behind it; without ports grpclib alone."""
+    """Serve on comet's port for the length of the block: the lane, with grpclib behind it; without ports grpclib alone.
+
+    The listener is closed at the end.
+    """
     if ports is None:
         async with serving(services, listener=listener):
             yield
         return
     behind = socket_path(context.state_dir, "comet-grpc")
-    async with (
-        serving(services, listener=listen_unix(behind)),
-        ports.serving(listener, behind, linger_s=LINGER_S) as port,
-    ):
-        collector = PortCollector(port)
-        context.registry.register(collector)
-        lane.attach(port)
-        try:
-            yield
-        finally:
-            context.registry.unregister(collector)
+    with listener:
+        async with (
+            serving(services, listener=listen_unix(behind)),
+            ports.serving(listener, behind, linger_s=LINGER_S) as port,
+        ):
+            collector = PortCollector(port)
+            context.registry.register(collector)
+            lane.attach(port)
+            try:
+                yield
+            finally:
+                context.registry.unregister(collector)
