@@ -20,6 +20,7 @@ static void must(int holds) {
 
 typedef struct state {
     ct_reactor *reactor;
+    ct_links *links;
     ct_link *link;
     int peer, stdio;
     int begun, ended, cancelled; /* of Python's calls */
@@ -27,11 +28,11 @@ typedef struct state {
 } state;
 
 typedef struct lane_call {
-    ct__call call;
+    ct__link_call call;
     int *open;
 } lane_call;
 
-static void lane_done(ct__call *call, const ct__call_end *end, ct_link *link) {
+static void lane_done(ct__link_call *call, const ct__link_end *end, ct_link *link) {
     lane_call *c = (lane_call *)call;
     must(link != NULL && end->kind >= CT_END_RESULT && end->kind <= CT_END_DIED);
     must(end->log_len <= LOG_LIMIT);
@@ -63,13 +64,14 @@ static void drain_peer(int peer) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     state s = {.reactor = ct_reactor_new()};
+    s.links = ct_links_new(s.reactor);
     int pair[2], pipes[2];
-    must(s.reactor != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    must(s.reactor != NULL && s.links != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     must(pipe2(pipes, O_NONBLOCK) == 0);
     s.peer = pair[1];
     s.stdio = pipes[1];
-    const ct_link_settings settings = {.tag = 1, .log_limit = LOG_LIMIT, .is_alone = size > 0 && (data[0] & 1) != 0};
-    must(ct_link_open(s.reactor, pair[0], pipes[0], &settings, &s.link) == 0);
+    const ct_link_settings settings = {.log_limit = LOG_LIMIT, .is_alone = size > 0 && (data[0] & 1) != 0};
+    must(ct_link_open(s.links, pair[0], pipes[0], &settings, &s.link) == 0);
     const uint8_t zeros[16] = {0};
     const uint8_t *piece = NULL;
     int lane_open = 0;
@@ -123,9 +125,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     turn(&s);
     uint8_t words[16];
     must(ct_link_last_words(s.link, words, sizeof words, NULL) <= sizeof words);
-    ct_link_free(s.link);
+    ct_link_free(s.link, NULL, 0);
     turn(&s);
     must(s.begun == s.ended + s.cancelled && lane_open == 0);
+    ct_links_free(s.links);
     ct_reactor_free(s.reactor);
     (void)close(s.peer);
     (void)close(s.stdio);

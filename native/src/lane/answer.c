@@ -1,6 +1,6 @@
 #include "lane/answer.h"
 
-#include "lane/request.h"
+#include "lane/invoke.h"
 #include "proto/pbwire.h"
 
 enum { REQUEST_ID = 1, OUTPUT = 2, ERROR = 3, DURATION = 4, COLD = 5, VERSION = 6 }; /* InvokeResponse */

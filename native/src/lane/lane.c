@@ -5,7 +5,7 @@
 
 #include "base/err.h"
 #include "lane/answer.h"
-#include "lane/request.h"
+#include "lane/invoke.h"
 #include "table/table.h"
 
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* What one Invoke says, read strictly: what is odd is not refused here but left to Python. No I/O, no allocation. */
-#ifndef CT_LANE_REQUEST_H
-#define CT_LANE_REQUEST_H
+#ifndef CT_LANE_INVOKE_H
+#define CT_LANE_INVOKE_H
 
 #include "h2/head.h"
 

@@ -1,4 +1,4 @@
-#include "lane/request.h"
+#include "lane/invoke.h"
 
 #include "proto/pbwire.h"
 
