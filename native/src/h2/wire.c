@@ -503,14 +503,15 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-/* A request that nghttp2 could not even begin has no stream, so it is not told as closed. */
+/* A request that nghttp2 could not even begin may have no stream, and is not told as closed then. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user) {
-    (void)session, (void)error;
+    (void)error;
     ct__h2_wire *w = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     for (ct__h2_leg *leg = w->legs; leg != NULL; leg = leg->next) {
         if (leg->id == frame->hd.stream_id) {
+            (void)nghttp2_session_set_stream_user_data(session, leg->id, NULL);
             close_leg(leg, NGHTTP2_REFUSED_STREAM);
             break;
         }
