@@ -127,7 +127,8 @@ static void up_data(ct__h2_leg *leg, const uint8_t *data, size_t len) {
     ct__h2_up *up = up_of(leg);
     ct__h2_served *down = up->down;
     if (!up->has_head || ct__bytes_add(&down->leg.out, data, len) < 0) {
-        (void)nghttp2_session_consume(leg->wire->session, leg->id, len);
+        ct__h2_leg_consume(leg, len);
+        ct__h2_wire_consume(leg->wire, len);
         ct__h2_leg_reset(leg, NGHTTP2_CANCEL);
         ct__h2_leg_reset(&down->leg, NGHTTP2_INTERNAL_ERROR);
         return;
@@ -162,7 +163,8 @@ static void up_sent(ct__h2_leg *leg, size_t len) {
 void ct__h2_pass_data(ct__h2_served *down, const uint8_t *data, size_t len) {
     ct__h2_up *up = down->up;
     if (ct__bytes_add(&up->leg.out, data, len) < 0) {
-        (void)nghttp2_session_consume(down->leg.wire->session, down->leg.id, len);
+        ct__h2_leg_consume(&down->leg, len);
+        ct__h2_wire_consume(down->leg.wire, len);
         ct__h2_leg_reset(&down->leg, NGHTTP2_INTERNAL_ERROR);
         return;
     }

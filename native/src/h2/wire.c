@@ -26,6 +26,13 @@ static uint64_t now_of(const ct__h2_wire *w) {
     return ct__reactor_now_ns(w->conn.reactor);
 }
 
+/* What nghttp2 could not even queue would be waited for in vain. */
+static void said(ct__h2_wire *w, int result) {
+    if (result == NGHTTP2_ERR_NOMEM)
+        w->is_doomed = true;
+    ct__task_defer(w->conn.reactor, &w->pull);
+}
+
 /* ---- legs ---- */
 
 static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
@@ -182,29 +189,25 @@ void ct__h2_leg_go(ct__h2_leg *leg) {
     if (leg->wire == NULL || leg->wire->is_over || !leg->is_waiting || (leg->out.len == 0 && !leg->is_last))
         return;
     leg->is_waiting = false;
-    (void)nghttp2_session_resume_data(leg->wire->session, leg->id);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_session_resume_data(leg->wire->session, leg->id));
 }
 
 void ct__h2_leg_reset(ct__h2_leg *leg, uint32_t code) {
     if (leg->wire == NULL || leg->wire->is_over)
         return;
-    (void)nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code));
 }
 
 void ct__h2_leg_consume(ct__h2_leg *leg, size_t len) {
     if (leg->wire == NULL || leg->wire->is_over)
         return;
-    (void)nghttp2_session_consume_stream(leg->wire->session, leg->id, len);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_session_consume_stream(leg->wire->session, leg->id, len));
 }
 
 void ct__h2_wire_consume(ct__h2_wire *w, size_t len) {
     if (w->is_over)
         return;
-    (void)nghttp2_session_consume_connection(w->session, len);
-    ct__task_defer(w->conn.reactor, &w->pull);
+    said(w, nghttp2_session_consume_connection(w->session, len));
 }
 
 /* ---- the end of a connection ---- */
@@ -262,8 +265,7 @@ static void part(ct__h2_wire *w) {
 void ct__h2_wire_end(ct__h2_wire *w) {
     if (w->is_over)
         return;
-    (void)nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR);
-    ct__task_defer(w->conn.reactor, &w->pull);
+    said(w, nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR));
 }
 
 void ct__h2_wire_leave(ct__h2_wire *w) {
@@ -279,6 +281,10 @@ void ct__h2_wire_leave(ct__h2_wire *w) {
 
 static void pull(ct__task *task) {
     ct__h2_wire *w = wire_of(task, offsetof(ct__h2_wire, pull));
+    if (w->is_doomed) {
+        ct__h2_wire_cut(w, -ENOMEM);
+        return;
+    }
     while (!w->conn.is_full) {
         const uint8_t *data;
         const ssize_t len = nghttp2_session_mem_send(w->session, &data);
@@ -374,8 +380,7 @@ static int lateness(ct__h2_wire *w, uint64_t now) {
         return now - w->pinged_ns > l->ping_ns ? -ETIMEDOUT : 0;
     if (w->leg_count > 0 && w->is_greeted && !w->conn.is_paused && now - w->heard_ns > l->ping_after_ns) {
         w->pinged_ns = now;
-        (void)nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL);
-        ct__task_defer(w->conn.reactor, &w->pull);
+        said(w, nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL));
     }
     return 0;
 }
@@ -452,7 +457,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     if (leg != NULL)
         w->calls->data(leg, data, len);
     else
-        (void)nghttp2_session_consume(session, id, len);
+        said(w, nghttp2_session_consume(session, id, len));
     return 0;
 }
 
@@ -499,18 +504,19 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (leg != NULL)
         leg->has_sent = true;
     if (w->is_server && leg != NULL && !leg->has_ended) /* the answer is complete; the rest of the request is of no use */
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        said(w, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR));
     return 0;
 }
 
-/* A request that nghttp2 could not even begin has no stream, so it is not told as closed. */
+/* A request that nghttp2 could not even begin may have no stream, and is not told as closed then. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user) {
-    (void)session, (void)error;
+    (void)error;
     ct__h2_wire *w = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     for (ct__h2_leg *leg = w->legs; leg != NULL; leg = leg->next) {
         if (leg->id == frame->hd.stream_id) {
+            (void)nghttp2_session_set_stream_user_data(session, leg->id, NULL);
             close_leg(leg, NGHTTP2_REFUSED_STREAM);
             break;
         }

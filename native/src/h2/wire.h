@@ -61,6 +61,7 @@ struct ct__h2_wire {
     bool is_leaving;  /* GOAWAY: nothing begins here any more */
     bool is_over;     /* `gone` was called */
     bool is_faulty;   /* by the peer's fault */
+    bool is_doomed;   /* something could not be said for want of memory: it is cut at the end of the batch */
 };
 
 /* Takes over fd. The wire is zeroed. Returns 0 or -errno, with fd closed and nothing called. */
