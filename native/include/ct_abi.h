@@ -382,7 +382,7 @@ enum {
     CT_CHAIN_NAMES_MAX = 64,
     CT_STATUS_MAX = 64,         /* statuses that are told apart */
     CT_METER_BUCKETS_MAX = 31,  /* of a histogram, the unbounded one not counted */
-    CT_REFUSAL_BYTES_MAX = 16384,
+    CT_REFUSAL_BYTES_MAX = 65536,
     CT_TOKEN_BYTES_MAX = 4096,
     CT_KEY_BYTES_MAX = 512,     /* tenant, namespace, name or subject, each */
     CT_SOURCE_BYTES = 32
@@ -450,7 +450,8 @@ enum ct_detail {
     CT_DETAIL_DEPTH = 1, /* recursion: the chain of calls is too long */
     CT_DETAIL_CYCLE = 2, /* recursion: the function is in the chain already */
     CT_DETAIL_INIT = 3,  /* timeout: while an instance was being made for the call */
-    CT_DETAIL_WAIT = 4   /* timeout: in line */
+    CT_DETAIL_WAIT = 4,  /* timeout: in line */
+    CT_DETAIL_BOOT = 5   /* whatever the boot that was to serve the call failed with */
 };
 
 /* A refusal and the facts that its wording needs; those that do not concern its code are 0. */

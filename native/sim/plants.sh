@@ -14,7 +14,7 @@ plant() { # name, file, sed expression
         failed=1
         return
     fi
-    $cc -std=gnu11 -O2 -w -I"$root/include" -I"$dir/src" -o "$dir/table" "$root/sim/table.c" "$dir"/src/table/*.c
+    $cc -std=gnu11 -O2 -w -I"$root/include" -I"$dir/src" -I"$root" -o "$dir/table" "$root"/sim/*.c "$dir"/src/table/*.c
     if found=$("$dir/table" "$first" 10000 200 2>&1 | grep -E '^seed|Assertion'); then
         echo "$1: found: $found"
     else

@@ -111,9 +111,9 @@ class World:
         call = self.pool.admit(served, Ask(2, row.tenant, "apikey:ci"))
         status, is_broken = "cancelled", False
         try:
-            lease = self.pool.lease_nowait(served, call, budget_s=20.0) or await self.pool.wait(
-                served, call, budget_s=20.0
-            )
+            lease = self.pool.lease_nowait(
+                served, call, until_s=self.pool._monotonic_s() + 20.0
+            ) or await self.pool.wait(served, call, budget_s=20.0)
             self.check()
             assert lease.function.code_version >= row.code_version, "older code than was live when the call came"
             is_broken = True

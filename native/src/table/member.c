@@ -149,7 +149,7 @@ int ct_member_boot_failed(ct_table *t, uint64_t member, uint32_t status, uint64_
             ct__call *c = CT__OF(ct__call, line, f->line.next);
             c->refusal = status;
             c->failed_member = member;
-            ct__refuse(t, c, &(ct_verdict){.code = status});
+            ct__refuse(t, c, &(ct_verdict){.code = status, .detail = CT_DETAIL_BOOT});
         }
     }
     ct__pool_pump(t, f);

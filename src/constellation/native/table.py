@@ -1,4 +1,4 @@
-"""Whatever counts or queues, once for both paths: functions, calls, instances, buckets, breakers, meters, identities.
+"""Whatever counts or queues, once for both paths: functions, calls, instances, buckets, breakers.
 
 Handles are plain integers; one of something that is no more raises `OSError` (ESTALE). Times are nanoseconds of one
 clock that never goes back, passed in by the caller. Nothing here waits.
@@ -11,6 +11,7 @@ from typing import Any
 
 from constellation.native import _core
 from constellation.native.errors import checked
+from constellation.native.ledger import Ledger
 from constellation.native.table_values import (
     Ask,
     Breaker,
@@ -21,25 +22,22 @@ from constellation.native.table_values import (
     FunctionRow,
     FunctionStats,
     Grant,
-    Identity,
     MemberHandle,
-    Meter,
     NodeStats,
-    Record,
     State,
     Status,
     TableOptions,
     Taker,
-    Totals,
     Verdict,
 )
 
 _lib, _ffi = _core.lib, _core.ffi
 
+_GRANTED: int = _lib.CT_LEASE_GRANTED
 _LISTED = 256  # functions or records a C call
 
 
-class Table:
+class Table(Ledger):
     """One `ct_table`. Closed by `close`, or with the object."""
 
     def __init__(self, options: TableOptions) -> None:
@@ -67,13 +65,13 @@ class Table:
         )
         if made == _ffi.NULL:
             raise ValueError("a bound of the table is out of range, or there is no memory for it")
-        self._table = _ffi.gc(made, _lib.ct_table_free)
+        super().__init__(_ffi.gc(made, _lib.ct_table_free), len(bounds) + 1)
         self.options = options
-        self._bucket_count = len(bounds) + 1
         self._names = {status.name.lower(): int(status) for status in Status}
         self._next_status: int = _lib.CT_STATUS_FIRST_FREE
         # One of each: every call fills them anew, and nobody keeps them.
         self._ask: Any = _ffi.new("ct_ask *")
+        self._is_ask_plain = True  # neither chain nor rate stand in it
         self._verdict: Any = _ffi.new("ct_verdict *")
         self._grant: Any = _ffi.new("ct_grant *")
         self._effect: Any = _ffi.new("ct_effect *")
@@ -200,9 +198,13 @@ class Table:
     def admit(self, function: FunctionHandle, ask: Ask, *, now_ns: int) -> CallHandle | Verdict:
         """Pass a call through the guard chain; a handle is given back with `end`."""
         kept = self._fill(ask)
-        refused = checked("call", _lib.ct_admit(self._table, function, self._ask, now_ns, self._number, self._verdict))
+        refused = _lib.ct_admit(self._table, function, self._ask, now_ns, self._number, self._verdict)
         del kept
-        return self._said() if refused else CallHandle(self._number[0])
+        if refused:
+            checked("call", refused)
+            return self._said()
+        call: CallHandle = self._number[0]
+        return call
 
     def check_job(self, function: FunctionHandle, ask: Ask, *, max_payload_bytes: int, now_ns: int) -> Verdict | None:
         """Pass a call that is run later through its part of the chain."""
@@ -213,12 +215,13 @@ class Table:
         del kept
         return self._said() if refused else None
 
-    def lease(self, call: CallHandle, *, deadline_ns: int, now_ns: int) -> Grant | Verdict | None:
+    def lease(self, call: CallHandle, *, deadline_ns: int, now_ns: int) -> MemberHandle | Verdict | None:
         """Take a warm instance; None: it is in line, and an effect follows."""
-        result = checked("lease", _lib.ct_lease(self._table, call, deadline_ns, now_ns, self._grant, self._verdict))
-        if result == _lib.CT_LEASE_GRANTED:
-            grant = self._grant
-            return Grant(MemberHandle(grant.member), 0, False)
+        result = _lib.ct_lease(self._table, call, deadline_ns, now_ns, self._grant, self._verdict)
+        if result == _GRANTED:
+            member: MemberHandle = self._grant.member
+            return member
+        checked("lease", result)
         return self._said() if result == _lib.CT_LEASE_REFUSED else None
 
     def overdue(self, call: CallHandle, *, now_ns: int) -> Verdict | int:
@@ -232,7 +235,9 @@ class Table:
 
     def end(self, call: CallHandle, status: int, *, is_broken: bool, now_ns: int) -> None:
         """End a call, in whatever state it is."""
-        checked("call", _lib.ct_call_end(self._table, call, status, is_broken, now_ns))
+        result = _lib.ct_call_end(self._table, call, status, is_broken, now_ns)
+        if result:
+            checked("call", result)
 
     def shed(self, code: str) -> None:
         """Count what was refused before the table saw it."""
@@ -272,9 +277,9 @@ class Table:
 
     def next_effect(self, taker: Taker = Taker.PYTHON) -> Effect | None:
         """Take what is to be done next."""
-        effect = self._effect
-        if not _lib.ct_effect_next(self._table, taker, effect):
+        if not _lib.ct_effect_next(self._table, taker, self._effect):
             return None
+        effect = self._effect
         kind = EffectKind(effect.kind)
         grant = verdict = None
         if kind is EffectKind.GRANT:
@@ -292,105 +297,6 @@ class Table:
             verdict,
         )
 
-    # Identities, records, meters.
-
-    def put_identity(self, token: bytes, identity: Identity) -> None:
-        """Know a verified token by its bytes."""
-        tenant, space, subject = (text.encode() for text in identity[:3])
-        kept = [_ffi.from_buffer("uint8_t[]", text) for text in (tenant, space, subject)]
-        row = _ffi.new(
-            "ct_identity *",
-            {
-                "tenant": kept[0],
-                "space": kept[1],
-                "subject": kept[2],
-                "tenant_len": len(tenant),
-                "space_len": len(space),
-                "subject_len": len(subject),
-                "may_invoke": identity.may_invoke,
-                "expires_at_s": identity.expires_at_s,
-                "rate_per_s": identity.rate_per_s,
-                "burst": identity.burst,
-            },
-        )
-        checked("identity", _lib.ct_identity_put(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), row))
-
-    def find_identity(self, token: bytes, *, now_s: int) -> Identity | None:
-        """Return what a token stands for, unless it is unknown or expired."""
-        row = _ffi.new("ct_identity *")
-        if not _lib.ct_identity_find(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), now_s, row):
-            return None
-        return Identity(
-            _text(row.tenant, row.tenant_len),
-            _text(row.space, row.space_len),
-            _text(row.subject, row.subject_len),
-            bool(row.may_invoke),
-            row.expires_at_s,
-            row.rate_per_s,
-            row.burst,
-        )
-
-    def clear_identities(self) -> None:
-        """Know no token any more."""
-        _lib.ct_identity_clear(self._table)
-
-    def append_record(self, record: Record) -> bool:
-        """Keep a record as the lane does; False when it was dropped."""
-        kept = [_ffi.from_buffer("uint8_t[]", data) for data in (record.log, record.error)]
-        flags = record.is_cold * _lib.CT_RECORD_COLD | record.is_log_truncated * _lib.CT_RECORD_LOG_TRUNCATED
-        row = _ffi.new(
-            "ct_record *",
-            {
-                "request_id": record.request_id,
-                "function": record.function,
-                "code_version": record.code_version,
-                "started_at_us": record.started_at_us,
-                "duration_ns": record.duration_ns,
-                "queued_ns": record.queued_ns,
-                "input_bytes": record.input_bytes,
-                "output_bytes": record.output_bytes,
-                "status": record.status,
-                "flags": flags,
-                "log": kept[0],
-                "log_len": len(record.log),
-                "error": kept[1],
-                "error_len": len(record.error),
-                "source": record.source[: _lib.CT_SOURCE_BYTES - 1],
-            },
-        )
-        result = _lib.ct_record_append(self._table, row)
-        if result == _lib.CT_E_FULL:
-            return False
-        checked("record", result)
-        return True
-
-    def take_records(self) -> list[Record]:
-        """Take the oldest records, as many as a batch holds."""
-        found = _ffi.new("ct_record[]", _LISTED)
-        return [_record(found[place]) for place in range(_lib.ct_record_take(self._table, found, _LISTED))]
-
-    @property
-    def records_dropped(self) -> int:
-        return int(_lib.ct_record_dropped(self._table))
-
-    def meter(self, number: int) -> Meter:
-        """Return the counts of one series."""
-        out = _ffi.new("ct_meter *")
-        checked("meter", _lib.ct_meter_get(self._table, number, out))
-        return Meter(tuple(out.statuses), tuple(out.buckets)[: self._bucket_count], out.duration_ns, out.cold_starts)
-
-    def totals(self) -> Totals:
-        """Return the counts of the node."""
-        out = _ffi.new("ct_totals *")
-        _lib.ct_totals_get(self._table, out)
-        return Totals(
-            tuple(out.shed),
-            tuple(out.wait_buckets)[: self._bucket_count],
-            out.wait_ns,
-            out.calls,
-            out.cold_starts,
-        )
-
     def check(self) -> int:
         """Return 0 when every invariant holds, else a negative number that names one; reads everything."""
         return int(_lib.ct_table_check(self._table))
@@ -405,9 +311,11 @@ class Table:
         """Write a call's facts into `_ask`; what is returned holds the bytes that it points to."""
         to = self._ask
         to.payload_bytes, to.depth, to.taker = ask.payload_bytes, ask.depth, ask.taker
-        to.rate_per_s, to.chain_len = 0.0, 0
         if not ask.chain and ask.rate_per_s <= 0:
+            if not self._is_ask_plain:
+                to.rate_per_s, to.chain_len, self._is_ask_plain = 0.0, 0, True
             return None
+        self._is_ask_plain = False
         chain, tenant, subject = ",".join(ask.chain).encode(), ask.tenant.encode(), ask.subject.encode()
         kept = tuple(_ffi.from_buffer("uint8_t[]", text) for text in (chain, tenant, subject))
         to.chain, to.chain_len = kept[0], len(chain)
@@ -419,10 +327,6 @@ class Table:
 
 def _ns(seconds: float) -> int:
     return round(seconds * 1e9)
-
-
-def _text(at: Any, length: int) -> str:
-    return bytes(_ffi.buffer(at, length)).decode()
 
 
 def _row(row: FunctionRow, names: Sequence[Any] | None) -> Any:
@@ -469,23 +373,4 @@ def _stats(out: Any) -> FunctionStats:
         out.waiting,
         out.current,
         Breaker(out.breaker),
-    )
-
-
-def _record(row: Any) -> Record:
-    return Record(
-        request_id=bytes(row.request_id),
-        function=FunctionHandle(row.function),
-        code_version=row.code_version,
-        started_at_us=row.started_at_us,
-        duration_ns=row.duration_ns,
-        queued_ns=row.queued_ns,
-        input_bytes=row.input_bytes,
-        output_bytes=row.output_bytes,
-        status=row.status,
-        is_cold=bool(row.flags & _lib.CT_RECORD_COLD),
-        is_log_truncated=bool(row.flags & _lib.CT_RECORD_LOG_TRUNCATED),
-        log=bytes(_ffi.buffer(row.log, row.log_len)) if row.log_len else b"",
-        error=bytes(_ffi.buffer(row.error, row.error_len)) if row.error_len else b"",
-        source=bytes(row.source).split(b"\0")[0],
     )

@@ -16,6 +16,7 @@ MemberHandle = NewType("MemberHandle", int)
 CallHandle = NewType("CallHandle", int)
 
 NEVER_NS = 2**64 - 1
+REFUSAL_BYTES_MAX: int = _lib.CT_REFUSAL_BYTES_MAX
 CALL_DEPTH_MAX: int = _lib.CT_CALL_DEPTH_MAX
 
 
@@ -57,6 +58,7 @@ class Detail(IntEnum):
     CYCLE = _lib.CT_DETAIL_CYCLE
     INIT = _lib.CT_DETAIL_INIT
     WAIT = _lib.CT_DETAIL_WAIT
+    BOOT = _lib.CT_DETAIL_BOOT
 
 
 class State(IntEnum):

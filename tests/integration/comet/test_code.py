@@ -72,7 +72,7 @@ async def test_many_boots_share_one_read(shelf):
 async def test_an_old_version_goes_when_its_last_user_does(shelf):
     first, second = await shelf.acquire(FUNCTION), await shelf.acquire(FUNCTION)
     newer = replace(FUNCTION, code_version=4)
-    shelf.update(newer)
+    shelf.update(newer, is_suspended=False)
     live = await shelf.acquire(newer)
     shelf.release_nowait(first)
     await anyio.sleep(0.05)

@@ -12,9 +12,11 @@ import trio
 from trio.testing import MockClock
 
 from constellation.base.errors import NotFound, Unavailable
+from constellation.comet import functions
 from constellation.comet.functions import FunctionCache
 from constellation.nova.domain.change import Change, ChangeKind
 from constellation.nova.domain.function import Function
+from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.testing.simulation import EPOCH, VirtualClock
 
 KEY = ("t", "n", "f")
@@ -43,6 +45,7 @@ class Store:
     reads: int = 0
     delay_s: float = 0.001
     is_away: bool = False
+    status: TenantStatus = TenantStatus.ACTIVE
     wakeup: Wakeup | None = None
 
     def write(self, function: Function | None, *, key=KEY, notify: bool = True) -> None:
@@ -72,8 +75,9 @@ class Store:
         await self._answer()
         return [row for row in self.rows.values() if row.min_replicas]
 
-    async def try_get_tenant(self, _tenant):
+    async def try_get_tenant(self, tenant):
         await self._answer()
+        return Tenant(id=tenant, name=tenant, status=self.status, version=1, created_at=EPOCH, updated_at=EPOCH)
 
     async def after(self, seq, *, limit=1000):
         await self._answer()
@@ -279,5 +283,27 @@ def test_a_log_cut_during_an_outage_means_reading_everything_again():
         store.is_away = False
         await anyio.sleep(1)
         assert cache.get_nowait(KEY).function.version == 2
+
+    simulate(main)
+
+
+def test_watchers_hear_of_a_suspended_tenant_and_of_what_is_kept_no_more(monkeypatch):
+    monkeypatch.setattr(functions, "MAX_KEPT", 1)
+
+    async def main(store, cache, watcher):
+        store.write(FUNCTION)
+        await cache.load(KEY)
+        store.status = TenantStatus.SUSPENDED
+        seq = store.log[-1].seq + 1
+        store.log.append(Change(seq=seq, kind=ChangeKind.TENANT, tenant="t", namespace="", name="", at=EPOCH))
+        store.wakeup.event.set()
+        await anyio.sleep(0.1)
+        assert watcher.suspended == {FUNCTION.id}
+        assert watcher.forgotten == []
+        other = replace(FUNCTION, id=UUID(int=2), name="g")
+        store.write(other, key=other.key)
+        await cache.load(other.key)
+        assert watcher.forgotten == [FUNCTION.id]
+        assert watcher.suspended == {FUNCTION.id, other.id}
 
     simulate(main)

@@ -28,7 +28,7 @@ from constellation.comet.executor.durable import new_job
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import Entry, FunctionCache
-from constellation.comet.pool.pool import Lease, Pool, Served
+from constellation.comet.pool.pool import Lease, Pool
 from constellation.comet.refusals import QueueFull, QueueWaitTimeout
 from constellation.native.table_values import Ask, CallHandle
 from constellation.nova.domain.access import Permission, authorize
@@ -170,9 +170,11 @@ class Executor:
             run.is_broken = True
             async with lease.instance.stream(call) as source:
                 streamed = Streamed(run, source)
-                yield streamed
+                try:
+                    yield streamed
+                finally:
+                    run.is_broken = streamed.outcome is None
             if streamed.outcome is not None:
-                run.is_broken = False
                 self._succeeded(run, streamed.outcome, output_bytes=streamed.sent_bytes)
             else:
                 self._given_up(run)
@@ -188,7 +190,8 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         try:
             payload = payload or EMPTY_PAYLOAD
-            self._pool.check_job(self._served(entry), _ask(caller, payload))
+            served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
+            self._pool.check_job(served, _ask(caller, payload))
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
@@ -264,20 +267,18 @@ class Executor:
         )
 
     async def _lease(self, caller: Caller, entry: Entry, run: _Run, payload: bytes, budget: Budget) -> Lease:
-        served = self._served(entry)
-        run.call = call = self._pool.admit(served, _ask(caller, payload))
+        pool = self._pool
+        served = pool.serve(entry.function, is_suspended=entry.is_suspended)
+        run.call = call = pool.admit(served, _ask(caller, payload))
         if payload:
             self._check_json(payload)
         run.is_recorded = True
-        lease = self._pool.lease_nowait(served, call, budget_s=budget.left_s(run.started_s))
+        lease = pool.lease_nowait(served, call, until_s=budget.until_s)
         if lease is None:
-            lease = await self._pool.wait(served, call, budget_s=budget.left_s(run.started_s))
+            lease = await pool.wait(served, call, budget_s=budget.left_s(run.started_s))
             run.function = served.function  # the row may have changed meanwhile
         run.lease, run.version = lease, lease.function.code_version
         return lease
-
-    def _served(self, entry: Entry) -> Served:
-        return self._pool.serve(entry.function, is_suspended=entry.is_suspended)
 
     def _check_json(self, payload: bytes) -> None:
         if not self._is_json(payload):

@@ -1,1 +1,1 @@
-"""Which instance serves which call: pure decisions in `state` and `decide`, effects in `pool`."""
+"""Which instance serves which call: the table in C decides, `pool` carries it out, `wording` says what was refused."""

@@ -94,7 +94,8 @@ class Pool:
         boot_timeout_s: float,
         meter_of: Callable[[Function], int] = lambda _function: 0,
     ) -> None:
-        self._backend, self._sources, self._table, self._clock = backend, sources, table, clock
+        self._backend, self._sources, self._table = backend, sources, table
+        self._monotonic_s = clock.monotonic_s
         self._boot_timeout_s, self._meter_of = boot_timeout_s, meter_of
         self._served: dict[UUID, Served] = {}
         self._by_handle: dict[FunctionHandle, Served] = {}
@@ -233,26 +234,26 @@ class Pool:
         if verdict is not None:
             raise refusal(verdict, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
 
-    def lease_nowait(self, served: Served, call: CallHandle, *, budget_s: float) -> Lease | None:
-        """Lease a warm instance; None: the call is in line, and `wait` is next.
+    def lease_nowait(self, served: Served, call: CallHandle, *, until_s: float) -> Lease | None:
+        """Lease a warm instance; None: the call is in line until then at most, and `wait` is next.
 
         Raises:
             QueueFull, NotFound
         """
         while True:
-            now_ns = self._now_ns()
-            granted = self._table.lease(call, deadline_ns=now_ns + int(budget_s * 1e9), now_ns=now_ns)
+            now_ns = int(self._monotonic_s() * 1e9)
+            granted = self._table.lease(call, deadline_ns=int(until_s * 1e9), now_ns=now_ns)
             if granted is None or isinstance(granted, Verdict):
                 self.run_effects_nowait()
                 if granted is None:
                     return None
                 raise refusal(granted, served.function)
-            life = self._lives[granted.member]
+            life = self._lives[granted]
             assert life.instance is not None
             if not life.instance.died.is_set():
                 return Lease(life.function, life.instance)
             # Its own task has not had its turn yet.
-            self._table.died(granted.member, now_ns=now_ns)
+            self._table.died(granted, now_ns=now_ns)
             self._table.give_back(call, now_ns=now_ns)
             self.run_effects_nowait()
 
@@ -261,7 +262,7 @@ class Pool:
 
         Raises:
             QueueWaitTimeout: by the function's capacity policy.
-            CallTimeout: `budget_s` ran out; phase "init" when an instance was being made for this call, else "wait".
+            CallTimeout: the time that `lease_nowait` was told, `budget_s` in all, ran out; phase "init" when an instance was being made for this call, else "wait".
             ConstellationError: the boot for this call failed, with the boot's reason.
 
         If cancelled, the place in line or the lease is given back with the call's end.
@@ -291,7 +292,8 @@ class Pool:
             status: "ok", "function_error", "cancelled" or the problem's code.
             is_broken: the call did not end by itself, so its instance gets no new ones.
         """
-        self._table.end(call, self._table.status(status), is_broken=is_broken, now_ns=self._now_ns())
+        table = self._table
+        table.end(call, table.status(status), is_broken=is_broken, now_ns=int(self._monotonic_s() * 1e9))
         self.run_effects_nowait()
 
     def run_effects_nowait(self) -> None:
@@ -316,7 +318,7 @@ class Pool:
     # Inside.
 
     def _now_ns(self) -> int:
-        return int(self._clock.monotonic_s() * 1e9)
+        return int(self._monotonic_s() * 1e9)
 
     def _put(self, function: Function, *, is_suspended: bool, is_kept: bool) -> Served:
         row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))

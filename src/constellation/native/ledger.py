@@ -1,0 +1,140 @@
+"""What the table has written down: verified identities, records of the lane's calls, exact counts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from constellation.native import _core
+from constellation.native.errors import checked
+from constellation.native.table_values import FunctionHandle, Identity, Meter, Record, Totals
+
+_lib, _ffi = _core.lib, _core.ffi
+
+_BATCH = 256  # records a C call; chosen: well under the time of a C call's bound
+
+
+class Ledger:
+    """The written part of a table; `native.table.Table` is one."""
+
+    def __init__(self, pointer: Any, histogram_counts: int) -> None:
+        self._table, self._counts = pointer, histogram_counts
+
+    def put_identity(self, token: bytes, identity: Identity) -> None:
+        """Know a verified token by its bytes."""
+        tenant, space, subject = (text.encode() for text in identity[:3])
+        kept = [_ffi.from_buffer("uint8_t[]", text) for text in (tenant, space, subject)]
+        row = _ffi.new(
+            "ct_identity *",
+            {
+                "tenant": kept[0],
+                "space": kept[1],
+                "subject": kept[2],
+                "tenant_len": len(tenant),
+                "space_len": len(space),
+                "subject_len": len(subject),
+                "may_invoke": identity.may_invoke,
+                "expires_at_s": identity.expires_at_s,
+                "rate_per_s": identity.rate_per_s,
+                "burst": identity.burst,
+            },
+        )
+        checked("identity", _lib.ct_identity_put(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), row))
+
+    def find_identity(self, token: bytes, *, now_s: int) -> Identity | None:
+        """Return what a token stands for, unless it is unknown or expired."""
+        row = _ffi.new("ct_identity *")
+        if not _lib.ct_identity_find(self._table, _ffi.from_buffer("uint8_t[]", token), len(token), now_s, row):
+            return None
+        return Identity(
+            _text(row.tenant, row.tenant_len),
+            _text(row.space, row.space_len),
+            _text(row.subject, row.subject_len),
+            bool(row.may_invoke),
+            row.expires_at_s,
+            row.rate_per_s,
+            row.burst,
+        )
+
+    def clear_identities(self) -> None:
+        """Know no token any more."""
+        _lib.ct_identity_clear(self._table)
+
+    def append_record(self, record: Record) -> bool:
+        """Keep a record as the lane does; False when it was dropped."""
+        kept = [_ffi.from_buffer("uint8_t[]", data) for data in (record.log, record.error)]
+        flags = record.is_cold * _lib.CT_RECORD_COLD | record.is_log_truncated * _lib.CT_RECORD_LOG_TRUNCATED
+        row = _ffi.new(
+            "ct_record *",
+            {
+                "request_id": record.request_id,
+                "function": record.function,
+                "code_version": record.code_version,
+                "started_at_us": record.started_at_us,
+                "duration_ns": record.duration_ns,
+                "queued_ns": record.queued_ns,
+                "input_bytes": record.input_bytes,
+                "output_bytes": record.output_bytes,
+                "status": record.status,
+                "flags": flags,
+                "log": kept[0],
+                "log_len": len(record.log),
+                "error": kept[1],
+                "error_len": len(record.error),
+                "source": record.source[: _lib.CT_SOURCE_BYTES - 1],
+            },
+        )
+        result = _lib.ct_record_append(self._table, row)
+        if result == _lib.CT_E_FULL:
+            return False
+        checked("record", result)
+        return True
+
+    def take_records(self) -> list[Record]:
+        """Take the oldest records, as many as a batch holds."""
+        found = _ffi.new("ct_record[]", _BATCH)
+        return [_record(found[place]) for place in range(_lib.ct_record_take(self._table, found, _BATCH))]
+
+    @property
+    def records_dropped(self) -> int:
+        return int(_lib.ct_record_dropped(self._table))
+
+    def meter(self, number: int) -> Meter:
+        """Return the counts of one series."""
+        out = _ffi.new("ct_meter *")
+        checked("meter", _lib.ct_meter_get(self._table, number, out))
+        return Meter(tuple(out.statuses), tuple(out.buckets)[: self._counts], out.duration_ns, out.cold_starts)
+
+    def totals(self) -> Totals:
+        """Return the counts of the node."""
+        out = _ffi.new("ct_totals *")
+        _lib.ct_totals_get(self._table, out)
+        return Totals(
+            tuple(out.shed),
+            tuple(out.wait_buckets)[: self._counts],
+            out.wait_ns,
+            out.calls,
+            out.cold_starts,
+        )
+
+
+def _text(at: Any, length: int) -> str:
+    return bytes(_ffi.buffer(at, length)).decode()
+
+
+def _record(row: Any) -> Record:
+    return Record(
+        request_id=bytes(row.request_id),
+        function=FunctionHandle(row.function),
+        code_version=row.code_version,
+        started_at_us=row.started_at_us,
+        duration_ns=row.duration_ns,
+        queued_ns=row.queued_ns,
+        input_bytes=row.input_bytes,
+        output_bytes=row.output_bytes,
+        status=row.status,
+        is_cold=bool(row.flags & _lib.CT_RECORD_COLD),
+        is_log_truncated=bool(row.flags & _lib.CT_RECORD_LOG_TRUNCATED),
+        log=bytes(_ffi.buffer(row.log, row.log_len)) if row.log_len else b"",
+        error=bytes(_ffi.buffer(row.error, row.error_len)) if row.error_len else b"",
+        source=bytes(row.source).split(b"\0")[0],
+    )
