@@ -24,13 +24,17 @@ static void each_connection_and_all_of_them_have_a_limit(void) {
     mem.free(a, &one);
     mem.free(NULL, &one);
     CHECK_INT(one.used_bytes + two.used_bytes + pool.used_bytes, 0);
-    uint8_t *large = mem.malloc(1900, &one);
+    ct__h2_pool wide = {0}; /* no limit of its own */
+    ct__h2_budget three = {.pool = &wide, .limit_bytes = 100000};
+    const nghttp2_mem roomy = ct__h2_memory(&three);
+    uint8_t *large = roomy.realloc(NULL, 10, &three);
+    large = roomy.realloc(large, 600, &three);
+    large = roomy.realloc(large, 60000, &three);
     CHECK(large != NULL);
-    mem.free(large, &one);
-    large = mem.realloc(NULL, 10, &one);
-    large = mem.realloc(large, 600, &one);
-    CHECK(large != NULL);
-    mem.free(large, &one);
+    memset(large, 1, 60000);
+    roomy.free(large, &three);
+    CHECK_INT(wide.used_bytes, 0);
+    ct__h2_pool_fini(&wide);
     ct__h2_pool_fini(&pool);
     CHECK_INT(pool.kept_bytes, 0);
 }
