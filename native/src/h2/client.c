@@ -426,6 +426,7 @@ static ct__h2_client *new_client(ct_reactor *reactor, const char *address, uint1
         return NULL;
     client->reactor = reactor;
     client->limits = ct__h2_limits_filled(limits);
+    client->pool.limit_bytes = client->limits.sessions_bytes;
     if (limits->connections == 0)
         client->limits.connections = CONNECTIONS;
     client->is_unix = is_unix;

@@ -94,7 +94,8 @@ static void up_field(ct__h2_leg *leg, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
         up->has_status = true;
         up->is_interim = v.len == 3 && v.base[0] == '1';
     }
-    if (up->block.len + n.len + v.len > CT__H2_HEAD_BYTES_MAX || ct__h2_pack(&up->block, n.base, n.len, v.base, v.len) < 0)
+    if (++up->field_count > CT__H2_FIELDS_MAX || up->block.len + n.len + v.len > CT__H2_HEAD_BYTES_MAX ||
+        ct__h2_pack(&up->block, n.base, n.len, v.base, v.len) < 0)
         up->is_bad = true;
 }
 
@@ -121,6 +122,7 @@ static void up_headed(ct__h2_leg *leg) {
         up->block = trailer;
     }
     up->has_status = up->is_interim = false;
+    up->field_count = 0;
 }
 
 static void up_data(ct__h2_leg *leg, const uint8_t *data, size_t len) {

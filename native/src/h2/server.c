@@ -544,6 +544,7 @@ ct__h2_server *ct__h2_server_new(ct_reactor *reactor, int fd, const char *upstre
     server->reactor = reactor;
     server->limits = server->up_limits = ct__h2_limits_filled(limits);
     server->up_limits.idle_ns = server->limits.idle_ns / 20;
+    server->pool.limit_bytes = server->limits.sessions_bytes;
     server->calls = calls;
     server->ctx = ctx;
     server->gathering.alarm.due = late;

@@ -30,6 +30,7 @@ typedef struct ct__h2_up {
     ct__h2_leg leg;
     struct ct__h2_served *down; /* NULL: it has ended */
     ct__bytes block;            /* fields that are coming in */
+    size_t field_count;         /* in it */
     size_t debt;                /* received, not yet given back to the connection's window */
     bool has_status;            /* the block has one: it is a response's head, and not its trailer */
     bool is_interim;

@@ -48,6 +48,8 @@ static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
 
 static void detach(ct__h2_leg *leg) {
     ct__h2_wire *w = leg->wire;
+    if (leg->link == NULL)
+        return;
     *leg->link = leg->next;
     if (leg->next != NULL)
         leg->next->link = leg->link;
