@@ -84,6 +84,12 @@ enum { CT_JSON_DEPTH_MAX = 1024 };
  * (nested deeper than max_depth, which is at most CT_JSON_DEPTH_MAX). Allocates nothing. */
 int ct_json_check(const uint8_t *buf, size_t len, uint32_t max_depth);
 
+/* ---- proto/handler_error.c ---- */
+
+/* Returns 0 when buf is such a value and an object with the texts `type`, `message` and perhaps `stack`; no surrogate escape
+ * in it stands alone. Else CT_E_MALFORMED or CT_E_DEPTH. */
+int ct_handler_error_check(const uint8_t *buf, size_t len, uint32_t max_depth);
+
 /* ---- sandbox/plan.c: everything a sandbox is ---- */
 
 enum {
@@ -275,6 +281,93 @@ int ct_reactor_drain(ct_reactor *reactor);
 /* Takes up to cap events, oldest first; each is given back by ct_event_done once its data is copied. */
 size_t ct_reactor_take(ct_reactor *reactor, ct_event *out, size_t cap);
 void ct_event_done(ct_event *event);
+
+/* ---- link/: the host's end of the guest protocol; one ct_link an instance ---- */
+
+enum {
+    CT_LINK_FRAME_MAX = 6 << 20,   /* body of a worker's frame: the platform's limit for a synchronous answer */
+    CT_LINK_ERROR_MAX = 256 << 10, /* body of an error frame; our workers stay below 64 KiB */
+    CT_LINK_PAYLOAD_MAX = 64 << 20, /* of a call; the functions' own limits are far below */
+    CT_LINK_JSON_DEPTH = 512       /* of an answer: deeper than any honest document, shallower than any parser's stack */
+};
+
+/* Events; `target` is the link's handle. */
+enum ct_link_event {
+    CT_LINK_HELLO = 200,    /* data: the message */
+    CT_LINK_READY = 201,    /* data: the message */
+    CT_LINK_ENDED = 202,    /* a call of ct_link_call; subject: its id, number: enum ct_end, flags 1: its log is cut;
+                               data: ct_link_answer, log, body, pieces that were not taken; all left out: no memory for it */
+    CT_LINK_PIECE = 203,    /* subject: the id of a stream that has something to take again */
+    CT_LINK_HUNG_UP = 204,  /* number: enum ct_cause; subject: the call id or kind that it is about; status: a bad frame's */
+    CT_LINK_GIVEN_UP = 205  /* a call was given up in C, by its deadline too; the worker has it still; subject: its id */
+};
+
+enum ct_end {
+    CT_END_RESULT = 1,  /* body: JSON, or empty for a stream */
+    CT_END_ERROR = 2,   /* the handler raised; body: {type, message, stack} */
+    CT_END_INVALID = 3, /* the answer is not JSON, or an error without its shape */
+    CT_END_TIMEOUT = 4,
+    CT_END_DIED = 5     /* the link was ended; body: why */
+};
+
+/* Why a worker is not spoken to any more. */
+enum ct_cause {
+    CT_CAUSE_CLOSED = 0, /* it closed its end */
+    CT_CAUSE_FRAME = 1,
+    CT_CAUSE_ANSWER = 2, /* an answer to no call in hand, or an error above its bound */
+    CT_CAUSE_LOG = 3,    /* a log of a call that never was */
+    CT_CAUSE_PIECE = 4,  /* a piece of what is not a stream in hand */
+    CT_CAUSE_KIND = 5,   /* a kind that is not expected now */
+    CT_CAUSE_CHATTER = 6, /* more log than the limit */
+    CT_CAUSE_MEMORY = 7  /* ours ran out */
+};
+
+typedef struct ct_link_answer {
+    uint64_t duration_ns;
+    uint32_t log_len;
+    uint32_t body_len;
+} ct_link_answer;
+
+typedef struct ct_link ct_link;
+
+/* The links of one reactor by handle; freed after the last of them. NULL: no memory. */
+typedef struct ct_links ct_links;
+ct_links *ct_links_new(ct_reactor *reactor);
+void ct_links_free(ct_links *links);
+
+typedef struct ct_link_settings {
+    uint32_t log_limit; /* bytes a call */
+    uint32_t is_alone;  /* one call at a time: one that is given up is not told to the worker, whose end follows */
+} ct_link_settings;
+
+/* Takes over both descriptors, non-blocking: the worker's socket and the reading end of its stdio. Returns 0 and *out, or -errno. */
+int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out);
+
+/* Index and generation: what names the link where it may have ended meanwhile. Never 0. */
+uint64_t ct_link_handle(const ct_link *link);
+
+/* Closes both, ends every call in hand with CT_END_DIED and the cause as its body, and frees the link. */
+void ct_link_free(ct_link *link, const uint8_t *cause, size_t len);
+
+/* Sends the init frame: from now on a ready frame is expected. */
+int ct_link_init(ct_link *link, const uint8_t *message, size_t len);
+
+/* Sends a call. Ids of 16, 16 and 8 bytes. Returns its id, from 1, or -ENOMEM, -EMSGSIZE. CT_LINK_ENDED tells of its end, once. */
+int64_t ct_link_call(ct_link *link, const uint8_t *request_id, const uint8_t *trace_id, const uint8_t *span_id,
+                     const uint8_t *payload, size_t len, uint64_t timeout_ns, int is_stream);
+
+/* The oldest piece of a stream: returns its length and lends it until the next call on this link, or 0: nothing now. */
+size_t ct_link_take(ct_link *link, uint32_t call_id, const uint8_t **out);
+
+/* Gives a call up: no event of it comes any more. Returns 1, or 0 when it has ended. */
+int ct_link_cancel(ct_link *link, uint32_t call_id);
+
+/* Calls that the worker has, those without a caller included. */
+uint32_t ct_link_in_hand(const ct_link *link);
+
+/* The last bytes that were said outside of the protocol: in the only call in hand, else between calls. Returns how many,
+ * at most cap; *is_cut (may be NULL) tells whether that log is. */
+size_t ct_link_last_words(ct_link *link, uint8_t *out, size_t cap, int *is_cut);
 
 /* ---- table/: whatever counts or queues exists once, here ----
  * Pure: no I/O and no clock. `now_ns` is any clock that never goes back, the same one in every call. A handle is an index
@@ -669,3 +762,75 @@ void ct_shed(ct_table *table, uint32_t status);
 
 /* Returns 0 when every invariant of the table holds, else a negative line number of check.c. For tests: it reads all. */
 int ct_table_check(const ct_table *table);
+
+/* ---- h2/server.c: comet's port. HTTP/2 in C; what C does not answer goes on to the gRPC server on a unix socket ---- */
+
+typedef struct ct_h2_server ct_h2_server;
+
+/* What has passed so far; connections and streams are those of now. */
+typedef struct ct_h2_counts {
+    uint64_t accepted;   /* connections */
+    uint64_t turned_away; /* connections above the bound */
+    uint64_t faulted;    /* connections closed for what they sent, or did not */
+    uint64_t taken;      /* streams answered in C */
+    uint64_t forwarded;  /* streams passed on */
+    uint64_t unserved;   /* streams that the upstream could not be reached for */
+    uint64_t cancelled;  /* streams that the client gave up */
+    uint32_t connections;
+    uint32_t streams;
+    uint32_t upstreams;  /* connections to the gRPC server */
+    uint64_t held_bytes; /* bodies that wait here */
+} ct_h2_counts;
+
+/* Serves on fd (listening, non-blocking; it stays the caller's) and passes every stream on to the unix socket `upstream`. NULL: no memory,
+ * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
+ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
+
+/* Accepts nothing more, finishes what is in hand for at most that long, then emits CT_EVENT_H2_STOPPED. */
+void ct_h2_server_stop(ct_h2_server *server, uint32_t within_ms);
+
+/* Cuts what is left. Not from within the reactor's turn. */
+void ct_h2_server_close(ct_h2_server *server);
+
+void ct_h2_server_count(const ct_h2_server *server, ct_h2_counts *out);
+
+enum ct_h2_event { CT_EVENT_H2_STOPPED = 400 };
+
+/* ---- lane/: comet's port. Unary invocations are served in C, everything else by the gRPC server behind ---- */
+
+typedef struct ct_lane ct_lane;
+
+enum ct_lane_event {
+    CT_LANE_REFUSES = 300, /* a call is to be refused and Python has the words; target: the call, for ct_lane_refuse; data: ct_lane_case,
+                              then its text; without data memory ran out */
+    CT_LANE_EFFECTS = 301, /* the table has effects for Python */
+    CT_LANE_RECORDS = 302  /* the table has records again; told once until ct_lane_records_heard */
+};
+
+/* What the words of a refusal depend on. */
+typedef struct ct_lane_case {
+    ct_verdict verdict;
+    uint64_t function;   /* 0: of the node */
+    uint64_t member;     /* whose boot failed, or 0 */
+    uint64_t given_ns;   /* what the caller gave the call; UINT64_MAX: no limit */
+    uint64_t timeout_ns; /* timeout without detail: how long the handler had */
+    double rate_per_s;   /* rate_limited: of the subject */
+    uint32_t text_len;   /* rate_limited: the subject; instance_died: the cause */
+    uint32_t reserved;
+} ct_lane_case;
+
+/* `secret` is what `authorization` must hold; copied. NULL: no memory. Table, links and reactor outlive the lane. */
+ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, const uint8_t *secret, uint32_t secret_len);
+
+/* Serves what a port takes in, from now on; once. The lane is freed before the port is closed. Returns 0 or -EALREADY. */
+int ct_lane_attach(ct_lane *lane, ct_h2_server *port);
+
+/* Ends every call in hand as cancelled. */
+void ct_lane_free(ct_lane *lane);
+
+/* The words of a CT_LANE_REFUSES. Returns 0, or -ESTALE: the call is no more. */
+int ct_lane_refuse(ct_lane *lane, uint64_t call, uint32_t grpc_status, const uint8_t *message, uint32_t message_len,
+                   const uint8_t *problem, uint32_t problem_len);
+
+void ct_lane_records_heard(ct_lane *lane);
+uint32_t ct_lane_in_hand(const ct_lane *lane);

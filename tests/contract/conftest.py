@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,17 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Backend, Call, Instance, InstanceSpec
-from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 FILES = {"python": "main.py", "node": "main.js"}
 
 
-def _namespace(data_dir: Path, **settings: Any) -> Backend:
-    return NamespaceBackend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), **settings))
+def _namespace(data_dir: Path, **settings: Any) -> AbstractAsyncContextManager[Backend]:
+    return running_backend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), **settings))
 
 
-BACKENDS: dict[str, Callable[[Path], Backend]] = {
+BACKENDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Backend]]] = {
     "namespace": _namespace,
     "namespace-without-cgroups": lambda data_dir: _namespace(data_dir, use_cgroups=False),
 }
@@ -29,8 +29,7 @@ BACKENDS: dict[str, Callable[[Path], Backend]] = {
 
 @pytest.fixture(scope="module", params=BACKENDS)
 async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Backend]:
-    made = BACKENDS[request.param](tmp_path_factory.mktemp("platform"))
-    async with made.run():
+    async with BACKENDS[request.param](tmp_path_factory.mktemp("platform")) as made:
         support = made.support()
         if not support.available:
             pytest.skip(f"{support.name}: {support.reason}")

@@ -10,7 +10,7 @@ import pytest
 
 import constellation.native
 from constellation.native import _core, errors, libexec_path
-from constellation.native.frames import FrameKind
+from constellation.native.link import CauseKind, EndKind, LinkEvent
 from constellation.native.sandbox import Bind, Limits, Plan, TextFile, Tmpfs
 
 lib, ffi = _core.lib, _core.ffi
@@ -38,8 +38,12 @@ def test_version_is_the_headers():
     assert lib.ct_abi_version() == lib.CT_ABI_VERSION
 
 
-def test_frame_kinds_are_the_headers():
-    assert {f"CT_FRAME_{kind.name}": kind.value for kind in FrameKind} == members("ct_frame_kind")
+@pytest.mark.parametrize(
+    ("kinds", "prefix", "enum"),
+    [(EndKind, "CT_END_", "ct_end"), (CauseKind, "CT_CAUSE_", "ct_cause"), (LinkEvent, "CT_LINK_", "ct_link_event")],
+)
+def test_kinds_are_the_headers(kinds, prefix, enum):
+    assert {prefix + kind.name: kind.value for kind in kinds} == members(enum)
 
 
 def test_every_step_has_a_name():

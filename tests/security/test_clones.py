@@ -21,6 +21,7 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -86,8 +87,8 @@ HASH = "def handler(event, context):\n    return hash('constellation')\n"
 
 @asynccontextmanager
 async def _running(data_dir: Path) -> AsyncIterator[NamespaceBackend]:
-    made = NamespaceBackend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir)))
-    async with made.run():
+    settings = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir))
+    async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
         yield made

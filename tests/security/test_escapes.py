@@ -20,6 +20,7 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 from tests.security.attempts import control
 from tests.security.attempts.bombs import bombs
 from tests.security.attempts.files import files
@@ -74,8 +75,8 @@ def environment() -> Iterator[None]:
 @pytest.fixture(scope="module")
 async def backend(anyio_backend, environment, tmp_path_factory) -> AsyncIterator[NamespaceBackend]:
     data_dir = tmp_path_factory.mktemp("platform")
-    made = NamespaceBackend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), uid_base=UID_BASE))
-    async with made.run():
+    settings = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), uid_base=UID_BASE)
+    async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
         yield made

@@ -15,6 +15,7 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceDied, InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -41,8 +42,8 @@ def handler(event, context):
 @pytest.fixture(scope="module")
 async def backend(anyio_backend, tmp_path_factory) -> AsyncIterator[NamespaceBackend]:
     data_dir = tmp_path_factory.mktemp("platform")
-    made = NamespaceBackend(NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir)))
-    async with made.run():
+    settings = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir))
+    async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
         yield made

@@ -58,7 +58,7 @@ static void take(ct__conn *c) {
             error = -ENOMEM;
             break;
         }
-        const ssize_t got = ct__recv(c->watch.fd, room, READ_BYTES, MSG_DONTWAIT);
+        const ssize_t got = ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -82,6 +82,11 @@ static void send_out(ct__conn *c) {
         const ssize_t sent = ct__send(c->watch.fd, ct__bytes_front(&c->out), c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -EAGAIN)
             break;
+        if (sent < 0 && c->reads_to_end && !c->has_ended) {
+            c->is_broken = true;
+            ct__bytes_free(&c->out);
+            break;
+        }
         if (sent < 0) {
             end(c, (int)sent);
             return;
@@ -112,17 +117,20 @@ static void ready(ct__watch *watch, uint32_t events) {
         socklen_t len = sizeof error;
         if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
             error = errno;
-        c->is_connecting = false;
         if (error != 0) {
-            end(c, -error);
+            end(c, -error); /* is_connecting stays: nothing can have been sent */
             return;
         }
+        c->is_connecting = false;
         send_out(c);
         return;
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !c->has_ended) {
         if (c->is_paused && (events & EPOLLIN) == 0) {
-            end(c, -EPIPE); /* both ways are shut; what was not read is nobody's any more */
+            if (c->reads_to_end)
+                ct__watch_drop(c->reactor, watch); /* it would be reported for ever; resume watches again */
+            else
+                end(c, -EPIPE); /* both ways are shut; what was not read is nobody's any more */
             return;
         }
         take(c);
@@ -177,6 +185,15 @@ void ct__conn_wrote(ct__conn *c, size_t len) {
     ct__task_defer(c->reactor, &c->flush);
 }
 
+void ct__conn_wrote_now(ct__conn *c, size_t len) {
+    if (c->is_broken || len == 0)
+        return;
+    ct__bytes_grow(&c->out, len);
+    if (c->out.len >= CT__OUT_HIGH_BYTES)
+        c->is_full = true;
+    send_out(c);
+}
+
 int ct__conn_write(ct__conn *c, const void *data, size_t len) {
     if (c->is_broken || len == 0)
         return 0;
@@ -200,6 +217,8 @@ void ct__conn_pause(ct__conn *c) {
 
 void ct__conn_resume(ct__conn *c) {
     c->is_paused = false;
+    if (c->watch.fd < 0 && c->fd >= 0 && !c->has_ended)
+        (void)ct__watch_add(c->reactor, &c->watch, c->fd, EPOLLIN);
     interest(c);
 }
 

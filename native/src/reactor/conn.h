@@ -31,6 +31,9 @@ struct ct__conn {
     bool is_broken;    /* no more output */
     bool is_full;      /* above the high mark */
     bool closes_after; /* shut the writing side down once `out` is sent */
+    /* Set by the owner before the opening: what the peer sent is read to its end even where sending fails or the peer
+     * is gone while reading rests; only then `ended` is called. */
+    bool reads_to_end;
 };
 
 enum { CT__OUT_HIGH_BYTES = 256 << 10, CT__OUT_LOW_BYTES = 64 << 10, CT__IN_LIMIT_BYTES = 256 << 10 }; /* chosen */
@@ -49,6 +52,9 @@ int ct__conn_write(ct__conn *conn, const void *data, size_t len);
 /* The same in two steps, for who encodes in place: room for at least `len`, then how much of it was used. */
 uint8_t *ct__conn_room(ct__conn *conn, size_t len);
 void ct__conn_wrote(ct__conn *conn, size_t len);
+
+/* As wrote, but sends at once: for who is outside of a turn of the reactor. */
+void ct__conn_wrote_now(ct__conn *conn, size_t len);
 
 /* Sends the end of the stream behind what is queued. */
 void ct__conn_finish(ct__conn *conn);

@@ -31,6 +31,7 @@ struct ct_reactor {
     uint32_t alarms, heap_room;
     ct_event *events; /* a ring */
     size_t event_first, event_count, event_room;
+    size_t event_reserved; /* places that are promised */
 };
 
 static uint64_t clock_ns(void) {
@@ -79,6 +80,10 @@ int ct_reactor_fd(const ct_reactor *r) {
 
 uint64_t ct__reactor_now_ns(const ct_reactor *r) {
     return r->is_draining ? r->now_ns : clock_ns();
+}
+
+bool ct__reactor_is_turning(const ct_reactor *r) {
+    return r->is_draining;
 }
 
 /* ---- descriptors ---- */
@@ -235,25 +240,54 @@ static void run_tasks(ct_reactor *r) {
 
 /* ---- what Python is told ---- */
 
-int ct__emit(ct_reactor *r, const ct_event *event) {
-    if (r->event_count == r->event_room) {
-        const size_t room = r->event_room == 0 ? FIRST_ROOM : 2 * r->event_room;
-        ct_event *grown = calloc(room, sizeof *grown);
-        if (grown == NULL) {
-            free(event->data);
-            return -ENOMEM;
-        }
-        for (size_t i = 0; i < r->event_count; i++)
-            grown[i] = r->events[(r->event_first + i) % r->event_room];
-        free(r->events);
-        r->events = grown;
-        r->event_room = room;
-        r->event_first = 0;
-    }
+static int make_event_room(ct_reactor *r, size_t more) {
+    const size_t needed = r->event_count + r->event_reserved + more;
+    if (needed <= r->event_room)
+        return 0;
+    size_t room = r->event_room == 0 ? FIRST_ROOM : r->event_room;
+    while (room < needed)
+        room *= 2;
+    ct_event *grown = calloc(room, sizeof *grown);
+    if (grown == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < r->event_count; i++)
+        grown[i] = r->events[(r->event_first + i) % r->event_room];
+    free(r->events);
+    r->events = grown;
+    r->event_room = room;
+    r->event_first = 0;
+    return 0;
+}
+
+static void add_event(ct_reactor *r, const ct_event *event) {
     r->events[(r->event_first + r->event_count++) % r->event_room] = *event;
     if (!r->is_draining)
         arm(r, 0);
-    return 0;
+}
+
+int ct__emit(ct_reactor *r, const ct_event *event) {
+    const int result = make_event_room(r, 1);
+    if (result < 0)
+        free(event->data);
+    else
+        add_event(r, event);
+    return result;
+}
+
+int ct__emit_reserve(ct_reactor *r, size_t places) {
+    const int result = make_event_room(r, places);
+    if (result == 0)
+        r->event_reserved += places;
+    return result;
+}
+
+void ct__emit_give_back(ct_reactor *r, size_t places) {
+    r->event_reserved -= places;
+}
+
+void ct__emit_reserved(ct_reactor *r, const ct_event *event) {
+    r->event_reserved--;
+    add_event(r, event);
 }
 
 size_t ct_reactor_take(ct_reactor *r, ct_event *out, size_t cap) {

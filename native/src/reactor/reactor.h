@@ -47,7 +47,16 @@ void ct__task_drop(ct_reactor *reactor, ct__task *task);
 /* CLOCK_MONOTONIC at the begin of the current batch; outside of one, of now. */
 uint64_t ct__reactor_now_ns(const ct_reactor *reactor);
 
+/* Within a batch; outside of one Python has called, and nothing is gained by waiting for others' bytes. */
+bool ct__reactor_is_turning(const ct_reactor *reactor);
+
 /* Tells Python. Takes over event->data (malloc'd or NULL), whatever it returns: 0 or -ENOMEM. */
 int ct__emit(ct_reactor *reactor, const ct_event *event);
+
+/* For events that must not get lost: room is reserved while failing is still possible (0 or -ENOMEM), and each place is
+ * then used by one ct__emit_reserved or given back. */
+int ct__emit_reserve(ct_reactor *reactor, size_t places);
+void ct__emit_give_back(ct_reactor *reactor, size_t places);
+void ct__emit_reserved(ct_reactor *reactor, const ct_event *event);
 
 #endif

@@ -26,12 +26,17 @@ from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import FunctionCache
+from constellation.comet.lane import LaneKeeper
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.pool import Pool
+from constellation.comet.port import serving_port
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
+from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
+from constellation.native.link import Links
+from constellation.native.reactor import Reactor
 from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
 from constellation.nova.config.load import Loaded
@@ -45,7 +50,7 @@ from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
-from constellation.rpc.server import Guarded, serving
+from constellation.rpc.server import Guarded
 
 log = structlog.get_logger()
 
@@ -65,6 +70,7 @@ class ExecutionPlane:
     jobs: Jobs
     invocations: Invocations
     listener: Listener
+    lane: LaneKeeper  # serves nothing until it is given a port
 
 
 async def run(loaded: Loaded) -> None:
@@ -73,33 +79,49 @@ async def run(loaded: Loaded) -> None:
     context = await plane_context("comet", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
-    async with (
-        connect_as(dsn, settings.postgres, application="comet") as db,
-        execution_plane(context, settings, db=db, dsn=dsn) as plane,
-        telemetry(context, admin=settings.platform.admin),
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
-    ):
-        log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
-        received = await until_signal()
-        log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
-        if not await plane.executor.drain(within_s=settings.comet.drain_s):
-            log.warning("comet.calls_cut_off", count=plane.executor.inflight)
+    reactor = Reactor()
+    with reactor.turning():
+        async with (
+            connect_as(dsn, settings.postgres, application="comet") as db,
+            execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
+            telemetry(context, admin=settings.platform.admin),
+            serving_port(
+                context,
+                [Guarded(servicer(context, plane), context.verifier)],
+                listener=listener,
+                ports=Ports(reactor) if settings.platform.native_lane else None,
+                lane=plane.lane,
+            ),
+        ):
+            log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
+            received = await until_signal()
+            log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
+            if not await plane.executor.drain(within_s=settings.comet.drain_s):
+                log.warning("comet.calls_cut_off", count=plane.executor.inflight)
 
 
 @asynccontextmanager
 async def execution_plane(
-    context: PlaneContext, settings: Settings, *, db: Database, dsn: str, backend: Backend | None = None
+    context: PlaneContext,
+    settings: Settings,
+    reactor: Reactor,
+    *,
+    db: Database,
+    dsn: str,
+    backend: Backend | None = None,
 ) -> AsyncIterator[ExecutionPlane]:
     """Run everything that calls need for the length of the block; on leaving, every instance is destroyed.
 
     Args:
         context: of the plane whose process this is; comet itself, or one in local mode.
+        reactor: the process's own; it turns around the block.
         db: connections of a role that may read functions and code, and write jobs and the invocation log.
         dsn: for the listener, which has a connection of its own.
         backend: instead of the configured one.
     """
+    links = Links(reactor)
     if backend is None:
-        backend = _backend(context, settings)
+        backend = _backend(context, settings, links)
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -122,8 +144,18 @@ async def execution_plane(
     pool = Pool(
         backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
-    cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code))
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
+    lane = LaneKeeper(
+        reactor,
+        links,
+        table,
+        pool,
+        records,
+        meters,
+        service_token=context.service_token,
+        node=context.node,
+    )
+    cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code, lane))
     executor = Executor(
         functions=cache,
         pool=pool,
@@ -137,7 +169,7 @@ async def execution_plane(
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
     async with backend.run():
-        async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(code.run)
             await tasks.start(pool.run)
@@ -152,6 +184,7 @@ async def execution_plane(
                 jobs=jobs,
                 invocations=invocations,
                 listener=listener,
+                lane=lane,
             )
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -171,14 +204,15 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
     dataplane = Mount(operations, clock=context.clock)
-    return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock)
+    return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn)
 
 
-def _backend(context: PlaneContext, settings: Settings) -> Backend:
+def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend:
     return NamespaceBackend(
         NamespaceSettings(
             run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
             group=group_name(context.state_dir / context.plane),
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
-        )
+        ),
+        links,
     )

@@ -12,6 +12,7 @@ from constellation.aurora.observability.plane import PlaneContext
 from constellation.base.clock import Clock
 from constellation.comet.executor.budget import budget
 from constellation.comet.executor.executor import Executor
+from constellation.native.reactor import Reactor
 from constellation.nova.config.load import Loaded
 from constellation.nova.domain.identity import VerifiedTokens
 from constellation.nova.store.pool import connect_as
@@ -63,9 +64,11 @@ async def local_executor(context: PlaneContext, loaded: Loaded) -> AsyncIterator
 
     settings = loaded.settings
     dsn = await context.dsn(loaded.own_dsn, role="comet")
-    async with (
-        connect_as(dsn, settings.postgres, application=f"{context.plane} local comet") as db,
-        execution_plane(context, settings, db=db, dsn=dsn) as plane,
-    ):
-        yield LocalInvoker(plane.executor, identity_key=context.identity_key, clock=context.clock)
-        await plane.executor.drain(within_s=settings.comet.drain_s)
+    reactor = Reactor()
+    with reactor.turning():
+        async with (
+            connect_as(dsn, settings.postgres, application=f"{context.plane} local comet") as db,
+            execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
+        ):
+            yield LocalInvoker(plane.executor, identity_key=context.identity_key, clock=context.clock)
+            await plane.executor.drain(within_s=settings.comet.drain_s)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from grpclib.server import Stream
@@ -16,7 +16,7 @@ from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.nova.domain.access import Permission, authorize
 from constellation.rpc.asgi import HttpHead, exchange
-from constellation.rpc.caller import CALLER
+from constellation.rpc.caller import CALLER, Caller
 from constellation.rpc.invoker import AsyncOptions, Invoked
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceBase
@@ -28,14 +28,22 @@ class NovaServicer(NovaServiceBase):
     """Answers planes of this platform; who calls is checked before (see `rpc.server.Guarded`)."""
 
     def __init__(
-        self, executor: Executor, dataplane: Mount, status: StatusRoutes, meters: Meters, clock: Clock
+        self,
+        executor: Executor,
+        dataplane: Mount,
+        status: StatusRoutes,
+        meters: Meters,
+        clock: Clock,
+        *,
+        learn: Callable[[Caller], None],
     ) -> None:
         self._executor, self._dataplane, self._status = executor, dataplane, status
-        self._meters, self._clock = meters, clock
+        self._meters, self._clock, self._learn = meters, clock, learn
 
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
+        self._learn(CALLER.get())
         answer = await self._executor.invoke(
             CALLER.get(), request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
         )

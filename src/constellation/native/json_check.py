@@ -17,3 +17,9 @@ def is_json(data: bytes) -> bool:
     """
     result: int = _lib.ct_json_check(_ffi.from_buffer(data), len(data), DEPTH_MAX)
     return result == 0
+
+
+def is_handler_error(data: bytes) -> bool:
+    """Say whether `data` is the body of an error frame: an object with the texts `type`, `message` and perhaps `stack`."""
+    result: int = _lib.ct_handler_error_check(_ffi.from_buffer(data), len(data), DEPTH_MAX)
+    return result == 0

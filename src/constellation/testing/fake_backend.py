@@ -66,6 +66,10 @@ class FakeInstance:
     _scopes: set[anyio.CancelScope] = field(default_factory=set)
 
     @property
+    def link(self) -> int:
+        return 0
+
+    @property
     def id(self) -> InstanceId:
         return InstanceId(f"fake-{self.number}")
 

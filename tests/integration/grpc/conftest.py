@@ -17,15 +17,19 @@ from constellation.base.address import Address, parse_address
 from constellation.base.ids import RequestId, uuid7
 from constellation.base.sockets import listen_tcp
 from constellation.comet.app import ExecutionPlane, execution_plane, servicer
+from constellation.comet.port import serving_port
+from constellation.native.h2 import Ports
+from constellation.native.reactor import Reactor
 from constellation.nova.config.sections import PlatformSettings, Settings
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Identity, Role
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.identity import mint
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.pool import Database, connect
+from constellation.rpc.caller import Caller
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
-from constellation.rpc.server import Guarded, serving
+from constellation.rpc.server import Guarded
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceStub
@@ -54,6 +58,7 @@ class Comet:
     address: Address
     functions: Functions  # as nova writes them
     channel: PlaneChannel
+    is_native: bool
     stub: NovaServiceStub = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,7 +73,11 @@ class Comet:
             is_platform_admin=False,
             expires_at_s=int(self.context.clock.now().timestamp()) + 600,
         )
-        return mint(KEY.encode(), identity)
+        token = mint(KEY.encode(), identity)
+        if self.is_native:  # so that every call that can be is served in C, from the first one on
+            context = CallContext(request_id=RequestId(uuid7()))
+            self.plane.lane.learn(Caller(identity=identity, token=token, context=context))
+        return token
 
     def metadata(self, *, context: CallContext | None = None, **identity: Any) -> dict[str, str]:
         return self.channel.metadata(
@@ -175,10 +184,21 @@ async def eventually(check: Callable[[], Any], *, within_s: float = 10.0) -> Any
 
 
 @asynccontextmanager
+async def turning(reactor: Reactor) -> AsyncIterator[None]:
+    with reactor.turning():
+        yield
+
+
+@asynccontextmanager
 async def running(
-    database: Any, state_dir: Path, *, settings: Settings | None = None, script: Script | None = None
+    database: Any,
+    state_dir: Path,
+    *,
+    settings: Settings | None = None,
+    script: Script | None = None,
+    is_native: bool = False,
 ) -> AsyncIterator[Comet]:
-    """Run a comet; with a `script` its instances are fakes."""
+    """Run a comet; with a `script` its instances are fakes, which only the Python servers reach."""
     settings = settings or Settings()
     context = new_context(
         "comet", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key=KEY
@@ -186,22 +206,38 @@ async def running(
     dsn = database.dsn("comet")
     listener, address = listen_tcp(parse_address("127.0.0.1:0"))
     backend = FakeBackend(script) if script else None
+    reactor = Reactor()
     async with (
+        turning(reactor),
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
-        execution_plane(context, settings, db=db, dsn=dsn, backend=backend) as plane,
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
+        execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
+        serving_port(
+            context,
+            [Guarded(servicer(context, plane), context.verifier)],
+            listener=listener,
+            ports=Ports(reactor) if is_native else None,
+            lane=plane.lane,
+        ),
     ):
         channel = PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
         try:
-            yield Comet(plane=plane, context=context, address=address, functions=Functions(nova), channel=channel)
+            yield Comet(
+                plane=plane,
+                context=context,
+                address=address,
+                functions=Functions(nova),
+                channel=channel,
+                is_native=is_native,
+            )
         finally:
             channel.close()
 
 
-@pytest.fixture
-async def comet(database, tmp_path) -> AsyncIterator[Comet]:
-    async with running(database, tmp_path / "state") as made:
+@pytest.fixture(params=[True, False], ids=["native", "python"])
+async def comet(request, database, tmp_path) -> AsyncIterator[Comet]:
+    """A comet with real sandboxes, its port served by C and by Python."""
+    async with running(database, tmp_path / "state", is_native=request.param) as made:
         support = made.plane.backend.support()
         if not support.available:
             pytest.skip(support.reason)

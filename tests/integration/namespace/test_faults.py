@@ -15,8 +15,8 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceDied, InstanceSpec
-from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -29,15 +29,14 @@ from pathlib import Path
 import anyio
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
-from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 data_dir, code_dir, seconds, use_cgroups = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4] == "True"
 
 async def main():
     settings = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir), use_cgroups=use_cgroups)
-    backend = NamespaceBackend(settings)
-    async with backend.run():
+    async with running_backend(settings) as backend:
         for runtime in ("python", "node"):
             instance = await backend.create(InstanceSpec(
                 tenant="t", namespace="n", function_id=uuid7(), function_name="f", function_version="1",
@@ -114,8 +113,7 @@ async def test_a_killed_comet_leaves_nothing_after_the_next_start(tmp_path, use_
         comet.kill()
         comet.communicate()
     settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path), use_cgroups=use_cgroups)
-    backend = NamespaceBackend(settings)
-    async with backend.run():
+    async with running_backend(settings) as backend:
         await _gone(seconds)
         assert not [pid for pid in servers if Path(f"/proc/{pid}/cwd").exists()]
         instance = await backend.create(_spec(code_dir), timeout_s=30)
@@ -127,8 +125,8 @@ async def test_a_killed_comet_leaves_nothing_after_the_next_start(tmp_path, use_
 
 async def test_a_killed_fork_server_ends_its_instances_and_is_replaced(tmp_path):
     code_dir, seconds = _code(tmp_path / "code"), f"98765.{uuid4().int % 10**9}"
-    backend = NamespaceBackend(NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path)))
-    async with backend.run():
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path))
+    async with running_backend(settings) as backend:
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         instance = await backend.create(_spec(code_dir), timeout_s=30)
@@ -150,8 +148,8 @@ async def test_a_killed_fork_server_ends_its_instances_and_is_replaced(tmp_path)
 
 async def test_the_backend_ends_what_its_user_forgot(tmp_path):
     code_dir, seconds = _code(tmp_path / "code"), f"98765.{uuid4().int % 10**9}"
-    backend = NamespaceBackend(NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path)))
-    async with backend.run():
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path))
+    async with running_backend(settings) as backend:
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         instance = await backend.create(_spec(code_dir), timeout_s=30)
@@ -164,9 +162,9 @@ async def test_the_backend_ends_what_its_user_forgot(tmp_path):
 
 async def test_a_burst_of_starts_all_succeed(tmp_path):
     code_dir = _code(tmp_path / "code")
-    backend = NamespaceBackend(NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path)))
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path))
     answers = []
-    async with backend.run():
+    async with running_backend(settings) as backend:
         if not backend.support().available:
             pytest.skip(backend.support().reason)
 

@@ -8,10 +8,10 @@ import anyio
 import pytest
 
 from constellation.base.errors import Unavailable
-from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.templates import TemplateKeeper
 from constellation.testing.fake_backend import FakeBackend
+from constellation.testing.sandboxes import running_backend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
 
@@ -20,10 +20,8 @@ MEMORY = 256 << 20
 
 @pytest.fixture
 async def backend(tmp_path):
-    backend = NamespaceBackend(
-        NamespaceSettings(run_dir=tmp_path / "run", group=f"constellation-t{tmp_path.name[-6:]}")
-    )
-    async with backend.run():
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group=f"constellation-t{tmp_path.name[-6:]}")
+    async with running_backend(settings) as backend:
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         yield backend

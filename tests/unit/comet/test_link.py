@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -21,9 +20,9 @@ from constellation.comet.backend.contract import (
     InstanceDied,
     OutputInvalid,
 )
-from constellation.comet.link.channel import MAX_FRAME_BYTES, Channel
-from constellation.comet.link.log import LogBuffer
-from constellation.comet.link.stdio import Stdio
+from constellation.comet.link.channel import Channel
+from constellation.native.link import FRAME_MAX_BYTES, Links
+from constellation.native.reactor import Reactor
 from constellation.wire.gen import agent_pb2
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +37,7 @@ def frame(kind: int, call_id: int = 0, body: bytes = b"", flags: int = 0) -> byt
 class Peer:
     """A worker played by the test, and the channel it talks to."""
 
-    def __init__(self, *, is_alone: bool = True, log_limit_bytes: int = 1000) -> None:
+    def __init__(self, links: Links, *, is_alone: bool = True, log_limit_bytes: int = 1000) -> None:
         ours, self.socket = socket.socketpair()
         out_fd, self.stdio_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         ours.setblocking(False)
@@ -46,6 +45,7 @@ class Peer:
         self.hung_up: list[str] = []
         self.given_up = 0
         self.channel = Channel(
+            links,
             ours,
             out_fd,
             function="f",
@@ -54,7 +54,6 @@ class Peer:
             on_hang_up=self.hung_up.append,
             on_given_up=self._count,
         )
-        self.channel.open_nowait()
 
     def _count(self) -> None:
         self.given_up += 1
@@ -89,16 +88,23 @@ class Peer:
 
 
 @pytest.fixture
-async def peer() -> AsyncIterator[Peer]:
-    made = Peer()
+async def links() -> AsyncIterator[Links]:
+    reactor = Reactor()
+    with reactor.turning():
+        yield Links(reactor)
+
+
+@pytest.fixture
+async def peer(links) -> AsyncIterator[Peer]:
+    made = Peer(links)
     await made.ready()
     yield made
     made.close()
 
 
 @pytest.fixture
-async def shared() -> AsyncIterator[Peer]:
-    made = Peer(is_alone=False)
+async def shared(links) -> AsyncIterator[Peer]:
+    made = Peer(links, is_alone=False)
     await made.ready()
     yield made
     made.close()
@@ -163,7 +169,7 @@ async def test_a_large_call_waits_for_room_in_the_socket(peer):
 
 
 HOSTILE = {
-    "too long": struct.pack(">IBBHI", MAX_FRAME_BYTES + 1, RESULT, 0, 0, 1),
+    "too long": struct.pack(">IBBHI", FRAME_MAX_BYTES + 1, RESULT, 0, 0, 1),
     "four gigabytes": b"\xff" * 12,
     "reserved bits": struct.pack(">IBBHI", 1, RESULT, 0, 7, 1) + b"1",
     "unknown call": frame(RESULT, 99, b"1"),
@@ -360,24 +366,24 @@ async def test_leaving_a_stream_gives_the_call_up_once(shared):
     assert not shared.hung_up
 
 
-async def test_a_worker_of_another_protocol_is_refused():
-    made = Peer()
+async def test_a_worker_of_another_protocol_is_refused(links):
+    made = Peer(links)
     made.send(frame(HELLO, 0, agent_pb2.Hello(protocol=9).SerializeToString()))
     with pytest.raises(InstanceDied, match="version 9"):
         await made.channel.hello()
     made.close()
 
 
-async def test_ready_before_init_is_a_broken_protocol():
-    made = Peer()
+async def test_ready_before_init_is_a_broken_protocol(links):
+    made = Peer(links)
     made.send(frame(READY, 0, agent_pb2.Ready(ok=True).SerializeToString()))
     assert (await hang_up_of(made)).startswith("protocol: ")
     made.close()
 
 
-async def test_a_handler_that_does_not_load_is_said_by_the_worker():
+async def test_a_handler_that_does_not_load_is_said_by_the_worker(links):
     error = json.dumps({"type": "SyntaxError", "message": "line 1", "stack": ""}).encode()
-    made = Peer()
+    made = Peer(links)
 
     async def answer() -> None:
         await made.read()
@@ -391,23 +397,9 @@ async def test_a_handler_that_does_not_load_is_said_by_the_worker():
     made.close()
 
 
-def test_a_log_buffer_keeps_its_bound_and_tells():
-    log = LogBuffer(5)
-    log.add(b"abc")
-    assert not log.freeze().truncated
-    log.add(b"defg")
-    log.add(b"")
-    log.add(b"h")
-    assert (log.freeze().text, log.freeze().truncated) == ("abcde", True)
-    whole = LogBuffer(5)
-    whole.add(b"ab", is_cut=True)
-    assert (whole.freeze().text, whole.freeze().truncated) == ("ab", True)
-    assert LogBuffer(5).freeze().text == ""
-
-
 @pytest.mark.parametrize("is_streamed", [False, True])
-async def test_an_error_nested_beyond_reading_is_an_invalid_output(is_streamed):
-    peer = Peer()
+async def test_an_error_nested_beyond_reading_is_an_invalid_output(links, is_streamed):
+    peer = Peer(links)
     await peer.ready()
     deep = b'{"type":"E","message":"m","more":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
@@ -430,8 +422,8 @@ async def test_an_error_nested_beyond_reading_is_an_invalid_output(is_streamed):
 
 
 @pytest.mark.parametrize("flood", [frame(LOG, 0, b"x" * 500), frame(LOG, 1), frame(LOG, 1, b"y", 2), frame(CHUNK, 1)])
-async def test_a_worker_that_floods_the_channel_is_hung_up_on(flood):
-    peer = Peer()
+async def test_a_worker_that_floods_the_channel_is_hung_up_on(links, flood):
+    peer = Peer(links)
     await peer.ready()
     peer.socket.setblocking(False)
 
@@ -448,8 +440,8 @@ async def test_a_worker_that_floods_the_channel_is_hung_up_on(flood):
     peer.close()
 
 
-async def test_calls_that_print_up_to_their_limit_do_not_flood():
-    peer = Peer(is_alone=False)
+async def test_calls_that_print_up_to_their_limit_do_not_flood(links):
+    peer = Peer(links, is_alone=False)
     await peer.ready()
     async with anyio.create_task_group() as tasks:
         for _ in range(200):
@@ -461,26 +453,57 @@ async def test_calls_that_print_up_to_their_limit_do_not_flood():
     peer.close()
 
 
-async def test_a_pipe_whose_bytes_are_of_no_use_rests():
-    out_fd, in_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    taken: list[bytes] = []
+async def test_what_was_read_before_the_end_is_delivered_before_it(shared):
+    """A worker that answers one call and dies of the next: the answer counts, though the next call meets a closed door."""
+    got: list[bytes | None] = []
 
-    def take(data: bytes) -> bool:
-        taken.append(data)
-        return data != b"useless"
+    async def first() -> None:
+        got.append((await shared.channel.call(call())).output)
 
-    stdio = Stdio(asyncio.get_running_loop(), out_fd, take=take, rest_s=3600)
-    stdio.open_nowait()
-    for said in (b"useful", b"useful too", b"useless"):
-        os.write(in_fd, said)
-        with anyio.fail_after(5):
-            while taken[-1:] != [said]:
-                await anyio.sleep(0)
-    os.write(in_fd, b"waits")
-    for _ in range(20):
-        await anyio.sleep(0)
-    assert taken[-1] == b"useless"
-    stdio.read_nowait()
-    assert taken[-1] == b"waits"
-    stdio.close_nowait()
-    os.close(in_fd)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        await shared.read()
+        shared.send(frame(RESULT, 1, b"1"))
+        shared.socket.shutdown(socket.SHUT_RDWR)
+
+        async def end() -> None:
+            assert await hang_up_of(shared) == ""
+            shared.channel.end_nowait("signal 9")
+
+        tasks.start_soon(end)
+        with pytest.raises(InstanceDied, match="signal 9"):
+            await shared.channel.call(call())
+    assert got == [b"1"]
+
+
+async def test_a_stream_of_a_dead_worker_is_read_to_its_end(peer):
+    chunk = b"z" * (64 << 10)
+    async with peer.channel.stream(call()) as stream:
+        await peer.read()
+        peer.socket.settimeout(0.2)
+        sent = b""
+        with contextlib.suppress(TimeoutError):
+            for _ in range(64):
+                part = frame(CHUNK, 1, chunk)
+                while part:
+                    count = peer.socket.send(part)
+                    sent, part = sent + part[:count], part[count:]
+        peer.socket.close()
+        whole, pieces = len(sent) // (len(chunk) + 12), []
+        reader = aiter(stream)
+        for _ in range(whole):
+            with anyio.fail_after(5):
+                pieces.append(await anext(reader))
+        assert pieces == [chunk] * whole
+        assert await hang_up_of(peer) == ""
+
+
+async def test_a_call_after_the_end_is_refused_and_a_late_event_disturbs_nobody(peer):
+    peer.send(frame(HELLO))
+    peer.channel.end_nowait("out of memory")
+    with pytest.raises(InstanceDied, match="out of memory"):
+        await peer.channel.call(call())
+    await anyio.sleep(0.01)
+    assert peer.hung_up == []
+    assert peer.channel.in_hand == 0
+    assert peer.channel.last_words(10) == b""

@@ -173,6 +173,11 @@ class Instance(Protocol):
     def id(self) -> InstanceId: ...
 
     @property
+    def link(self) -> int:
+        """The handle of its channel, for the lane in C; 0: only `invoke` and `stream` reach it."""
+        ...
+
+    @property
     def died(self) -> anyio.Event:
         """Set once the sandbox is gone, whatever ended it."""
         ...

@@ -25,6 +25,7 @@ from constellation.comet.namespace.slots import Slot, Slots, until_empty
 from constellation.comet.runtimes.recipe import Runtime
 from constellation.comet.runtimes.registry import Registry
 from constellation.native.cgroups import CgroupSupport, detect
+from constellation.native.link import Links
 from constellation.native.probe import probe
 from constellation.native.zygote import Spawned, SpawnFailed, ZygoteGone
 
@@ -37,8 +38,8 @@ class NamespaceBackend:
 
     name = "namespace"
 
-    def __init__(self, settings: NamespaceSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: NamespaceSettings, links: Links) -> None:
+        self._settings, self._links = settings, links
         self._support = BackendSupport(name=self.name, available=False, reason="not started", limits={})
         self._registry = Registry({}, {})
         self._cgroups: CgroupSupport | None = None
@@ -178,6 +179,7 @@ class NamespaceBackend:
         self._instances[spawned] = instance
         instance.attach_nowait(
             Channel(
+                self._links,
                 ours,
                 out_fd,
                 function=spec.function_name,

@@ -59,13 +59,16 @@ class NamespaceInstance:
         return self.spawned.pid
 
     @property
+    def link(self) -> int:
+        return self.channel.number
+
+    @property
     def channel(self) -> Channel:
         assert self._channel is not None
         return self._channel
 
     def attach_nowait(self, channel: Channel) -> None:
         self._channel = channel
-        channel.open_nowait()
         if self.spawned.status is not None:
             self.exited_nowait(self.spawned.status)
 

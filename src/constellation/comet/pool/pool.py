@@ -150,6 +150,19 @@ class Pool:
             self._change(served, function, is_suspended=is_suspended, is_kept=served.is_kept)
         return served
 
+    def served(self, function_id: UUID) -> Served | None:
+        """Return what the table knows a function by, unless it was not told of yet."""
+        return self._served.get(function_id)
+
+    def served_by(self, handle: FunctionHandle) -> Served | None:
+        """Return what a handle of the table stands for, unless nothing is left of it."""
+        return self._by_handle.get(handle)
+
+    def boot_error(self, member: MemberHandle) -> ConstellationError | None:
+        """Return why a member's boot failed, if it did."""
+        life = self._lives.get(member)
+        return None if life is None else life.error
+
     def update(self, function: Function, *, is_suspended: bool) -> None:
         """Serve calls by the changed row from now on; instances that no longer fit finish their calls and go."""
         served = self._served.get(function.id)
@@ -377,6 +390,7 @@ class Pool:
                 log.exception("instance.boot_failed", function=life.function.name)
                 self._boot_failed(member, life, SandboxStartFailed(step="boot", reason=type(error).__name__))
             else:
+                self._table.set_link(member, life.instance.link)
                 if self._table.booted(member, now_ns=self._now_ns()):
                     with life.end:
                         self.run_effects_nowait()

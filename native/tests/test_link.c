@@ -1,0 +1,300 @@
+#define _GNU_SOURCE
+#include "link/link.h"
+
+#include "base/cursor.h"
+#include "ct_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Every allocation of the core goes through these (see the Makefile): the one that is chosen fails. */
+static long allocations_left = -1; /* -1: none fails */
+
+static bool fails(void) {
+    return allocations_left >= 0 && allocations_left-- == 0;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+
+void *__wrap_malloc(size_t size) {
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_realloc(void *old, size_t size) {
+    return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size) {
+    return fails() ? NULL : __real_reallocarray(old, count, size);
+}
+
+enum { EVENTS_MAX = 64, LOG_LIMIT = 100 };
+
+typedef struct rig {
+    ct_reactor *reactor;
+    ct_links *links;
+    ct_link *link;
+    int peer, stdio;
+    ct_event events[EVENTS_MAX];
+    size_t count;
+} rig;
+
+static const uint8_t ZEROS[16];
+
+static int try_open(rig *g, bool is_alone) {
+    *g = (rig){.peer = -1, .stdio = -1};
+    int pair[2], pipes[2];
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    CHECK_INT(pipe2(pipes, O_NONBLOCK), 0);
+    g->peer = pair[1];
+    g->stdio = pipes[1];
+    g->reactor = ct_reactor_new();
+    if (g->reactor == NULL) {
+        (void)close(pair[0]);
+        (void)close(pipes[0]);
+        return -ENOMEM;
+    }
+    const ct_link_settings settings = {.log_limit = LOG_LIMIT, .is_alone = is_alone};
+    g->links = ct_links_new(g->reactor);
+    if (g->links == NULL) {
+        (void)close(pair[0]);
+        (void)close(pipes[0]);
+        return -ENOMEM;
+    }
+    return ct_link_open(g->links, pair[0], pipes[0], &settings, &g->link);
+}
+
+static void forget(rig *g) {
+    for (size_t i = 0; i < g->count; i++)
+        ct_event_done(&g->events[i]);
+    g->count = 0;
+}
+
+static void turn(rig *g) {
+    (void)ct_reactor_drain(g->reactor);
+    g->count += ct_reactor_take(g->reactor, g->events + g->count, EVENTS_MAX - g->count);
+}
+
+static void close_rig(rig *g) {
+    ct_link_free(g->link, NULL, 0);
+    if (g->reactor != NULL)
+        turn(g);
+    forget(g);
+    ct_links_free(g->links);
+    ct_reactor_free(g->reactor);
+    (void)close(g->peer);
+    (void)close(g->stdio);
+}
+
+static const ct_event *event_of(const rig *g, uint32_t kind) {
+    for (size_t i = 0; i < g->count; i++)
+        if (g->events[i].kind == kind)
+            return &g->events[i];
+    return NULL;
+}
+
+static void say(const rig *g, uint8_t kind, uint32_t id, const char *body) {
+    uint8_t frame[512];
+    const size_t len = strlen(body);
+    CHECK_INT(ct_frame_put(frame, kind, 0, id, len), 0);
+    memcpy(frame + CT_FRAME_HEADER_BYTES, body, len);
+    const ssize_t sent = send(g->peer, frame, CT_FRAME_HEADER_BYTES + len, MSG_NOSIGNAL);
+    CHECK(sent == (ssize_t)(CT_FRAME_HEADER_BYTES + len) || (sent < 0 && errno == EPIPE)); /* it may have hung up */
+}
+
+static int64_t ask(rig *g, bool is_stream) {
+    return ct_link_call(g->link, ZEROS, ZEROS, ZEROS, (const uint8_t *)"1", 1, UINT64_MAX, is_stream);
+}
+
+static size_t heard(const rig *g, uint8_t *out, size_t cap) {
+    const ssize_t got = recv(g->peer, out, cap, MSG_DONTWAIT);
+    return got > 0 ? (size_t)got : 0;
+}
+
+static void a_call_of_python_ends_with_one_event(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    CHECK_INT(ask(&g, false), 1);
+    uint8_t out[256];
+    CHECK_INT(heard(&g, out, sizeof out), CT_FRAME_HEADER_BYTES + CT_EXEC_HEAD_BYTES + 1); /* sent at once */
+    CHECK_INT(out[4], CT_FRAME_EXEC);
+    CHECK_INT(ct__be32(out + CT_FRAME_HEADER_BYTES + 40), UINT32_MAX);
+    CHECK_INT(write(g.stdio, "raw", 3), 3);
+    say(&g, CT_FRAME_LOG, 1, "log");
+    say(&g, CT_FRAME_RESULT, 1, "[1]");
+    turn(&g);
+    const ct_event *end = event_of(&g, CT_LINK_ENDED);
+    CHECK(end != NULL && end->target == ct_link_handle(g.link) && end->subject == 1 && end->number == CT_END_RESULT);
+    ct_link_answer answer;
+    memcpy(&answer, end->data, sizeof answer);
+    CHECK_INT(answer.log_len, 6);
+    CHECK_INT(answer.body_len, 3);
+    CHECK_INT(memcmp(end->data + sizeof answer, "lograw[1]", 9) == 0 ||
+                  memcmp(end->data + sizeof answer, "rawlog[1]", 9) == 0, 1);
+    CHECK_INT(ct_link_in_hand(g.link), 0);
+    close_rig(&g);
+}
+
+static void a_call_given_up_is_kept_until_its_frame(void) {
+    rig g;
+    CHECK_INT(try_open(&g, false), 0);
+    CHECK_INT(ask(&g, false), 1);
+    uint8_t out[256];
+    (void)heard(&g, out, sizeof out);
+    CHECK_INT(ct_link_cancel(g.link, 1), 1);
+    CHECK_INT(ct_link_cancel(g.link, 1), 0);
+    CHECK_INT(heard(&g, out, sizeof out), CT_FRAME_HEADER_BYTES);
+    CHECK_INT(out[4], CT_FRAME_CANCEL);
+    CHECK_INT(ct_link_in_hand(g.link), 1);
+    say(&g, CT_FRAME_LOG, 1, "late");
+    say(&g, CT_FRAME_RESULT, 1, "1");
+    turn(&g);
+    CHECK_INT(ct_link_in_hand(g.link), 0);
+    CHECK_INT(g.count, 0);
+    say(&g, CT_FRAME_RESULT, 1, "1"); /* twice is once too often */
+    turn(&g);
+    CHECK(event_of(&g, CT_LINK_HUNG_UP) != NULL);
+    CHECK_INT(event_of(&g, CT_LINK_HUNG_UP)->number, CT_CAUSE_ANSWER);
+    close_rig(&g);
+}
+
+static void an_overdue_call_is_given_up_first_and_then_ends(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    CHECK_INT(ct_link_call(g.link, ZEROS, ZEROS, ZEROS, NULL, 0, 0, 0), 1);
+    while (g.count < 2)
+        turn(&g);
+    CHECK_INT(g.events[0].kind, CT_LINK_GIVEN_UP);
+    CHECK_INT(g.events[1].kind, CT_LINK_ENDED);
+    CHECK_INT(g.events[1].number, CT_END_TIMEOUT);
+    close_rig(&g);
+}
+
+static void pieces_wait_and_the_rest_comes_with_the_end(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    CHECK_INT(ask(&g, true), 1);
+    const uint8_t *piece = NULL;
+    CHECK_INT(ct_link_take(g.link, 1, &piece), 0);
+    say(&g, CT_FRAME_CHUNK, 1, "ab");
+    say(&g, CT_FRAME_CHUNK, 1, "c");
+    turn(&g);
+    CHECK_INT(g.count, 1); /* told once */
+    CHECK_INT(g.events[0].kind, CT_LINK_PIECE);
+    CHECK_INT(ct_link_take(g.link, 1, &piece), 2);
+    CHECK_INT(memcmp(piece, "ab", 2), 0);
+    say(&g, CT_FRAME_RESULT, 1, "");
+    turn(&g);
+    const ct_event *end = event_of(&g, CT_LINK_ENDED);
+    CHECK(end != NULL && end->number == CT_END_RESULT);
+    CHECK_INT(end->len, sizeof(ct_link_answer) + sizeof(uint32_t) + 1);
+    CHECK_INT(end->data[end->len - 1], 'c');
+    CHECK_INT(ct_link_take(g.link, 1, &piece), 0);
+    close_rig(&g);
+}
+
+static ct__link_call next_call;
+static int lane_ends;
+
+static void lane_done(ct__link_call *call, const ct__link_end *end, ct_link *link) {
+    lane_ends++;
+    CHECK(call->link == NULL);
+    if (end->kind != CT_END_RESULT || call == &next_call)
+        return;
+    next_call.done = lane_done;
+    const ct__exec exec = {.request_id = ZEROS, .timeout_ns = 1000000000};
+    CHECK_INT(ct__link_begin(link, &next_call, &exec), 0);
+}
+
+static void a_call_may_begin_where_another_ends(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    ct__link_call first = {.done = lane_done};
+    const ct__exec exec = {.request_id = ZEROS, .payload = (const uint8_t *)"{}", .len = 2, .timeout_ns = 1000000000};
+    lane_ends = 0;
+    CHECK_INT(ct__link_begin(g.link, &first, &exec), 0);
+    say(&g, CT_FRAME_RESULT, 1, "1");
+    turn(&g);
+    CHECK_INT(lane_ends, 1);
+    CHECK_INT(next_call.id, 2);
+    ct__link_give_up(&next_call, true);
+    ct__link_give_up(&next_call, true);
+    turn(&g);
+    CHECK_INT(g.count, 1);
+    CHECK_INT(g.events[0].kind, CT_LINK_GIVEN_UP);
+    ct__link_call last = {.done = lane_done};
+    CHECK_INT(ct__link_begin(g.link, &last, &exec), 0);
+    close_rig(&g);
+    CHECK_INT(lane_ends, 2); /* the last one died; the one that was given up did not end again */
+}
+
+/* A whole life with the nth allocation failing: every call that was begun ends once, nothing leaks (ASan), nothing hangs. */
+static long live(long nth) {
+    allocations_left = nth;
+    rig g;
+    if (try_open(&g, false) < 0) {
+        allocations_left = -1;
+        close_rig(&g);
+        return 1;
+    }
+    int begun = 0, ended = 0, cancelled = 0;
+    (void)ct_link_init(g.link, (const uint8_t *)"init", 4);
+    for (int i = 0; i < 6; i++)
+        begun += ask(&g, i == 3) > 0;
+    say(&g, CT_FRAME_HELLO, 0, "hello");
+    say(&g, CT_FRAME_READY, 0, "ready");
+    turn(&g);
+    CHECK_INT(write(g.stdio, "said", 4), 4);
+    for (uint32_t id = 1; id <= (uint32_t)begun; id++)
+        say(&g, CT_FRAME_LOG, id, "log");
+    turn(&g);
+    if (begun == 6) {
+        say(&g, CT_FRAME_RESULT, 2, "[]");
+        say(&g, CT_FRAME_CHUNK, 4, "piece");
+    }
+    turn(&g);
+    cancelled = ct_link_cancel(g.link, 1);
+    turn(&g);
+    ct_link_free(g.link, NULL, 0);
+    g.link = NULL;
+    turn(&g);
+    const bool was_used_up = allocations_left >= 0;
+    allocations_left = -1;
+    for (size_t i = 0; i < g.count; i++)
+        ended += g.events[i].kind == CT_LINK_ENDED;
+    CHECK_INT(begun, ended + cancelled);
+    close_rig(&g);
+    return was_used_up ? 0 : 1;
+}
+
+static void no_allocation_that_fails_loses_a_call(void) {
+    long nth = 0;
+    while (live(nth) != 0)
+        nth++;
+    CHECK(nth > 15);
+}
+
+int main(void) {
+    static const ct_case cases[] = {CASE(a_call_of_python_ends_with_one_event),
+                                    CASE(a_call_given_up_is_kept_until_its_frame),
+                                    CASE(an_overdue_call_is_given_up_first_and_then_ends),
+                                    CASE(pieces_wait_and_the_rest_comes_with_the_end),
+                                    CASE(a_call_may_begin_where_another_ends),
+                                    CASE(no_allocation_that_fails_loses_a_call)};
+    return RUN("link", cases);
+}
