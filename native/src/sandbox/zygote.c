@@ -8,6 +8,9 @@
 #include "base/scope.h"
 #include "base/sysx.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -40,6 +43,7 @@ typedef struct server {
     ct__seccomp filters;
     ct_plan *plan;
     uint8_t *request;
+    size_t request_len;
     slot *slots;   /* CT_ZYGOTE_CHILDREN_MAX of them */
     uint32_t used; /* slots below this may be taken */
     uint32_t pending;
@@ -224,6 +228,7 @@ static int take_request(server *s) {
     uint32_t ticket = 0;
     if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
         memcpy(&ticket, s->request, sizeof ticket);
+    s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);
     if (result < 0)
@@ -236,7 +241,7 @@ static int take_request(server *s) {
         return result;
     }
     /* The next child must not find this one's environment in the memory that it inherits */
-    explicit_bzero(s->request, REQUEST_BYTES);
+    explicit_bzero(s->request, s->request_len);
     return result < 0 ? refuse(s, ticket, &why) : 0;
 }
 
@@ -315,7 +320,13 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     if (sigprocmask(SIG_BLOCK, &child, NULL) != 0)
         return ct__errno();
     s->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    return s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
+    const int result = s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
+#ifdef __GLIBC__
+    /* What an interpreter's imports and libseccomp have freed is put together here, once: the first large free() in
+     * each child would else write to a hundred pages that it shares with us. */
+    (void)malloc_trim(0);
+#endif
+    return result;
 }
 
 static void server_fini(server *s) {
@@ -335,7 +346,7 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
     while (result == 0)
         result = serve_once(&s);
     if (result == CT__IN_CHILD) {
-        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request};
+        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len};
         s.plan = NULL;
         s.request = NULL;
     } else {

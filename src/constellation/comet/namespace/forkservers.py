@@ -49,7 +49,7 @@ class ForkServers:
                 return zygote
             if is_fork:
                 argv = installed.runtime.argv(installed.interpreter)
-                env = {**CLEAN_ENV, **installed.runtime.server_env}
+                env = {**installed.runtime.env, **installed.runtime.server_env}
                 zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
             else:
                 zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)

@@ -42,6 +42,7 @@ def main():
             importlib.import_module(name)
         except ImportError:
             continue  # an interpreter built without it: the function's own import says so
+    os.environ.pop("MALLOC_ARENA_MAX", None)  # the allocator has read it; what is left is what the children get
     ct_fork = _load_fork(fork_path)
     worker.warm_up()
     gc.collect()
