@@ -13,6 +13,7 @@ Each sandbox is made, initialised with a hello function, called once and destroy
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import statistics
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 import anyio
 from machine import print_facts
 
+from constellation.base.errors import ConstellationError
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
@@ -34,7 +36,7 @@ SOURCES = {
     "node": ("main.js", "exports.handler = async (event) => ({ hello: event.name });\n"),
 }
 STEPS = ("create", "init", "call", "destroy")
-WARM_UP_S = 1.0
+READY_S = 60.0
 
 
 class Bench:
@@ -66,7 +68,8 @@ class Bench:
                 await backend.keep_templates({args.runtime}, memory_bytes=args.template_memory << 20)
             else:
                 await (await backend.create(spec, timeout_s=60)).destroy()  # the fork server itself is no template
-            await anyio.sleep(WARM_UP_S)
+            with anyio.fail_after(READY_S):
+                await backend.templates_ready()
             began = time.perf_counter()
             async with anyio.create_task_group() as tasks:
                 for _ in range(args.lanes):
@@ -78,7 +81,7 @@ class Bench:
             self._left -= 1
             try:
                 await self._once(backend, spec)
-            except Exception as error:
+            except (ConstellationError, OSError) as error:
                 self.errors[f"{type(error).__name__}: {error}"] += 1
             if self._args.rest:
                 await anyio.sleep(self._args.rest)
@@ -97,7 +100,7 @@ class Bench:
         finally:
             begin = time.perf_counter()
             await instance.destroy()
-        steps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
+        steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
         for step, took_s in zip(STEPS, (*steps, time.perf_counter() - begin), strict=True):
             self.took_us[step].append(took_s * 1e6)
         self.took_us["to first answer"].append((stamps[-1] - stamps[0]) * 1e6)
@@ -128,7 +131,9 @@ def main() -> int:
     for step, values in bench.took_us.items():
         if len(values) > 1:
             cuts = statistics.quantiles(values, n=100)
-            print(f"  {step:<16} p50 {cuts[49]:7.0f}  p90 {cuts[89]:7.0f}  p99 {cuts[98]:7.0f}  max {max(values):7.0f}  us")
+            print(
+                f"  {step:<16} p50 {cuts[49]:7.0f}  p90 {cuts[89]:7.0f}  p99 {cuts[98]:7.0f}  max {max(values):7.0f}  us"
+            )
     if bench.private_kib:
         print(f"  private memory after one call: {statistics.median(bench.private_kib)} KiB")
     for what, times in bench.errors.most_common():

@@ -7,6 +7,7 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
+#include "sandbox/claim.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -41,6 +42,7 @@ typedef struct server {
     int signal_fd;
     const ct__fork_hooks *hooks;
     ct__seccomp filters;
+    ct__home home;
     ct_plan *plan;
     uint8_t *request;
     size_t request_len;
@@ -74,8 +76,9 @@ static int send_note(const server *s, const ct_zygote_note *note, int fd) {
     return sent < 0 ? ct__errno() : 0;
 }
 
-static int refuse(const server *s, uint32_t ticket, const ct__failure *why) {
-    ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = ticket, .status = why->status, .step = why->step};
+/* Answers with what failed, or with status 0. */
+static int tell(const server *s, enum ct_note_kind kind, uint32_t ticket, const ct__failure *why) {
+    ct_zygote_note note = {.kind = kind, .ticket = ticket, .status = why->status, .step = why->step};
     memcpy(note.path, why->path, sizeof note.path);
     return send_note(s, &note, -1);
 }
@@ -107,7 +110,7 @@ static int answer(server *s, slot *one) {
         (void)ct__fail(&one->report, CT_STEP_NONE, CT_E_DIED, NULL);
     if (one->report.status < 0) {
         (void)ct__pidfd_kill(pidfd);
-        return refuse(s, one->ticket, &one->report);
+        return tell(s, CT_NOTE_SPAWNED, one->ticket, &one->report);
     }
     const ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = one->ticket, .pid = (int32_t)one->pid};
     return send_note(s, &note, pidfd);
@@ -215,6 +218,29 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
     return 0;
 }
 
+static bool is_claim(const server *s, ssize_t len) {
+    uint32_t magic = 0;
+    if (len != (ssize_t)(TICKET_BYTES + sizeof(ct_claim)))
+        return false;
+    memcpy(&magic, s->request + TICKET_BYTES, sizeof magic);
+    return magic == CT_CLAIM_MAGIC;
+}
+
+/* A claim of a child that has not ended, or whose end is not reaped: nobody else can have its pid. */
+static int take_claim(server *s, uint32_t ticket) {
+    ct_claim claim;
+    ct__failure why = {0};
+    memcpy(&claim, s->request + TICKET_BYTES, sizeof claim);
+    const slot *one = claim.pid > 0 ? slot_of(s, claim.pid) : NULL;
+    int result = 0;
+    if (one == NULL || one->report.status != 0)
+        (void)ct__fail(&why, CT_STEP_REQUEST, -ESRCH, NULL);
+    else
+        result = ct__claim(&claim, &s->home, &why);
+    const int told = tell(s, CT_NOTE_CLAIMED, ticket, &why);
+    return result == -ENOTRECOVERABLE ? result : told;
+}
+
 /* One request. Returns 0, CT__IN_CHILD, -EPIPE when there will be no more, or another failure of the server itself. */
 static int take_request(server *s) {
     int fds[REQUEST_FDS] = {-1, -1};
@@ -228,6 +254,8 @@ static int take_request(server *s) {
     uint32_t ticket = 0;
     if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
         memcpy(&ticket, s->request, sizeof ticket);
+    if (is_claim(s, len))
+        return take_claim(s, ticket);
     s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);
@@ -242,7 +270,7 @@ static int take_request(server *s) {
     }
     /* The next child must not find this one's environment in the memory that it inherits */
     explicit_bzero(s->request, s->request_len);
-    return result < 0 ? refuse(s, ticket, &why) : 0;
+    return result < 0 ? tell(s, CT_NOTE_SPAWNED, ticket, &why) : 0;
 }
 
 static int poll_timeout(const server *s) {
@@ -308,7 +336,7 @@ static void end_children(server *s) {
 }
 
 static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
-    *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
+    *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks, .home = {.mounts_fd = -1, .root_fd = -1}};
     s->plan = calloc(1, sizeof *s->plan);
     s->request = calloc(1, REQUEST_BYTES);
     s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
@@ -352,6 +380,7 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
     } else {
         end_children(&s);
         ct_drop_fd(&s.signal_fd);
+        ct__home_fini(&s.home);
     }
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;

@@ -10,6 +10,7 @@ from pathlib import Path
 from constellation.base.errors import InvalidRequest
 
 SLOTS = 65_536  # host uids from `uid_base` on, one an instance
+DEFAULT_MEMORY_MB, DEFAULT_MAX_PIDS = 128, 64  # what most functions ask for, so what templates are made with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,7 @@ class NamespaceSettings:
     destroy_s: float = 5.0  # until a killed instance is given up as stuck in the kernel
     memory_watch_s: float = 0.25  # between looks at resident sizes, where no control group limits memory
     shm_mb: int = 16
+    tmp_mb: int = 64  # what most instances ask for
     use_cgroups: bool = True
 
     def __post_init__(self) -> None:

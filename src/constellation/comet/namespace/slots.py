@@ -73,6 +73,16 @@ class Slots:
         leaf.limit(**limits)
         return leaf
 
+    @staticmethod
+    def limit(slot: Slot, *, memory_mb: int, cpu_millis: int, processes: int) -> None:
+        """Change the limits of a slot in use.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        if slot.leaf is not None:
+            slot.leaf.limit(memory_bytes=memory_mb << 20, cpu_millis=cpu_millis, processes=processes)
+
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
         heapq.heappush(self._free, slot.number)
