@@ -7,8 +7,9 @@
 
 #include <sys/types.h>
 
-/* Around the fork itself, in the parent; for an interpreter that must hold still. Either may be NULL. */
+/* For an interpreter that is forked: once, when nothing is left but to serve; and around each fork, in the parent. */
 typedef struct ct__fork_hooks {
+    void (*settle)(void);
     int (*before)(void); /* 0, or why there must be no fork now */
     void (*after)(void);
 } ct__fork_hooks;

@@ -9,9 +9,6 @@
 #include "base/sysx.h"
 #include "sandbox/claim.h"
 
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -349,11 +346,8 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
         return ct__errno();
     s->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     const int result = s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
-#ifdef __GLIBC__
-    /* What an interpreter's imports and libseccomp have freed is put together here, once: the first large free() in
-     * each child would else write to a hundred pages that it shares with us. */
-    (void)malloc_trim(0);
-#endif
+    if (result == 0 && hooks != NULL)
+        hooks->settle();
     return result;
 }
 
