@@ -142,7 +142,7 @@ def main() -> int:
         if len(values) > 1:
             cuts = statistics.quantiles(values, n=100)
             print(
-                f"  {step:<16} p50 {cuts[49]:7.0f}  p90 {cuts[89]:7.0f}  p99 {cuts[98]:7.0f}  max {max(values):7.0f}  us"
+                f"  {step:<16} min {min(values):7.0f}  p50 {cuts[49]:7.0f}  p90 {cuts[89]:7.0f}  p99 {cuts[98]:7.0f}  max {max(values):7.0f}  us"
             )
     if bench.private_kib:
         print(f"  private memory after one call: {statistics.median(bench.private_kib)} KiB")

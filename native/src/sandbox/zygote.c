@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "sandbox/claim.h"
+#include "sandbox/nets.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -40,6 +41,7 @@ typedef struct server {
     const ct__fork_hooks *hooks;
     ct__seccomp filters;
     ct__home home;
+    ct__nets nets;
     ct_plan *plan;
     uint8_t *request;
     size_t request_len;
@@ -199,10 +201,18 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
     slot *one = free_slot(s);
     if (one == NULL)
         return ct__fail(why, CT_STEP_REQUEST, CT_E_FULL, NULL);
-    const ct__spawn_request request = {
-        .plan = s->plan, .channel_fd = fds[0], .stdio_fd = fds[1], .filters = &s->filters, .hooks = s->hooks};
+    ct_autofd net = ct__nets_take(&s->nets);
+    const ct__spawn_request request = {.plan = s->plan,
+                                       .channel_fd = fds[0],
+                                       .stdio_fd = fds[1],
+                                       .net_fd = net,
+                                       .home_net_fd = s->nets.home_fd,
+                                       .filters = &s->filters,
+                                       .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
+    if (result == CT__IN_CHILD)
+        (void)ct_take_fd(&net); /* its number is another thing's by now */
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
@@ -267,7 +277,8 @@ static int take_request(server *s) {
     }
     /* The next child must not find this one's environment in the memory that it inherits */
     explicit_bzero(s->request, s->request_len);
-    return result < 0 ? tell(s, CT_NOTE_SPAWNED, ticket, &why) : 0;
+    const int told = result < 0 ? tell(s, CT_NOTE_SPAWNED, ticket, &why) : 0;
+    return result == -ENOTRECOVERABLE ? result : told;
 }
 
 static int poll_timeout(const server *s) {
@@ -293,8 +304,13 @@ static int serve_once(server *s) {
         who[count - 2] = &s->slots[i];
         set[count++] = (struct pollfd){.fd = s->slots[i].sync_fd, .events = POLLIN};
     }
-    if (poll(set, count, poll_timeout(s)) < 0)
+    /* What can be made ahead is made when there is nothing else to do */
+    const bool is_short = s->pending == 0 && ct__nets_wants_more(&s->nets);
+    const int ready = poll(set, count, is_short ? 0 : poll_timeout(s));
+    if (ready < 0)
         return errno == EINTR ? 0 : ct__errno();
+    if (ready == 0 && is_short)
+        return ct__nets_make(&s->nets);
 
     const uint64_t now = ct__now_ms();
     int result = 0;
@@ -334,6 +350,7 @@ static void end_children(server *s) {
 
 static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks, .home = {.mounts_fd = -1, .root_fd = -1}};
+    ct__nets_init(&s->nets);
     s->plan = calloc(1, sizeof *s->plan);
     s->request = calloc(1, REQUEST_BYTES);
     s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
@@ -375,6 +392,7 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
         end_children(&s);
         ct_drop_fd(&s.signal_fd);
         ct__home_fini(&s.home);
+        ct__nets_fini(&s.nets);
     }
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;
@@ -400,7 +418,7 @@ int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why) {
     if (result < 0)
         return ct__fail(why, CT_STEP_SECCOMP, result, NULL);
     const ct__spawn_request request = {
-        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .filters = &filters};
+        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .net_fd = -1, .filters = &filters};
     ct__child child;
     result = ct__spawn(&request, &child, why);
     if (result == CT__IN_CHILD)
