@@ -19,6 +19,13 @@
 
 #define CODE_DIR "/code"
 
+/* Entering a mount namespace moves root and working directory to that namespace's root; ours may be another. */
+static int return_home(const ct__home *home) {
+    if (setns(home->mounts_fd, CLONE_NEWNS) != 0 || fchdir(home->root_fd) != 0 || chroot(".") != 0)
+        return -ENOTRECOVERABLE;
+    return 0;
+}
+
 static int open_home(ct__home *home) {
     if (home->mounts_fd >= 0)
         return 0;
@@ -26,14 +33,10 @@ static int open_home(ct__home *home) {
     ct_autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (mounts < 0 || root < 0)
         return ct__errno();
+    const ct__home found = {.mounts_fd = mounts, .root_fd = root};
+    if (return_home(&found) < 0) /* tried while we are there, so that nothing is lost by it */
+        return -EPERM;
     *home = (ct__home){.mounts_fd = ct_take_fd(&mounts), .root_fd = ct_take_fd(&root)};
-    return 0;
-}
-
-/* Entering a mount namespace moves root and working directory to that namespace's root; ours may be another. */
-static int return_home(const ct__home *home) {
-    if (setns(home->mounts_fd, CLONE_NEWNS) != 0 || fchdir(home->root_fd) != 0 || chroot(".") != 0)
-        return -ENOTRECOVERABLE;
     return 0;
 }
 

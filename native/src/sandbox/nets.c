@@ -32,7 +32,8 @@ int ct__nets_make(ct__nets *nets) {
     ct__failure why;
     if (nets->home_fd < 0)
         nets->home_fd = open(OWN_NET, O_RDONLY | O_CLOEXEC);
-    if (nets->home_fd < 0 || unshare(CLONE_NEWNET) != 0) {
+    /* The way back comes first: one's own namespace may belong to a user namespace in which one has no power */
+    if (nets->home_fd < 0 || setns(nets->home_fd, CLONE_NEWNET) != 0 || unshare(CLONE_NEWNET) != 0) {
         nets->is_off = true;
         return 0;
     }

@@ -69,7 +69,7 @@ static int keep_across_exec(ct__failure *why) {
 int ct__userns_confine(ct__failure *why) {
     const uint32_t uid = geteuid();
     const uint32_t gid = getegid();
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) != 0)
         return ct__fail(why, CT_STEP_CLONE, ct__errno(), NULL);
     int result = write_map(getpid(), "setgroups", "deny", why);
     if (result == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -20,8 +21,8 @@ from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
-from constellation.comet.namespace.settings import DEFAULT_MAX_PIDS, DEFAULT_MEMORY_MB, NamespaceSettings
-from constellation.comet.namespace.slots import Slots, until_empty
+from constellation.comet.namespace.settings import NamespaceSettings
+from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slots, until_empty
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.runtimes.recipe import Runtime
 from constellation.comet.runtimes.registry import Installed, Registry
@@ -104,8 +105,7 @@ class NamespaceBackend:
         wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
         await spares.release([each for each in self._registry.installed.values() if each not in wanted])
         left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
-        usual = {"memory_mb": DEFAULT_MEMORY_MB, "processes": DEFAULT_MAX_PIDS}
-        spares.keep([shape_of(installed, **usual) for installed in wanted], budget_bytes=left_bytes)
+        spares.keep([shape_of(installed, USUAL_LIMITS) for installed in wanted], budget_bytes=left_bytes)
 
     async def templates_ready(self) -> None:
         """Wait until as many sandboxes are ready as `keep_templates` allows; for tests and benches."""
@@ -127,11 +127,12 @@ class NamespaceBackend:
         instance: NamespaceInstance | None = None
         try:
             with spares.caller(), anyio.fail_after(timeout_s):
-                sandbox = await self._claimed(spec, installed) or await self._made(
+                limits = Limits(memory_mb=spec.memory_mb, cpu_millis=spec.cpu_millis, processes=spec.max_pids)
+                sandbox = await self._claimed(spec, installed, limits) or await self._made(
                     installed,
+                    limits,
                     code_dir=spec.code_dir,
                     memory_mb=spec.memory_mb,
-                    cpu_millis=spec.cpu_millis,
                     processes=spec.max_pids,
                     tmp_mb=spec.tmp_mb,
                     setup_s=min(self._settings.spawn_s, timeout_s),
@@ -163,21 +164,19 @@ class NamespaceBackend:
     async def _made(
         self,
         installed: Installed,
+        limits: Limits,
         *,
         code_dir: Path | None,
         memory_mb: int,
-        cpu_millis: int,
         processes: int,
         tmp_mb: int,
         setup_s: float,
     ) -> Sandbox:
-        """Make a sandbox; its slot is given back when that fails."""
+        """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
         servers, slots = self._servers, self._slots
         assert servers is not None
         assert slots is not None
-        slot = slots.take(
-            memory_mb=memory_mb or DEFAULT_MEMORY_MB, cpu_millis=cpu_millis, processes=processes or DEFAULT_MAX_PIDS
-        )
+        slot = slots.take(limits)
         try:
             plan = plan_of(
                 installed,
@@ -200,9 +199,13 @@ class NamespaceBackend:
     async def _make_spare(self, shape: Shape) -> Sandbox:
         sandbox = await self._made(
             shape.installed,
+            replace(
+                USUAL_LIMITS,
+                memory_mb=shape.memory_mb or USUAL_LIMITS.memory_mb,
+                processes=shape.processes or USUAL_LIMITS.processes,
+            ),
             code_dir=None,
             memory_mb=shape.memory_mb,
-            cpu_millis=0,
             processes=shape.processes,
             tmp_mb=self._settings.tmp_mb,
             setup_s=self._settings.spawn_s,
@@ -218,11 +221,11 @@ class NamespaceBackend:
             raise
         return sandbox
 
-    async def _claimed(self, spec: InstanceSpec, installed: Installed) -> Sandbox | None:
+    async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Make a ready sandbox this instance's; None when there is none, or none that will."""
         spares, settings = self._spares, self._settings
         assert spares is not None
-        sandbox = spares.take_nowait(shape_of(installed, memory_mb=spec.memory_mb, processes=spec.max_pids))
+        sandbox = spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
             return None
         is_tmp_usual = spec.tmp_mb == settings.tmp_mb
@@ -234,7 +237,7 @@ class NamespaceBackend:
             shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
         )
         try:
-            Slots.limit(sandbox.slot, memory_mb=spec.memory_mb, cpu_millis=spec.cpu_millis, processes=spec.max_pids)
+            Slots.limit(sandbox.slot, limits)
             await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s)
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))

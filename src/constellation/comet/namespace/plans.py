@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
 from constellation.comet.namespace.spares import Shape
 from constellation.comet.runtimes.recipe import Start
@@ -75,8 +76,8 @@ def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_grou
     return (memory_mb + _ADDRESS_SPACE_SLACK_MB) << 20
 
 
-def shape_of(installed: Installed, *, memory_mb: int, processes: int) -> Shape:
+def shape_of(installed: Installed, limits: SlotLimits) -> Shape:
     """Return which spares can become an instance of these limits."""
     if installed.runtime.start is Start.FORK:  # one process, whose limits can all be set when it is claimed
         return Shape(installed=installed)
-    return Shape(installed=installed, memory_mb=memory_mb, processes=processes)
+    return Shape(installed=installed, memory_mb=limits.memory_mb, processes=limits.processes)

@@ -10,7 +10,6 @@ from pathlib import Path
 from constellation.base.errors import InvalidRequest
 
 SLOTS = 65_536  # host uids from `uid_base` on, one an instance
-DEFAULT_MEMORY_MB, DEFAULT_MAX_PIDS = 128, 64  # what most functions ask for, so what templates are made with
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

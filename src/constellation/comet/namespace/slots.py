@@ -18,12 +18,26 @@ _POLL_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the processes of a slot may use together."""
+
+    memory_mb: int
+    cpu_millis: int
+    processes: int
+
+
+# What most functions ask for, so what templates are made with
+USUAL_LIMITS = Limits(memory_mb=128, cpu_millis=1000, processes=64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     number: int
     uid: int
     gid: int
     leaf: Leaf | None  # None where there are no control groups
     oom_kills: int  # what the leaf counted before this use of it
+    limits: Limits
 
 
 class Slots:
@@ -36,7 +50,7 @@ class Slots:
         self._next = 0
         self._leaves: dict[int, Leaf] = {}
 
-    def take(self, *, memory_mb: int, cpu_millis: int, processes: int) -> Slot:
+    def take(self, limits: Limits) -> Slot:
         """Return a slot whose control group has these limits.
 
         Raises:
@@ -50,38 +64,37 @@ class Slots:
             raise SandboxStartFailed(step="slot", reason=f"all {SLOTS} are in use")
         uid, gid = (self._uid_base + number,) * 2 if self._is_root else (os.geteuid(), os.getegid())
         try:
-            leaf = self._prepare(number, memory_mb=memory_mb, cpu_millis=cpu_millis, processes=processes)
+            leaf = self._prepare(number, limits)
             oom_kills = leaf.oom_kills() if leaf is not None else 0
         except OSError as error:
             heapq.heappush(self._free, number)
             raise SandboxStartFailed(step="cgroup", reason=str(error)) from error
-        return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills)
+        return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills, limits=limits)
 
-    def _prepare(self, number: int, *, memory_mb: int, cpu_millis: int, processes: int) -> Leaf | None:
+    def _prepare(self, number: int, limits: Limits) -> Leaf | None:
         if self._cgroups is None:
             return None
-        limits = {"memory_bytes": memory_mb << 20, "cpu_millis": cpu_millis, "processes": processes}
         leaf = self._leaves.get(number)
         if leaf is not None:
             try:
-                leaf.limit(**limits)
+                _limit(leaf, limits)
             except OSError:  # pages of its last use that the kernel can not drop now
                 leaf.remove()
             else:
                 return leaf
         leaf = self._leaves[number] = Leaf.create(self._cgroups, f"s{number}")
-        leaf.limit(**limits)
+        _limit(leaf, limits)
         return leaf
 
     @staticmethod
-    def limit(slot: Slot, *, memory_mb: int, cpu_millis: int, processes: int) -> None:
-        """Change the limits of a slot in use.
+    def limit(slot: Slot, limits: Limits) -> None:
+        """Change the limits of a slot in use, unless it has them.
 
         Raises:
             OSError: the kernel refused.
         """
-        if slot.leaf is not None:
-            slot.leaf.limit(memory_bytes=memory_mb << 20, cpu_millis=cpu_millis, processes=processes)
+        if slot.leaf is not None and limits != slot.limits:
+            _limit(slot.leaf, limits)
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
@@ -95,6 +108,10 @@ class Slots:
         for parent in self._cgroups.dirs if self._cgroups is not None else ():
             with suppress(OSError):
                 Path(parent).rmdir()
+
+
+def _limit(leaf: Leaf, limits: Limits) -> None:
+    leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
 
 
 async def until_empty(slot: Slot) -> None:
