@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 from dataclasses import dataclass
 
@@ -24,6 +25,13 @@ class Sandbox:
     spawned: Spawned
     channel: socket.socket
     stdio_fd: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its first process runs, asked of the kernel: word of its end may still be on its way to us."""
+        ended = select.poll()
+        ended.register(self.spawned.pidfd, select.POLLIN)
+        return self.spawned.status is None and not ended.poll(0)
 
     async def greeted(self) -> None:
         """Wait for the first bytes of the worker, which stay where they are; the end of the stream counts too."""

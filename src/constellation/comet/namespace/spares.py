@@ -89,7 +89,7 @@ class Spares:
         self._ready[shape] = ready if ready is not None else deque()
         while ready:
             sandbox = ready.popleft()
-            if sandbox.spawned.status is None:
+            if sandbox.is_alive:
                 return sandbox
             self._tasks.start_soon(self._bury, sandbox)
         return None
