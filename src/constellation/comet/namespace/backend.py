@@ -223,8 +223,9 @@ class NamespaceBackend:
 
     async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Make a ready sandbox this instance's; None when there is none, or none that will."""
-        spares, settings = self._spares, self._settings
+        spares, slots, settings = self._spares, self._slots, self._settings
         assert spares is not None
+        assert slots is not None
         sandbox = spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
             return None
@@ -237,7 +238,7 @@ class NamespaceBackend:
             shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
         )
         try:
-            Slots.limit(sandbox.slot, limits)
+            slots.limit(sandbox.slot, limits)
             await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s)
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))

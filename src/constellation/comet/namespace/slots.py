@@ -37,7 +37,6 @@ class Slot:
     gid: int
     leaf: Leaf | None  # None where there are no control groups
     oom_kills: int  # what the leaf counted before this use of it
-    limits: Limits
 
 
 class Slots:
@@ -49,6 +48,7 @@ class Slots:
         self._free: list[int] = []
         self._next = 0
         self._leaves: dict[int, Leaf] = {}
+        self._written: dict[Leaf, Limits] = {}
 
     def take(self, limits: Limits) -> Slot:
         """Return a slot whose control group has these limits.
@@ -69,7 +69,7 @@ class Slots:
         except OSError as error:
             heapq.heappush(self._free, number)
             raise SandboxStartFailed(step="cgroup", reason=str(error)) from error
-        return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills, limits=limits)
+        return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills)
 
     def _prepare(self, number: int, limits: Limits) -> Leaf | None:
         if self._cgroups is None:
@@ -77,24 +77,31 @@ class Slots:
         leaf = self._leaves.get(number)
         if leaf is not None:
             try:
-                _limit(leaf, limits)
+                self._set(leaf, limits)
             except OSError:  # pages of its last use that the kernel can not drop now
+                self._written.pop(leaf, None)
                 leaf.remove()
             else:
                 return leaf
         leaf = self._leaves[number] = Leaf.create(self._cgroups, f"s{number}")
-        _limit(leaf, limits)
+        self._set(leaf, limits)
         return leaf
 
-    @staticmethod
-    def limit(slot: Slot, limits: Limits) -> None:
+    def limit(self, slot: Slot, limits: Limits) -> None:
         """Change the limits of a slot in use, unless it has them.
 
         Raises:
             OSError: the kernel refused.
         """
-        if slot.leaf is not None and limits != slot.limits:
-            _limit(slot.leaf, limits)
+        if slot.leaf is not None:
+            self._set(slot.leaf, limits)
+
+    def _set(self, leaf: Leaf, limits: Limits) -> None:
+        """Write what the leaf does not have yet: most functions ask for the same, and each write takes its time."""
+        if self._written.get(leaf) != limits:
+            self._written.pop(leaf, None)
+            leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
+            self._written[leaf] = limits
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
@@ -105,13 +112,10 @@ class Slots:
         for leaf in self._leaves.values():
             leaf.remove()
         self._leaves.clear()
+        self._written.clear()
         for parent in self._cgroups.dirs if self._cgroups is not None else ():
             with suppress(OSError):
                 Path(parent).rmdir()
-
-
-def _limit(leaf: Leaf, limits: Limits) -> None:
-    leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
 
 
 async def until_empty(slot: Slot) -> None:
