@@ -11,7 +11,6 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
-import tempfile
 
 # Chosen: what handlers import most often; each costs its memory once, in this process, and no import in a cold start.
 PRELOADED = (
@@ -59,16 +58,15 @@ def _fill_pools():
 
     The numbers are in the table that the interpreter prints: class, size, pools, blocks in use, free blocks.
     """
-    with tempfile.TemporaryFile() as table:
-        stderr = os.dup(2)
-        os.dup2(table.fileno(), 2)
-        try:
-            sys._debugmallocstats()
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-        table.seek(0)
-        rows = [line.split() for line in table.read().decode().splitlines()]
+    table, stderr = os.memfd_create("table"), os.dup(2)
+    os.dup2(table, 2)
+    try:
+        sys._debugmallocstats()
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    rows = [line.split() for line in os.pread(table, 1 << 20, 0).decode().splitlines()]
+    os.close(table)
     overhead = sys.getsizeof(b"")
     for row in rows:
         if len(row) == 5 and all(map(str.isdigit, row)) and int(row[1]) > overhead:
