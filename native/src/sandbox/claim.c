@@ -26,9 +26,8 @@ static int return_home(const ct__home *home) {
     return 0;
 }
 
-static int open_home(ct__home *home) {
-    if (home->mounts_fd >= 0)
-        return 0;
+int ct__home_init(ct__home *home) {
+    *home = (ct__home){.mounts_fd = -1, .root_fd = -1};
     ct_autofd mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     ct_autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (mounts < 0 || root < 0)
@@ -87,14 +86,13 @@ static int set_limits(const ct_claim *claim, ct__failure *why) {
     return result < 0 ? ct__fail(why, CT_STEP_LIMITS, result, "as") : 0;
 }
 
-int ct__claim(const ct_claim *claim, ct__home *home, ct__failure *why) {
+int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     char path[64];
     if (claim->pid <= 0 || strnlen(claim->code_dir, CT_PATH_BYTES) == CT_PATH_BYTES || !ct__is_path(claim->code_dir))
         return ct__fail(why, CT_STEP_REQUEST, CT_E_RANGE, NULL);
-    int result = open_home(home);
-    if (result < 0)
-        return ct__fail(why, CT_STEP_CODE, result, "home");
-    result = ct__format(path, sizeof path, "/proc/%d/ns/mnt", (int)claim->pid);
+    if (home->mounts_fd < 0)
+        return ct__fail(why, CT_STEP_CODE, -EPERM, "home");
+    int result = ct__format(path, sizeof path, "/proc/%d/ns/mnt", (int)claim->pid);
     ct_autofd mounts = result < 0 ? result : open(path, O_RDONLY | O_CLOEXEC);
     if (mounts < 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), path);

@@ -349,7 +349,8 @@ static void end_children(server *s) {
 }
 
 static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
-    *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks, .home = {.mounts_fd = -1, .root_fd = -1}};
+    *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
+    (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
     ct__nets_init(&s->nets);
     s->plan = calloc(1, sizeof *s->plan);
     s->request = calloc(1, REQUEST_BYTES);
