@@ -68,6 +68,8 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/invoke.py --connections 1 --duration 10
 	$(BIN)/python bench/invoke.py --connections 32 --duration 10
 	$(BIN)/python bench/cold.py --samples 50
+	$(BIN)/python bench/sandboxes.py --rest 0.05
+	$(BIN)/python bench/sandboxes.py --lanes 8 --count 10000
 	$(BIN)/python bench/memory.py --seconds 60
 	$(BIN)/python bench/burst.py
 

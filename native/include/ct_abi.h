@@ -163,8 +163,23 @@ int ct_plan_encode(const ct_plan *plan, uint8_t *out, size_t cap);
 int ct_plan_decode(const uint8_t *buf, size_t len, ct_plan *out);
 
 /* ---- sandbox/zygote.c: what passes over its control socket (SOCK_SEQPACKET), host byte order ----
- * Request: u32 ticket, then an encoded plan; with it the descriptors [channel, stdio].
+ * Request: u32 ticket, then an encoded plan, and with it the descriptors [channel, stdio]; or a ct_claim, which has no
+ * descriptors and begins with a number that no plan begins with.
  * Answer: one ct_zygote_note; a note CT_NOTE_SPAWNED with status 0 carries the child's pidfd. */
+
+enum { CT_CLAIM_MAGIC = 0x314D4C43 }; /* "CLM1" */
+
+/* Makes a sandbox that waits, and has run nobody's code yet, one function's: code_dir is mounted read-only on /code,
+ * which is an empty directory until then; a limit of 0 stays as it is. */
+typedef struct ct_claim {
+    uint32_t magic;
+    int32_t pid; /* as CT_NOTE_SPAWNED gave it, by the same server */
+    uint64_t processes; /* of its first process alone: what that has started keeps the plan's */
+    uint64_t address_space_bytes;
+    uint64_t tmp_bytes; /* of the tmpfs on /tmp and on /dev/shm */
+    uint64_t shm_bytes;
+    char code_dir[CT_PATH_BYTES]; /* on the host */
+} ct_claim;
 
 /* Where a spawn stood when it failed. */
 enum ct_step {
@@ -184,7 +199,8 @@ enum ct_step {
     CT_STEP_LIMITS = 13,
     CT_STEP_PRIVILEGES = 14,
     CT_STEP_SECCOMP = 15,
-    CT_STEP_EXEC = 16
+    CT_STEP_EXEC = 16,
+    CT_STEP_CODE = 17
 };
 
 /* The step's name, one word; "unknown" outside the enum. */
@@ -193,7 +209,8 @@ const char *ct_step_name(uint32_t step);
 enum ct_note_kind {
     CT_NOTE_SPAWNED = 1, /* the answer to a request; status 0: the isolation is complete */
     CT_NOTE_EXITED = 2,  /* pid has ended: exit_code, or signal when that is not 0 */
-    CT_NOTE_READY = 3    /* the server takes requests, or why it can not (status) */
+    CT_NOTE_READY = 3,   /* the server takes requests, or why it can not (status) */
+    CT_NOTE_CLAIMED = 4  /* the answer to a claim; below 0 the sandbox must be ended */
 };
 
 enum { CT_NOTE_PATH_BYTES = 232, CT_ZYGOTE_CHILDREN_MAX = 4096 };

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -78,7 +79,7 @@ static void ask(served s, uint32_t ticket, const char *script, size_t descriptor
                     .hostname = "test",
                     .workdir = "/",
                     .cgroup_dir = "",
-                    .entry_count = 6,
+                    .entry_count = 9,
                     .argc = script != NULL ? 3 : 0};
     plan.entries[0] = (ct_entry){.kind = CT_ENTRY_BIND, .target = "/usr", .source = "/usr"};
     plan.entries[1] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/bin", .source = "usr/bin"};
@@ -86,6 +87,11 @@ static void ask(served s, uint32_t ticket, const char *script, size_t descriptor
     plan.entries[3] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/lib64", .source = "usr/lib64"};
     plan.entries[4] = (ct_entry){.kind = CT_ENTRY_DEVICE, .target = "/dev/null", .source = "/dev/null"};
     plan.entries[5] = (ct_entry){.kind = CT_ENTRY_PROC, .target = "/proc", .source = ""};
+    plan.entries[6] = (ct_entry){.kind = CT_ENTRY_DIR, .target = "/code", .source = "", .mode = 0755};
+    plan.entries[7] =
+        (ct_entry){.kind = CT_ENTRY_TMPFS, .target = "/tmp", .source = "", .mode = 01777, .size_bytes = 1 << 20, .inodes = 64};
+    plan.entries[8] =
+        (ct_entry){.kind = CT_ENTRY_TMPFS, .target = "/dev/shm", .source = "", .mode = 01777, .size_bytes = 4096, .inodes = 16};
     plan.argv[0] = script != NULL ? "/bin/sh" : NULL;
     plan.argv[1] = script != NULL ? "-c" : NULL;
     plan.argv[2] = script;
@@ -199,10 +205,91 @@ static void when_the_owner_goes_the_children_are_dead(void) {
     }
 }
 
+static ct_zygote_note claim(served s, ct_claim what, const char *code_dir) {
+    int fd = -1;
+    uint8_t message[4 + sizeof what];
+    const uint32_t ticket = 40;
+    what.magic = CT_CLAIM_MAGIC;
+    (void)ct__format(what.code_dir, sizeof what.code_dir, "%s", code_dir);
+    memcpy(message, &ticket, sizeof ticket);
+    memcpy(message + 4, &what, sizeof what);
+    CHECK_INT(send(s.control, message, sizeof message, 0), (ssize_t)sizeof message);
+    const ct_zygote_note note = receive(s, &fd);
+    CHECK_INT(note.kind, CT_NOTE_CLAIMED);
+    CHECK_INT(note.ticket, ticket);
+    CHECK_INT(fd, -1);
+    return note;
+}
+
+/* Waits until it is told, by the code that appears, what to find out; the exit status is the answer. */
+#define WAITING "while ! [ -e /code/main ]; do read -t 0.01 x; done; . /code/main"
+
+static const char *code_with(char *dir, const char *script) {
+    char path[64];
+    CHECK(mkdtemp(dir) != NULL);
+    CHECK_INT(chmod(dir, 0755), 0);
+    CHECK_INT(ct__format(path, sizeof path, "%s/main", dir), 0);
+    const int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    CHECK_INT(fchmod(fd, 0644), 0);
+    CHECK_INT(write(fd, script, strlen(script)), (ssize_t)strlen(script));
+    (void)close(fd);
+    return dir;
+}
+
+static void remove_code(const char *dir) {
+    char path[64];
+    CHECK_INT(ct__format(path, sizeof path, "%s/main", dir), 0);
+    CHECK_INT(unlink(path), 0);
+    CHECK_INT(rmdir(dir), 0);
+}
+
+static void a_claim_brings_code_limits_and_sizes(void) {
+    char dir[] = "/tmp/ct-claim-XXXXXX";
+    code_with(dir, "(echo x > /code/main) 2>/dev/null && exit 50\n"
+                   "[ $(ulimit -v) = 300000 ] || exit 51\n"
+                   "printf %40000s x > /tmp/a || exit 52\n"
+                   "printf %40000s x > /tmp/b && exit 53\n"
+                   "exit 9\n");
+    const served s = ready_server();
+    for (int i = 0; i < 2; i++) { /* the server is where it was after the first */
+        int pidfd = -1;
+        ask(s, 1, WAITING, 2);
+        const ct_zygote_note spawned = receive(s, &pidfd);
+        CHECK_INT(spawned.status, 0);
+        (void)close(pidfd);
+        const ct_claim what = {.pid = spawned.pid, .address_space_bytes = 300000 << 10, .tmp_bytes = 64 << 10};
+        CHECK_INT(claim(s, what, dir).status, 0);
+        CHECK_INT(receive(s, &pidfd).exit_code, 9);
+    }
+    stop_server(s);
+    remove_code(dir);
+}
+
+static void a_bad_claim_changes_nothing(void) {
+    char dir[] = "/tmp/ct-claim-XXXXXX";
+    code_with(dir, "exit 9\n");
+    const served s = ready_server();
+    int pidfd = -1;
+    ask(s, 1, WAITING, 2);
+    const ct_zygote_note spawned = receive(s, &pidfd);
+    CHECK_INT(spawned.status, 0);
+    (void)close(pidfd);
+    const ct_claim what = {.pid = spawned.pid};
+    CHECK_INT(claim(s, (ct_claim){.pid = getpid()}, dir).status, -ESRCH); /* not a child of the server's */
+    CHECK_INT(claim(s, (ct_claim){.pid = -1}, dir).status, -ESRCH);
+    CHECK_INT(claim(s, what, "/tmp/../etc").status, CT_E_RANGE);
+    CHECK_INT(claim(s, what, "/nonexistent/code").status, -ENOENT);
+    CHECK_INT(claim(s, what, dir).status, 0);
+    CHECK_INT(receive(s, &pidfd).exit_code, 9);
+    stop_server(s);
+    remove_code(dir);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_child_is_told_of_twice), CASE(bad_requests_are_refused_one_by_one),
                                     CASE(many_overlap_and_each_is_told_of),
-                                    CASE(when_the_owner_goes_the_children_are_dead)};
+                                    CASE(when_the_owner_goes_the_children_are_dead),
+                                    CASE(a_claim_brings_code_limits_and_sizes), CASE(a_bad_claim_changes_nothing)};
     ct__failure why;
     if (ct__zygote_probe(host_uid(), host_gid(), &why) < 0) {
         (void)printf("zygote: no sandboxes here: %s: %s\n", ct_step_name(why.step), ct_strerror(why.status));

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from constellation.base.ids import uuid7
@@ -24,7 +25,10 @@ def _namespace(data_dir: Path, **settings: Any) -> AbstractAsyncContextManager[B
 BACKENDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Backend]]] = {
     "namespace": _namespace,
     "namespace-without-cgroups": lambda data_dir: _namespace(data_dir, use_cgroups=False),
+    "namespace-templates": _namespace,
+    "namespace-templates-without-cgroups": lambda data_dir: _namespace(data_dir, use_cgroups=False),
 }
+TEMPLATE_MEMORY_BYTES = 1 << 30
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -33,7 +37,16 @@ async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Bac
         support = made.support()
         if not support.available:
             pytest.skip(f"{support.name}: {support.reason}")
+        if "templates" in request.param:
+            await made.keep_templates(FILES, memory_bytes=TEMPLATE_MEMORY_BYTES)
+            await _ready(made)
         yield made
+
+
+async def _ready(backend: Backend) -> None:
+    assert isinstance(backend, NamespaceBackend)
+    with anyio.fail_after(30):
+        await backend.templates_ready()
 
 
 class Rig:
@@ -56,8 +69,13 @@ class Rig:
             )
         )
 
+    async def settled(self) -> None:
+        """Wait until every template that shall be there is, and no other."""
+        await _ready(self.backend)
+
     @asynccontextmanager
     async def started(self, source: str, **fields: Any) -> AsyncIterator[Instance]:
+        await _ready(self.backend)
         instance = await self.backend.create(self.spec(source, **fields), timeout_s=30)
         try:
             await instance.init(timeout_s=20)

@@ -450,20 +450,20 @@ async def test_destroy_ends_calls_and_can_be_repeated(rig, calls):
 
 
 async def test_a_create_that_is_cancelled_leaves_nothing(rig):
-    before = _traces()
-    for delay_s in (0, 0.001, 0.003, 0.01):
+    before = await _traces(rig)
+    for delay_s in (0, 0.0005, 0.001, 0.003, 0.01):
         with anyio.move_on_after(delay_s):
             instance = await rig.backend.create(rig.spec(IDLE), timeout_s=30)
             await instance.destroy()
     await anyio.sleep(0.2)
-    assert _traces() == before
+    assert await _traces(rig) == before
 
 
 @pytest.mark.parametrize("runtime", ECHO)
 async def test_nothing_is_left_behind(rig, calls, runtime):
     async with rig.started(ECHO[runtime], runtime=runtime) as instance:
         await instance.invoke(calls())
-    before = _traces()
+    before = await _traces(rig)
     for act in ("return", "raise", "destroy"):
         async with rig.started(ECHO[runtime], runtime=runtime) as instance:
             if act != "destroy":
@@ -471,7 +471,7 @@ async def test_nothing_is_left_behind(rig, calls, runtime):
     async with anyio.create_task_group() as tasks:
         for _ in range(8):
             tasks.start_soon(_once, rig, calls, runtime)
-    assert _traces() == before
+    assert await _traces(rig) == before
 
 
 async def _once(rig, calls, runtime):
@@ -479,8 +479,9 @@ async def _once(rig, calls, runtime):
         await instance.invoke(calls())
 
 
-def _traces() -> dict[str, int]:
-    """Count what a sandbox costs the host: our descriptors, our descendants, mounts."""
+async def _traces(rig) -> dict[str, int]:
+    """Count what a sandbox costs the host, beside the templates: our descriptors, our descendants, mounts."""
+    await rig.settled()
     descendants, found = 0, [os.getpid()]
     while found:
         for task in Path(f"/proc/{found.pop()}/task").iterdir():

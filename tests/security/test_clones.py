@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow, pytest.m
 CLONES = int(os.environ.get("CLONES", "300"))
 NODES = 20
 AT_A_TIME = 4
+TEMPLATE_MEMORY_BYTES = 512 << 20
 
 # Each expression has at least 40 random bits: ten thousand clones repeat one by chance once in some thousand runs.
 PYTHON = """
@@ -91,6 +92,8 @@ async def _running(data_dir: Path) -> AsyncIterator[NamespaceBackend]:
     async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
+        # Some become instances of templates, made ahead, and some are made when they are asked for
+        await made.keep_templates({"python", "node"}, memory_bytes=TEMPLATE_MEMORY_BYTES)
         yield made
 
 

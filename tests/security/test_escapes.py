@@ -35,6 +35,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
 FAMILIES = (kernel, network, files, processes, bombs)
 ATTEMPTS = [each for family in FAMILIES for each in family.attempts if each.machine in ("", platform.machine())]
+TEMPLATE_MEMORY_BYTES = 512 << 20
 LEAST = 80  # counted attempts on a host where root may make all namespaces
 UID_BASE = 1_000_000_000 + os.getpid() % 10_000 * 65_536  # of this run alone, so that its processes can be told
 WATCHER = "def wave(at):\n    return 'alive'\n"
@@ -79,6 +80,7 @@ async def backend(anyio_backend, environment, tmp_path_factory) -> AsyncIterator
     async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
+        await made.keep_templates({"python"}, memory_bytes=TEMPLATE_MEMORY_BYTES)
         yield made
 
 
@@ -148,6 +150,7 @@ async def test_no_way_out(attempt: Attempt, backend, host, neighbour, tally, bus
         tally.not_counted[attempt.name] = outside
     host.unharmed()
 
+    await backend.templates_ready()  # what is tried is tried in a template, which most instances come from
     instance = await backend.create(_spec(host, "acme", **attempt.spec), timeout_s=30)
     try:
         await instance.init(timeout_s=20)

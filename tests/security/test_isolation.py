@@ -19,6 +19,8 @@ from constellation.testing.sandboxes import running_backend
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
+TEMPLATE_MEMORY_BYTES = 512 << 20
+
 # Evaluates what the test sends: every attempt below is an expression in the function's own interpreter.
 EVALUATE = """
 import ctypes, errno, os, socket, subprocess, sys
@@ -39,13 +41,15 @@ def handler(event, context):
 """
 
 
-@pytest.fixture(scope="module")
-async def backend(anyio_backend, tmp_path_factory) -> AsyncIterator[NamespaceBackend]:
+@pytest.fixture(scope="module", params=["made", "template"])
+async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[NamespaceBackend]:
     data_dir = tmp_path_factory.mktemp("platform")
     settings = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir))
     async with running_backend(settings) as made:
         if not made.support().available:
             pytest.skip(made.support().reason)
+        if request.param == "template":
+            await made.keep_templates({"python", "node"}, memory_bytes=TEMPLATE_MEMORY_BYTES)
         yield made
 
 
@@ -67,6 +71,7 @@ async def _start(backend, code_dir: Path, tenant: str, source: str = EVALUATE, r
     code_dir.mkdir()
     code_dir.chmod(0o755)
     (code_dir / ("main.py" if runtime == "python" else "main.js")).write_text(source)
+    await backend.templates_ready()
     instance = await backend.create(
         InstanceSpec(
             tenant=tenant, namespace="prod", function_id=uuid7(), function_name="f", function_version="1",

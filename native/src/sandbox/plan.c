@@ -26,8 +26,7 @@ static void put_text(ct__writer *w, const char *text) {
     ct__write_bytes(w, value, len + 1);
 }
 
-/* Absolute and in its only form: no empty, "." or ".." part, no slash at the end; "/" itself does not count. */
-static bool is_path(const char *path) {
+bool ct__is_path(const char *path) {
     const size_t len = strnlen(path, CT_PATH_BYTES);
     if (len < 2 || len == CT_PATH_BYTES || path[0] != '/')
         return false;
@@ -43,12 +42,12 @@ static bool is_path(const char *path) {
 
 static bool is_entry(const ct_entry *e) {
     const uint32_t known_flags = CT_ENTRY_OPTIONAL | CT_ENTRY_NOEXEC;
-    if (!is_path(e->target) || (e->flags & ~known_flags) != 0 || e->mode > 07777)
+    if (!ct__is_path(e->target) || (e->flags & ~known_flags) != 0 || e->mode > 07777)
         return false;
     switch (e->kind) {
     case CT_ENTRY_BIND:
     case CT_ENTRY_DEVICE:
-        return is_path(e->source);
+        return ct__is_path(e->source);
     case CT_ENTRY_LINK:
         return e->source[0] != '\0' && strnlen(e->source, CT_PATH_BYTES) < CT_PATH_BYTES;
     case CT_ENTRY_TMPFS:
@@ -72,15 +71,15 @@ static int check(const ct_plan *p) {
         return CT_E_RANGE;
     if (strnlen(p->hostname, CT__HOSTNAME_MAX + 1) > CT__HOSTNAME_MAX)
         return CT_E_RANGE;
-    if ((strcmp(p->workdir, "/") != 0 && !is_path(p->workdir)) || (p->cgroup_dir[0] != '\0' && !is_path(p->cgroup_dir)))
+    if ((strcmp(p->workdir, "/") != 0 && !ct__is_path(p->workdir)) || (p->cgroup_dir[0] != '\0' && !ct__is_path(p->cgroup_dir)))
         return CT_E_RANGE;
     for (uint32_t i = 0; i < p->task_file_count; i++)
-        if (!is_path(p->task_files[i]))
+        if (!ct__is_path(p->task_files[i]))
             return CT_E_RANGE;
     for (uint32_t i = 0; i < p->entry_count; i++)
         if (!is_entry(&p->entries[i]))
             return CT_E_RANGE;
-    if (p->argc > 0 && !is_path(p->argv[0]))
+    if (p->argc > 0 && !ct__is_path(p->argv[0]))
         return CT_E_RANGE;
     for (uint32_t i = 0; i < p->envc; i++) {
         const char *equals = strchr(p->env[i], '=');
@@ -208,6 +207,7 @@ const char *ct_step_name(uint32_t step) {
         [CT_STEP_ENTRY] = "entry",       [CT_STEP_NETWORK] = "network",         [CT_STEP_HOSTNAME] = "hostname",
         [CT_STEP_DESCRIPTORS] = "descriptors", [CT_STEP_LIMITS] = "limits",     [CT_STEP_PRIVILEGES] = "privileges",
         [CT_STEP_SECCOMP] = "seccomp",   [CT_STEP_EXEC] = "exec",
+        [CT_STEP_CODE] = "code",
     };
     return step < sizeof names / sizeof names[0] ? names[step] : "unknown";
 }

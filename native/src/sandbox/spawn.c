@@ -10,15 +10,14 @@
 #include "base/sysx.h"
 #include "sandbox/limits.h"
 #include "sandbox/mounts.h"
+#include "sandbox/nets.h"
 #include "sandbox/userns.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
-#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,7 +32,7 @@ enum {
     HIGH_FD = 32 /* above every number that is laid out below, below every limit */
 };
 
-static const uint64_t FRESH = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+static const uint64_t FRESH = CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS;
 
 /* The parent's word that the ids are mapped. The end of the stream instead means that there is no parent. */
 static void await_parent(int sync_fd) {
@@ -72,17 +71,6 @@ static int join_cgroups(const ct_plan *plan, ct__failure *why) {
     /* After joining, so that the leaf is what the sandbox sees as the root */
     if (unshare(CLONE_NEWCGROUP) != 0)
         return ct__fail(why, CT_STEP_CGROUP, ct__errno(), "namespace");
-    return 0;
-}
-
-static int raise_loopback(ct__failure *why) {
-    ct_autofd fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return ct__fail(why, CT_STEP_NETWORK, ct__errno(), "socket");
-    struct ifreq lo = {.ifr_name = "lo"};
-    lo.ifr_flags = IFF_UP | IFF_RUNNING;
-    if (ioctl(fd, SIOCSIFFLAGS, &lo) != 0)
-        return ct__fail(why, CT_STEP_NETWORK, ct__errno(), "lo");
     return 0;
 }
 
@@ -138,7 +126,8 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
         return ct__fail(why, CT_STEP_SESSION, ct__errno(), "dumpable");
     if ((result = join_cgroups(plan, why)) < 0 || (result = ct__sources_open(plan, &sources, why)) < 0 ||
         (result = ct__userns_become(plan, is_privileged, why)) < 0 || (result = ct__root_make(why)) < 0 ||
-        (result = ct__root_fill(plan, &sources, why)) < 0 || (result = raise_loopback(why)) < 0 ||
+        (result = ct__root_fill(plan, &sources, why)) < 0 ||
+        (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
         (result = name_host(plan, why)) < 0 || (result = lay_descriptors(request, sync_fd, why)) < 0 ||
         (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(why)) < 0 ||
         (result = die_with_parent(*sync_fd, why)) < 0)
@@ -174,10 +163,10 @@ static uint64_t thread_id_address(void) {
     return prctl(PR_GET_TID_ADDRESS, &address, 0, 0, 0) == 0 ? address : 0;
 }
 
-static pid_t clone_child(const ct_plan *plan, int cgroup_fd, int *pidfd) {
+static pid_t clone_child(const ct_plan *plan, uint64_t fresh, int cgroup_fd, int *pidfd) {
     const uint64_t tid = thread_id_address();
     struct clone_args args = {
-        .flags = FRESH | CLONE_PIDFD | (tid != 0 ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0) |
+        .flags = fresh | CLONE_PIDFD | (tid != 0 ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0) |
                  (plan->cgroup_dir[0] != '\0' ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .child_tid = tid,
@@ -193,6 +182,22 @@ static void end_child(pid_t pid) {
     (void)kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         continue;
+}
+
+/* A network namespace that is there already is joined here, since it belongs to our user namespace: the child, in one
+ * of its own, may not. *pid is -1 with errno set when there is no child. */
+static int clone_into(const ct__spawn_request *request, int cgroup_fd, pid_t *pid, int *pidfd) {
+    if (request->net_fd < 0) {
+        *pid = clone_child(request->plan, FRESH | CLONE_NEWNET, cgroup_fd, pidfd);
+        return *pid < 0 ? ct__errno() : 0;
+    }
+    if (setns(request->net_fd, CLONE_NEWNET) != 0)
+        return ct__errno();
+    *pid = clone_child(request->plan, FRESH, cgroup_fd, pidfd);
+    const int failed = *pid < 0 ? ct__errno() : 0;
+    if (*pid != 0 && setns(request->home_net_fd, CLONE_NEWNET) != 0)
+        return -ENOTRECOVERABLE;
+    return failed;
 }
 
 int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why) {
@@ -214,18 +219,20 @@ int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why
     if (ready < 0)
         return ct__fail(why, CT_STEP_CLONE, ready, NULL);
     int pidfd = -1;
-    const pid_t pid = clone_child(plan, cgroup, &pidfd);
+    pid_t pid = -1;
+    const int failed = clone_into(request, cgroup, &pid, &pidfd);
     if (pid == 0) {
         ct_drop_fd(&ours); /* else the end of the stream would never come */
         return run_child(request, is_privileged, ct_take_fd(&theirs));
     }
-    const int failed = pid < 0 ? ct__errno() : 0;
     if (request->hooks != NULL)
         request->hooks->after();
-    if (failed < 0)
-        return ct__fail(why, CT_STEP_CLONE, failed, NULL);
-
     ct_autofd child_pidfd = pidfd;
+    if (failed < 0) {
+        if (pid > 0)
+            end_child(pid);
+        return ct__fail(why, CT_STEP_CLONE, failed, NULL);
+    }
     int result = ct__userns_map(pid, plan, is_privileged, why);
     if (result == 0 && ct__send(ours, "g", 1, 0) != 1)
         result = ct__fail(why, CT_STEP_IDMAP, CT_E_DIED, NULL);

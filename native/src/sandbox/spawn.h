@@ -7,8 +7,9 @@
 
 #include <sys/types.h>
 
-/* Around the fork itself, in the parent; for an interpreter that must hold still. Either may be NULL. */
+/* For an interpreter that is forked: once, when nothing is left but to serve; and around each fork, in the parent. */
 typedef struct ct__fork_hooks {
+    void (*settle)(void);
     int (*before)(void); /* 0, or why there must be no fork now */
     void (*after)(void);
 } ct__fork_hooks;
@@ -17,6 +18,8 @@ typedef struct ct__spawn_request {
     const ct_plan *plan;
     int channel_fd; /* both borrowed */
     int stdio_fd;
+    int net_fd;      /* a network namespace of our user namespace, with its loopback up; -1 for a fresh one */
+    int home_net_fd; /* our own, when there is a net_fd */
     const ct__seccomp *filters;
     const ct__fork_hooks *hooks;
 } ct__spawn_request;
@@ -33,7 +36,8 @@ typedef struct ct__child {
 } ct__child;
 
 /* Forks into fresh user, pid, mount, network, ipc and uts namespaces and lets the child carry out its plan.
- * Returns 0 in the parent, with the child on its way; a negative number with *why filled when there is no child.
+ * Returns 0 in the parent, with the child on its way; a negative number with *why filled when there is no child;
+ * -ENOTRECOVERABLE when this process is left in another network namespace, and must end.
  * In a child without argv it returns CT__IN_CHILD once its sandbox is complete; with argv it does not return. */
 int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why);
 

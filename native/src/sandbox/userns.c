@@ -5,8 +5,11 @@
 #include "base/sysx.h"
 
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int write_map(pid_t child, const char *file, const char *text, ct__failure *why) {
@@ -44,10 +47,29 @@ int ct__userns_become(const ct_plan *plan, bool is_privileged, ct__failure *why)
     return 0;
 }
 
+/* What a fork server needs to furnish a sandbox of its own (claim.c): its powers end with its namespaces. */
+static int keep_across_exec(ct__failure *why) {
+    static const unsigned long kept[] = {CAP_SYS_ADMIN, CAP_SYS_CHROOT};
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}, {0}};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++) {
+        const uint32_t bit = UINT32_C(1) << kept[i]; /* both lie in the first word */
+        sets[0].effective |= bit;
+        sets[0].permitted |= bit;
+        sets[0].inheritable |= bit;
+    }
+    if (syscall(SYS_capset, &head, sets) != 0)
+        return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "capset");
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, kept[i], 0, 0) != 0)
+            return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "ambient");
+    return 0;
+}
+
 int ct__userns_confine(ct__failure *why) {
     const uint32_t uid = geteuid();
     const uint32_t gid = getegid();
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) != 0)
         return ct__fail(why, CT_STEP_CLONE, ct__errno(), NULL);
     int result = write_map(getpid(), "setgroups", "deny", why);
     if (result == 0)
@@ -59,5 +81,5 @@ int ct__userns_confine(ct__failure *why) {
     result = ct__mount_restrict_all("/", MOUNT_ATTR_RDONLY);
     if (result == 0) /* where the children's ids are mapped */
         result = ct__mount_release("/proc", MOUNT_ATTR_RDONLY);
-    return result < 0 ? ct__fail(why, CT_STEP_ROOT, result, "read-only") : 0;
+    return result < 0 ? ct__fail(why, CT_STEP_ROOT, result, "read-only") : keep_across_exec(why);
 }

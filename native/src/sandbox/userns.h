@@ -14,9 +14,10 @@ int ct__userns_map(pid_t child, const ct_plan *plan, bool is_privileged, ct__fai
 /* In the child: becomes the inside ids. Capabilities stay, since uid 0 is mapped on neither side of the change. */
 int ct__userns_become(const ct_plan *plan, bool is_privileged, ct__failure *why);
 
-/* For an unprivileged fork server whose children keep its executable open: moves this process into a user and mount
- * namespace in which it has its own ids, and every mount of the host is read-only. A child has the user's own uid, so
- * through /proc/self/exe it could else change the modes of an interpreter that belongs to the user. */
+/* For an unprivileged fork server whose children keep its executable open: moves this process into user, mount and
+ * network namespaces in which it has its own ids, and every mount of the host is read-only. A child has the user's own
+ * uid, so through /proc/self/exe it could else change the modes of an interpreter that belongs to the user. The power
+ * to enter its children's namespaces is kept across an exec. */
 int ct__userns_confine(ct__failure *why);
 
 #endif

@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
+#include "sandbox/claim.h"
+#include "sandbox/nets.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -38,8 +40,11 @@ typedef struct server {
     int signal_fd;
     const ct__fork_hooks *hooks;
     ct__seccomp filters;
+    ct__home home;
+    ct__nets nets;
     ct_plan *plan;
     uint8_t *request;
+    size_t request_len;
     slot *slots;   /* CT_ZYGOTE_CHILDREN_MAX of them */
     uint32_t used; /* slots below this may be taken */
     uint32_t pending;
@@ -70,8 +75,9 @@ static int send_note(const server *s, const ct_zygote_note *note, int fd) {
     return sent < 0 ? ct__errno() : 0;
 }
 
-static int refuse(const server *s, uint32_t ticket, const ct__failure *why) {
-    ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = ticket, .status = why->status, .step = why->step};
+/* Answers with what failed, or with status 0. */
+static int tell(const server *s, enum ct_note_kind kind, uint32_t ticket, const ct__failure *why) {
+    ct_zygote_note note = {.kind = kind, .ticket = ticket, .status = why->status, .step = why->step};
     memcpy(note.path, why->path, sizeof note.path);
     return send_note(s, &note, -1);
 }
@@ -103,7 +109,7 @@ static int answer(server *s, slot *one) {
         (void)ct__fail(&one->report, CT_STEP_NONE, CT_E_DIED, NULL);
     if (one->report.status < 0) {
         (void)ct__pidfd_kill(pidfd);
-        return refuse(s, one->ticket, &one->report);
+        return tell(s, CT_NOTE_SPAWNED, one->ticket, &one->report);
     }
     const ct_zygote_note note = {.kind = CT_NOTE_SPAWNED, .ticket = one->ticket, .pid = (int32_t)one->pid};
     return send_note(s, &note, pidfd);
@@ -195,10 +201,18 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
     slot *one = free_slot(s);
     if (one == NULL)
         return ct__fail(why, CT_STEP_REQUEST, CT_E_FULL, NULL);
-    const ct__spawn_request request = {
-        .plan = s->plan, .channel_fd = fds[0], .stdio_fd = fds[1], .filters = &s->filters, .hooks = s->hooks};
+    ct_autofd net = ct__nets_take(&s->nets);
+    const ct__spawn_request request = {.plan = s->plan,
+                                       .channel_fd = fds[0],
+                                       .stdio_fd = fds[1],
+                                       .net_fd = net,
+                                       .home_net_fd = s->nets.home_fd,
+                                       .filters = &s->filters,
+                                       .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
+    if (result == CT__IN_CHILD)
+        (void)ct_take_fd(&net); /* its number is another thing's by now */
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
@@ -209,6 +223,29 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
                   .report = {.status = NO_WORD_YET}};
     s->pending++;
     return 0;
+}
+
+static bool is_claim(const server *s, ssize_t len) {
+    uint32_t magic = 0;
+    if (len != (ssize_t)(TICKET_BYTES + sizeof(ct_claim)))
+        return false;
+    memcpy(&magic, s->request + TICKET_BYTES, sizeof magic);
+    return magic == CT_CLAIM_MAGIC;
+}
+
+/* A claim of a child that has not ended, or whose end is not reaped: nobody else can have its pid. */
+static int take_claim(server *s, uint32_t ticket) {
+    ct_claim claim;
+    ct__failure why = {0};
+    memcpy(&claim, s->request + TICKET_BYTES, sizeof claim);
+    const slot *one = claim.pid > 0 ? slot_of(s, claim.pid) : NULL;
+    int result = 0;
+    if (one == NULL || one->report.status != 0)
+        (void)ct__fail(&why, CT_STEP_REQUEST, -ESRCH, NULL);
+    else
+        result = ct__claim(&claim, &s->home, &why);
+    const int told = tell(s, CT_NOTE_CLAIMED, ticket, &why);
+    return result == -ENOTRECOVERABLE ? result : told;
 }
 
 /* One request. Returns 0, CT__IN_CHILD, -EPIPE when there will be no more, or another failure of the server itself. */
@@ -224,6 +261,9 @@ static int take_request(server *s) {
     uint32_t ticket = 0;
     if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
         memcpy(&ticket, s->request, sizeof ticket);
+    if (is_claim(s, len))
+        return take_claim(s, ticket);
+    s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);
     if (result < 0)
@@ -236,8 +276,9 @@ static int take_request(server *s) {
         return result;
     }
     /* The next child must not find this one's environment in the memory that it inherits */
-    explicit_bzero(s->request, REQUEST_BYTES);
-    return result < 0 ? refuse(s, ticket, &why) : 0;
+    explicit_bzero(s->request, s->request_len);
+    const int told = result < 0 ? tell(s, CT_NOTE_SPAWNED, ticket, &why) : 0;
+    return result == -ENOTRECOVERABLE ? result : told;
 }
 
 static int poll_timeout(const server *s) {
@@ -263,8 +304,13 @@ static int serve_once(server *s) {
         who[count - 2] = &s->slots[i];
         set[count++] = (struct pollfd){.fd = s->slots[i].sync_fd, .events = POLLIN};
     }
-    if (poll(set, count, poll_timeout(s)) < 0)
+    /* What can be made ahead is made when there is nothing else to do */
+    const bool is_short = s->pending == 0 && ct__nets_wants_more(&s->nets);
+    const int ready = poll(set, count, is_short ? 0 : poll_timeout(s));
+    if (ready < 0)
         return errno == EINTR ? 0 : ct__errno();
+    if (ready == 0 && is_short)
+        return ct__nets_make(&s->nets);
 
     const uint64_t now = ct__now_ms();
     int result = 0;
@@ -304,6 +350,8 @@ static void end_children(server *s) {
 
 static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
+    (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
+    ct__nets_init(&s->nets);
     s->plan = calloc(1, sizeof *s->plan);
     s->request = calloc(1, REQUEST_BYTES);
     s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
@@ -315,7 +363,10 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     if (sigprocmask(SIG_BLOCK, &child, NULL) != 0)
         return ct__errno();
     s->signal_fd = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    return s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
+    const int result = s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
+    if (result == 0 && hooks != NULL)
+        hooks->settle();
+    return result;
 }
 
 static void server_fini(server *s) {
@@ -335,12 +386,14 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
     while (result == 0)
         result = serve_once(&s);
     if (result == CT__IN_CHILD) {
-        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request};
+        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len};
         s.plan = NULL;
         s.request = NULL;
     } else {
         end_children(&s);
         ct_drop_fd(&s.signal_fd);
+        ct__home_fini(&s.home);
+        ct__nets_fini(&s.nets);
     }
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;
@@ -366,7 +419,7 @@ int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why) {
     if (result < 0)
         return ct__fail(why, CT_STEP_SECCOMP, result, NULL);
     const ct__spawn_request request = {
-        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .filters = &filters};
+        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .net_fd = -1, .filters = &filters};
     ct__child child;
     result = ct__spawn(&request, &child, why);
     if (result == CT__IN_CHILD)

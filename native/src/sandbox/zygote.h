@@ -7,7 +7,8 @@
 typedef struct ct__served {
     int channel_fd; /* in a child: its channel */
     ct_plan *plan;  /* in a child: what it was made from, environment included; the caller frees both */
-    uint8_t *bytes; /* what the plan borrows; holds CT_PLAN_BYTES_MAX and may hold secrets: clear it */
+    uint8_t *bytes; /* what the plan borrows; may hold secrets: clear it */
+    size_t len;     /* of what was received there: only those pages are worth a copy */
 } ct__served;
 
 /* Serves requests on control_fd until its other end closes; then every child is dead and 0 is returned. In a freshly

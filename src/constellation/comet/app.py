@@ -215,4 +215,7 @@ def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
         ),
         links,
+
+            tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
+        )
     )

@@ -87,10 +87,11 @@ class CodeShelf:
         directory = self._directories.setdefault(path, _Directory(path, function.id))
         directory.users += 1
         try:
-            async with directory.lock:
-                if not directory.is_ready:
-                    await self._materialise(function, path)
-                    directory.is_ready = True
+            if not directory.is_ready:  # else without suspending: a start waits
+                async with directory.lock:
+                    if not directory.is_ready:
+                        await self._materialise(function, path)
+                        directory.is_ready = True
         except BaseException:
             directory.users -= 1
             self._retire_if_useless(directory, is_failed=not directory.is_ready)

@@ -155,6 +155,32 @@ class Plan:
         return bytes(_ffi.buffer(out, size))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What a sandbox that waits lacks to be one function's; None leaves what its plan said."""
+
+    code_dir: Path  # on the host; mounted read-only on /code
+    processes: int | None = None  # of its first process; what that has started already keeps the plan's
+    address_space_bytes: int | None = None
+    tmp_bytes: int | None = None
+    shm_bytes: int | None = None
+
+    def encode(self, pid: int) -> bytes:
+        """Return the request as ct-zygote reads it.
+
+        Raises:
+            LengthOverLimit: the path is too long.
+        """
+        claim = _ffi.new("ct_claim *")
+        path = os.fsencode(self.code_dir)
+        if len(path) >= len(claim.code_dir):
+            raise LengthOverLimit("code directory", _lib.CT_E_TOOBIG)
+        claim.magic, claim.pid, claim.code_dir = _lib.CT_CLAIM_MAGIC, pid, path
+        claim.processes, claim.address_space_bytes = self.processes or 0, self.address_space_bytes or 0
+        claim.tmp_bytes, claim.shm_bytes = self.tmp_bytes or 0, self.shm_bytes or 0
+        return bytes(_ffi.buffer(claim))
+
+
 def _fill(slots: Any, values: Iterable[Any], what: str, *, spare: int = 0) -> int:
     room, count = len(slots) - spare, 0
     for value in values:

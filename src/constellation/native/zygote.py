@@ -20,7 +20,7 @@ from anyio.abc import Process, TaskStatus
 from constellation.base.errors import ConstellationError
 from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
-from constellation.native.sandbox import Plan
+from constellation.native.sandbox import Claim, Plan
 
 _lib, _ffi = _core.lib, _core.ffi
 
@@ -190,10 +190,7 @@ class Zygote:
 
         If cancelled, a child that comes up later is killed.
         """
-        if self._socket is None:
-            raise ZygoteGone(self.name, reason="it is not running")
-        self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
-        number, ticket = self._last_ticket, _Ticket()
+        number, ticket = self._next_ticket()
         message = number.to_bytes(4, sys.byteorder) + plan.encode()
         try:
             with anyio.fail_after(timeout_s):
@@ -209,6 +206,31 @@ class Zygote:
             raise ticket.error
         assert ticket.spawned is not None
         return ticket.spawned
+
+    async def claim(self, spawned: Spawned, claim: Claim, *, timeout_s: float) -> None:
+        """Make a sandbox of this fork server that waits, and has run nobody's code yet, one function's.
+
+        Its plan has an empty directory /code. After a failure, or a cancellation, the sandbox must be ended.
+
+        Raises:
+            SpawnFailed: a step failed, the sandbox has ended, or the time ran out.
+            ZygoteGone: the fork server ended.
+        """
+        number, ticket = self._next_ticket()
+        try:
+            with anyio.fail_after(timeout_s):
+                await self._send(number, ticket, number.to_bytes(4, sys.byteorder) + claim.encode(spawned.pid))
+                await ticket.answered.wait()
+        except TimeoutError as error:
+            raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
+        if ticket.error is not None:
+            raise ticket.error
+
+    def _next_ticket(self) -> tuple[int, _Ticket]:
+        if self._socket is None:
+            raise ZygoteGone(self.name, reason="it is not running")
+        self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
+        return self._last_ticket, _Ticket()
 
     def stop_nowait(self) -> None:
         """End the fork server and all its children; `run` then returns."""
@@ -261,6 +283,8 @@ class Zygote:
                 return False
             if note.kind == _lib.CT_NOTE_SPAWNED:
                 self._answer_nowait(note)
+            elif note.kind == _lib.CT_NOTE_CLAIMED:
+                self._settle_nowait(note)
             elif note.kind == _lib.CT_NOTE_EXITED:
                 self._end_nowait(note)
         return True
@@ -273,6 +297,12 @@ class Zygote:
             ticket.spawned = self._living[note.pid] = Spawned(note.pid, note.pidfd)
             if ticket.is_abandoned:
                 self._abandon_nowait(ticket)
+        ticket.answered.set()
+
+    def _settle_nowait(self, note: _Note) -> None:
+        ticket = self._tickets.pop(note.ticket)
+        if note.status < 0:
+            ticket.error = SpawnFailed(step=note.step, number=note.status, path=note.path)
         ticket.answered.set()
 
     def _end_nowait(self, note: _Note) -> None:

@@ -43,6 +43,8 @@ async def main():
                 runtime=runtime, handler="main.handler", code_dir=code_dir), timeout_s=30)
             await instance.init(timeout_s=20)
             await instance.invoke(Call(request_id=uuid7(), payload=json.dumps(seconds).encode(), timeout_s=20))
+        await backend.keep_templates({"python", "node"}, memory_bytes=1 << 30)
+        await backend.templates_ready()
         print("ready", flush=True)
         await anyio.sleep(600)
 

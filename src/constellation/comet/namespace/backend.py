@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import structlog
@@ -19,14 +19,17 @@ from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.instance import NamespaceInstance
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
-from constellation.comet.namespace.plans import plan_of
+from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
+from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.comet.namespace.slots import Slot, Slots, until_empty
+from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slots, until_empty
+from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.runtimes.recipe import Runtime
-from constellation.comet.runtimes.registry import Registry
+from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.link import Links
 from constellation.native.probe import probe
+from constellation.native.sandbox import Claim
 from constellation.native.zygote import Spawned, SpawnFailed, ZygoteGone
 
 _log = structlog.get_logger()
@@ -45,6 +48,7 @@ class NamespaceBackend:
         self._cgroups: CgroupSupport | None = None
         self._slots: Slots | None = None
         self._servers: ForkServers | None = None
+        self._spares: Spares | None = None
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
 
     @property
@@ -75,113 +79,204 @@ class NamespaceBackend:
         try:
             async with anyio.create_task_group() as tasks:
                 self._servers = ForkServers(tasks, record_dir=settings.run_dir, on_exit=self._exited)
+                self._spares = Spares(tasks, make=self._make_spare, destroy=self._destroy_sandbox)
                 if not self._has_memory_group:
                     tasks.start_soon(self._watch_memory)
                 try:
                     yield
                 finally:
                     with anyio.move_on_after(_STOP_S, shield=True):
+                        await self._spares.close()
                         await self._destroy_all()
                     self._servers.stop_nowait()
                     tasks.cancel_scope.cancel()
         finally:
             self._slots.close()
-            self._servers = self._slots = None
+            self._servers = self._slots = self._spares = None
             self._support = BackendSupport(name=self.name, available=False, reason="stopped", limits={})
 
     def support(self) -> BackendSupport:
         return self._support
 
     async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
-        """Run the fork servers of the runtimes that are on this host."""
-        if self._servers is not None and self._support.available:
-            wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
-            await self._servers.keep(wanted, memory_bytes=memory_bytes)
+        """Run the fork servers of the runtimes that are on this host, and hold some sandboxes of each ready."""
+        servers, spares = self._servers, self._spares
+        if servers is None or spares is None or not self._support.available:
+            return
+        wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
+        await spares.release([each for each in self._registry.installed.values() if each not in wanted])
+        left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
+        spares.keep([shape_of(installed, USUAL_LIMITS) for installed in wanted], budget_bytes=left_bytes)
+
+    async def templates_ready(self) -> None:
+        """Wait until as many sandboxes are ready as `keep_templates` allows; for tests and benches."""
+        if self._spares is not None:
+            await self._spares.settled()
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> NamespaceInstance:
-        """Make a sandbox with a worker inside that waits for `init`.
+        """Make a sandbox with a worker inside that waits for `init`, or take one that is ready.
 
         Raises:
             SandboxStartFailed, RuntimeUnavailable
 
         If cancelled, what was made is destroyed before control returns.
         """
-        servers, slots = self._servers, self._slots
-        if servers is None or slots is None or not self._support.available:
+        spares = self._spares
+        if spares is None or not self._support.available:
             raise SandboxStartFailed(step="host", reason=self._support.reason)
         installed = self._registry.get(spec.runtime)
-        slot = slots.take(memory_mb=spec.memory_mb, cpu_millis=spec.cpu_millis, processes=spec.max_pids)
         instance: NamespaceInstance | None = None
         try:
-            with anyio.fail_after(timeout_s):
-                plan = plan_of(
-                    spec,
+            with spares.caller(), anyio.fail_after(timeout_s):
+                limits = Limits(memory_mb=spec.memory_mb, cpu_millis=spec.cpu_millis, processes=spec.max_pids)
+                sandbox = await self._claimed(spec, installed, limits) or await self._made(
                     installed,
-                    slot,
-                    shm_mb=self._settings.shm_mb,
-                    has_memory_group=self._has_memory_group,
+                    limits,
+                    code_dir=spec.code_dir,
+                    memory_mb=spec.memory_mb,
+                    processes=spec.max_pids,
+                    tmp_mb=spec.tmp_mb,
                     setup_s=min(self._settings.spawn_s, timeout_s),
                 )
-                zygote = await servers.of(installed)
-                ours, theirs = socket.socketpair()
-                out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
-                with theirs:
-                    try:
-                        spawned = await zygote.spawn(
-                            plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, timeout_s=self._settings.spawn_s
-                        )
-                    except BaseException:
-                        ours.close()
-                        os.close(out_fd)
-                        raise
-                    finally:
-                        os.close(in_fd)
-                instance = self._adopt(spec, installed.runtime, slot, spawned, ours, out_fd)
+                instance = self._adopt(spec, installed.runtime, sandbox)
                 await instance.channel.hello()
         except TimeoutError as error:
-            await self._undo(instance, slot)
+            await self._undo(instance)
             raise SandboxStartFailed(step="worker", reason=f"no hello within {timeout_s:g} s") from error
         except (SpawnFailed, ZygoteGone) as error:
-            await self._undo(instance, slot)
+            await self._undo(instance)
             step = error.step if isinstance(error, SpawnFailed) else "zygote"
             raise SandboxStartFailed(step=step, reason=str(error)) from error
+        except SandboxStartFailed:
+            raise
         except ConstellationError as error:  # died, or speaks another protocol
-            await self._undo(instance, slot)
+            await self._undo(instance)
             raise SandboxStartFailed(step="worker", reason=str(error)) from error
         except BaseException:
-            await self._undo(instance, slot)
+            await self._undo(instance)
             raise
         return instance
 
-    async def _undo(self, instance: NamespaceInstance | None, slot: Slot) -> None:
+    @staticmethod
+    async def _undo(instance: NamespaceInstance | None) -> None:
         if instance is not None:
             await instance.destroy()
-        elif self._slots is not None:
+
+    async def _made(
+        self,
+        installed: Installed,
+        limits: Limits,
+        *,
+        code_dir: Path | None,
+        memory_mb: int,
+        processes: int,
+        tmp_mb: int,
+        setup_s: float,
+    ) -> Sandbox:
+        """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
+        servers, slots = self._servers, self._slots
+        assert servers is not None
+        assert slots is not None
+        slot = slots.take(limits)
+        try:
+            plan = plan_of(
+                installed,
+                slot,
+                code_dir=code_dir,
+                memory_mb=memory_mb,
+                processes=processes,
+                tmp_mb=tmp_mb,
+                shm_mb=self._settings.shm_mb,
+                has_memory_group=self._has_memory_group,
+                setup_s=setup_s,
+            )
+            return await make(await servers.of(installed), plan, slot, timeout_s=self._settings.spawn_s)
+        except BaseException:
             with anyio.move_on_after(self._settings.destroy_s, shield=True):
                 await until_empty(slot)
-                self._slots.give_back(slot)
+                slots.give_back(slot)
+            raise
 
-    def _adopt(
-        self, spec: InstanceSpec, runtime: Runtime, slot: Slot, spawned: Spawned, ours: socket.socket, out_fd: int
-    ) -> NamespaceInstance:
+    async def _make_spare(self, shape: Shape) -> Sandbox:
+        sandbox = await self._made(
+            shape.installed,
+            replace(
+                USUAL_LIMITS,
+                memory_mb=shape.memory_mb or USUAL_LIMITS.memory_mb,
+                processes=shape.processes or USUAL_LIMITS.processes,
+            ),
+            code_dir=None,
+            memory_mb=shape.memory_mb,
+            processes=shape.processes,
+            tmp_mb=self._settings.tmp_mb,
+            setup_s=self._settings.spawn_s,
+        )
+        try:
+            with anyio.fail_after(self._settings.spawn_s):
+                await sandbox.greeted()
+        except TimeoutError as error:
+            await self._destroy_sandbox(sandbox)
+            raise SandboxStartFailed(step="worker", reason="a template said no hello") from error
+        except BaseException:
+            await self._destroy_sandbox(sandbox)
+            raise
+        return sandbox
+
+    async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
+        """Make a ready sandbox this instance's; None when there is none, or none that will."""
+        spares, slots, settings = self._spares, self._slots, self._settings
+        assert spares is not None
+        assert slots is not None
+        sandbox = spares.take_nowait(shape_of(installed, limits))
+        if sandbox is None:
+            return None
+        is_tmp_usual = spec.tmp_mb == settings.tmp_mb
+        claim = Claim(
+            code_dir=spec.code_dir,
+            processes=spec.max_pids,
+            address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=self._has_memory_group),
+            tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,
+            shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
+        )
+        try:
+            slots.limit(sandbox.slot, limits)
+            await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s)
+        except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
+            _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))
+            await self._destroy_sandbox(sandbox)
+            return None
+        except BaseException:
+            await self._destroy_sandbox(sandbox)
+            raise
+        return sandbox
+
+    async def _destroy_sandbox(self, sandbox: Sandbox) -> None:
+        is_empty = await sandbox.destroy(within_s=self._settings.destroy_s)
+        if is_empty and self._slots is not None:
+            self._slots.give_back(sandbox.slot)
+        elif not is_empty:
+            _log.error("template.stuck", pid=sandbox.spawned.pid, uid=sandbox.slot.uid)
+
+    def _adopt(self, spec: InstanceSpec, runtime: Runtime, sandbox: Sandbox) -> NamespaceInstance:
         """Make the instance of a sandbox that stands. From here on the instance owns every descriptor."""
-        ours.setblocking(False)
-        os.set_blocking(out_fd, False)
         instance = NamespaceInstance(
             InstanceId(uuid7().hex),
             spec,
             runtime,
-            slot=slot,
-            spawned=spawned,
+            slot=sandbox.slot,
+            spawned=sandbox.spawned,
             destroy_s=self._settings.destroy_s,
             on_gone=self._gone,
         )
-        self._instances[spawned] = instance
+        self._instances[sandbox.spawned] = instance
         instance.attach_nowait(
             Channel(
                 self._links,
                 ours,
                 out_fd,
+
+                sandbox.channel,
+                sandbox.stdio_fd,
                 function=spec.function_name,
                 is_alone=spec.concurrency <= 1,
                 log_limit_bytes=spec.log_limit_bytes,
@@ -195,6 +290,8 @@ class NamespaceBackend:
         instance = self._instances.get(spawned)
         if instance is not None and spawned.status is not None:
             instance.exited_nowait(spawned.status)
+        elif instance is None and self._spares is not None:
+            self._spares.exited_nowait(spawned)
 
     def _gone(self, instance: NamespaceInstance, is_empty: bool) -> None:
         self._instances.pop(instance.spawned, None)

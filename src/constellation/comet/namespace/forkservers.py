@@ -12,10 +12,11 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.namespace.leftovers import process_start
+from constellation.comet.namespace.memory import proportional_bytes
 from constellation.comet.runtimes.recipe import Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native import libexec_path
-from constellation.native.zygote import CLEAN_ENV, Spawned, Zygote
+from constellation.native.zygote import Spawned, Zygote
 
 _log = structlog.get_logger()
 _EXEC = "exec"
@@ -49,7 +50,7 @@ class ForkServers:
                 return zygote
             if is_fork:
                 argv = installed.runtime.argv(installed.interpreter)
-                env = {**CLEAN_ENV, **installed.runtime.server_env}
+                env = {**installed.runtime.env, **installed.runtime.server_env}
                 zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
             else:
                 zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)
@@ -58,10 +59,10 @@ class ForkServers:
             self._running[name] = zygote
             return zygote
 
-    async def keep(self, wanted: Sequence[Installed], *, memory_bytes: int) -> None:
+    async def keep(self, wanted: Sequence[Installed], *, memory_bytes: int) -> int:
         """Run the fork servers of these runtimes, within `memory_bytes` of proportional set size together.
 
-        One that is not wanted ends once nothing that it started lives.
+        One that is not wanted ends once nothing that it started lives. Returns what is left of the memory.
         """
         names = {_name_of(installed) for installed in wanted}
         for name, zygote in list(self._running.items()):
@@ -70,14 +71,18 @@ class ForkServers:
                 zygote.stop_nowait()
                 _log.info("template.released", runtime=name)
         for installed in wanted:
-            held_bytes = await anyio.to_thread.run_sync(_proportional_bytes, list(self.pids.values()))
+            held_bytes = await anyio.to_thread.run_sync(self._held_bytes)
             if held_bytes >= memory_bytes:
                 _log.warning("template.over_memory", runtime=installed.runtime.id, held_bytes=held_bytes)
-                return
+                return 0
             try:
                 await self.of(installed)
             except ConstellationError as error:  # the next instance tries again, and its caller hears of it
                 _log.warning("template.failed", runtime=installed.runtime.id, error=str(error))
+        return max(0, memory_bytes - await anyio.to_thread.run_sync(self._held_bytes))
+
+    def _held_bytes(self) -> int:
+        return sum(proportional_bytes(pid, with_children=False) for pid in self.pids.values())
 
     async def _keep(self, zygote: Zygote, *, task_status: TaskStatus[None]) -> None:
         record = _Record(self._record_dir / f"{zygote.name}.json", zygote, task_status)
@@ -105,18 +110,6 @@ class ForkServers:
 def _name_of(installed: Installed) -> str:
     """One fork server for each runtime that forks, one for all that are executed."""
     return installed.runtime.id if installed.runtime.start is Start.FORK else _EXEC
-
-
-def _proportional_bytes(pids: Sequence[int]) -> int:
-    """Return what some processes hold, shared pages counted by share; one that is gone holds nothing."""
-    total = 0
-    for pid in pids:
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
-    return total
 
 
 class _Record(TaskStatus[None]):

@@ -1,4 +1,4 @@
-"""Resident sizes, where no control group limits memory: looked at now and then, and acted upon."""
+"""How much memory processes hold, where no control group counts it."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ def resident_bytes(pid: int) -> int:
             continue
         total += sum(int(kib) << 10 for kib in _RESIDENT.findall(status))
     return total
+
+
+def proportional_bytes(pid: int, *, with_children: bool = True) -> int:
+    """Return what a process, and all below it, hold, shared pages counted by share; what is gone holds nothing."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return 0
+    own = sum(int(line.split()[1]) << 10 for line in rollup.splitlines() if line.startswith("Pss:"))
+    if not with_children:
+        return own
+    return own + sum(proportional_bytes(int(child)) for child in children)

@@ -1,14 +1,16 @@
-"""From an instance's spec to the plan of its sandbox."""
+"""From what an instance may use to the plan of its sandbox."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
-from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
+from constellation.comet.namespace.spares import Shape
 from constellation.comet.runtimes.recipe import Start
 from constellation.comet.runtimes.registry import Installed
-from constellation.native.sandbox import Bind, Entry, Limits, Plan, standard_entries
+from constellation.native.sandbox import Bind, Directory, Entry, Limits, Plan, standard_entries
 
 # Chosen: what an interpreter maps without using it (libraries, locale archives, allocator arenas), so that RLIMIT_AS
 # leaves the handler about its memory limit. An idle Python maps 60 MiB.
@@ -26,30 +28,56 @@ def _root_of(installed: Installed, tmp_mb: int, shm_mb: int) -> tuple[Entry, ...
 
 
 def plan_of(
-    spec: InstanceSpec, installed: Installed, slot: Slot, *, shm_mb: int, has_memory_group: bool, setup_s: float
+    installed: Installed,
+    slot: Slot,
+    *,
+    code_dir: Path | None,
+    memory_mb: int,
+    processes: int,
+    tmp_mb: int,
+    shm_mb: int,
+    has_memory_group: bool,
+    setup_s: float,
 ) -> Plan:
-    """Return everything the sandbox of this instance is."""
+    """Return everything the sandbox of an instance is.
+
+    Without `code_dir` it is one that waits to be claimed: limits of 0 and the code come with the claim.
+    """
     runtime, interpreter = installed.runtime, installed.interpreter
     is_exec = runtime.start is Start.EXEC
     argv: tuple[str, ...] = ()
     if is_exec:
         program, *rest = runtime.argv(interpreter)
-        argv = (program, *runtime.heap_flags(spec.memory_mb), *rest)
-    bound_mb = spec.memory_mb + _ADDRESS_SPACE_SLACK_MB
+        argv = (program, *runtime.heap_flags(memory_mb), *rest)
+    code: Entry = Directory(target="/code") if code_dir is None else Bind(source=str(code_dir), target="/code")
     return Plan(
         host_uid=slot.uid,
         host_gid=slot.gid,
-        entries=(*_root_of(installed, spec.tmp_mb, shm_mb), Bind(source=str(spec.code_dir), target="/code")),
+        entries=(*_root_of(installed, tmp_mb, shm_mb), code),
         argv=argv,
         env=runtime.env,
         has_guest_init=is_exec,
         limits=Limits(
             open_files=_OPEN_FILES,
-            processes=spec.max_pids,
-            address_space_bytes=bound_mb << 20 if runtime.is_address_space_bound and not has_memory_group else None,
+            processes=processes or None,
+            address_space_bytes=address_space_bytes(installed, memory_mb, has_memory_group=has_memory_group),
         ),
         cgroup_dir=slot.leaf.cgroup_dir if slot.leaf is not None else "",
         task_files=slot.leaf.task_files if slot.leaf is not None else (),
         setup_s=setup_s,
         may_share_memory=has_memory_group,
     )
+
+
+def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_group: bool) -> int | None:
+    """Return the RLIMIT_AS that stands in for a memory group; None where there is one, or for no limit yet."""
+    if not installed.runtime.is_address_space_bound or has_memory_group or not memory_mb:
+        return None
+    return (memory_mb + _ADDRESS_SPACE_SLACK_MB) << 20
+
+
+def shape_of(installed: Installed, limits: SlotLimits) -> Shape:
+    """Return which spares can become an instance of these limits."""
+    if installed.runtime.start is Start.FORK:  # one process, whose limits can all be set when it is claimed
+        return Shape(installed=installed)
+    return Shape(installed=installed, memory_mb=limits.memory_mb, processes=limits.processes)

@@ -24,6 +24,7 @@ class NamespaceSettings:
     destroy_s: float = 5.0  # until a killed instance is given up as stuck in the kernel
     memory_watch_s: float = 0.25  # between looks at resident sizes, where no control group limits memory
     shm_mb: int = 16
+    tmp_mb: int = 64  # what most instances ask for
     use_cgroups: bool = True
 
     def __post_init__(self) -> None:

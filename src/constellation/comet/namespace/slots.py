@@ -18,6 +18,19 @@ _POLL_S = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the processes of a slot may use together."""
+
+    memory_mb: int
+    cpu_millis: int
+    processes: int
+
+
+# What most functions ask for, so what templates are made with
+USUAL_LIMITS = Limits(memory_mb=128, cpu_millis=1000, processes=64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
     number: int
     uid: int
@@ -35,8 +48,9 @@ class Slots:
         self._free: list[int] = []
         self._next = 0
         self._leaves: dict[int, Leaf] = {}
+        self._written: dict[Leaf, Limits] = {}
 
-    def take(self, *, memory_mb: int, cpu_millis: int, processes: int) -> Slot:
+    def take(self, limits: Limits) -> Slot:
         """Return a slot whose control group has these limits.
 
         Raises:
@@ -50,28 +64,44 @@ class Slots:
             raise SandboxStartFailed(step="slot", reason=f"all {SLOTS} are in use")
         uid, gid = (self._uid_base + number,) * 2 if self._is_root else (os.geteuid(), os.getegid())
         try:
-            leaf = self._prepare(number, memory_mb=memory_mb, cpu_millis=cpu_millis, processes=processes)
+            leaf = self._prepare(number, limits)
             oom_kills = leaf.oom_kills() if leaf is not None else 0
         except OSError as error:
             heapq.heappush(self._free, number)
             raise SandboxStartFailed(step="cgroup", reason=str(error)) from error
         return Slot(number=number, uid=uid, gid=gid, leaf=leaf, oom_kills=oom_kills)
 
-    def _prepare(self, number: int, *, memory_mb: int, cpu_millis: int, processes: int) -> Leaf | None:
+    def _prepare(self, number: int, limits: Limits) -> Leaf | None:
         if self._cgroups is None:
             return None
-        limits = {"memory_bytes": memory_mb << 20, "cpu_millis": cpu_millis, "processes": processes}
         leaf = self._leaves.get(number)
         if leaf is not None:
             try:
-                leaf.limit(**limits)
+                self._set(leaf, limits)
             except OSError:  # pages of its last use that the kernel can not drop now
+                self._written.pop(leaf, None)
                 leaf.remove()
             else:
                 return leaf
         leaf = self._leaves[number] = Leaf.create(self._cgroups, f"s{number}")
-        leaf.limit(**limits)
+        self._set(leaf, limits)
         return leaf
+
+    def limit(self, slot: Slot, limits: Limits) -> None:
+        """Change the limits of a slot in use, unless it has them.
+
+        Raises:
+            OSError: the kernel refused.
+        """
+        if slot.leaf is not None:
+            self._set(slot.leaf, limits)
+
+    def _set(self, leaf: Leaf, limits: Limits) -> None:
+        """Write what the leaf does not have yet: most functions ask for the same, and each write takes its time."""
+        if self._written.get(leaf) != limits:
+            self._written.pop(leaf, None)
+            leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
+            self._written[leaf] = limits
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
@@ -82,6 +112,7 @@ class Slots:
         for leaf in self._leaves.values():
             leaf.remove()
         self._leaves.clear()
+        self._written.clear()
         for parent in self._cgroups.dirs if self._cgroups is not None else ():
             with suppress(OSError):
                 Path(parent).rmdir()

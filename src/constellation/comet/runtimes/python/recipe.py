@@ -42,6 +42,7 @@ RUNTIME = Runtime(
     env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
     # glibc maps 64 MiB of addresses an arena, one for each thread that allocates: under RLIMIT_AS four threads of
     # instance_concurrency would use up a limit of 128 MiB before the handler has done anything.
-    server_env={"MALLOC_ARENA_MAX": "2"},
+    # LD_BIND_NOW: what the linker resolved at the first call of each function, and wrote down, every child would too.
+    server_env={"MALLOC_ARENA_MAX": "2", "LD_BIND_NOW": "1"},
     is_address_space_bound=True,
 )

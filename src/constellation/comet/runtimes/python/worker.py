@@ -31,6 +31,7 @@ from worker_wire import (
 )  # fmt: skip
 
 _HELLO = field(1, PROTOCOL) + field(2, "python") + field(3, ".".join(map(str, sys.version_info[:3])))
+CODE_DIR = "/code"
 _in_thread = contextvars.ContextVar("constellation_call", default=None)
 
 
@@ -96,6 +97,32 @@ class Worker:
         self._is_async = inspect.iscoroutinefunction(self._handler) or inspect.isasyncgenfunction(self._handler)
         self._ambient.flush()
         self._channel.send(READY, 0, field(1, 1))
+
+    def rehearse(self):
+        """In a template, whose code is not there yet: load and call a handler, so that this process already has the
+        pages that it takes to do so. Nothing of it is left for the function to find.
+        """
+        place, dont_write = "/tmp/rehearsal", sys.dont_write_bytecode
+        path = place + "/rehearsal.py"
+        os.mkdir(place)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+        os.write(fd, b"def handler(event, context):\n    return {'seen': event.get('name')}\n")
+        os.close(fd)
+        sys.path.insert(0, place)
+        sys.dont_write_bytecode = True
+        try:
+            self._init = Init(field(1, "rehearsal.handler") + field(9, place) + field(8, field(1, "K") + field(2, "v")))
+            self._handler = load_handler(self._init)
+            body = EXEC_HEAD.pack(bytes(16), bytes(16), bytes(8), 1000, 0) + b'{"name": "x"}'
+            self._outcome(1, body, self._own_loop)
+        finally:
+            self._init = self._handler = None
+            sys.dont_write_bytecode = dont_write
+            sys.path.remove(place)
+            sys.path_importer_cache.pop(place, None)
+            sys.modules.pop("rehearsal", None)
+            os.unlink(path)
+            os.rmdir(place)
 
     # one at a time, in the main thread
 
@@ -282,4 +309,7 @@ def warm_up():
 def main(fd):
     """Serve the channel `fd` for the rest of this process's life."""
     gc.enable()
-    Worker(fd).serve()
+    worker = Worker(fd)
+    if not os.listdir(CODE_DIR):
+        worker.rehearse()
+    worker.serve()

@@ -1,0 +1,113 @@
+/* A waiting sandbox becomes one function's: its limits, its sizes, its code.
+ *
+ * The code comes as a mount that is cloned here and moved there, so that no descriptor of a host directory ever enters
+ * a sandbox. The names that are looked up inside are safe: nobody's code has run there yet. */
+
+#define _GNU_SOURCE
+#include "sandbox/claim.h"
+
+#include "base/err.h"
+#include "base/scope.h"
+#include "base/sysx.h"
+#include "sandbox/plan.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define CODE_DIR "/code"
+
+/* Entering a mount namespace moves root and working directory to that namespace's root; ours may be another. */
+static int return_home(const ct__home *home) {
+    if (setns(home->mounts_fd, CLONE_NEWNS) != 0 || fchdir(home->root_fd) != 0 || chroot(".") != 0)
+        return -ENOTRECOVERABLE;
+    return 0;
+}
+
+int ct__home_init(ct__home *home) {
+    *home = (ct__home){.mounts_fd = -1, .root_fd = -1};
+    ct_autofd mounts = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+    ct_autofd root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (mounts < 0 || root < 0)
+        return ct__errno();
+    const ct__home found = {.mounts_fd = mounts, .root_fd = root};
+    if (return_home(&found) < 0) /* tried while we are there, so that nothing is lost by it */
+        return -EPERM;
+    *home = (ct__home){.mounts_fd = ct_take_fd(&mounts), .root_fd = ct_take_fd(&root)};
+    return 0;
+}
+
+static int clone_code(const char *dir) {
+    ct_autofd tree = ct__open_tree(dir);
+    if (tree < 0)
+        return tree;
+    const int result = ct__mount_restrict(tree, NULL, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    return result < 0 ? result : ct_take_fd(&tree);
+}
+
+static int resize(const char *target, unsigned long flags, uint64_t bytes) {
+    char options[48];
+    if (bytes == 0)
+        return 0;
+    const int result = ct__format(options, sizeof options, "size=%llu", (unsigned long long)bytes);
+    return result < 0 ? result : ct__mount("tmpfs", target, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | flags, options);
+}
+
+static int furnish(const ct_claim *claim, int tree, ct__failure *why) {
+    int result = ct__move_mount(tree, CODE_DIR);
+    if (result < 0)
+        return ct__fail(why, CT_STEP_CODE, result, CODE_DIR);
+    if ((result = resize("/tmp", 0, claim->tmp_bytes)) < 0)
+        return ct__fail(why, CT_STEP_ENTRY, result, "/tmp");
+    if ((result = resize("/dev/shm", MS_NOEXEC, claim->shm_bytes)) < 0)
+        return ct__fail(why, CT_STEP_ENTRY, result, "/dev/shm");
+    return 0;
+}
+
+/* One above the present hard limit is brought down to it, since we may not raise that. */
+static int lower(pid_t pid, typeof(RLIMIT_AS) what, uint64_t value) {
+    struct rlimit now;
+    if (value == 0)
+        return 0;
+    if (prlimit(pid, what, NULL, &now) != 0)
+        return ct__errno();
+    const rlim_t wanted = now.rlim_max != RLIM_INFINITY && value > now.rlim_max ? now.rlim_max : (rlim_t)value;
+    const struct rlimit both = {.rlim_cur = wanted, .rlim_max = wanted};
+    return prlimit(pid, what, &both, NULL) != 0 ? ct__errno() : 0;
+}
+
+static int set_limits(const ct_claim *claim, ct__failure *why) {
+    int result = lower(claim->pid, RLIMIT_NPROC, claim->processes);
+    if (result < 0)
+        return ct__fail(why, CT_STEP_LIMITS, result, "nproc");
+    result = lower(claim->pid, RLIMIT_AS, claim->address_space_bytes);
+    return result < 0 ? ct__fail(why, CT_STEP_LIMITS, result, "as") : 0;
+}
+
+int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
+    char path[64];
+    if (claim->pid <= 0 || strnlen(claim->code_dir, CT_PATH_BYTES) == CT_PATH_BYTES || !ct__is_path(claim->code_dir))
+        return ct__fail(why, CT_STEP_REQUEST, CT_E_RANGE, NULL);
+    if (home->mounts_fd < 0)
+        return ct__fail(why, CT_STEP_CODE, -EPERM, "home");
+    int result = ct__format(path, sizeof path, "/proc/%d/ns/mnt", (int)claim->pid);
+    ct_autofd mounts = result < 0 ? result : open(path, O_RDONLY | O_CLOEXEC);
+    if (mounts < 0)
+        return ct__fail(why, CT_STEP_CODE, ct__errno(), path);
+    ct_autofd tree = clone_code(claim->code_dir);
+    if (tree < 0)
+        return ct__fail(why, CT_STEP_SOURCE, tree, claim->code_dir);
+    if ((result = set_limits(claim, why)) < 0)
+        return result;
+    if (setns(mounts, CLONE_NEWNS) != 0)
+        return ct__fail(why, CT_STEP_CODE, ct__errno(), "setns");
+    result = furnish(claim, tree, why);
+    return return_home(home) < 0 ? ct__fail(why, CT_STEP_CODE, -ENOTRECOVERABLE, "home") : result;
+}
+
+void ct__home_fini(ct__home *home) {
+    ct_drop_fd(&home->mounts_fd);
+    ct_drop_fd(&home->root_fd);
+}

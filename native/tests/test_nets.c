@@ -1,0 +1,92 @@
+/* Network namespaces made ahead, by a process that is free to make them: a child in a user namespace of its own. */
+#define _GNU_SOURCE
+#include "sandbox/nets.h"
+
+#include "base/err.h"
+#include "ct_test.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { CANNOT = 77, FAILED = 99 };
+
+static int inside(int (*body)(void)) {
+    const pid_t child = fork();
+    if (child == 0) {
+        if (geteuid() != 0 && unshare(CLONE_NEWUSER) != 0)
+            _exit(CANNOT);
+        _exit(body());
+    }
+    int status = 0;
+    CHECK_INT(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : FAILED;
+}
+
+static ino_t own_net(void) {
+    struct stat st;
+    return stat("/proc/self/ns/net", &st) == 0 ? st.st_ino : 0;
+}
+
+static bool has_loopback(void) {
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq lo = {.ifr_name = "lo"};
+    const bool is_up = fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &lo) == 0 && (lo.ifr_flags & IFF_UP) != 0;
+    (void)close(fd);
+    return is_up;
+}
+
+static int each_is_new_and_up(void) {
+    ct__nets nets;
+    ct__nets_init(&nets);
+    const ino_t home = own_net();
+    while (ct__nets_wants_more(&nets))
+        if (ct__nets_make(&nets) != 0 || own_net() != home)
+            return 1;
+    if (nets.is_off)
+        return CANNOT;
+    ino_t before = home;
+    for (int i = 0; i < CT__NETS_READY; i++) {
+        const int fd = ct__nets_take(&nets);
+        if (fd < 0 || setns(fd, CLONE_NEWNET) != 0 || own_net() == before || own_net() == home || !has_loopback())
+            return 2;
+        before = own_net();
+        (void)close(fd);
+    }
+    if (ct__nets_take(&nets) != -1 || !ct__nets_wants_more(&nets))
+        return 3;
+    ct__nets_fini(&nets);
+    return 0;
+}
+
+static int one_who_may_not_never_tries_again(void) {
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0)
+        return CANNOT;
+    ct__nets nets;
+    ct__nets_init(&nets);
+    if (ct__nets_make(&nets) != 0 || ct__nets_take(&nets) != -1 || ct__nets_wants_more(&nets))
+        return 1;
+    ct__nets_fini(&nets);
+    return 0;
+}
+
+static void namespaces_made_ahead(void) {
+    CHECK_INT(inside(each_is_new_and_up), 0);
+}
+
+static void without_the_right_there_are_none(void) {
+    CHECK_INT(inside(one_who_may_not_never_tries_again), geteuid() == 0 ? 0 : 1);
+}
+
+int main(void) {
+    static const ct_case cases[] = {CASE(namespaces_made_ahead), CASE(without_the_right_there_are_none)};
+    if (inside(each_is_new_and_up) == CANNOT) {
+        (void)printf("nets: no network namespaces here\n");
+        return CANNOT;
+    }
+    return RUN("nets", cases);
+}

@@ -1,0 +1,80 @@
+"""A sandbox with a worker inside that has said hello and waits for `init`; nobody's yet."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from dataclasses import dataclass
+
+import anyio
+
+from constellation.comet.namespace.slots import Slot, until_empty
+from constellation.native.sandbox import Plan
+from constellation.native.zygote import Spawned, Zygote
+
+_HELLO_BYTES = 12  # a frame's header
+
+
+@dataclass(slots=True, eq=False)
+class Sandbox:
+    """Owns two descriptors, until an instance takes them, and the slot."""
+
+    slot: Slot
+    zygote: Zygote
+    spawned: Spawned
+    channel: socket.socket
+    stdio_fd: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its first process runs, asked of the kernel: word of its end may still be on its way to us."""
+        ended = select.poll()
+        ended.register(self.spawned.pidfd, select.POLLIN)
+        return self.spawned.status is None and not ended.poll(0)
+
+    async def greeted(self) -> None:
+        """Wait for the first bytes of the worker, which stay where they are; the end of the stream counts too."""
+        while True:
+            await anyio.wait_readable(self.channel)
+            said = len(self.channel.recv(_HELLO_BYTES, socket.MSG_PEEK))
+            if said in (0, _HELLO_BYTES):
+                return
+            await anyio.sleep(0.001)
+
+    async def destroy(self, *, within_s: float) -> bool:
+        """End it and close everything; True when nothing of it is left, so that its slot can be used again."""
+        self.spawned.kill_nowait()
+        is_empty = False
+        try:
+            with anyio.move_on_after(within_s, shield=True):
+                await self.spawned.wait()
+                await until_empty(self.slot)
+                is_empty = True
+        finally:
+            self.spawned.close()
+            self.channel.close()
+            os.close(self.stdio_fd)
+        return is_empty
+
+
+async def make(zygote: Zygote, plan: Plan, slot: Slot, *, timeout_s: float) -> Sandbox:
+    """Spawn the plan's sandbox; the slot stays the caller's when this fails.
+
+    Raises:
+        SpawnFailed, ZygoteGone
+    """
+    ours, theirs = socket.socketpair()
+    out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
+    with theirs:
+        try:
+            spawned = await zygote.spawn(plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, timeout_s=timeout_s)
+        except BaseException:
+            ours.close()
+            os.close(out_fd)
+            raise
+        finally:
+            os.close(in_fd)
+    ours.setblocking(False)
+    os.set_blocking(out_fd, False)
+    return Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd)
