@@ -66,6 +66,7 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/cold.py --samples 50
 	$(BIN)/python bench/memory.py --seconds 60
 	$(BIN)/python bench/burst.py
+	$(BIN)/python bench/overload.py
 
 leaks: build ## make 10,000 instances and kill comet 200 times: what is left behind? (LEAKS='--cycles N --kills N')
 	$(BIN)/python bench/leaks.py $(LEAKS)
