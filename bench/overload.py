@@ -100,7 +100,7 @@ def _print(args: argparse.Namespace, found: generator.Measured, watch: Watch) ->
         shown = "  ".join(f"{name.removesuffix('_ms')} {values[name]:.1f}" for name in FIGURES)
         print(f"  {took_us.count:7d} x {what.ljust(22)} {shown}  ms")
     late = summary(found.late_us)
-    print(f"  generator late: p50 {late.p50_ms:.2f} ms, p99 {late.p99_ms:.2f} ms; its CPU {found.cpu_s:.1f} s")
+    print(f"  sent late: p50 {late.p50_ms:.2f} ms, p99 {late.p99_ms:.2f} ms; generator CPU {found.cpu_s:.1f} s")
     print(f"  instances at most {watch.instances} by /stats, {watch.sandboxes} sandboxes, {watch.queued} in line")
 
 
