@@ -61,10 +61,10 @@ def main() -> int:
     print_facts()
     try:
         if args.request:
-            histogram, errors = measure(args, functools.partial(_foreign, args))
+            histogram, errors = _measure(args, functools.partial(_foreign, args))
         else:
             with Client(args.url, api_key=args.api_key or None) as client:
-                histogram, errors = measure(args, functools.partial(fresh, args, client, uuid.uuid4().hex[:8]))
+                histogram, errors = _measure(args, functools.partial(_fresh, args, client, uuid.uuid4().hex[:8]))
     except (ValueError, ClientError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -80,7 +80,7 @@ def main() -> int:
     return 0 if histogram.count else 1
 
 
-def measure(args: argparse.Namespace, source: Source) -> tuple[Histogram, Counter[str]]:
+def _measure(args: argparse.Namespace, source: Source) -> tuple[Histogram, Counter[str]]:
     histogram, errors = Histogram(), Counter[str]()
     for number in range(args.warm_up + args.samples):
         with source(number) as sample:
@@ -113,7 +113,7 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
 
 
 @contextmanager
-def fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
+def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
     """A function that nobody has called yet."""
     name = f"bench-cold-{run}-{number}"
     client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime]))

@@ -15,19 +15,19 @@ from __future__ import annotations
 
 import argparse
 import csv
-import functools
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import cold
 import generator
 import peer_servers
-from histogram import summary
+from histogram import Histogram, summary
 from http1 import request_bytes, target_of
 from load import Result, Work
 from machine import facts, print_facts
@@ -65,11 +65,11 @@ class Row:
     name: str
     kind: str  # "warm, 32 connections", "cold"
     base: str
-    result: Result
-
-    @property
-    def p50_ms(self) -> float:
-        return summary(self.result.latency_us).p50_ms
+    calls: int
+    p50_ms: float
+    p99_ms: float
+    rate: float | None = None  # None: one call after the other, each from nothing
+    errors: Mapping[str, int] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -89,7 +89,7 @@ def main() -> int:
         print(f"missing: {name}: {reason}")
     if args.csv:
         _write(Path(args.csv), rows, missing)
-    return 1 if any(not row.result.latency_us.count or row.result.errors for row in rows) else 0
+    return 1 if any(not row.calls or row.errors for row in rows) else 0
 
 
 @contextmanager
@@ -137,14 +137,25 @@ def _warm(args: argparse.Namespace, peers: Sequence[Peer]) -> list[Row]:
                 found = generator.run(peer.work(count), duration_s=args.duration / args.rounds, warm_up_s=args.warm_up)
                 results[peer.name, count].add(found.result)
     base_of = {peer.name: peer.base for peer in peers}
-    return [
-        Row(name=name, kind=f"warm, {count} connection{'s' * (count > 1)}", base=base_of[name], result=result)
-        for (name, count), result in results.items()
-    ]
+    return [_row(name, count, base_of[name], result) for (name, count), result in results.items()]
+
+
+def _row(name: str, connections: int, base: str, result: Result) -> Row:
+    values = summary(result.latency_us)
+    return Row(
+        name=name,
+        kind=f"warm, {connections} connection{'s' * (connections > 1)}",
+        base=base,
+        calls=values.count,
+        p50_ms=values.p50_ms,
+        p99_ms=values.p99_ms,
+        rate=result.rate,
+        errors=result.errors,
+    )
 
 
 def _cold(args: argparse.Namespace, url: str, missing: dict[str, str]) -> Iterator[Row]:
-    yield Row(name=COLD, kind="cold", base=COLD, result=_cold_ours(args, url))
+    yield _cold_ours(args, url)
     for name, find in (
         ("bwrap python3", peer_servers.bwrap_command),
         ("docker run", lambda: peer_servers.docker_command(args.docker_image)),
@@ -154,31 +165,50 @@ def _cold(args: argparse.Namespace, url: str, missing: dict[str, str]) -> Iterat
         except Missing as error:
             missing[name] = str(error)
         else:
-            yield Row(name=name, kind="cold", base=COLD, result=_run_often(command, args.samples))
+            yield _run_often(name, command, args.samples)
 
 
-def _cold_ours(args: argparse.Namespace, url: str) -> Result:
-    """Cold starts as bench/cold.py measures them."""
-    wanted = argparse.Namespace(
-        url=url, api_key=args.api_key, runtime="python", samples=args.samples, warm_up=3, settle=0.2, timeout=30.0,
-        data=EVENT.decode(),
-    )  # fmt: skip
-    with Client(url, api_key=args.api_key or None) as client:
-        took_us, errors = cold.measure(wanted, functools.partial(cold.fresh, wanted, client, f"{time.time_ns():x}"))
-    return Result(latency_us=took_us, errors=errors)
+def _cold_ours(args: argparse.Namespace, url: str) -> Row:
+    """Let bench/cold.py measure, and take its figures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "cold.csv")
+        words = [sys.executable, str(Path(__file__).with_name("cold.py")), "--url", url, "--csv", str(path)]
+        words += ["--samples", str(args.samples), *(["--api-key", args.api_key] if args.api_key else [])]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+        with path.open(newline="") as file:
+            figures = next(csv.DictReader(file))
+    failed = int(figures["errors"])
+    return Row(
+        name=COLD,
+        kind="cold",
+        base=COLD,
+        calls=int(figures["samples"]),
+        p50_ms=float(figures["p50_ms"]),
+        p99_ms=float(figures["p99_ms"]),
+        errors={"see bench/cold.py": failed} if failed else {},
+    )
 
 
-def _run_often(command: Sequence[str], samples: int) -> Result:
+def _run_often(name: str, command: Sequence[str], samples: int) -> Row:
     """Run a command for each call, from its start to its end."""
-    result = Result()
+    took_us, errors = Histogram(), Counter[str]()
     for _ in range(samples):
         begin = time.perf_counter()
         done = subprocess.run(command, input=EVENT, capture_output=True, check=False)
         if done.returncode == 0:
-            result.latency_us.record(round((time.perf_counter() - begin) * 1e6))
+            took_us.record(round((time.perf_counter() - begin) * 1e6))
         else:
-            result.errors[f"exit {done.returncode}"] += 1
-    return result
+            errors[f"exit {done.returncode}"] += 1
+    values = summary(took_us)
+    return Row(
+        name=name,
+        kind="cold",
+        base=COLD,
+        calls=values.count,
+        p50_ms=values.p50_ms,
+        p99_ms=values.p99_ms,
+        errors=errors,
+    )
 
 
 def _print(rows: Sequence[Row]) -> None:
@@ -186,14 +216,11 @@ def _print(rows: Sequence[Row]) -> None:
     print(f"\n{'':28}{'':22}{'req/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'our rate':>11}{'our p50':>10}")
     for kind in dict.fromkeys(row.kind for row in rows):
         for row in (row for row in rows if row.kind == kind):
-            values = summary(row.result.latency_us)
-            rate = f"{row.result.rate:,.0f}" if row.result.elapsed_s else ""
+            rate = f"{row.rate:,.0f}" if row.rate is not None else ""
             ours = bases[row.base, kind]
             rates, times = _ratios(ours, row) if row is not ours else ("", "")
-            print(
-                f"{row.name:28}{row.kind:22}{rate:>10}{values.p50_ms:>10.3f}{values.p99_ms:>10.3f}{rates:>11}{times:>10}"
-            )
-            for what, times_seen in row.result.errors.most_common():
+            print(f"{row.name:28}{row.kind:22}{rate:>10}{row.p50_ms:>10.3f}{row.p99_ms:>10.3f}{rates:>11}{times:>10}")
+            for what, times_seen in row.errors.items():
                 print(f"{'':28}{times_seen} x {what}")
     ours_alone, bare = bases.get((OURS, "warm, 1 connection")), _find(rows, BARE, "warm, 1 connection")
     if ours_alone is not None and bare is not None:
@@ -208,7 +235,7 @@ def _find(rows: Sequence[Row], name: str, kind: str) -> Row | None:
 
 def _ratios(ours: Row, row: Row) -> tuple[str, str]:
     """Return our rate and our median over the peer's: better above 1, and below it."""
-    rate = f"x {ours.result.rate / row.result.rate:.2f}" if row.result.rate else ""
+    rate = f"x {ours.rate / row.rate:.2f}" if ours.rate and row.rate else ""
     return rate, f"x {ours.p50_ms / row.p50_ms:.2f}" if row.p50_ms else ""
 
 
@@ -220,20 +247,9 @@ def _write(path: Path, rows: Sequence[Row], missing: dict[str, str]) -> None:
         if is_new:
             writer.writeheader()
         for row in rows:
-            values = summary(row.result.latency_us)
-            writer.writerow(
-                {
-                    "name": row.name,
-                    "kind": row.kind,
-                    "base": row.base,
-                    "calls": values.count,
-                    "errors": row.result.errors.total(),
-                    "rate": f"{row.result.rate:.1f}" if row.result.elapsed_s else "",
-                    "p50_ms": f"{values.p50_ms:.3f}",
-                    "p99_ms": f"{values.p99_ms:.3f}",
-                    **facts(),
-                }
-            )
+            figures = asdict(row) | {"errors": sum(row.errors.values())}
+            shown = {name: f"{value:.3f}" if isinstance(value, float) else value for name, value in figures.items()}
+            writer.writerow({**shown, **facts()})
         for name, reason in missing.items():
             writer.writerow({"name": name, "missing": reason, **facts()})
 
