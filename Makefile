@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room
+.PHONY: help setup build native lint type test test-native asan simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,10 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/sandboxes.py --lanes 8 --count 10000
 	$(BIN)/python bench/memory.py --seconds 60
 	$(BIN)/python bench/burst.py
+	$(BIN)/python bench/overload.py
+
+peers: build ## the same hello function here and on other servers, in one run (PEERS='--duration S --samples N')
+	$(BIN)/python bench/peers.py $(PEERS)
 
 leaks: build ## make 10,000 instances and kill comet 200 times: what is left behind? (LEAKS='--cycles N --kills N')
 	$(BIN)/python bench/leaks.py $(LEAKS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 # 2,048 buckets an octave bound the error of a value by 1/2048, under 0.05 %: three significant digits.
 _SUB_BITS = 11
@@ -28,6 +30,16 @@ class Histogram:
         self.max = max(self.max, value)
         self.count += times
         self._sum += value * times
+
+    @classmethod
+    def from_buckets(cls, told: Mapping[str, Any]) -> Histogram:
+        """Return what ct-load printed: the same buckets, each by its largest value, with exact sum and extremes."""
+        histogram = cls()
+        for value, times in told["buckets"]:
+            histogram.record(value, times)
+        if histogram.count:
+            histogram.min, histogram.max, histogram._sum = told["min_us"], told["max_us"], told["sum_us"]
+        return histogram
 
     def percentile(self, percent: float) -> int:
         """Return the smallest value that at least `percent` of all values do not exceed; 0 when there are none."""

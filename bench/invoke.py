@@ -6,7 +6,8 @@
   bench/invoke.py --rate 500                       open loop: 500 calls a second, whatever the server does
   bench/invoke.py --against http://other:9000      the same work on two servers by turns, and the ratios
 
-`--path` (and `--against-path`) name another server's route, so that the peer need not be Constellation.
+The generator is native/tools/load_main.c, which can offer far more than a platform on the same machine takes;
+`--generator python` is slower and speaks TLS. `--path` (and `--against-path`) name another server's route, so that the peer need not be Constellation.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import anyio
+import generator
 from histogram import summary
 from http1 import request_bytes, target_of
 from load import Result, Work, run
@@ -40,7 +42,11 @@ def main() -> int:
     print_facts()
     mode = f"open loop at {args.rate:g} calls/s" if args.rate else "closed loop"
     print(f"# {mode}, {args.connections} connections, {args.duration:g} s each, warm-up {args.warm_up:g} s")
-    results = anyio.run(functools.partial(_measure, args, sides), backend_options={"use_uvloop": True})
+    try:
+        results = _measure(args, sides)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     urls = {"A": args.url, "B": args.against}
     for label, result in results.items():
         _print(label if args.against else "", urls[label], result)
@@ -51,17 +57,26 @@ def main() -> int:
     return 0 if all(result.latency_us.count for result in results.values()) else 1
 
 
-async def _measure(args: argparse.Namespace, sides: dict[str, Work]) -> dict[str, Result]:
+def _measure(args: argparse.Namespace, sides: dict[str, Work]) -> dict[str, Result]:
     """Run the sides by turns, so that a machine that slows down or speeds up does so for both."""
+    load = _in_python if args.generator == "python" else _in_c
     for work in sides.values():
         if args.warm_up > 0:
-            await run(work, duration_s=args.warm_up)
+            load(work, args.warm_up)
     rounds = args.rounds if len(sides) > 1 else 1
     results = {label: Result() for label in sides}
     for _ in range(rounds):
         for label, work in sides.items():
-            results[label].add(await run(work, duration_s=args.duration / rounds))
+            results[label].add(load(work, args.duration / rounds))
     return results
+
+
+def _in_python(work: Work, duration_s: float) -> Result:
+    return anyio.run(functools.partial(run, work, duration_s=duration_s), backend_options={"use_uvloop": True})
+
+
+def _in_c(work: Work, duration_s: float) -> Result:
+    return generator.run(work, duration_s=duration_s).result
 
 
 def _work(args: argparse.Namespace, url: str, path: str | None) -> Work:
@@ -137,6 +152,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=_positive(float), default=10.0, help="seconds")
     parser.add_argument("--warm-up", type=float, default=2.0, help="seconds that are not counted")
     parser.add_argument("--timeout", type=_positive(float), default=30.0, help="seconds a call may take")
+    parser.add_argument("--generator", choices=("c", "python"), default="c")
     parser.add_argument("--api-key", default="")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="repeatable")
     parser.add_argument("--against", metavar="URL", help="second server for the same work")

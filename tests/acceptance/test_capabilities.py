@@ -53,6 +53,38 @@ def test_an_unknown_function_is_refused_before_it_is_queued(platform):
     assert platform.http.post("/functions/none/invoke-async", json={"payload": 1}).status_code == 404
 
 
+def test_a_breaker_is_set_read_and_reset(platform):
+    platform.deploy("echo", ECHO)
+    wanted = {"breaker_error_percent": 50, "breaker_min_samples": 5, "breaker_window_s": 30, "breaker_open_s": 1.5}
+    put = platform.http.put("/functions/echo/capacity", json=wanted)
+    assert put.status_code == 200, put.text
+    seen = platform.http.get("/functions/echo").json()["capacity"]
+    assert {name: seen[name] for name in wanted} == wanted
+    assert platform.output("echo", 1) == 1
+    refused = platform.http.put("/functions/echo/capacity", json={"breaker_probes": 0})
+    assert (refused.status_code, refused.json()["field"]) == (400, "breaker_probes")
+    assert platform.http.delete("/functions/echo/capacity").json()["breaker_error_percent"] == 0
+
+
+def test_a_keys_rate_reaches_the_gateway_and_follows_a_change(platform):
+    name = f"rated-{uuid.uuid4().hex[:8]}"
+    made = platform.http.post("/apikeys", json={"name": name, "role": "invoker", "rate_per_s": 100, "burst": 200})
+    assert made.status_code == 201, made.text
+    credential = {"X-API-Key": made.json()["key"]}
+
+    def rate() -> tuple[float, int]:
+        seen = platform.http.get("/whoami", headers=credential).json()
+        return seen["rate_per_s"], seen["burst"]
+
+    assert rate() == (100.0, 200)
+    changed = platform.http.patch(f"/apikeys/{name}", json={"rate_per_s": 2.5, "burst": 0})
+    assert changed.status_code == 200, changed.text
+    platform.eventually(lambda: rate() == (2.5, 3))
+    assert platform.http.patch(f"/apikeys/{name}", json={"rate_per_s": 0}).status_code == 200
+    platform.eventually(lambda: rate() == (0.0, 0))
+    assert platform.http.delete(f"/apikeys/{name}").status_code == 200
+
+
 def test_a_schedule_fires_once_a_tick(platform):
     platform.deploy("ticks", ECHO)
     made = platform.http.post(

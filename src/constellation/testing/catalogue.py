@@ -162,7 +162,14 @@ class Catalogue(State):
         if wanted.name in self.keys:
             raise AlreadyExists("key", wanted.name)
         namespace = asked.scope[1] if wanted.namespace is msgspec.UNSET else wanted.namespace
-        facts = {"name": wanted.name, "tenant": asked.scope[0], "namespace": namespace, "role": wanted.role}
+        facts: dict[str, Any] = {
+            "name": wanted.name,
+            "tenant": asked.scope[0],
+            "namespace": namespace,
+            "role": wanted.role,
+            "rate_per_s": wanted.rate_per_s,
+            "burst": wanted.burst,
+        }
         now = datetime.now(UTC)
         self.keys[wanted.name] = a.ApiKeyBody(**facts, is_platform=False, enabled=True, expires_at=None, created_at=now)
         return a.ApiKeyCreated(**facts, expires_at=None, key=f"sk_{wanted.name}_once")
@@ -176,9 +183,8 @@ class Catalogue(State):
         return self.keys[asked.name]
 
     def update_apikey(self, asked: Asked) -> a.ApiKeyBody:
-        facts = {
-            name: value for name in ("enabled", "role") if (value := getattr(asked.body, name)) is not msgspec.UNSET
-        }
+        given = {name: getattr(asked.body, name) for name in asked.body.__struct_fields__}
+        facts = {name: value for name, value in given.items() if value is not msgspec.UNSET}
         self.keys[asked.name] = msgspec.structs.replace(self._key(asked), **facts)
         return self.keys[asked.name]
 

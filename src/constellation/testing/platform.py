@@ -120,7 +120,13 @@ class FakePlatform(Catalogue, Running):
     def whoami(self, asked: Asked) -> a.WhoAmI:
         tenant, namespace = asked.scope
         return a.WhoAmI(
-            subject="test", tenant=tenant, namespace=namespace, permissions=["function:read"], is_platform_admin=True
+            subject="test",
+            tenant=tenant,
+            namespace=namespace,
+            permissions=["function:read"],
+            is_platform_admin=True,
+            rate_per_s=0.0,
+            burst=0,
         )
 
     def stats(self, asked: Asked) -> i.StatsBody:

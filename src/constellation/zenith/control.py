@@ -23,6 +23,8 @@ class _Authenticated(msgspec.Struct):
     namespace: str
     role: str
     expires_at_s: float | None = None
+    rate_per_s: float = 0.0
+    burst: int = 0
 
 
 class _Scope(msgspec.Struct):
@@ -81,6 +83,8 @@ class ControlPlane:
             namespace=found.namespace,
             role=role,
             expires_at_s=found.expires_at_s,
+            rate_per_s=found.rate_per_s,
+            burst=found.burst,
         )
 
     async def scope_status(self, tenant: str, namespace: str) -> str | None:

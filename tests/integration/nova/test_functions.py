@@ -182,7 +182,14 @@ async def test_capacity_is_set_read_and_reset(nova):
         "max_queue_wait_s": 1.5,
         "shed_status_code": 503,
         "retry_after_s": 7,
+        "breaker_error_percent": 50,
+        "breaker_min_samples": 5,
+        "breaker_window_s": 30.0,
+        "breaker_open_s": 0.1,
+        "breaker_probes": 3,
     }
+    assert set(default) == set(wanted)
+    assert default["breaker_error_percent"] == 0
     put = await nova.http.put("/functions/hello/capacity", json=wanted, headers=nova.admin())
     assert put.status_code == 200
     assert put.json() == wanted

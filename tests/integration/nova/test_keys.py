@@ -6,8 +6,7 @@ import anyio
 import pytest
 
 from constellation.nova.domain.access import ANY, ApiKey, Role
-from constellation.nova.store.api_keys import ApiKeys
-from constellation.nova.store.bootstrap import hash_api_key
+from constellation.nova.store.api_keys import ApiKeys, hash_api_key
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -31,8 +30,14 @@ async def test_a_key_is_shown_once_and_authenticates(nova):
     assert made["key"] not in str(listed)
     answer = await authenticate(nova, made["key"])
     assert answer.json() == {
-        "subject": "apikey:ci", "tenant": "default", "namespace": "default", "role": "invoker", "expires_at_s": None
-    }  # fmt: skip
+        "subject": "apikey:ci",
+        "tenant": "default",
+        "namespace": "default",
+        "role": "invoker",
+        "expires_at_s": None,
+        "rate_per_s": 0.0,
+        "burst": 0,
+    }
     taken = await nova.http.post("/apikeys", json={"name": "ci"}, headers=nova.admin())
     assert taken.status_code == 409
 
@@ -73,6 +78,34 @@ async def test_a_key_may_have_an_end(nova):
     assert timedelta(minutes=59) < left <= timedelta(hours=1)
 
 
+async def test_a_key_may_have_a_rate(nova):
+    async def rate_of(key: str) -> tuple[float, int]:
+        answer = (await authenticate(nova, key)).json()
+        return answer["rate_per_s"], answer["burst"]
+
+    async def change(**what) -> tuple[float, int]:
+        answer = await nova.http.patch("/apikeys/ci", json=what, headers=nova.admin())
+        assert answer.status_code == 200, answer.text
+        return answer.json()["rate_per_s"], answer.json()["burst"]
+
+    made = await make(nova, "ci", rate_per_s=100, burst=200)
+    assert (made["rate_per_s"], made["burst"]) == (100.0, 200)
+    assert await rate_of(made["key"]) == (100.0, 200)
+    assert await change(rate_per_s=2.5) == (2.5, 200)  # what is not named stays
+    assert await change(enabled=True) == (2.5, 200)
+    assert await change(burst=0) == (2.5, 0)
+    assert await rate_of(made["key"]) == (2.5, 3)  # one second's worth
+    assert await change(rate_per_s=0.1) == (0.1, 0)
+    assert await rate_of(made["key"]) == (0.1, 1)
+    assert await change(burst=7) == (0.1, 7)
+    assert await change(rate_per_s=0) == (0.0, 0)  # the burst goes with the limit
+    assert await rate_of(made["key"]) == (0.0, 0)
+    refused = await nova.http.patch("/apikeys/ci", json={"burst": 5}, headers=nova.admin())
+    assert (refused.status_code, refused.json()["field"]) == (400, "burst")
+    listed = (await nova.http.get("/apikeys", headers=nova.admin())).json()["items"]
+    assert [(key["rate_per_s"], key["burst"]) for key in listed] == [(0.0, 0)]
+
+
 async def test_a_key_of_every_namespace_says_so(nova):
     key = (await make(nova, "wide", namespace="*"))["key"]
     assert (await authenticate(nova, key)).json()["namespace"] == "*"
@@ -90,6 +123,8 @@ async def test_platform_keys_are_the_platforms_alone(nova):
         "namespace": "*",
         "role": "admin",
         "expires_at_s": None,
+        "rate_per_s": 0.0,
+        "burst": 0,
     }
     assert (await nova.http.get("/apikeys", headers=member)).json()["items"] == []
     assert (await nova.http.delete("/apikeys/root", headers=member)).status_code == 404
@@ -115,6 +150,8 @@ async def test_loopback_is_the_administrator(nova):
         "namespace": "*",
         "role": "admin",
         "expires_at_s": None,
+        "rate_per_s": 0.0,
+        "burst": 0,
     }
 
 

@@ -134,6 +134,8 @@ async def test_a_first_start_makes_an_administrator_and_hello_python_once(state_
             "namespace": "*",
             "role": "admin",
             "expires_at_s": None,
+            "rate_per_s": 0.0,
+            "burst": 0,
         }
         code = (await nova.http.get("/functions/hello-python/code", headers=nova.headers())).json()["code"]
         scope: dict[str, object] = {}

@@ -177,5 +177,7 @@ async def test_whoami_says_what_the_caller_may_do(nova):
         "namespace": "default",
         "permissions": ["function:invoke", "function:read", "log:read"],
         "is_platform_admin": False,
+        "rate_per_s": 0.0,
+        "burst": 0,
     }
     assert (await nova.http.get("/whoami", headers=nova.admin())).json()["is_platform_admin"] is True

@@ -27,13 +27,28 @@ def function(name: str = "hello", **changes: object) -> Function:
 
 async def test_create_returns_what_get_reads(db: Database) -> None:
     functions = Functions(db)
-    capacity = CapacityPolicy(max_inflight=3, max_queue_depth=7, max_queue_wait_s=1.5, shed_status_code=503)
+    capacity = CapacityPolicy(
+        max_inflight=3,
+        max_queue_depth=7,
+        max_queue_wait_s=1.5,
+        shed_status_code=503,
+        retry_after_s=4,
+        breaker_error_percent=50,
+        breaker_min_samples=11,
+        breaker_window_s=60.5,
+        breaker_open_s=0.5,
+        breaker_probes=2,
+    )
     created = await functions.create(
         function(description="says hello", env={"A": "1", "ü": '"'}, capacity=capacity, timeout_s=0.25), CODE
     )
     assert created == await functions.get("default", "default", "hello")
     assert created.env == {"A": "1", "ü": '"'}
     assert created.capacity == capacity
+    reset = await functions.update(replace(created, capacity=CapacityPolicy()))
+    assert reset.capacity == CapacityPolicy()
+    written = await functions.update(replace(reset, capacity=capacity))
+    assert written.capacity == capacity
     assert (created.code_version, created.version) == (1, 1)
     assert created.code_hash == code_hash(CODE)
     code = await functions.code("default", created.id, 1)

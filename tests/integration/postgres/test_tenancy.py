@@ -12,7 +12,7 @@ from constellation.nova.domain.access import ApiKey, Role
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.job import NewJob
 from constellation.nova.domain.tenancy import TenantStatus
-from constellation.nova.store.api_keys import ApiKeys, insert_first
+from constellation.nova.store.api_keys import ApiKeys, insert_first, new_api_key
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import Completion, Jobs
 from constellation.nova.store.pool import Database
@@ -126,7 +126,7 @@ async def test_the_default_namespace_and_a_last_one_stay(db: Database) -> None:
 async def test_a_key_is_found_by_its_hash_only(db: Database) -> None:
     keys = ApiKeys(db)
     expires_at = datetime(2030, 1, 1, tzinfo=UTC)
-    new = ApiKey(tenant="default", namespace="*", name="ci", role=Role.OPERATOR, expires_at=expires_at)
+    new = ApiKey(tenant="default", namespace="*", name="ci", role=Role.OPERATOR, expires_at=expires_at, rate_per_s=2.5)
     created = await keys.create(new, key_hash=b"h" * 32)
     assert created == await keys.try_get_by_hash(b"h" * 32) == await keys.get("default", "ci")
     assert await keys.try_get_by_hash(b"x" * 32) is None
@@ -134,8 +134,9 @@ async def test_a_key_is_found_by_its_hash_only(db: Database) -> None:
         await keys.create(new, key_hash=b"i" * 32)
     with pytest.raises(NotFound):
         await keys.create(replace(new, tenant="absent"), key_hash=b"j" * 32)
-    disabled = await keys.update(replace(created, enabled=False, role=Role.VIEWER))
+    disabled = await keys.update(replace(created, enabled=False, role=Role.VIEWER, rate_per_s=7.0, burst=9))
     assert (disabled.enabled, disabled.role, disabled.version) == (False, Role.VIEWER, 2)
+    assert (created.rate_per_s, created.burst, disabled.rate_per_s, disabled.burst) == (2.5, 0, 7.0, 9)
     with pytest.raises(VersionConflict):
         await keys.update(created)
     assert (await keys.list("default")).items == (disabled,)
@@ -162,3 +163,12 @@ async def test_only_one_of_many_makes_the_first_key(db: Database) -> None:
             tg.start_soon(create, number)
     assert len(made) == 1
     assert (await keys.list("default")).total == 1
+
+
+def test_api_keys_are_long_and_never_alike() -> None:
+    keys = {new_api_key() for _ in range(100)}
+    assert len(keys) == 100
+    for key in keys:
+        assert key.startswith("sk_")
+        assert len(key) == 43
+        assert key[3:].isalnum()

@@ -155,6 +155,38 @@ def test_key_is_shown_once_and_alone(rig):
     assert rig.run("keys", "delete", name, "--yes").code == 0
 
 
+def test_a_key_is_limited_and_freed(rig):
+    name = "rated-" + str(id(rig))
+    made = rig.run("keys", "create", name, "--rate", "100", "--burst", "200", "-o", "json").json
+    assert (made["rate_per_s"], made["burst"]) == (100.0, 200)
+
+    def rate() -> str:
+        return next(line for line in rig.run("keys", "list").out.splitlines() if name in line)
+
+    assert "100/s, 200 at once" in rate()
+    assert rig.run("keys", "limit", name, "--rate", "0.5").out == f"limited {name}\n"
+    assert "0.5/s" in rate()
+    assert rig.run("keys", "limit", name, "--rate", "0").out == f"unlimited {name}\n"
+    assert "any" in rate()
+    assert rig.run("keys", "delete", name, "--yes").code == 0
+
+
+def test_capacity_comes_from_the_manifest(rig, work):
+    rig.run("init", work / "greet")
+    manifest = work / "greet" / "function.yaml"
+    stated = yaml.safe_load(manifest.read_text())
+    manifest.write_text(yaml.safe_dump(stated | {"capacity": {"breaker_error_percent": 50, "breaker_open_s": 2}}))
+    assert rig.run("deploy", work / "greet").code == 0
+    capacity = rig.run("get", "greet", "-o", "json").json["capacity"]
+    assert (capacity["breaker_error_percent"], capacity["breaker_open_s"], capacity["max_queue_depth"]) == (50, 2, 1000)
+    assert rig.run("deploy", work / "greet", "-o", "json").json["action"] == "unchanged"
+    manifest.write_text(yaml.safe_dump(stated | {"capacity": {"breaker_error_percent": 101}}))
+    refused = rig.run("deploy", work / "greet")
+    assert refused.code == 2
+    assert "breaker_error_percent" in refused.err
+    assert rig.run("delete", "greet", "--yes").code == 0
+
+
 def test_tenants_and_namespaces_come_and_go(rig):
     tenant = f"t{id(rig)}"
     assert rig.run("tenants", "create", tenant).code == 0

@@ -17,8 +17,9 @@ from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
 from constellation.comet.functions import Wakeup
 from constellation.nova.domain.invocation import InvocationRecord
+from constellation.nova.store.page import COUNT_LIMIT
 from constellation.routes.models.invocations import InvocationBody, LogBody
-from constellation.routes.models.paging import COUNTED_AT_MOST, Page, page_facts
+from constellation.routes.models.paging import Page, page_facts
 from constellation.routes.reading import page_of
 
 FOLLOW_POLL_S = 5.0  # a notification may be lost; the ping goes out at the same pace
@@ -165,10 +166,10 @@ class HistoryRoutes:
                 yield events.event(msgspec.json.encode(error.problem()).decode(), kind="error")
 
     async def _backlog(self, request: DataRequest, function: str, since: datetime) -> list[InvocationRecord]:
-        """Return what began at or after an instant, oldest first; at most the newest `COUNTED_AT_MOST`."""
+        """Return what began at or after an instant, oldest first; at most the newest `COUNT_LIMIT`."""
         found: list[InvocationRecord] = []
         before: UUID | None = None
-        while len(found) < COUNTED_AT_MOST:
+        while len(found) < COUNT_LIMIT:
             page = await self._records.list(
                 request.tenant,
                 request.namespace,

@@ -31,6 +31,8 @@ class PrincipalBody(Struct, kw_only=True, frozen=True):
     namespace: str
     role: str
     expires_at_s: float | None = None  # Unix time
+    rate_per_s: float = 0.0  # calls of functions; 0: any number
+    burst: int = 0
 
 
 class ScopeBody(Struct, kw_only=True, frozen=True):
@@ -104,6 +106,8 @@ class InternalRoutes:
             namespace=principal.namespace,
             role=principal.role.value,
             expires_at_s=principal.expires_at_s,
+            rate_per_s=principal.rate_per_s,
+            burst=principal.burst,
         )
 
     async def scope(self, call: ApiRequest[None]) -> ScopeBody:

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from constellation.base.clock import Clock
 from constellation.base.errors import Unauthenticated
-from constellation.nova.domain.access import ANY, ApiKey, Principal, Role
-from constellation.nova.store.bootstrap import hash_api_key
+from constellation.nova.domain.access import ANY, ApiKey, Principal, Role, burst_of
+from constellation.nova.store.api_keys import hash_api_key
 
 # Whoever the gateway trusts without a credential (architecture section 8).
 LOCAL_ADMIN = Principal(subject="local:admin", tenant=ANY, namespace=ANY, role=Role.ADMIN)
@@ -54,4 +54,6 @@ def principal_of(key: ApiKey) -> Principal:
         namespace=ANY if key.is_platform else key.namespace,
         role=key.role,
         expires_at_s=None if key.expires_at is None else key.expires_at.timestamp(),
+        rate_per_s=key.rate_per_s,
+        burst=burst_of(rate_per_s=key.rate_per_s, burst=key.burst),
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from math import ceil
 
-from constellation.base.errors import Forbidden
+from constellation.base.errors import Forbidden, InvalidRequest
 
 ANY = "*"
 
@@ -61,7 +62,7 @@ class Principal:
     role: Role
     expires_at_s: float | None = None  # Unix time at which its credential ends
     rate_per_s: float = 0.0  # calls of functions that its credential may make; 0: any number
-    burst: int = 0  # calls at once, beyond the rate
+    burst: int = 0  # calls at once, after a quiet time; at least 1 with a rate
 
     def may_act_in(self, tenant: str, namespace: str) -> bool:
         return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)
@@ -79,7 +80,7 @@ class ApiKey:
     enabled: bool = True
     expires_at: datetime | None = None
     rate_per_s: float = 0.0  # calls of functions, on each comet; 0: any number
-    burst: int = 0  # calls at once, beyond the rate
+    burst: int = 0  # calls at once, after a quiet time; 0: `burst_of` says how many
     version: int = 1  # of the row; moves with each change
     created_at: datetime | None = None  # both are None until the row is written
     updated_at: datetime | None = None
@@ -97,6 +98,19 @@ class Identity:
     expires_at_s: int  # Unix time
     rate_per_s: float = 0.0  # calls of functions by this subject; 0: any number
     burst: int = 0
+
+
+def check_rate(*, rate_per_s: float, burst: int) -> None:
+    """Let a rate and its burst through, or raise `InvalidRequest`: a burst limits nothing without a rate."""
+    if burst and not rate_per_s:
+        raise InvalidRequest(f"burst {burst} needs a rate_per_s above 0", field="burst")
+
+
+def burst_of(*, rate_per_s: float, burst: int) -> int:
+    """Return how many calls a rate lets through at once: what was set, else one second's worth, at least one."""
+    if not rate_per_s:
+        return 0
+    return burst or max(ceil(rate_per_s), 1)
 
 
 def authorize(identity: Identity, permission: Permission) -> None:

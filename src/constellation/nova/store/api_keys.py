@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
+import string
+from hashlib import sha256
+
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
@@ -11,6 +15,9 @@ from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 
 SQL = load("api_keys")
+
+API_KEY_CHARACTERS = 40
+_ALPHABET = string.ascii_letters + string.digits
 
 
 class ApiKeys:
@@ -66,7 +73,7 @@ class ApiKeys:
         return bool(await self._db.fetch_value(SQL["other_platform_admin"], key.tenant, key.name))
 
     async def update(self, key: ApiKey) -> ApiKey:
-        """Write namespace, role, enabled and expiry over the row that the caller read.
+        """Write namespace, role, enabled, expiry and rate over the row that the caller read.
 
         Raises:
             NotFound: it was deleted.
@@ -74,7 +81,16 @@ class ApiKeys:
         """
         async with self._db.transaction() as tx:
             row = await tx.fetch_row(
-                SQL["update"], key.tenant, key.name, key.namespace, key.role, key.enabled, key.expires_at, key.version
+                SQL["update"],
+                key.tenant,
+                key.name,
+                key.namespace,
+                key.role,
+                key.enabled,
+                key.expires_at,
+                key.rate_per_s,
+                key.burst,
+                key.version,
             )
             if row is None:
                 if await tx.fetch_row(SQL["get"], key.tenant, key.name) is None:
@@ -87,6 +103,16 @@ class ApiKeys:
         async with self._db.transaction() as tx:
             if not await tx.execute(SQL["delete"], tenant, name):
                 raise NotFound("api key", name)
+
+
+def new_api_key() -> str:
+    """Return a fresh API key: `sk_` and 40 random letters and digits, 238 bits."""
+    return "sk_" + "".join(secrets.choice(_ALPHABET) for _ in range(API_KEY_CHARACTERS))
+
+
+def hash_api_key(key: str) -> bytes:
+    """Return what is stored of a key. No salt: a key is random and long, and is looked up by this."""
+    return sha256(key.encode()).digest()
 
 
 async def insert_first(tx: Session, key: ApiKey, *, key_hash: bytes) -> bool:
@@ -112,6 +138,8 @@ async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:
         key.is_platform,
         key.enabled,
         key.expires_at,
+        key.rate_per_s,
+        key.burst,
     )
     assert row is not None
     return row

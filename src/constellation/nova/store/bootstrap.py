@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -24,9 +22,7 @@ from constellation.nova.store.retention import Retention
 
 DATABASE = "constellation"
 ADMIN_KEY_NAME = "admin"
-API_KEY_CHARACTERS = 40
 MIGRATION_LIMIT_S = 600.0  # chosen: one statement of a migration, over large tables
-_ALPHABET = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +56,6 @@ class Platform:
     identity_key: bytes = field(repr=False)
     admin_key: str | None = field(repr=False)  # of an administrator made just now: shown once, stored nowhere
     postgres: EmbeddedPostgres | None  # to be watched; None with an outside server
-
-
-def new_api_key() -> str:
-    """Return a fresh API key: `sk_` and 40 random letters and digits, 238 bits."""
-    return "sk_" + "".join(secrets.choice(_ALPHABET) for _ in range(API_KEY_CHARACTERS))
-
-
-def hash_api_key(key: str) -> bytes:
-    """Return what is stored of a key. No salt: a key is random and long, and is looked up by this."""
-    return sha256(key.encode()).digest()
 
 
 async def bootstrap(settings: BootstrapSettings) -> Platform:
@@ -164,10 +150,10 @@ async def _first_admin(db: Database, seed: Seed | None) -> str | None:
     The seed is written with it or not at all: who deletes the seeded function never sees it again, and no crash
     leaves a platform without it.
     """
-    key = new_api_key()
+    key = api_keys.new_api_key()
     admin = ApiKey(tenant=DEFAULT_TENANT, namespace=ANY, name=ADMIN_KEY_NAME, role=Role.ADMIN, is_platform=True)
     async with db.transaction() as tx:
-        if not await api_keys.insert_first(tx, admin, key_hash=hash_api_key(key)):
+        if not await api_keys.insert_first(tx, admin, key_hash=api_keys.hash_api_key(key)):
             return None
         if seed is not None:
             await functions.plant(tx, seed.function, seed.files)

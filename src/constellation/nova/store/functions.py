@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,9 @@ from constellation.nova.store.queries import load
 
 SQL = load("functions")
 
+_CAPACITY = tuple(
+    field.name for field in fields(CapacityPolicy)
+)  # each a column; in the order of `insert` and `update`
 KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB bounds a function's share of the disk
 
 
@@ -179,23 +183,13 @@ def _settings(function: Function) -> tuple[object, ...]:
         function.instance_concurrency,
         function.max_payload_bytes,
         function.halted,
-        function.capacity.max_inflight,
-        function.capacity.max_queue_depth,
-        function.capacity.max_queue_wait_s,
-        function.capacity.shed_status_code,
-        function.capacity.retry_after_s,
+        *(getattr(function.capacity, name) for name in _CAPACITY),
         msgspec.json.encode(function.env).decode(),
     )
 
 
 def _function(row: Record) -> Function:
     columns = dict(row)
-    capacity = CapacityPolicy(
-        max_inflight=columns.pop("max_inflight"),
-        max_queue_depth=columns.pop("max_queue_depth"),
-        max_queue_wait_s=columns.pop("max_queue_wait_s"),
-        shed_status_code=columns.pop("shed_status_code"),
-        retry_after_s=columns.pop("retry_after_s"),
-    )
+    capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
     return Function(**columns, capacity=capacity, env=env)

@@ -41,6 +41,7 @@ def list_keys(context: typer.Context) -> None:
         Column[ApiKeyBody]("TENANT", lambda key: key.tenant),
         Column[ApiKeyBody]("NAMESPACE", lambda key: key.namespace),
         Column[ApiKeyBody]("STATE", lambda key: "enabled" if key.enabled else "disabled"),
+        Column[ApiKeyBody]("RATE", _rate),
         Column[ApiKeyBody]("EXPIRES", lambda key: output.age(key.expires_at) if key.expires_at else "never"),
         Column[ApiKeyBody]("CREATED", lambda key: output.age(key.created_at)),
     ]
@@ -54,6 +55,8 @@ def create_key(
     role: Annotated[str, typer.Option(help="admin, operator, invoker or viewer")] = "operator",
     is_tenant_wide: Annotated[bool, typer.Option("--all-namespaces", help="for every namespace of the tenant")] = False,
     expires: Annotated[str | None, typer.Option(help="lifetime: 12h, 30d; never ends when absent")] = None,
+    rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0: any number")] = 0.0,
+    burst: Annotated[int, typer.Option(help="calls at once after a quiet time; 0: one second's worth")] = 0,
 ) -> None:
     """Make a key and print it, this once."""
     session = Session.of(context)
@@ -63,6 +66,8 @@ def create_key(
             role=role,
             namespace="*" if is_tenant_wide else UNSET,
             expires_in_s=UNSET if expires is None else seconds_of(expires),
+            rate_per_s=rate,
+            burst=burst,
         )
     )
     if session.output.is_table:
@@ -70,6 +75,17 @@ def create_key(
         session.output.note(f"{made.role} of {made.tenant}/{made.namespace}; the key is not shown again.")
     else:
         session.output.data(made)
+
+
+@keys.command("limit")
+def limit_key(
+    context: typer.Context,
+    name: KeyName,
+    rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0 lifts the limit")],
+    burst: Annotated[int, typer.Option(help="calls at once after a quiet time; 0: one second's worth")] = 0,
+) -> None:
+    """Bound how often a key may call functions; who calls more gets 429."""
+    _change_key(context, name, ApiKeyUpdate(rate_per_s=rate, burst=burst), "limited" if rate else "unlimited")
 
 
 @keys.command("enable")
@@ -164,6 +180,12 @@ def delete_namespace(context: typer.Context, name: NamespaceName, is_agreed: Agr
     session = Session.of(context)
     session.confirm(f"Delete the namespace {session.tenant}/{name}?", is_agreed=is_agreed)
     session.output.made(session.client.delete_namespace(session.tenant, name), f"deleted {session.tenant}/{name}")
+
+
+def _rate(key: ApiKeyBody) -> str:
+    if not key.rate_per_s:
+        return "any"
+    return f"{key.rate_per_s:g}/s" + (f", {key.burst} at once" if key.burst else "")
 
 
 def _change_key(context: typer.Context, name: str, changes: ApiKeyUpdate, done: str) -> None:

@@ -8,6 +8,12 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+RatePerS = Annotated[
+    float, Meta(ge=0, le=1_000_000, description="calls of functions that it may make in a second; 0: any number")
+]
+Burst = Annotated[
+    int, Meta(ge=0, le=1_000_000, description="calls at once after a quiet time; 0: one second's worth, at least 1")
+]
 
 
 class ApiKeyCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -21,11 +27,17 @@ class ApiKeyCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     namespace: Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")] | UnsetType = UNSET
     expires_in_s: Annotated[int, Meta(ge=1, le=315_360_000)] | UnsetType = UNSET
     is_platform: bool = False
+    rate_per_s: RatePerS = 0.0
+    burst: Burst = 0
 
 
 class ApiKeyUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change; fields that are absent stay. A `rate_per_s` of 0 lifts the limit, its burst with it."""
+
     enabled: bool | UnsetType = UNSET
     role: str | UnsetType = UNSET
+    rate_per_s: RatePerS | UnsetType = UNSET
+    burst: Burst | UnsetType = UNSET
 
 
 class ApiKeyBody(Struct, kw_only=True, frozen=True):
@@ -36,6 +48,8 @@ class ApiKeyBody(Struct, kw_only=True, frozen=True):
     is_platform: bool
     enabled: bool
     expires_at: datetime | None
+    rate_per_s: float  # calls of functions, on each comet; 0: any number
+    burst: int  # 0: one second's worth
     created_at: datetime
 
 
@@ -47,6 +61,8 @@ class ApiKeyCreated(Struct, kw_only=True, frozen=True):
     namespace: str
     role: str
     expires_at: datetime | None
+    rate_per_s: float
+    burst: int
     key: str
 
 
@@ -84,3 +100,5 @@ class WhoAmI(Struct, kw_only=True, frozen=True):
     namespace: str
     permissions: list[str]
     is_platform_admin: bool
+    rate_per_s: float  # calls of functions that it may make, on each comet; 0: any number
+    burst: int  # calls at once after a quiet time

@@ -24,13 +24,29 @@ CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
 class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How many calls may be in hand and in line on one comet; what is over is shed with `shed_status_code`."""
+    """How many calls may be in hand and in line on one comet; what is over is shed with `shed_status_code`.
 
-    max_inflight: Count = 0
-    max_queue_depth: Count = 1000
-    max_queue_wait_s: Annotated[float, Meta(ge=0, le=900)] = 30.0
-    shed_status_code: int = 429
+    And the breaker: when too many of a window's calls fail, calls answer 503 `breaker_open` for a while.
+    """
+
+    max_inflight: Annotated[Count, Meta(description="calls running; 0: as many as the instances take")] = 0
+    max_queue_depth: Annotated[Count, Meta(description="callers in line for an instance")] = 1000
+    max_queue_wait_s: Annotated[float, Meta(ge=0, le=900, description="how long one stays in line")] = 30.0
+    shed_status_code: Annotated[int, Meta(description="429 or 503")] = 429
     retry_after_s: Annotated[int, Meta(ge=0, le=3600)] = 1
+    breaker_error_percent: Annotated[
+        int, Meta(ge=0, le=100, description="the breaker opens when this share of a window's calls fails; 0: never")
+    ] = 0
+    breaker_min_samples: Annotated[
+        int, Meta(ge=1, le=100_000, description="a window with fewer calls never opens it")
+    ] = 20
+    breaker_window_s: Annotated[float, Meta(ge=1, le=3600, description="how long calls are counted together")] = 10.0
+    breaker_open_s: Annotated[
+        float, Meta(ge=0.1, le=3600, description="how long calls are refused before probes are let through")
+    ] = 5.0
+    breaker_probes: Annotated[
+        int, Meta(ge=1, le=100, description="calls at a time while it finds out whether the function is well again")
+    ] = 1
 
 
 class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -10,7 +10,6 @@ Item = TypeVar("Item")
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 500
-COUNTED_AT_MOST = 10_000  # history is counted up to here, then "total_at_least"
 
 
 class Pagination(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from msgspec import UNSET, structs
@@ -183,13 +183,7 @@ def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
 
 
 def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
-    return CapacityPolicyBody(
-        max_inflight=policy.max_inflight,
-        max_queue_depth=policy.max_queue_depth,
-        max_queue_wait_s=policy.max_queue_wait_s,
-        shed_status_code=policy.shed_status_code,
-        retry_after_s=policy.retry_after_s,
-    )
+    return CapacityPolicyBody(**asdict(policy))
 
 
 def _function_body(function: Function) -> FunctionBody:

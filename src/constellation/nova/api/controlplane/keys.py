@@ -11,7 +11,7 @@ from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, StateConflict
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.access import ANY, ApiKey, Role
+from constellation.nova.domain.access import ANY, ApiKey, Role, check_rate
 from constellation.nova.domain.names import check_function_name, check_scope_name
 from constellation.nova.domain.scope import (
     acts_tenant_wide,
@@ -19,8 +19,7 @@ from constellation.nova.domain.scope import (
     check_key_visible,
     check_platform,
 )
-from constellation.nova.store.api_keys import ApiKeys
-from constellation.nova.store.bootstrap import hash_api_key, new_api_key
+from constellation.nova.store.api_keys import ApiKeys, hash_api_key, new_api_key
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyCreated, ApiKeyUpdate
 from constellation.routes.models.functions import Deleted
@@ -37,6 +36,7 @@ class KeyRoutes:
     async def create_apikey(self, call: ApiRequest[ApiKeyCreate]) -> ApiKeyCreated:
         body = call.body
         check_function_name(body.name)
+        check_rate(rate_per_s=body.rate_per_s, burst=body.burst)
         namespace = await self._namespace(call)
         if body.is_platform:
             check_platform(call.identity, "make a key for every tenant")
@@ -52,6 +52,8 @@ class KeyRoutes:
                 role=_role(body.role),
                 is_platform=body.is_platform,
                 expires_at=expires_at,
+                rate_per_s=body.rate_per_s,
+                burst=body.burst,
             ),
             key_hash=hash_api_key(text),
         )
@@ -61,6 +63,8 @@ class KeyRoutes:
             namespace=key.namespace,
             role=key.role.value,
             expires_at=key.expires_at,
+            rate_per_s=key.rate_per_s,
+            burst=key.burst,
             key=text,
         )
 
@@ -85,11 +89,16 @@ class KeyRoutes:
         return Deleted(status="deleted", name=key.name)
 
     async def _update(self, call: ApiRequest[ApiKeyUpdate]) -> ApiKeyBody:
-        key = await self._read(call)
+        key, wanted = await self._read(call), call.body
+        rate_per_s = key.rate_per_s if wanted.rate_per_s is UNSET else wanted.rate_per_s
+        burst = (key.burst if rate_per_s else 0) if wanted.burst is UNSET else wanted.burst
+        check_rate(rate_per_s=rate_per_s, burst=burst)
         changed = replace(
             key,
-            enabled=key.enabled if call.body.enabled is UNSET else call.body.enabled,
-            role=key.role if call.body.role is UNSET else _role(call.body.role),
+            enabled=key.enabled if wanted.enabled is UNSET else wanted.enabled,
+            role=key.role if wanted.role is UNSET else _role(wanted.role),
+            rate_per_s=rate_per_s,
+            burst=burst,
         )
         if not changed.enabled or changed.role is not Role.ADMIN:
             await self._refuse_last(key)
@@ -136,5 +145,7 @@ def _key_body(key: ApiKey) -> ApiKeyBody:
         is_platform=key.is_platform,
         enabled=key.enabled,
         expires_at=key.expires_at,
+        rate_per_s=key.rate_per_s,
+        burst=key.burst,
         created_at=key.created_at,
     )

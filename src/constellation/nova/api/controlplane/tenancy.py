@@ -42,6 +42,8 @@ class TenancyRoutes:
             namespace=identity.namespace,
             permissions=sorted(permission.value for permission in identity.permissions),
             is_platform_admin=identity.is_platform_admin,
+            rate_per_s=identity.rate_per_s,
+            burst=identity.burst,
         )
 
     async def list_tenants(self, call: ApiRequest[None]) -> Page[TenantBody]:

@@ -1,27 +1,31 @@
 -- name: insert
 -- A new key, known by its hash only.
-INSERT INTO api_keys (tenant, namespace, name, key_hash, role, is_platform, enabled, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-RETURNING tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at;
+INSERT INTO api_keys (tenant, namespace, name, key_hash, role, is_platform, enabled, expires_at, rate_per_s, burst)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+RETURNING tenant, namespace, name, role, is_platform, enabled, expires_at, rate_per_s, burst, version, created_at,
+          updated_at;
 
 -- name: get
 -- One key of a tenant by its name.
 -- index: api_keys_pkey
-SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at
+SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, rate_per_s, burst, version, created_at,
+       updated_at
 FROM api_keys
 WHERE tenant = $1 AND name = $2;
 
 -- name: get_by_hash
 -- The key with this SHA-256.
 -- index: api_keys_key_hash_key
-SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at
+SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, rate_per_s, burst, version, created_at,
+       updated_at
 FROM api_keys
 WHERE key_hash = $1;
 
 -- name: list
 -- The keys of a tenant by name; $2 is a namespace or null, $3 whether platform keys are among them.
 -- index: api_keys_pkey
-SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at
+SELECT tenant, namespace, name, role, is_platform, enabled, expires_at, rate_per_s, burst, version, created_at,
+       updated_at
 FROM api_keys
 WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2) AND ($3 OR NOT is_platform)
 ORDER BY name
@@ -42,12 +46,14 @@ SELECT EXISTS (
 );
 
 -- name: update
--- A key that is still at row version $7.
+-- A key that is still at row version $9.
 -- index: api_keys_pkey
 UPDATE api_keys
-SET namespace = $3, role = $4, enabled = $5, expires_at = $6, version = version + 1, updated_at = now()
-WHERE tenant = $1 AND name = $2 AND version = $7
-RETURNING tenant, namespace, name, role, is_platform, enabled, expires_at, version, created_at, updated_at;
+SET namespace = $3, role = $4, enabled = $5, expires_at = $6, rate_per_s = $7, burst = $8,
+    version = version + 1, updated_at = now()
+WHERE tenant = $1 AND name = $2 AND version = $9
+RETURNING tenant, namespace, name, role, is_platform, enabled, expires_at, rate_per_s, burst, version, created_at,
+          updated_at;
 
 -- name: delete
 -- A key.

@@ -30,6 +30,8 @@ CREATE TABLE api_keys (
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
+    rate_per_s  double precision NOT NULL DEFAULT 0 CHECK (rate_per_s BETWEEN 0 AND 1000000),
+    burst       integer NOT NULL DEFAULT 0 CHECK (burst BETWEEN 0 AND 1000000),
     PRIMARY KEY (tenant, name)
 );
 
@@ -62,6 +64,11 @@ CREATE TABLE functions (
     version              bigint NOT NULL DEFAULT 1,
     created_at           timestamptz NOT NULL DEFAULT now(),
     updated_at           timestamptz NOT NULL DEFAULT now(),
+    breaker_error_percent integer NOT NULL DEFAULT 0 CHECK (breaker_error_percent BETWEEN 0 AND 100),
+    breaker_min_samples  integer NOT NULL DEFAULT 20 CHECK (breaker_min_samples BETWEEN 1 AND 100000),
+    breaker_window_s     double precision NOT NULL DEFAULT 10 CHECK (breaker_window_s BETWEEN 1 AND 3600),
+    breaker_open_s       double precision NOT NULL DEFAULT 5 CHECK (breaker_open_s BETWEEN 0.1 AND 3600),
+    breaker_probes       integer NOT NULL DEFAULT 1 CHECK (breaker_probes BETWEEN 1 AND 100),
     CHECK (min_replicas <= max_replicas),
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, namespace, name),

@@ -1,0 +1,5 @@
+"""The function that every Python peer serves."""
+
+
+def handler(event, _context):
+    return {"message": f"Hello, {event['name']}!"}
