@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import generator
-
 from constellation.native.frames import FrameKind, FrameSplitter, pack_frame
+
 from constellation.wire.gen import agent_pb2
 
 ROOT = Path(__file__).parents[1]

@@ -31,6 +31,7 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.testing.sandboxes import running_backend
 
 SOURCES = {
     "python": ("main.py", "def handler(event, context):\n    return {'hello': event.get('name')}\n"),
@@ -61,8 +62,7 @@ class Bench:
             tenant="bench", namespace="bench", function_id=uuid7(), function_name="hello", function_version="1",
             runtime=args.runtime, handler="main.handler", code_dir=code_dir,
         )  # fmt: skip
-        backend = NamespaceBackend(self._settings)
-        async with backend.run():
+        async with running_backend(self._settings) as backend:
             if not backend.support().available:
                 raise SystemExit(f"error: {backend.support().reason}")
             if args.templates:

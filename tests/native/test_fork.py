@@ -12,9 +12,9 @@ from pathlib import Path
 
 import anyio
 import pytest
+from constellation.native.frames import FrameKind
 
 from constellation.comet.runtimes import python as python_runtime
-from constellation.native.frames import FrameKind
 from constellation.native.sandbox import Directory
 from constellation.native.zygote import ExitStatus, SpawnFailed
 

@@ -213,9 +213,7 @@ def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend
             run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
             group=group_name(context.state_dir / context.plane),
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
+            tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         ),
         links,
-
-            tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
-        )
     )

@@ -14,7 +14,6 @@ import pytest
 from constellation.base.errors import Unavailable
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
-from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.memory import proportional_bytes
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.templates import TemplateKeeper

@@ -272,9 +272,6 @@ class NamespaceBackend:
         instance.attach_nowait(
             Channel(
                 self._links,
-                ours,
-                out_fd,
-
                 sandbox.channel,
                 sandbox.stdio_fd,
                 function=spec.function_name,
