@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import generator
-from constellation.native.frames import FrameKind, FrameSplitter, pack_frame
 
 from constellation.wire.gen import agent_pb2
 
@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[1]
 APPS = ROOT / "bench" / "peer_apps"
 HOME = ROOT / "build" / "peers"
 START_S, INSTALL_S, STOP_S = 20.0, 300.0, 10.0
+_FRAME = struct.Struct(">IBBHI")  # proto/agent.proto
+_INIT, _READY = 2, 3
 _WORKER = ROOT / "src" / "constellation" / "comet" / "runtimes" / "python"
 
 
@@ -146,13 +148,15 @@ def _initialise(channel: socket.socket) -> None:
     """Bring a worker to where it takes calls."""
     init = agent_pb2.Init(handler="hello.handler", concurrency=1, code_dir=str(APPS), log_limit_bytes=1 << 16)
     channel.settimeout(START_S)
-    splitter = FrameSplitter(limit_bytes=1 << 20)
-    channel.sendall(pack_frame(FrameKind.INIT, 0, init.SerializeToString()))
-    while chunk := channel.recv(1 << 16):
-        for frame in splitter.feed(chunk):
-            if frame.kind == FrameKind.READY:
-                if not agent_pb2.Ready.FromString(frame.body).ok:
-                    raise Missing(f"the worker could not load the handler: {frame.body!r}")
+    message = init.SerializeToString()
+    channel.sendall(_FRAME.pack(len(message), _INIT, 0, 0, 0) + message)
+    with channel.makefile("rb", buffering=0) as frames:
+        while head := frames.read(_FRAME.size):
+            length, kind, *_ = _FRAME.unpack(head)
+            body = frames.read(length) if length else b""
+            if kind == _READY:
+                if not agent_pb2.Ready.FromString(body or b"").ok:
+                    raise Missing(f"the worker could not load the handler: {body!r}")
                 return
     raise Missing("the worker ended before it was ready")
 

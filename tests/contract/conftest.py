@@ -12,6 +12,7 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Backend, Call, Instance, InstanceSpec
+from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
 from constellation.testing.sandboxes import running_backend
 

@@ -12,10 +12,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from constellation.native.frames import FrameKind
 
-from constellation.comet.runtimes import python as python_runtime
-from constellation.native.sandbox import Directory
 from constellation.native.zygote import ExitStatus, SpawnFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
@@ -181,20 +178,3 @@ channel.recv(1)
     assert "done" not in said
     if rig.who.name == "ordinary":
         assert said[:2] == ["Read-only file system"] * 2
-
-
-async def test_the_python_runtimes_server_comes_up_for_everybody(rig):
-    """Root or not: an ordinary user's server can write nowhere."""
-    place = Path(tempfile.mkdtemp(prefix="ct-runtime-"))
-    place.chmod(0o755)
-    try:
-        for source in Path(python_runtime.__file__).parent.glob("*.py"):
-            shutil.copy(source, place)
-        words = ("-I", "-S", "-X", "utf8", str(place / "zygote_main.py"), str(rig.libexec / "ct_fork.abi3.so"))
-        plan = rig.plan()
-        plan = rig.plan(entries=(*plan.entries, Directory(target="/code")))
-        async with rig.serving(rig.who.python, *words) as zygote, rig.spawned(zygote, plan) as (_, ours, _out):
-            hello = await receive(ours)
-        assert hello[4] == FrameKind.HELLO
-    finally:
-        shutil.rmtree(place)
