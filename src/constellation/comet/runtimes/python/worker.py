@@ -310,6 +310,6 @@ def main(fd):
     """Serve the channel `fd` for the rest of this process's life."""
     gc.enable()
     worker = Worker(fd)
-    if not os.listdir(CODE_DIR):
+    if os.path.isdir(CODE_DIR) and not os.listdir(CODE_DIR):
         worker.rehearse()
     worker.serve()
