@@ -275,3 +275,57 @@ int ct_reactor_drain(ct_reactor *reactor);
 /* Takes up to cap events, oldest first; each is given back by ct_event_done once its data is copied. */
 size_t ct_reactor_take(ct_reactor *reactor, ct_event *out, size_t cap);
 void ct_event_done(ct_event *event);
+
+/* ---- edge/: zenith's HTTP/1.1 listeners ----
+ * Each request that C does not answer itself goes to an HTTP server on a unix socket of this process, with a header
+ * Constellation-Peer: "CLIENT PORT SERVER PORT HANDLE direct|proxied" (the connection's real ends; whether the client sent
+ * Forwarded, X-Forwarded-* or Via, the first two of which are taken out, as is any Constellation-*). */
+
+typedef struct ct_edge ct_edge;
+
+/* What it refuses by itself. Python says with what (ct_edge_problem), so every text has one place. */
+enum ct_edge_refusal {
+    CT_EDGE_MALFORMED,      /* 400 */
+    CT_EDGE_SLOW,           /* 408: a head that does not come to its end */
+    CT_EDGE_LARGE,          /* 413: a length of more than 18 digits */
+    CT_EDGE_TARGET,         /* 414 */
+    CT_EDGE_EXPECTATION,    /* 417 */
+    CT_EDGE_FIELDS,         /* 431 */
+    CT_EDGE_CODING,         /* 501 */
+    CT_EDGE_UPSTREAM,       /* 502: our own HTTP server is gone */
+    CT_EDGE_OVERLOADED,     /* 503: too many requests in hand */
+    CT_EDGE_VERSION,        /* 505 */
+    CT_EDGE_REFUSALS
+};
+
+typedef struct ct_edge_settings {
+    const char *upstream; /* path of the unix socket; copied */
+    uint64_t idle_ns;     /* how long a connection may be quiet, and a head may take */
+    uint32_t inflight_max;
+    uint32_t connections_max;
+} ct_edge_settings;
+
+typedef struct ct_edge_counts {
+    uint32_t inflight;    /* requests in hand, whoever answers them */
+    uint32_t connections;
+    uint64_t forwarded;
+    uint64_t refused[CT_EDGE_REFUSALS];
+} ct_edge_counts;
+
+/* Returns NULL without memory, or when the path is too long for a socket. */
+ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings);
+
+/* `problem` is a JSON object, to which the request id is added; `fields` are whole header lines, each with CRLF. Both are
+ * copied. Returns 0, CT_E_RANGE or -ENOMEM. Every refusal has one before anybody connects. */
+int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint8_t *problem, size_t problem_len,
+                    const char *fields);
+
+/* Accepts from a listening, non-blocking socket, which stays the caller's. Returns 0, CT_E_FULL (8 listeners) or -errno. */
+int ct_edge_listen(ct_edge *edge, int fd);
+
+/* Accepts no more; quiet connections end now, the others behind the answer in hand. */
+void ct_edge_stop(ct_edge *edge);
+void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out);
+
+/* Ends every connection. Not from within a turn of the reactor. */
+void ct_edge_free(ct_edge *edge);

@@ -28,6 +28,8 @@ static void interest(ct__conn *c) {
         events |= EPOLLOUT;
     if (!c->is_connecting && !c->is_paused && !c->has_ended && c->in.len < c->in_limit)
         events |= EPOLLIN;
+    if (events == 0 && c->is_hung)
+        events = EPOLLONESHOT; /* what can not be masked is then told only once */
     (void)ct__watch_set(c->reactor, &c->watch, events);
 }
 
@@ -82,6 +84,11 @@ static void send_out(ct__conn *c) {
         const ssize_t sent = ct__send(c->watch.fd, ct__bytes_front(&c->out), c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -EAGAIN)
             break;
+        if (sent < 0 && c->reads_all && !c->has_ended) {
+            c->is_broken = true; /* reading will tell, behind what is there to be read */
+            ct__bytes_free(&c->out);
+            break;
+        }
         if (sent < 0) {
             end(c, (int)sent);
             return;
@@ -122,6 +129,11 @@ static void ready(ct__watch *watch, uint32_t events) {
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !c->has_ended) {
         if (c->is_paused && (events & EPOLLIN) == 0) {
+            if (c->reads_all) {
+                c->is_hung = true;
+                interest(c);
+                return;
+            }
             end(c, -EPIPE); /* both ways are shut; what was not read is nobody's any more */
             return;
         }

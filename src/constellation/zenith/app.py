@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import resource
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import structlog
 
-from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
+from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
 from constellation.base.errors import InvalidRequest, Unavailable
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
+from constellation.native.edge import Edge
 from constellation.native.json_check import is_json
+from constellation.native.reactor import Reactor
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
@@ -25,6 +28,7 @@ from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
+from constellation.zenith.edge import CountedAtEdge, behind_edge, connection_limit, edge_socket_path, listening, refusals, upstream_socket
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
@@ -32,7 +36,7 @@ from constellation.zenith.gateway import Gateway, Handler
 from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
 from constellation.zenith.invoke import Invoke
-from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.limits import Admission, BodyBudget, Gate
 from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
@@ -46,6 +50,18 @@ log = structlog.get_logger()
 _BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _FIRST_WORD_S = 10.0  # chosen: without nova it starts all the same, and says 503
 _DRAIN_S = 5.0  # chosen: requests in hand at a stop
+_LAST_S = 1.0  # chosen: and what was cut off then
+_PEER_HEADER_BYTES = 1024  # what the edge adds to a head
+_EDGE_KEEPS_S = 3600.0  # the edge drops unused connections long before: the server behind must never do it first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The C core's part: it owns the port, and the app is behind it at `upstream`."""
+
+    reactor: Reactor
+    edge: Edge
+    upstream: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +72,14 @@ class Parts:
     follower: ChangeFollower
     hangups: HangupWatch
     execution: Execution
-    gate: Gate
+    gate: Admission
     budget: BodyBudget
     peers: PeerLookup | None
+    lane: Lane | None  # None: Python owns the port
 
     def close(self) -> None:
+        if self.lane is not None:
+            self.lane.edge.close()
         self.execution.close()
         if self.peers is not None:
             self.peers.close()
@@ -92,7 +111,9 @@ def build(
     checks: Mapping[str, Check],
 ) -> Parts:  # fmt: skip
     """Return the gateway of these settings. `checks`: planes besides nova and comet that must be healthy."""
-    gate, budget, hangups = Gate(limit=settings.max_inflight), BodyBudget(limit_bytes=_BODIES_BYTES), HangupWatch()
+    lane = native_lane(settings, context) if settings.native_lane else None
+    gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
+    budget, hangups = BodyBudget(limit_bytes=_BODIES_BYTES), HangupWatch()
     principals = Principals(
         directory=control,
         identity_key=context.identity_key,
@@ -159,7 +180,23 @@ def build(
         gate=gate,
         budget=budget,
         peers=peers,
+        lane=lane,
     )
+
+
+def native_lane(settings: ZenithSettings, context: PlaneContext) -> Lane:
+    """Return the edge of these settings, which listens nowhere yet."""
+    reactor = Reactor()
+    upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
+    edge = Edge(
+        reactor,
+        upstream=upstream,
+        idle_timeout_s=settings.idle_timeout_s,
+        max_inflight=settings.max_inflight,
+        max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        refusals=refusals(settings),
+    )
+    return Lane(reactor=reactor, edge=edge, upstream=upstream)
 
 
 async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
@@ -206,19 +243,39 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
             await control.close()
 
 
-def serving_gateway(
+@asynccontextmanager
+async def serving_gateway(
     parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float
-) -> AbstractAsyncContextManager[None]:
+) -> AsyncIterator[None]:
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
-    answer_with_problems()
-    return serving_asgi(
-        parts.gateway,
-        listeners=listeners,
-        drain_s=_DRAIN_S,
-        idle_timeout_s=idle_timeout_s,
-        head_limit_bytes=MAX_HEADER_BYTES,
-        cut_off=parts.hangups.cancel_all,
-    )
+    lane = parts.lane
+    if lane is None:
+        answer_with_problems()
+        async with serving_asgi(
+            parts.gateway,
+            listeners=listeners,
+            drain_s=_DRAIN_S,
+            idle_timeout_s=idle_timeout_s,
+            head_limit_bytes=MAX_HEADER_BYTES,
+            cut_off=parts.hangups.cancel_all,
+        ):
+            yield
+        return
+    with lane.reactor.turning(), upstream_socket(lane.upstream) as behind:
+        async with (
+            serving_asgi(
+                behind_edge(parts.gateway),
+                listeners=[behind],
+                drain_s=_LAST_S,
+                idle_timeout_s=_EDGE_KEEPS_S,
+                head_limit_bytes=MAX_HEADER_BYTES + _PEER_HEADER_BYTES,
+                cut_off=parts.hangups.cancel_all,
+            ),
+            listening(
+                lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S
+            ),
+        ):
+            yield
 
 
 def _health_check(channel: PlaneChannel) -> Check:

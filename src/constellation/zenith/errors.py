@@ -26,6 +26,15 @@ class UriTooLong(ConstellationError):
         super().__init__(f"path and query are over {limit_bytes} bytes", extras={"limit_bytes": limit_bytes})
 
 
+class ServerGone(ConstellationError):
+    """The HTTP server behind the edge does not answer: the gateway itself is failing."""
+
+    code, http_status, retryable = "server_gone", 502, True
+
+    def __init__(self) -> None:
+        super().__init__("the gateway's own server did not answer; the call may have begun")
+
+
 class ScopeUnclear(ConstellationError):
     """The tenant or namespace asked for is malformed, or must be named and is not."""
 

@@ -32,6 +32,9 @@ def serve(
     max_timeout: Annotated[str | None, typer.Option(help='The longest call, such as "300s".')] = None,
     max_body: Annotated[str | None, typer.Option(help='The largest body, such as "10MiB".')] = None,
     max_inflight: Annotated[int | None, typer.Option(help="Requests in hand at a time.")] = None,
+    native_lane: Annotated[
+        bool | None, typer.Option("--native-lane/--no-native-lane", help="Whether C owns the port, or Python alone.")
+    ] = None,
     corona_sock: Annotated[Path | None, typer.Option(help="Ask corona too in /health.")] = None,
     nebula_sock: Annotated[Path | None, typer.Option(help="Ask nebula too in /health.")] = None,
     aurora_sock: Annotated[Path | None, typer.Option(help="Ask aurora too in /health.")] = None,
@@ -55,6 +58,7 @@ def serve(
         "zenith.max_timeout": max_timeout,
         "zenith.max_body": max_body,
         "zenith.max_inflight": max_inflight,
+        "zenith.native_lane": native_lane,
     }
     shared = shared_flags(state_dir=state_dir, admin=admin, log_level=log_level)
     run_plane("zenith", partial(run, plane_sockets=asked), config=config, flags=flags | shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.zenith.limits import Gate
+from constellation.zenith.limits import Admission
 
 
 class CacheMetrics:
@@ -22,7 +22,7 @@ class CacheMetrics:
 class GatewayMetrics:
     """Requests by operation and class of status; children are kept, as looking one up costs more than counting."""
 
-    def __init__(self, registry: CollectorRegistry, gate: Gate) -> None:
+    def __init__(self, registry: CollectorRegistry, gate: Admission) -> None:
         self._requests = Counter(
             "constellation_gateway_requests", "Answered requests", ["operation", "status"], registry=registry
         )

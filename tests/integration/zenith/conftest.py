@@ -24,9 +24,15 @@ async def echo(payload: bytes) -> bytes:
     return payload
 
 
+@pytest.fixture(params=[True, False], ids=["native", "python"])
+def native_lane(request) -> bool:
+    """Whether C owns the port: everything holds either way."""
+    return bool(request.param)
+
+
 @pytest.fixture
-def settings() -> ZenithSettings:
-    return ZenithSettings(auth="loopback", trusted_uid=os.getuid(), read_timeout_s=1.0)
+def settings(native_lane: bool) -> ZenithSettings:
+    return ZenithSettings(auth="loopback", trusted_uid=os.getuid(), read_timeout_s=1.0, native_lane=native_lane)
 
 
 @pytest.fixture

@@ -173,8 +173,8 @@ async def test_more_calls_at_once_than_one_connection_takes(rig, http):
     assert statuses == [200] * 250
 
 
-async def test_over_the_limit_is_refused_at_once(tmp_path):
-    settings = ZenithSettings(max_inflight=2)
+async def test_over_the_limit_is_refused_at_once(native_lane, tmp_path):
+    settings = ZenithSettings(max_inflight=2, native_lane=native_lane)
     async with gateway_rig(settings, state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
         rig.nova.keys["sk_admin"] = {"subject": "a", "tenant": "*", "namespace": "*", "role": "admin"}
         go_on = anyio.Event()

@@ -128,6 +128,7 @@ class ZenithSettings:
     auth: str = setting("auth", "required", choices=("required", "loopback"))
     trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
     cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+    native_lane: bool = setting("native_lane", True, kind=Kind.BOOL)  # False: Hypercorn owns the port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
