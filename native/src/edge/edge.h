@@ -71,7 +71,7 @@ struct ct_edge {
     ct_edge_counts counts;
     ct__problem problems[CT_EDGE_REFUSALS];
     time_t date_s; /* of `date` */
-    char date[40];
+    char date[48];
     uint8_t noise[CT__NOISE_BYTES];
     size_t noise_left;
 };

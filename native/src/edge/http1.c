@@ -1,25 +1,12 @@
 #include "edge/http1.h"
 
+#include "edge/bytes_of_http.h"
+
 #include <string.h>
-
-enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8, DIGIT = 16, HEX = 32 };
-
-/* What each byte may be part of: a token (RFC 9110 section 5.6.2), a field value (5.5), a target (visible, no fragment), a
- * host and port (RFC 3986 section 3.2, without the comma that lists use), digits. The test states the same as rules. */
-static const uint8_t KINDS[256] = {
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-    2, 15, 6, 3, 15, 15, 15, 15, 14, 14, 15, 15, 6, 15, 15, 6, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 14, 14, 6, 14, 6, 6,
-    6, 47, 47, 47, 47, 47, 47, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 14, 6, 14, 7, 15,
-    7, 47, 47, 47, 47, 47, 47, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6, 7, 6, 15, 0,
-    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
-    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
-    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
-    2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2,
-};
 
 static bool all(ct__span span, uint8_t kind) {
     for (size_t i = 0; i < span.len; i++)
-        if ((KINDS[span.at[i]] & kind) == 0)
+        if ((ct__http_bytes[span.at[i]] & kind) == 0)
             return false;
     return true;
 }
@@ -117,10 +104,10 @@ static ct__span trimmed(ct__span span) {
 
 static bool read_field(ct__span line, ct__http1_field *out) {
     /* A folded line begins with a blank, which is no token; so does a name with a blank before its colon. */
-    if (!cut(&line, ':', &out->name) || out->name.len == 0 || !all(out->name, TOKEN))
+    if (!cut(&line, ':', &out->name) || out->name.len == 0 || !all(out->name, CT__IN_TOKEN))
         return false;
     out->value = trimmed(line);
-    return all(out->value, VALUE);
+    return all(out->value, CT__IN_VALUE);
 }
 
 /* ---- what the fields say about the message itself ---- */
@@ -187,7 +174,7 @@ static void note(const ct__http1_field *field, facts *f, ct__http1_head *out) {
 
 /* Returns 0, or 413 for a number of more than 18 digits, or 400. */
 static int read_length(ct__span text, uint64_t *out) {
-    if (text.len == 0 || !all(text, DIGIT))
+    if (text.len == 0 || !all(text, CT__IN_DIGIT))
         return 400;
     if (text.len > 18)
         return 413;
@@ -229,8 +216,8 @@ static int read_fields(const uint8_t *at, const uint8_t *end, ct__http1_head *ou
 }
 
 static int read_version(ct__span text, uint32_t *minor) {
-    if (text.len != 8 || memcmp(text.at, "HTTP/", 5) != 0 || (KINDS[text.at[5]] & DIGIT) == 0 || text.at[6] != '.'
-        || (KINDS[text.at[7]] & DIGIT) == 0)
+    if (text.len != 8 || memcmp(text.at, "HTTP/", 5) != 0 || (ct__http_bytes[text.at[5]] & CT__IN_DIGIT) == 0 || text.at[6] != '.'
+        || (ct__http_bytes[text.at[7]] & CT__IN_DIGIT) == 0)
         return 400;
     if (text.at[5] != '1' || text.at[7] > '1')
         return 505;
@@ -243,7 +230,7 @@ static int read_version(ct__span text, uint32_t *minor) {
 static int read_request_line(ct__span line, ct__http1_head *out) {
     ct__span rest = line;
     if (!cut(&rest, ' ', &out->method) || !cut(&rest, ' ', &out->target) || out->method.len == 0
-        || !all(out->method, TOKEN) || out->target.len == 0 || !all(out->target, TARGET))
+        || !all(out->method, CT__IN_TOKEN) || out->target.len == 0 || !all(out->target, CT__IN_TARGET))
         return 400;
     if (out->method.len > CT__HTTP1_METHOD_BYTES)
         return 501;
@@ -292,7 +279,7 @@ static int read_request(const uint8_t *buf, size_t used, ct__http1_head *out) {
         refusal = read_fields(at, buf + used, out, &f);
     if (refusal != 0)
         return refusal;
-    if (f.hosts > 1 || (f.hosts == 0 && out->minor == 1) || !all(out->host, HOST))
+    if (f.hosts > 1 || (f.hosts == 0 && out->minor == 1) || !all(out->host, CT__IN_HOST))
         return 400;
     refusal = read_target(out);
     if (refusal == 0)
@@ -318,7 +305,7 @@ int ct__http1_request(ct__http1_scan *scan, const uint8_t *buf, size_t len, ct__
         .long_head = 431,
         .malformed = 400,
     };
-    if (len > 0 && buf[0] != '\r' && (KINDS[buf[0]] & TOKEN) == 0)
+    if (len > 0 && buf[0] != '\r' && (ct__http_bytes[buf[0]] & CT__IN_TOKEN) == 0)
         return 400; /* no need to wait for a line that TLS or another protocol may never send */
     size_t used = 0;
     const int result = find_end(scan, buf, len, &REQUEST, &used);
@@ -339,7 +326,7 @@ static int read_status_line(ct__span line, ct__http1_head *out) {
         code = line;
         line.len = 0;
     }
-    if (code.len != 3 || !all(code, DIGIT) || code.at[0] == '0' || !all(line, VALUE))
+    if (code.len != 3 || !all(code, CT__IN_DIGIT) || code.at[0] == '0' || !all(line, CT__IN_VALUE))
         return 502;
     out->status = (uint32_t)(code.at[0] - '0') * 100 + (uint32_t)(code.at[1] - '0') * 10 + (uint32_t)(code.at[2] - '0');
     return 0;
@@ -374,107 +361,5 @@ int ct__http1_answer(ct__http1_scan *scan, const uint8_t *buf, size_t len, bool 
         out->framing = CT__HTTP1_UNTIL_CLOSE;
         out->closes = true;
     }
-    return 0;
-}
-
-/* ---- bodies ---- */
-
-ct__http1_body ct__http1_body_of(const ct__http1_head *head) {
-    ct__http1_body body = {.framing = head->framing, .left = head->length};
-    if (head->framing == CT__HTTP1_CHUNKED)
-        body.place = CT__HTTP1_AT_SIZE;
-    else if (head->framing == CT__HTTP1_NO_BODY || (head->framing == CT__HTTP1_LENGTH && head->length == 0))
-        body.place = CT__HTTP1_AT_END;
-    return body;
-}
-
-/* The end of a size line was read. */
-static enum ct__http1_place behind_size(ct__http1_body *body) {
-    body->line = 0;
-    return body->left > 0 ? CT__HTTP1_AT_DATA : CT__HTTP1_AT_TRAILER;
-}
-
-static unsigned digit_of(uint8_t byte) {
-    return byte <= '9' ? (unsigned)(byte - '0') : (unsigned)((byte | 0x20) - 'a') + 10;
-}
-
-/* Takes one byte of a chunk's frame. Returns false when no correct client sends it. */
-static bool step(ct__http1_body *body, uint8_t byte) {
-    const uint8_t kind = KINDS[byte];
-    switch (body->place) {
-    case CT__HTTP1_AT_SIZE:
-        if ((kind & HEX) == 0)
-            return false;
-        body->left = digit_of(byte);
-        body->line = 1;
-        body->place = CT__HTTP1_AT_DIGITS;
-        return true;
-    case CT__HTTP1_AT_DIGITS:
-        if ((kind & HEX) != 0) {
-            body->left = body->left << 4 | digit_of(byte);
-            return ++body->line <= 15; /* so 60 bits hold it, however many zeros lead */
-        }
-        body->place = byte == ';' ? CT__HTTP1_AT_EXTENSION : CT__HTTP1_AT_SIZE_LF;
-        return byte == ';' || byte == '\r';
-    case CT__HTTP1_AT_EXTENSION:
-        if (byte == '\r') {
-            body->place = CT__HTTP1_AT_SIZE_LF;
-            return true;
-        }
-        return (kind & VALUE) != 0 && ++body->line <= CT__HTTP1_CHUNK_LINE_BYTES;
-    case CT__HTTP1_AT_SIZE_LF:
-        body->place = behind_size(body);
-        return byte == '\n';
-    case CT__HTTP1_AT_DATA_CR:
-        body->place = CT__HTTP1_AT_DATA_LF;
-        return byte == '\r';
-    case CT__HTTP1_AT_DATA_LF:
-        body->place = CT__HTTP1_AT_SIZE;
-        return byte == '\n';
-    case CT__HTTP1_AT_TRAILER:
-        body->place = byte == '\r' ? CT__HTTP1_AT_LAST_LF : CT__HTTP1_AT_TRAILER_NAME;
-        return byte == '\r' || ((kind & TOKEN) != 0 && ++body->line <= CT__HTTP1_TRAILER_BYTES);
-    case CT__HTTP1_AT_TRAILER_NAME:
-        if (byte == ':')
-            body->place = CT__HTTP1_AT_TRAILER_VALUE;
-        return (byte == ':' || (kind & TOKEN) != 0) && ++body->line <= CT__HTTP1_TRAILER_BYTES;
-    case CT__HTTP1_AT_TRAILER_VALUE:
-        if (byte == '\r') {
-            body->place = CT__HTTP1_AT_TRAILER_LF;
-            return true;
-        }
-        return (kind & VALUE) != 0 && ++body->line <= CT__HTTP1_TRAILER_BYTES;
-    case CT__HTTP1_AT_TRAILER_LF:
-        body->place = CT__HTTP1_AT_TRAILER;
-        return byte == '\n';
-    case CT__HTTP1_AT_LAST_LF:
-        body->place = CT__HTTP1_AT_END;
-        return byte == '\n';
-    case CT__HTTP1_AT_DATA:
-    case CT__HTTP1_AT_END:
-        break;
-    }
-    return false;
-}
-
-int ct__http1_body_next(ct__http1_body *body, const uint8_t *buf, size_t len, size_t *used, ct__span *data) {
-    *data = (ct__span){buf, 0};
-    size_t at = 0;
-    for (; at < len && body->place != CT__HTTP1_AT_DATA && body->place != CT__HTTP1_AT_END; at++)
-        if (!step(body, buf[at]))
-            return CT_E_MALFORMED;
-    *used = at;
-    if (at == len || body->place == CT__HTTP1_AT_END)
-        return 0;
-    size_t count = len - at;
-    if (body->framing != CT__HTTP1_UNTIL_CLOSE) {
-        if (count > body->left)
-            count = (size_t)body->left;
-        body->left -= count;
-        if (body->left == 0)
-            body->place = body->framing == CT__HTTP1_CHUNKED ? CT__HTTP1_AT_DATA_CR : CT__HTTP1_AT_END;
-    }
-    *data = (ct__span){buf + at, count};
-    *used = at + count;
     return 0;
 }

@@ -28,7 +28,15 @@ from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
-from constellation.zenith.edge import CountedAtEdge, behind_edge, connection_limit, edge_socket_path, listening, refusals, upstream_socket
+from constellation.zenith.edge import (
+    CountedAtEdge,
+    behind_edge,
+    connection_limit,
+    edge_socket_path,
+    listening,
+    refusals,
+    upstream_socket,
+)
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
@@ -271,9 +279,7 @@ async def serving_gateway(
                 head_limit_bytes=MAX_HEADER_BYTES + _PEER_HEADER_BYTES,
                 cut_off=parts.hangups.cancel_all,
             ),
-            listening(
-                lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S
-            ),
+            listening(lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S),
         ):
             yield
 

@@ -135,7 +135,10 @@ async def test_loopback_trust_ends_with_each_sign_of_another_hand(rig, http, hea
 
 
 async def test_nobody_is_trusted_when_a_key_is_required(native_lane, tmp_path):
-    async with gateway_rig(ZenithSettings(native_lane=native_lane), state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
+    async with (
+        gateway_rig(ZenithSettings(native_lane=native_lane), state_dir=tmp_path) as rig,
+        httpx.AsyncClient(base_url=rig.url) as http,
+    ):
         problem(await call(http), 401, "unauthenticated")
         assert rig.nova.asked == []
 
