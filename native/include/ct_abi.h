@@ -329,3 +329,22 @@ void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out);
 
 /* Ends every connection. Not from within a turn of the reactor. */
 void ct_edge_free(ct_edge *edge);
+
+/* ---- h2/server.c: comet's port. HTTP/2 in C; what C does not answer goes on to the gRPC server on a unix socket ---- */
+
+typedef struct ct_h2_server ct_h2_server;
+
+/* What has passed so far; connections and streams are those of now. */
+typedef struct ct_h2_counts {
+    uint64_t accepted;   /* connections */
+    uint64_t turned_away; /* connections above the bound */
+    uint64_t faulted;    /* connections closed for what they sent, or did not */
+    uint64_t taken;      /* streams answered in C */
+    uint64_t forwarded;  /* streams passed on */
+    uint64_t unserved;   /* streams that the upstream could not be reached for */
+    uint64_t cancelled;  /* streams that the client gave up */
+    uint32_t connections;
+    uint32_t streams;
+    uint32_t upstreams;  /* connections to the gRPC server */
+    uint64_t held_bytes; /* bodies that wait here */
+} ct_h2_counts;

@@ -119,11 +119,11 @@ static void ready(ct__watch *watch, uint32_t events) {
         socklen_t len = sizeof error;
         if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
             error = errno;
-        c->is_connecting = false;
         if (error != 0) {
-            end(c, -error);
+            end(c, -error); /* is_connecting stays: nothing can have been sent */
             return;
         }
+        c->is_connecting = false;
         send_out(c);
         return;
     }
