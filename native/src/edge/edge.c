@@ -36,6 +36,9 @@ void ct__caller_deadline(ct__caller *c, uint64_t at_ns) {
 }
 
 static void give_back(ct__caller *c) {
+    c->edge->counts.held_bytes -= c->held_bytes;
+    c->held_bytes = 0;
+    c->conn.in_limit = CT__IN_LIMIT_BYTES;
     if (c->is_counted)
         c->edge->counts.inflight--;
     c->is_counted = false;
@@ -51,6 +54,10 @@ void ct__caller_close(ct__caller *c, bool is_cut) {
     c->phase = CT__GONE;
     ct_edge *edge = c->edge;
     ct__forward_drop(c);
+    ct__call_cancel(c);
+    const uint32_t slot = (uint32_t)c->handle;
+    edge->slots[slot] = NULL;
+    edge->free_slots[edge->free_count++] = slot;
     give_back(c);
     if (is_cut && c->conn.fd >= 0) {
         const struct linger at_once = {.l_onoff = 1};
@@ -73,6 +80,7 @@ void ct__caller_finish(ct__caller *c) {
     if (c->phase == CT__GONE || c->phase == CT__LINGERING)
         return;
     ct__forward_drop(c);
+    ct__call_cancel(c);
     give_back(c);
     c->phase = CT__LINGERING;
     c->was_empty = false;
@@ -130,7 +138,10 @@ static void serve(ct__caller *c, const ct__http1_head *head) {
         }
         c->is_counted = true;
         edge->counts.inflight++;
+        c->began_ns = ct__reactor_now_ns(edge->reactor);
     }
+    if (ct__call(c, head))
+        return;
     if (ct__forward(c, head) != -EAGAIN)
         return;
     const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
@@ -182,6 +193,13 @@ static void received(ct__conn *conn) {
     case CT__LINGERING:
         ct__bytes_skip(&conn->in, conn->in.len);
         break;
+    case CT__GATHERING:
+        if (conn->in.len >= c->gather_bytes) {
+            c->phase = CT__HEADING; /* and now it is whole */
+            look(c);
+        }
+        break;
+    case CT__CALLING:
     case CT__WAITING:
     case CT__GONE:
         break;
@@ -202,7 +220,7 @@ static void ended(ct__conn *conn, int error) {
         ct__forward_ended(c);
         return;
     }
-    const bool is_cut_short = (c->phase == CT__HEADING && conn->in.len > 0)
+    const bool is_cut_short = (c->phase == CT__HEADING && conn->in.len > 0) || c->phase == CT__GATHERING
                            || (c->phase == CT__FORWARDING && !ct__http1_body_done(&c->body) && !c->is_answered);
     if (error == 0 && is_cut_short)
         ct__caller_refuse(c, CT_EDGE_MALFORMED, false); /* it may listen still */
@@ -255,9 +273,13 @@ static void due(ct__alarm *alarm) {
     case CT__TUNNELLING:
         watch_stall(c, now_ns);
         break;
+    case CT__GATHERING:
+        ct__caller_refuse(c, CT_EDGE_BODY_SLOW, false);
+        break;
     case CT__LINGERING:
         linger(c, now_ns);
         break;
+    case CT__CALLING: /* the call has a deadline of its own */
     case CT__GONE:
         break;
     }
@@ -299,7 +321,7 @@ static void name_peer(ct__caller *c) {
 static void accepted(ct__listener *listener, int fd) {
     static const ct__conn_calls CALLS = {.received = received, .drained = drained, .ended = ended};
     ct_edge *edge = ((ct__door *)((char *)listener - offsetof(ct__door, listener)))->edge;
-    if (edge->counts.connections >= edge->connections_max) {
+    if (edge->free_count == 0) {
         (void)close(fd);
         return;
     }
@@ -311,7 +333,8 @@ static void accepted(ct__listener *listener, int fd) {
     const int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     c->edge = edge;
-    c->handle = ++edge->handles;
+    const uint32_t slot = edge->free_slots[edge->free_count - 1];
+    c->handle = ++edge->handles << 32 | slot;
     c->task.run = run_look;
     c->alarm.due = due;
     c->deadline_ns = ct__reactor_now_ns(edge->reactor) + edge->idle_ns;
@@ -325,6 +348,8 @@ static void accepted(ct__listener *listener, int fd) {
         free(c);
         return;
     }
+    edge->free_count--;
+    edge->slots[slot] = c;
     name_peer(c);
     c->next = edge->callers;
     if (c->next != NULL)
@@ -345,12 +370,17 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings) {
     edge->reactor = reactor;
     edge->idle_ns = settings->idle_ns;
     edge->inflight_max = settings->inflight_max;
-    edge->connections_max = settings->connections_max;
+    edge->bodies_max = settings->bodies_max;
+    edge->slot_count = settings->connections_max;
     edge->upstream_path = strdup(settings->upstream);
-    if (edge->upstream_path == NULL) {
-        free(edge);
+    edge->slots = calloc(edge->slot_count, sizeof(ct__caller *));
+    edge->free_slots = calloc(edge->slot_count, sizeof *edge->free_slots);
+    if (edge->upstream_path == NULL || edge->slots == NULL || edge->free_slots == NULL) {
+        ct_edge_free(edge);
         return NULL;
     }
+    for (uint32_t i = 0; i < edge->slot_count; i++)
+        edge->free_slots[edge->free_count++] = edge->slot_count - 1 - i;
     return edge;
 }
 
@@ -396,6 +426,15 @@ void ct_edge_stop(ct_edge *edge) {
     }
 }
 
+void ct_edge_trust(ct_edge *edge, uint64_t handle, const uint8_t *host, size_t host_len) {
+    const uint32_t slot = (uint32_t)handle;
+    ct__caller *c = slot < edge->slot_count ? edge->slots[slot] : NULL;
+    if (c == NULL || c->handle != handle || host_len == 0 || host_len > sizeof c->host)
+        return;
+    memcpy(c->host, host, host_len);
+    c->host_len = host_len;
+}
+
 void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out) {
     *out = edge->counts;
 }
@@ -415,6 +454,9 @@ void ct_edge_free(ct_edge *edge) {
         free(edge->problems[i].body);
         free(edge->problems[i].fields);
     }
+    ct__lane_free(edge);
+    free((void *)edge->slots);
+    free(edge->free_slots);
     free(edge->upstream_path);
     free(edge);
 }

@@ -3,13 +3,17 @@
 #define CT_EDGE_EDGE_H
 
 #include "edge/http1.h"
+#include "edge/plain.h"
+#include "edge/principals.h"
+#include "h2/client.h"
 #include "reactor/conn.h"
 
 #include <time.h>
 
-enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__UUID_BYTES = 36, CT__NOISE_BYTES = 1024 };
+enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64 };
 
 typedef struct ct__caller ct__caller;
+typedef struct ct__lane ct__lane;
 typedef struct ct__upstream ct__upstream;
 
 enum ct__phase {
@@ -17,6 +21,8 @@ enum ct__phase {
     CT__WAITING,    /* has one, and no connection to forward it on: the server's backlog is full */
     CT__FORWARDING,
     CT__TUNNELLING, /* behind an upgrade */
+    CT__GATHERING,  /* a call's body is not whole yet; it stays in `in`, with its head */
+    CT__CALLING,    /* comet has the call */
     CT__LINGERING,  /* its last answer is on the way; what still comes is forgotten, so that no reset overtakes the answer */
     CT__GONE,
 };
@@ -40,6 +46,13 @@ struct ct__caller {
     ct__http1_scan scan;
     ct__http1_body body; /* of the request in hand */
     ct__upstream *upstream;
+    size_t gather_bytes;  /* head and body */
+    uint64_t held_bytes;  /* of it, counted */
+    uint64_t began_ns;
+    ct__h2_call call;
+    char request_id[CT__UUID_BYTES];
+    size_t host_len; /* 0: not trusted */
+    char host[CT__HOST_BYTES]; /* what Host said when the peer was found to be trusted */
     size_t peer_len;
     char peer[CT__PEER_BYTES]; /* value of Constellation-Peer up to its last word */
 };
@@ -59,7 +72,8 @@ typedef struct ct__door {
 struct ct_edge {
     ct_reactor *reactor;
     uint64_t idle_ns;
-    uint32_t inflight_max, connections_max;
+    uint32_t inflight_max;
+    uint64_t bodies_max;
     char *upstream_path;
     bool is_stopping;
     uint32_t listener_count;
@@ -70,6 +84,10 @@ struct ct_edge {
     uint64_t handles;    /* given out */
     ct_edge_counts counts;
     ct__problem problems[CT_EDGE_REFUSALS];
+    ct__lane *lane; /* NULL: every call is forwarded */
+    ct__caller **slots;    /* by the low half of a handle */
+    uint32_t *free_slots;
+    uint32_t free_count, slot_count;
     time_t date_s; /* of `date` */
     char date[48];
     uint8_t noise[CT__NOISE_BYTES];
@@ -94,11 +112,24 @@ void ct__caller_deadline(ct__caller *caller, uint64_t at_ns);
 /* Answers with a problem; the connection ends unless `stays` (and nothing of the request is left unread). */
 void ct__caller_refuse(ct__caller *caller, enum ct_edge_refusal refusal, bool stays);
 
+/* The same with a problem of comet's. */
+void ct__caller_pass_problem(ct__caller *caller, const uint8_t *problem, size_t len, uint32_t status, long retry_s);
+
+/* Random bytes; `len` is at most CT__NOISE_BYTES. */
+void ct__edge_noise(ct_edge *edge, uint8_t *out, size_t len);
+
 /* A fresh UUIDv7 as text; `out` holds CT__UUID_BYTES. */
 void ct__edge_uuid(ct_edge *edge, char *out);
 
 /* "date: ...\r\n" of now. */
 const char *ct__edge_date(ct_edge *edge);
+
+/* ---- call.c ---- */
+
+/* Takes the request when it is a plain call of a known caller: from then on it is answered here. */
+bool ct__call(ct__caller *caller, const ct__http1_head *head);
+void ct__call_cancel(ct__caller *caller);
+void ct__lane_free(ct_edge *edge);
 
 /* ---- forward.c ---- */
 

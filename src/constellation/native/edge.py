@@ -29,6 +29,16 @@ class Refusal(IntEnum):
     UPSTREAM = _lib.CT_EDGE_UPSTREAM
     OVERLOADED = _lib.CT_EDGE_OVERLOADED
     VERSION = _lib.CT_EDGE_VERSION
+    NOT_JSON = _lib.CT_EDGE_NOT_JSON
+    BODY_SLOW = _lib.CT_EDGE_BODY_SLOW
+    BODIES = _lib.CT_EDGE_BODIES
+    CALLS = _lib.CT_EDGE_CALLS
+    COMET = _lib.CT_EDGE_COMET
+    LATE = _lib.CT_EDGE_LATE
+
+
+# A gRPC status without a problem: the number of its refusal is this and the status, 1 to 16.
+_GRPC: int = _lib.CT_EDGE_GRPC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +55,38 @@ class EdgeCounts:
     inflight: int  # requests in hand, whoever answers them
     connections: int
     forwarded: int
-    refused: Mapping[Refusal, int]
+    refused: Mapping[int, int]  # by the number of the refusal
+    called: int  # calls that were answered without Python
+    held_bytes: int
+    lookups: int  # of callers, found without Python
+    answered: tuple[int, ...]  # calls, by the first digit of their status; 0: the client left before
+    slots: tuple[int, ...]  # the same by duration: up to each bound, and above the last
+    sum_s: float
+    codes: Mapping[str, int]  # comet's problems that were passed on, by code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallLane:
+    """How calls of functions are answered without Python: by gRPC to comet, at a numeric address."""
+
+    host: str
+    port: int
+    authorization: str
+    max_calls: int
+    max_timeout_s: float
+    grace_s: float  # comet's answer may be so much later than the call's own time
+    read_timeout_s: float
+    max_body_bytes: int
+    bounds_s: tuple[float, ...]  # of durations, rising
+
+
+def grpc_refusal(status: int) -> int:
+    """Return the number of the refusal that stands for a gRPC status, 1 to 16, without a problem."""
+    return _GRPC + status
+
+
+def _nanoseconds(seconds: float) -> int:
+    return max(0, min(round(seconds * 1e9), (1 << 64) - 1))
 
 
 class Edge:
@@ -63,9 +104,10 @@ class Edge:
         idle_timeout_s: float,
         max_inflight: int,
         max_connections: int,
-        refusals: Mapping[Refusal, RefusalAnswer],
+        max_bodies_bytes: int,
+        refusals: Mapping[int, RefusalAnswer],
     ) -> None:
-        if set(refusals) != set(Refusal):
+        if set(refusals) != {*Refusal, *(grpc_refusal(status) for status in range(1, 17))}:
             raise ValueError("every refusal needs its answer")
         path = _ffi.new("char[]", str(upstream).encode())
         settings = _ffi.new(
@@ -75,6 +117,7 @@ class Edge:
                 "idle_ns": round(idle_timeout_s * 1e9),
                 "inflight_max": max_inflight,
                 "connections_max": max_connections,
+                "bodies_max": max_bodies_bytes,
             },
         )
         self._reactor = reactor  # it outlives us
@@ -92,6 +135,57 @@ class Edge:
         """Take connections from a bound, listening socket, which stays the caller's and open until `stop`."""
         checked("edge", _lib.ct_edge_listen(self._handle, listener.fileno()))
 
+    def call(self, lane: CallLane) -> None:
+        """Answer plain calls of learnt callers without Python from now on; once.
+
+        Raises:
+            ValueOutOfRange: the address is not numeric.
+        """
+        comet = _ffi.new("char[]", lane.host.encode())
+        authorization = _ffi.new("char[]", lane.authorization.encode())
+        bounds = _ffi.new("uint64_t[]", [round(bound * 1e9) for bound in lane.bounds_s])
+        settings = _ffi.new(
+            "ct_edge_lane *",
+            {
+                "comet": comet,
+                "port": lane.port,
+                "authorization": authorization,
+                "calls_max": lane.max_calls,
+                "max_timeout_ns": round(lane.max_timeout_s * 1e9),
+                "grace_ns": round(lane.grace_s * 1e9),
+                "read_ns": round(lane.read_timeout_s * 1e9),
+                "body_max": lane.max_body_bytes,
+                "bounds_ns": bounds,
+                "bound_count": len(lane.bounds_s),
+            },
+        )
+        checked("edge", _lib.ct_edge_call(self._handle, settings))
+
+    def learn(self, key: bytes, token: bytes, *, renew_at_s: float, until_s: float) -> None:
+        """Let the caller with this key (see `ct_edge_learn`) invoke with this token; times are monotonic."""
+        result = _lib.ct_edge_learn(
+            self._handle, key, len(key), token, len(token), _nanoseconds(renew_at_s), _nanoseconds(until_s)
+        )
+        checked("edge", result)
+
+    def forget(self) -> None:
+        """Forget every caller."""
+        if self._handle != _ffi.NULL:
+            _lib.ct_edge_forget(self._handle)
+
+    def fresh(self, until_s: float) -> None:
+        """Believe what was learnt until then (monotonic), unless this is called again."""
+        if self._handle != _ffi.NULL:
+            _lib.ct_edge_fresh(self._handle, _nanoseconds(until_s))
+
+    def trust(self, connection: int, host: bytes) -> None:
+        """The peer of this connection is the trusted local user, for requests with this Host."""
+        _lib.ct_edge_trust(self._handle, connection, host, len(host))
+
+    def hold(self, count_bytes: int) -> bool:
+        """Add to the bytes of bodies in memory, or take off; False: they would be too many."""
+        return bool(self._handle == _ffi.NULL or _lib.ct_edge_hold(self._handle, count_bytes) == 0)
+
     def stop(self) -> None:
         """Take no more connections; quiet ones end now, the others behind the answer in hand."""
         _lib.ct_edge_stop(self._handle)
@@ -105,8 +199,22 @@ class Edge:
             inflight=raw.inflight,
             connections=raw.connections,
             forwarded=raw.forwarded,
-            refused={refusal: raw.refused[refusal] for refusal in Refusal},
+            refused={number: raw.refused[number] for number in range(_lib.CT_EDGE_REFUSALS) if raw.refused[number]},
+            called=raw.called,
+            held_bytes=raw.held_bytes,
+            lookups=raw.lookups,
+            answered=tuple(raw.answered),
+            slots=tuple(raw.slots),
+            sum_s=raw.sum_ns / 1e9,
+            codes=self._codes(),
         )
+
+    def _codes(self) -> dict[str, int]:
+        if self._handle == _ffi.NULL:
+            return {}
+        raw = _ffi.new("ct_edge_code[]", _lib.CT_EDGE_CODES)
+        count = _lib.ct_edge_codes(self._handle, raw, _lib.CT_EDGE_CODES)
+        return {_ffi.string(raw[index].code).decode(): raw[index].count for index in range(count)}
 
     def close(self) -> None:
         """End every connection. May be repeated."""

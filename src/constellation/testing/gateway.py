@@ -51,7 +51,7 @@ async def gateway_rig(
             lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=comet_address),
             max_calls=settings.max_inflight,
         )
-        parts = build(settings, context, control=control, execution=execution, checks={})
+        parts = build(settings, context, control=control, execution=execution, checks={}, comet=comet_address)
         listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)

@@ -12,12 +12,13 @@ from pathlib import Path
 import anyio
 import structlog
 
+from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
 from constellation.base.errors import InvalidRequest, Unavailable
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
-from constellation.native.edge import Edge
+from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
 from constellation.nova.config.load import ConfigInvalid, Loaded
@@ -29,7 +30,10 @@ from constellation.rpc.http import serving_asgi
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.edge import (
+    BODIES_BYTES,
     CountedAtEdge,
+    HeldAtEdge,
+    KnownAtEdge,
     behind_edge,
     connection_limit,
     edge_socket_path,
@@ -43,8 +47,8 @@ from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
 from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
-from constellation.zenith.invoke import Invoke
-from constellation.zenith.limits import Admission, BodyBudget, Gate
+from constellation.zenith.invoke import GRACE_S, Invoke
+from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate
 from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
@@ -55,11 +59,12 @@ from constellation.zenith.routing import Router
 
 log = structlog.get_logger()
 
-_BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _FIRST_WORD_S = 10.0  # chosen: without nova it starts all the same, and says 503
 _DRAIN_S = 5.0  # chosen: requests in hand at a stop
 _LAST_S = 1.0  # chosen: and what was cut off then
 _PEER_HEADER_BYTES = 1024  # what the edge adds to a head
+_RESOLVE_S = 5.0
+_INVOKE = next(route for route in ROUTES if route.transport is Transport.INVOKE)
 _EDGE_KEEPS_S = 3600.0  # the edge drops unused connections long before: the server behind must never do it first
 
 
@@ -81,7 +86,7 @@ class Parts:
     hangups: HangupWatch
     execution: Execution
     gate: Admission
-    budget: BodyBudget
+    budget: Budget
     peers: PeerLookup | None
     lane: Lane | None  # None: Python owns the port
 
@@ -116,20 +121,29 @@ def listen_addresses(settings: ZenithSettings) -> list[Address]:
 
 def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
-    checks: Mapping[str, Check],
+    checks: Mapping[str, Check], comet: Address | None = None,
 ) -> Parts:  # fmt: skip
-    """Return the gateway of these settings. `checks`: planes besides nova and comet that must be healthy."""
-    lane = native_lane(settings, context) if settings.native_lane else None
+    """Return the gateway of these settings.
+
+    `checks`: planes besides nova and comet that must be healthy. `comet`: its numeric address, for calls without
+    Python; None: every call is Python's.
+    """
+    lane = native_lane(settings, context, comet) if settings.native_lane else None
     gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
-    budget, hangups = BodyBudget(limit_bytes=_BODIES_BYTES), HangupWatch()
+    budget: Budget = BodyBudget(limit_bytes=BODIES_BYTES) if lane is None else HeldAtEdge(lane.edge)
+    hangups = HangupWatch()
     principals = Principals(
         directory=control,
         identity_key=context.identity_key,
         clock=context.clock,
         fresh_s=settings.cache_ttl_s,
         metrics=CacheMetrics(context.registry),
+        on_forget=None if lane is None else lane.edge.forget,
     )
-    follower = ChangeFollower(control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s)
+    follower = ChangeFollower(
+        control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
+        on_word=None if lane is None else lane.edge.fresh,
+    )  # fmt: skip
     is_trusting = settings.auth == "loopback"
     peers = PeerLookup() if is_trusting else None
     doorman = Doorman(
@@ -137,6 +151,7 @@ def build(
         freshness=follower,
         trusted_uid=settings.trusted_uid if is_trusting else None,
         peers=peers,
+        known=None if lane is None else KnownAtEdge(lane.edge),
     )
 
     async def check_nova() -> None:
@@ -192,7 +207,7 @@ def build(
     )
 
 
-def native_lane(settings: ZenithSettings, context: PlaneContext) -> Lane:
+def native_lane(settings: ZenithSettings, context: PlaneContext, comet: Address | None) -> Lane:
     """Return the edge of these settings, which listens nowhere yet."""
     reactor = Reactor()
     upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
@@ -202,8 +217,23 @@ def native_lane(settings: ZenithSettings, context: PlaneContext) -> Lane:
         idle_timeout_s=settings.idle_timeout_s,
         max_inflight=settings.max_inflight,
         max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        max_bodies_bytes=BODIES_BYTES,
         refusals=refusals(settings),
     )
+    if comet is not None:
+        edge.call(
+            CallLane(
+                host=comet.host,
+                port=comet.port,
+                authorization=f"Bearer {context.service_token}",
+                max_calls=settings.max_inflight,
+                max_timeout_s=settings.max_timeout_s,
+                grace_s=GRACE_S,
+                read_timeout_s=settings.read_timeout_s,
+                max_body_bytes=min(settings.max_body_bytes, _INVOKE.max_body_bytes or settings.max_body_bytes),
+                bounds_s=DURATION_BUCKETS_S,
+            )
+        )
     return Lane(reactor=reactor, edge=edge, upstream=upstream)
 
 
@@ -228,6 +258,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     parts = build(
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
+        comet=await numeric(comet),
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:
@@ -282,6 +313,17 @@ async def serving_gateway(
             listening(lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S),
         ):
             yield
+
+
+async def numeric(address: Address) -> Address | None:
+    """Return the address with its name resolved, None when that is not possible now."""
+    try:
+        with anyio.fail_after(_RESOLVE_S):
+            found = await anyio.getaddrinfo(address.host or "127.0.0.1", address.port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        log.warning("lane.unresolved", comet=str(address), effect="every call is answered by Python")
+        return None
+    return Address(str(found[0][4][0]), address.port)
 
 
 def _health_check(channel: PlaneChannel) -> Check:

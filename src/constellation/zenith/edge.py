@@ -11,27 +11,39 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 
-from constellation.base.errors import BodyTimeout, ConstellationError, Overloaded, PayloadTooLarge
+from constellation.base.errors import (
+    BodyTimeout,
+    ConstellationError,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    Unavailable,
+)
 from constellation.base.sockets import listen_unix
-from constellation.native.edge import Edge, Refusal, RefusalAnswer
+from constellation.native.edge import Edge, Refusal, RefusalAnswer, grpc_refusal
 from constellation.nova.config.sections import ZenithSettings
-from constellation.rpc.problems import headers_of
-from constellation.zenith.errors import HeadersTooLarge, ServerGone, UriTooLong
+from constellation.rpc.problems import headers_of, problem_from
+from constellation.zenith.errors import CallLate, HeadersTooLarge, ServerGone, UriTooLong
 from constellation.zenith.malformed import MalformedRequest
-from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, PEER_EXTENSION
+from constellation.zenith.principals import KeptAccess
+from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, PEER_EXTENSION, Request
 
 PEER = b"constellation-peer"
 MAX_CONNECTIONS = 16_384  # chosen: four times what one gateway has in hand, or what its descriptors allow
+BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _SPARE_DESCRIPTORS = 256  # for all else that the process opens
 _POLL_S = 0.02
+MAX_KEY_BYTES = 1024  # of a caller, in C
 
 App = Callable[[dict[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
 
 
-def refusals(settings: ZenithSettings) -> dict[Refusal, RefusalAnswer]:
+def refusals(settings: ZenithSettings) -> dict[int, RefusalAnswer]:
     """Return how the edge answers what it refuses: as the app would."""
-    errors: dict[Refusal, ConstellationError] = {
+    errors: dict[int, ConstellationError] = {
         Refusal.MALFORMED: MalformedRequest(400),
         Refusal.SLOW: BodyTimeout(after_s=settings.idle_timeout_s),
         Refusal.LARGE: PayloadTooLarge(limit_bytes=settings.max_body_bytes),
@@ -42,7 +54,14 @@ def refusals(settings: ZenithSettings) -> dict[Refusal, RefusalAnswer]:
         Refusal.UPSTREAM: ServerGone(),
         Refusal.OVERLOADED: Overloaded("gateway", limit=settings.max_inflight),
         Refusal.VERSION: MalformedRequest(505),
+        Refusal.NOT_JSON: InvalidRequest("the body is not JSON"),
+        Refusal.BODY_SLOW: BodyTimeout(after_s=settings.read_timeout_s),
+        Refusal.BODIES: Overloaded("bodies in memory, bytes", limit=BODIES_BYTES),
+        Refusal.CALLS: Overloaded("calls to comet", limit=settings.max_inflight),
+        Refusal.COMET: Unavailable("comet", reason="no connection, or it broke before the answer"),
+        Refusal.LATE: CallLate("comet"),
     }
+    errors |= {grpc_refusal(status.value): problem_from(GRPCError(status), None) for status in Status if status.value}
     return {
         refusal: RefusalAnswer(
             status=error.http_status,
@@ -70,6 +89,51 @@ class CountedAtEdge:
 
     def admitted(self) -> nullcontext[None]:
         return nullcontext()
+
+
+class HeldAtEdge:
+    """The budget of bodies that the edge and the app behind it share; the edge counts."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    @property
+    def taken_bytes(self) -> int:
+        return self._edge.counts.held_bytes
+
+    def take(self, count_bytes: int) -> None:
+        if not self._edge.hold(count_bytes):
+            raise Overloaded("bodies in memory, bytes", limit=BODIES_BYTES)
+
+    def give(self, count_bytes: int) -> None:
+        self._edge.hold(-count_bytes)
+
+
+class KnownAtEdge:
+    """Tells the edge whom it may let call without asking."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def learn(self, request: Request, kept: KeptAccess) -> None:
+        """Let later calls with the same credential and scope headers in, as long as this access is good."""
+        single = request.single
+        if (api_key := single.get(b"x-api-key")) is not None:
+            presented = b"k" + api_key
+        elif (authorization := single.get(b"authorization")) is not None:
+            presented = b"a" + authorization
+        else:
+            presented = b"l"
+        key = b"\0".join((presented, single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")))
+        if len(key) <= MAX_KEY_BYTES:
+            token = kept.access.token.encode()
+            self._edge.learn(key, token, renew_at_s=kept.renew_at_s, until_s=kept.until_s)
+
+    def trust(self, request: Request) -> None:
+        """Take later requests of this connection for its trusted user's."""
+        for name, value in request.headers:
+            if name == b"host":
+                self._edge.trust(request.connection, value)
 
 
 def behind_edge(app: App) -> App:

@@ -35,6 +35,15 @@ class ServerGone(ConstellationError):
         super().__init__("the gateway's own server did not answer; the call may have begun")
 
 
+class CallLate(ConstellationError):
+    """A call's time, and the grace over it, ran out at the edge."""
+
+    code, http_status, retryable = "call_late", 504, True
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: no answer within the call's time")
+
+
 class ScopeUnclear(ConstellationError):
     """The tenant or namespace asked for is malformed, or must be named and is not."""
 

@@ -43,6 +43,19 @@ class Gate:
             self._inflight -= 1
 
 
+class Budget(Protocol):
+    """Bounds the bytes of bodies that are being gathered, all requests together."""
+
+    @property
+    def taken_bytes(self) -> int: ...
+
+    def take(self, count_bytes: int) -> None:
+        """Count bytes that were read, or raise `Overloaded`."""
+        ...
+
+    def give(self, count_bytes: int) -> None: ...
+
+
 class BodyBudget:
     """Bounds the bytes of bodies that are being gathered, all requests together."""
 

@@ -13,7 +13,7 @@ from constellation.base.ids import RequestId, uuid7
 from constellation.rpc.metadata import request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 from constellation.zenith.errors import ClientGone, HeadersTooLarge, UriTooLong
-from constellation.zenith.limits import BodyBudget
+from constellation.zenith.limits import Budget
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -115,7 +115,7 @@ class Request:
             return await self._next_piece()
         raise BodyTimeout(after_s=self._timeout_s)
 
-    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
+    async def body(self, *, limit_bytes: int, timeout_s: float, budget: Budget) -> bytes:
         """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
         self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
         if self.body_done:
