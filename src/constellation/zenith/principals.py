@@ -192,8 +192,8 @@ class Principals:
         try:
             principal = await self._ask(lambda: self._directory.authenticate(credential.kind, credential.text))
         except Unauthenticated:
-            self._entries.pop(digest, None)
-            self._on_forget()
+            if self._entries.pop(digest, None) is not None:  # a flood of wrong keys makes nobody forget the right ones
+                self._on_forget()
             if generation == self._generation:
                 _bound(self._unknown, _UNKNOWN_CAPACITY)
                 self._unknown[digest] = now_s + _UNKNOWN_TTL_S
