@@ -6,6 +6,7 @@
 #include "proto/json_member.h"
 #include "proto/pbwire.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +249,9 @@ void ct__call_cancel(ct__caller *c) {
 /* ---- from outside ---- */
 
 int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
-    if (edge->lane != NULL || settings->bound_count >= CT_EDGE_SLOTS)
+    struct in6_addr unused;
+    const bool is_numeric = inet_pton(AF_INET, settings->comet, &unused) == 1 || inet_pton(AF_INET6, settings->comet, &unused) == 1;
+    if (edge->lane != NULL || settings->bound_count >= CT_EDGE_SLOTS || !is_numeric)
         return CT_E_RANGE;
     ct__lane *lane = calloc(1, sizeof *lane);
     if (lane == NULL)
@@ -261,9 +264,8 @@ int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
                                   .message_bytes = (size_t)settings->body_max + (32U << 20)};
     lane->client = ct__h2_client_new(edge->reactor, settings->comet, settings->port, &limits);
     if (lane->authorization == NULL || ct__principals_init(&lane->principals, secret) != 0 || lane->client == NULL) {
-        const bool has_memory = lane->authorization != NULL && lane->principals.buckets != NULL;
         ct__lane_free(edge);
-        return has_memory ? CT_E_RANGE : -ENOMEM;
+        return -ENOMEM;
     }
     lane->max_timeout_ns = settings->max_timeout_ns;
     lane->grace_ns = settings->grace_ns;
