@@ -408,3 +408,17 @@ typedef struct ct_h2_counts {
     uint32_t upstreams;  /* connections to the gRPC server */
     uint64_t held_bytes; /* bodies that wait here */
 } ct_h2_counts;
+
+/* Serves on fd (listening, non-blocking; it stays the caller's) and passes every stream on to the unix socket `upstream`. NULL: no memory,
+ * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
+ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
+
+/* Accepts nothing more, finishes what is in hand for at most that long, then emits CT_EVENT_H2_STOPPED. */
+void ct_h2_server_stop(ct_h2_server *server, uint32_t within_ms);
+
+/* Cuts what is left. Not from within the reactor's turn. */
+void ct_h2_server_close(ct_h2_server *server);
+
+void ct_h2_server_count(const ct_h2_server *server, ct_h2_counts *out);
+
+enum ct_h2_event { CT_EVENT_H2_STOPPED = 400 };

@@ -80,6 +80,27 @@ static void one_whole_message_is_told_from_anything_else(void) {
     CHECK_INT(ct__h2_message_len(two, 10), -1);
 }
 
+static void a_status_is_a_small_number(void) {
+    CHECK_INT(ct__h2_status_get(span("0")), 0);
+    CHECK_INT(ct__h2_status_get(span("16")), 16);
+    CHECK_INT(ct__h2_status_get(span("200")), 200);
+    static const char *const wrong[] = {"", "1000", "-1", "1 ", "x"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        CHECK(ct__h2_status_get(span(wrong[i])) == UINT32_MAX);
+}
+
+static void keys_are_known_by_their_whole_name(void) {
+    CHECK_INT(ct__h2_key_of(span(":status")), CT__H2_KEY_STATUS);
+    CHECK_INT(ct__h2_key_of(span("grpc-message")), CT__H2_KEY_GRPC_MESSAGE);
+    CHECK_INT(ct__h2_key_of(span("accept-encoding")), CT__H2_KEY_PLAIN);
+    CHECK_INT(ct__h2_key_of(span("constellation-")), CT__H2_KEY_STRIPPED);
+    static const char *const others[] = {"",        "xx",     ":patx",    ":other1", "user-agenx",   "nova-sourcx",
+                                         "grpc-xxxxxxx", "xxxxxxxxxxxxx", "nova-call-depxx", "nova-problem-xxx",
+                                         "grpc-accept-encodinx", "constellation"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        CHECK_INT(ct__h2_key_of(span(others[i])), CT__H2_KEY_OTHER);
+}
+
 static ct__h2_head head_of(const char *const *texts) {
     ct__h2_head head = {0};
     ct__h2_head_add(&head, span(":method"), span("POST"));
@@ -117,6 +138,7 @@ int main(void) {
     static const ct_case cases[] = {
         CASE(timeouts_are_read_strictly),      CASE(timeouts_are_written_rounded_up), CASE(messages_survive_percent_coding),
         CASE(binary_metadata_survives_base64), CASE(one_whole_message_is_told_from_anything_else),
+        CASE(a_status_is_a_small_number),      CASE(keys_are_known_by_their_whole_name),
         CASE(a_head_knows_what_it_holds)};
     return RUN("h2_text", cases);
 }

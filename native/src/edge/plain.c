@@ -2,7 +2,6 @@
 
 #include "edge/bytes_of_http.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { NAME_BYTES = 64, QUALIFIER_BYTES = 128, CHAIN_BYTES = 4096, CHAIN_NAMES = 64, NUMBER_DIGITS = 15 };
@@ -75,8 +74,13 @@ static bool read_timeout(ct__span text, uint64_t max_ns, ct__plain *out) {
     const double seconds = (double)number / power;
     if (!(seconds > 0) || seconds > (double)max_ns / 1e9)
         return false;
-    const double ms = rint(seconds * 1000);
-    out->timeout_ms = ms < 1 ? 1 : (uint32_t)ms;
+    const double ms = seconds * 1000;
+    const uint32_t whole = (uint32_t)ms;
+    const double rest = ms - whole;
+    const bool rises = rest > 0.5 || (rest == 0.5 && whole % 2 == 1); /* from the middle to even, as Python's round() */
+    out->timeout_ms = whole + (rises ? 1 : 0);
+    if (out->timeout_ms == 0)
+        out->timeout_ms = 1;
     out->timeout_ns = (uint64_t)(seconds * 1e9);
     return true;
 }

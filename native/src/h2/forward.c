@@ -94,7 +94,8 @@ static void up_field(ct__h2_leg *leg, nghttp2_rcbuf *name, nghttp2_rcbuf *value)
         up->has_status = true;
         up->is_interim = v.len == 3 && v.base[0] == '1';
     }
-    if (up->block.len + n.len + v.len > CT__H2_HEAD_BYTES_MAX || ct__h2_pack(&up->block, n.base, n.len, v.base, v.len) < 0)
+    if (++up->field_count > CT__H2_FIELDS_MAX || up->block.len + n.len + v.len > CT__H2_HEAD_BYTES_MAX ||
+        ct__h2_pack(&up->block, n.base, n.len, v.base, v.len) < 0)
         up->is_bad = true;
 }
 
@@ -121,13 +122,15 @@ static void up_headed(ct__h2_leg *leg) {
         up->block = trailer;
     }
     up->has_status = up->is_interim = false;
+    up->field_count = 0;
 }
 
 static void up_data(ct__h2_leg *leg, const uint8_t *data, size_t len) {
     ct__h2_up *up = up_of(leg);
     ct__h2_served *down = up->down;
     if (!up->has_head || ct__bytes_add(&down->leg.out, data, len) < 0) {
-        (void)nghttp2_session_consume(leg->wire->session, leg->id, len);
+        ct__h2_leg_consume(leg, len);
+        ct__h2_wire_consume(leg->wire, len);
         ct__h2_leg_reset(leg, NGHTTP2_CANCEL);
         ct__h2_leg_reset(&down->leg, NGHTTP2_INTERNAL_ERROR);
         return;
@@ -162,7 +165,8 @@ static void up_sent(ct__h2_leg *leg, size_t len) {
 void ct__h2_pass_data(ct__h2_served *down, const uint8_t *data, size_t len) {
     ct__h2_up *up = down->up;
     if (ct__bytes_add(&up->leg.out, data, len) < 0) {
-        (void)nghttp2_session_consume(down->leg.wire->session, down->leg.id, len);
+        ct__h2_leg_consume(&down->leg, len);
+        ct__h2_wire_consume(down->leg.wire, len);
         ct__h2_leg_reset(&down->leg, NGHTTP2_INTERNAL_ERROR);
         return;
     }

@@ -21,6 +21,9 @@ enum {
     STATUS_DIGITS = 10
 };
 
+/* chosen: whoever speaks no gRPC is in no hurry, and scans no faster than this */
+static const uint64_t STRANGE_NS = 100000000;
+
 static ct__h2_served *served_of(ct__h2_leg *leg) {
     return (ct__h2_served *)((char *)leg - offsetof(ct__h2_served, leg));
 }
@@ -149,55 +152,61 @@ static ct__h2_leg *opened(ct__h2_wire *wire, int32_t id) {
     return &s->leg;
 }
 
-/* ---- those whose message is coming in, oldest first: each has the same time for it ---- */
+/* ---- lines ---- */
 
-static void watch_late(ct__h2_server *server) {
-    if (server->oldest != NULL && server->late.place == 0)
-        (void)ct__alarm_set(server->reactor, &server->late, server->oldest->began_ns + server->limits.body_ns);
+static void watch_line(ct__h2_server *server, ct__h2_line *line) {
+    if (line->oldest != NULL && line->alarm.place == 0)
+        (void)ct__alarm_set(server->reactor, &line->alarm, line->oldest->began_ns + line->wait_ns);
 }
 
-static void begin_gathering(ct__h2_served *s) {
-    ct__h2_server *server = s->server;
-    s->state = CT__H2_GATHERING;
-    s->is_gathering = true;
-    s->began_ns = ct__reactor_now_ns(server->reactor);
-    s->older = server->newest;
+static void stand_in(ct__h2_line *line, ct__h2_served *s) {
+    s->line = line;
+    s->began_ns = ct__reactor_now_ns(s->server->reactor);
+    s->older = line->newest;
     s->newer = NULL;
-    if (server->newest != NULL)
-        server->newest->newer = s;
+    if (line->newest != NULL)
+        line->newest->newer = s;
     else
-        server->oldest = s;
-    server->newest = s;
-    watch_late(server);
+        line->oldest = s;
+    line->newest = s;
+    watch_line(s->server, line);
 }
 
-static void end_gathering(ct__h2_served *s) {
-    ct__h2_server *server = s->server;
-    if (!s->is_gathering)
+static void leave_line(ct__h2_served *s) {
+    ct__h2_line *line = s->line;
+    if (line == NULL)
         return;
-    s->is_gathering = false;
+    s->line = NULL;
     if (s->older != NULL)
         s->older->newer = s->newer;
     else
-        server->oldest = s->newer;
+        line->oldest = s->newer;
     if (s->newer != NULL)
         s->newer->older = s->older;
     else
-        server->newest = s->older;
+        line->newest = s->older;
+}
+
+static void serve_line(ct__h2_server *server, ct__h2_line *line, void (*serve)(ct__h2_served *s)) {
+    const uint64_t now = ct__reactor_now_ns(server->reactor);
+    while (line->oldest != NULL && now - line->oldest->began_ns >= line->wait_ns)
+        serve(line->oldest);
+    watch_line(server, line);
+}
+
+static void be_late(ct__h2_served *s) {
+    ct__h2_turn_away(s, DEADLINE_EXCEEDED, "the request's message did not arrive in time");
 }
 
 static void late(ct__alarm *alarm) {
-    ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, late));
-    const uint64_t now = ct__reactor_now_ns(server->reactor);
-    while (server->oldest != NULL && now - server->oldest->began_ns >= server->limits.body_ns)
-        ct__h2_turn_away(server->oldest, DEADLINE_EXCEEDED, "the request's message did not arrive in time");
-    watch_late(server);
+    ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, gathering.alarm));
+    serve_line(server, &server->gathering, be_late);
 }
 
 /* ---- answers ---- */
 
 static void begin_answering(ct__h2_served *s) {
-    end_gathering(s);
+    leave_line(s);
     s->state = CT__H2_ENDING;
 }
 
@@ -297,6 +306,38 @@ int ct__h2_forward(ct__h2_server *server, ct__h2_stream stream) {
     return 0;
 }
 
+/* ---- who speaks no gRPC ---- */
+
+static bool is_grpc(const ct__h2_head *head) {
+    static const char type[] = "application/grpc";
+    return head->content_type.len >= sizeof type - 1 && memcmp(head->content_type.data, type, sizeof type - 1) == 0;
+}
+
+static bool has_method(const ct__h2_served *s, const char *method) {
+    for (size_t i = 0; i < s->field_count; i++) {
+        const nghttp2_vec n = nghttp2_rcbuf_get_buf(s->fields[i].name), v = nghttp2_rcbuf_get_buf(s->fields[i].value);
+        if (n.len == 7 && memcmp(n.base, ":method", 7) == 0)
+            return v.len == strlen(method) && memcmp(v.base, method, v.len) == 0;
+    }
+    return false;
+}
+
+static void tell_stranger(ct__h2_served *s) {
+    static const char text[] = "This port speaks gRPC only.\n";
+    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "415"), CT__H2_NV("content-type", "text/plain")};
+    begin_answering(s);
+    const bool has_body = !has_method(s, "HEAD") && ct__bytes_add(&s->leg.out, text, sizeof text - 1) == 0;
+    ct__h2_hold(s, s->leg.out.len);
+    s->leg.is_last = true;
+    if (ct__h2_leg_respond(&s->leg, pairs, 2, has_body) < 0)
+        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
+}
+
+static void tell_strangers(ct__alarm *alarm) {
+    ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, strange.alarm));
+    serve_line(server, &server->strange, tell_stranger);
+}
+
 /* ---- what comes in ---- */
 
 static void field(ct__h2_leg *leg, nghttp2_rcbuf *name, nghttp2_rcbuf *value) {
@@ -328,10 +369,15 @@ static void headed(ct__h2_leg *leg) {
         return;
     }
     ct__h2_head_finish(&s->head, ct__reactor_now_ns(server->reactor));
-    if (server->calls != NULL && server->calls->wanted != NULL && server->calls->wanted(server->ctx, &s->head))
-        begin_gathering(s);
-    else
+    if (!is_grpc(&s->head)) {
+        s->state = CT__H2_STRANGE;
+        stand_in(&server->strange, s);
+    } else if (server->calls != NULL && server->calls->wanted != NULL && server->calls->wanted(server->ctx, &s->head)) {
+        s->state = CT__H2_GATHERING;
+        stand_in(&server->gathering, s);
+    } else {
         ct__h2_pass(s);
+    }
 }
 
 static void gather(ct__h2_served *s, const uint8_t *data, size_t len) {
@@ -344,7 +390,7 @@ static void gather(ct__h2_served *s, const uint8_t *data, size_t len) {
     }
     ct__h2_hold(s, len);
     if (s->body.len > server->limits.message_bytes + CT__H2_PREFIX_BYTES) {
-        end_gathering(s);
+        leave_line(s);
         ct__h2_pass(s); /* what is said to the sender of too much is decided behind */
     }
 }
@@ -368,7 +414,7 @@ static void ended(ct__h2_leg *leg) {
         ct__h2_pass_end(s);
     if (s->state != CT__H2_GATHERING)
         return;
-    end_gathering(s);
+    leave_line(s);
     const ptrdiff_t len = ct__h2_message_len(ct__bytes_front(&s->body), s->body.len);
     if (len < 0) {
         ct__h2_pass(s); /* compressed, several, or none: how that is refused is decided behind */
@@ -393,7 +439,7 @@ static void closed(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code) {
     const bool is_cut = !leg->has_sent;
     if (is_cut)
         server->counts.cancelled++;
-    end_gathering(s);
+    leave_line(s);
     if (s->state == CT__H2_ASKED) {
         s->state = CT__H2_ENDING;
         if (server->calls->cancelled != NULL)
@@ -500,7 +546,10 @@ ct__h2_server *ct__h2_server_new(ct_reactor *reactor, int fd, const char *upstre
     server->up_limits.idle_ns = server->limits.idle_ns / 20;
     server->calls = calls;
     server->ctx = ctx;
-    server->late.due = late;
+    server->gathering.alarm.due = late;
+    server->gathering.wait_ns = server->limits.body_ns;
+    server->strange.alarm.due = tell_strangers;
+    server->strange.wait_ns = STRANGE_NS;
     server->deadline.due = overdue;
     server->finish.run = finish;
     server->listener.accepted = accepted;
@@ -529,7 +578,8 @@ void ct__h2_server_free(ct__h2_server *server) {
     if (server == NULL)
         return;
     ct__listener_close(&server->listener);
-    ct__alarm_clear(server->reactor, &server->late);
+    ct__alarm_clear(server->reactor, &server->gathering.alarm);
+    ct__alarm_clear(server->reactor, &server->strange.alarm);
     ct__alarm_clear(server->reactor, &server->deadline);
     for (uint32_t i = 0; i < server->slot_count; i++) {
         ct__h2_served *s = server->slots[i].stream;

@@ -8,10 +8,18 @@
 enum ct__h2_state {
     CT__H2_HEADING,   /* its headers are coming in */
     CT__H2_GATHERING, /* taken; its message is coming in */
+    CT__H2_STRANGE,   /* speaks no gRPC; what it sends is dropped */
     CT__H2_ASKED,     /* the owner has it */
     CT__H2_PASSING,   /* forwarded */
     CT__H2_ENDING     /* answered; what still comes in is dropped */
 };
+
+/* Streams that have the same time for something, oldest first. */
+typedef struct ct__h2_line {
+    struct ct__h2_served *oldest, *newest;
+    ct__alarm alarm; /* for the oldest */
+    uint64_t wait_ns;
+} ct__h2_line;
 
 typedef struct ct__h2_field {
     nghttp2_rcbuf *name, *value;
@@ -22,6 +30,7 @@ typedef struct ct__h2_up {
     ct__h2_leg leg;
     struct ct__h2_served *down; /* NULL: it has ended */
     ct__bytes block;            /* fields that are coming in */
+    size_t field_count;         /* in it */
     size_t debt;                /* received, not yet given back to the connection's window */
     bool has_status;            /* the block has one: it is a response's head, and not its trailer */
     bool is_interim;
@@ -44,9 +53,9 @@ typedef struct ct__h2_served {
     ct__h2_up *up;
     void *owner;
     uint64_t began_ns;
-    struct ct__h2_served *older, *newer; /* of those gathering */
+    ct__h2_line *line; /* it stands in; NULL: none */
+    struct ct__h2_served *older, *newer;
     bool is_too_large;
-    bool is_gathering; /* it is among them */
     ct__h2_field fields[CT__H2_FIELDS_MAX];
 } ct__h2_served;
 
@@ -68,6 +77,7 @@ struct ct_h2_server {
     ct__h2_limits limits, up_limits;
     const ct__h2_server_calls *calls;
     void *ctx;
+    uint64_t target; /* of the event that Python waits for */
     ct__listener listener;
     ct__h2_pool pool;
     ct__h2_link *downs, *ups;
@@ -77,9 +87,8 @@ struct ct_h2_server {
     uint32_t kept_count;
     ct__h2_up *kept_ups;
     uint32_t kept_up_count;
-    ct__h2_served *oldest, *newest; /* gathering */
-    ct__alarm late;                 /* for the oldest */
-    ct__alarm deadline;             /* of stopping */
+    ct__h2_line gathering, strange;
+    ct__alarm deadline; /* of stopping */
     ct__task finish;
     ct__bytes scratch;
     ct_h2_counts counts;

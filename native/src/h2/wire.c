@@ -26,6 +26,13 @@ static uint64_t now_of(const ct__h2_wire *w) {
     return ct__reactor_now_ns(w->conn.reactor);
 }
 
+/* What nghttp2 could not even queue would be waited for in vain. */
+static void said(ct__h2_wire *w, int result) {
+    if (result == NGHTTP2_ERR_NOMEM)
+        w->is_doomed = true;
+    ct__task_defer(w->conn.reactor, &w->pull);
+}
+
 /* ---- legs ---- */
 
 static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
@@ -41,6 +48,8 @@ static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
 
 static void detach(ct__h2_leg *leg) {
     ct__h2_wire *w = leg->wire;
+    if (leg->link == NULL)
+        return;
     *leg->link = leg->next;
     if (leg->next != NULL)
         leg->next->link = leg->link;
@@ -182,29 +191,25 @@ void ct__h2_leg_go(ct__h2_leg *leg) {
     if (leg->wire == NULL || leg->wire->is_over || !leg->is_waiting || (leg->out.len == 0 && !leg->is_last))
         return;
     leg->is_waiting = false;
-    (void)nghttp2_session_resume_data(leg->wire->session, leg->id);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_session_resume_data(leg->wire->session, leg->id));
 }
 
 void ct__h2_leg_reset(ct__h2_leg *leg, uint32_t code) {
     if (leg->wire == NULL || leg->wire->is_over)
         return;
-    (void)nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code));
 }
 
 void ct__h2_leg_consume(ct__h2_leg *leg, size_t len) {
     if (leg->wire == NULL || leg->wire->is_over)
         return;
-    (void)nghttp2_session_consume_stream(leg->wire->session, leg->id, len);
-    ct__task_defer(leg->wire->conn.reactor, &leg->wire->pull);
+    said(leg->wire, nghttp2_session_consume_stream(leg->wire->session, leg->id, len));
 }
 
 void ct__h2_wire_consume(ct__h2_wire *w, size_t len) {
     if (w->is_over)
         return;
-    (void)nghttp2_session_consume_connection(w->session, len);
-    ct__task_defer(w->conn.reactor, &w->pull);
+    said(w, nghttp2_session_consume_connection(w->session, len));
 }
 
 /* ---- the end of a connection ---- */
@@ -262,8 +267,7 @@ static void part(ct__h2_wire *w) {
 void ct__h2_wire_end(ct__h2_wire *w) {
     if (w->is_over)
         return;
-    (void)nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR);
-    ct__task_defer(w->conn.reactor, &w->pull);
+    said(w, nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR));
 }
 
 void ct__h2_wire_leave(ct__h2_wire *w) {
@@ -279,6 +283,10 @@ void ct__h2_wire_leave(ct__h2_wire *w) {
 
 static void pull(ct__task *task) {
     ct__h2_wire *w = wire_of(task, offsetof(ct__h2_wire, pull));
+    if (w->is_doomed) {
+        ct__h2_wire_cut(w, -ENOMEM);
+        return;
+    }
     while (!w->conn.is_full) {
         const uint8_t *data;
         const ssize_t len = nghttp2_session_mem_send(w->session, &data);
@@ -374,8 +382,7 @@ static int lateness(ct__h2_wire *w, uint64_t now) {
         return now - w->pinged_ns > l->ping_ns ? -ETIMEDOUT : 0;
     if (w->leg_count > 0 && w->is_greeted && !w->conn.is_paused && now - w->heard_ns > l->ping_after_ns) {
         w->pinged_ns = now;
-        (void)nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL);
-        ct__task_defer(w->conn.reactor, &w->pull);
+        said(w, nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL));
     }
     return 0;
 }
@@ -400,11 +407,24 @@ static void tick(ct__alarm *alarm) {
 
 /* ---- nghttp2's calls ---- */
 
+/* A stream that was left out is closed (RFC 9113, section 5.1.1); nghttp2 would ignore what is sent on it. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user) {
+    const ct__h2_wire *w = user;
+    if (head->type == NGHTTP2_HEADERS && head->stream_id >= w->gap_first && head->stream_id <= w->gap_last)
+        (void)nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+    return 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
     ct__h2_wire *w = user;
     const int32_t id = frame->hd.stream_id;
     ct__h2_leg *leg = leg_at(w, id);
     if (w->is_server && frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        if (id > w->last_id + 2 || w->last_id == 0) {
+            w->gap_first = w->last_id + 1;
+            w->gap_last = id - 1;
+        }
+        w->last_id = id;
         leg = w->calls->opened(w, id);
         if (leg == NULL)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -439,7 +459,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     if (leg != NULL)
         w->calls->data(leg, data, len);
     else
-        (void)nghttp2_session_consume(session, id, len);
+        said(w, nghttp2_session_consume(session, id, len));
     return 0;
 }
 
@@ -486,18 +506,19 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (leg != NULL)
         leg->has_sent = true;
     if (w->is_server && leg != NULL && !leg->has_ended) /* the answer is complete; the rest of the request is of no use */
-        (void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+        said(w, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR));
     return 0;
 }
 
-/* A request that nghttp2 could not even begin has no stream, so it is not told as closed. */
+/* A request that nghttp2 could not even begin may have no stream, and is not told as closed then. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user) {
-    (void)session, (void)error;
+    (void)error;
     ct__h2_wire *w = user;
     if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
         return 0;
     for (ct__h2_leg *leg = w->legs; leg != NULL; leg = leg->next) {
         if (leg->id == frame->hd.stream_id) {
+            (void)nghttp2_session_set_stream_user_data(session, leg->id, NULL);
             close_leg(leg, NGHTTP2_REFUSED_STREAM);
             break;
         }
@@ -522,6 +543,8 @@ static int make_session(ct__h2_wire *w) {
     if (result == 0)
         result = nghttp2_option_new(&option);
     if (result == 0) {
+        if (w->is_server)
+            nghttp2_session_callbacks_set_on_begin_frame_callback(calls, on_begin_frame);
         nghttp2_session_callbacks_set_on_begin_headers_callback(calls, on_begin_headers);
         nghttp2_session_callbacks_set_on_header_callback2(calls, on_header);
         nghttp2_session_callbacks_set_on_invalid_header_callback2(calls, on_invalid_header);
@@ -531,7 +554,6 @@ static int make_session(ct__h2_wire *w) {
         nghttp2_session_callbacks_set_on_frame_not_send_callback(calls, on_frame_not_send);
         nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
         nghttp2_session_callbacks_set_send_data_callback(calls, send_data);
-        nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
         nghttp2_option_set_max_settings(option, SETTINGS_MAX);
@@ -553,7 +575,6 @@ static int greet(ct__h2_wire *w) {
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CT__H2_HEAD_BYTES_MAX},
         {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, TABLE_BYTES},
-        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
     const size_t count = sizeof settings / sizeof settings[0] - (w->is_server ? 1 : 0); /* push is a client's to forbid */

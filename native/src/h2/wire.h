@@ -52,6 +52,7 @@ struct ct__h2_wire {
     ct__h2_leg *legs;
     uint32_t leg_count;
     ct__h2_leg *heading; /* whose fields are coming in */
+    int32_t last_id, gap_first, gap_last; /* streams that the peer opened; the last ids that it left out */
     uint64_t opened_ns, heard_ns, rested_ns, pinged_ns, heading_ns, moved_ns;
     uint64_t pulled_bytes, moved_bytes;
     uint32_t peer_streams; /* how many the peer allows at a time */
@@ -60,6 +61,7 @@ struct ct__h2_wire {
     bool is_leaving;  /* GOAWAY: nothing begins here any more */
     bool is_over;     /* `gone` was called */
     bool is_faulty;   /* by the peer's fault */
+    bool is_doomed;   /* something could not be said for want of memory: it is cut at the end of the batch */
 };
 
 /* Takes over fd. The wire is zeroed. Returns 0 or -errno, with fd closed and nothing called. */

@@ -40,7 +40,12 @@ class GatewayRig:
 
 @asynccontextmanager
 async def gateway_rig(
-    settings: ZenithSettings, *, state_dir: Path, listen: Address | None = None, comet_at: Address | None = None
+    settings: ZenithSettings,
+    *,
+    state_dir: Path,
+    listen: Address | None = None,
+    comet_at: Address | None = None,
+    is_native: bool = True,
 ) -> AsyncIterator[GatewayRig]:
     """Run the three for the length of the block; settings name everything but the addresses.
 
@@ -57,7 +62,9 @@ async def gateway_rig(
             lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=seen_at),
             max_calls=settings.max_inflight,
         )
-        parts = build(settings, context, control=control, execution=execution, checks={}, comet=seen_at)
+        parts = build(
+            settings, context, control=control, execution=execution, checks={}, comet=seen_at, is_native=is_native
+        )
         listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)

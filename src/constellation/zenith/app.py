@@ -121,14 +121,14 @@ def listen_addresses(settings: ZenithSettings) -> list[Address]:
 
 def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
-    checks: Mapping[str, Check], comet: Address | None = None,
+    checks: Mapping[str, Check], comet: Address | None = None, is_native: bool = True,
 ) -> Parts:  # fmt: skip
     """Return the gateway of these settings.
 
     `checks`: planes besides nova and comet that must be healthy. `comet`: its numeric address, for calls without
-    Python; None: every call is Python's.
+    Python; None: every call is Python's. `is_native`: C owns the port.
     """
-    lane = native_lane(settings, context, comet) if settings.native_lane else None
+    lane = native_lane(settings, context, comet) if is_native else None
     gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
     budget: Budget = BodyBudget(limit_bytes=BODIES_BYTES) if lane is None else HeldAtEdge(lane.edge)
     hangups = HangupWatch()
@@ -258,7 +258,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     parts = build(
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
-        comet=await numeric(comet),
+        comet=await numeric(comet), is_native=loaded.settings.platform.native_lane,
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:

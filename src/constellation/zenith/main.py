@@ -12,6 +12,7 @@ from constellation.aurora.observability.flags import (
     AdminFlag,
     ConfigFlag,
     LogLevelFlag,
+    NativeLaneFlag,
     StateDirFlag,
     plane_cli,
     shared_flags,
@@ -32,9 +33,6 @@ def serve(
     max_timeout: Annotated[str | None, typer.Option(help='The longest call, such as "300s".')] = None,
     max_body: Annotated[str | None, typer.Option(help='The largest body, such as "10MiB".')] = None,
     max_inflight: Annotated[int | None, typer.Option(help="Requests in hand at a time.")] = None,
-    native_lane: Annotated[
-        bool | None, typer.Option("--native-lane/--no-native-lane", help="Whether C owns the port, or Python alone.")
-    ] = None,
     corona_sock: Annotated[Path | None, typer.Option(help="Ask corona too in /health.")] = None,
     nebula_sock: Annotated[Path | None, typer.Option(help="Ask nebula too in /health.")] = None,
     aurora_sock: Annotated[Path | None, typer.Option(help="Ask aurora too in /health.")] = None,
@@ -42,6 +40,7 @@ def serve(
     state_dir: StateDirFlag = None,
     admin: AdminFlag = None,
     log_level: LogLevelFlag = None,
+    native_lane: NativeLaneFlag = None,
 ) -> None:
     """Serve the public API until SIGTERM or SIGINT."""
     from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  # --help loads no server
@@ -58,9 +57,8 @@ def serve(
         "zenith.max_timeout": max_timeout,
         "zenith.max_body": max_body,
         "zenith.max_inflight": max_inflight,
-        "zenith.native_lane": native_lane,
     }
-    shared = shared_flags(state_dir=state_dir, admin=admin, log_level=log_level)
+    shared = shared_flags(state_dir=state_dir, admin=admin, log_level=log_level, native_lane=native_lane)
     run_plane("zenith", partial(run, plane_sockets=asked), config=config, flags=flags | shared)
 
 

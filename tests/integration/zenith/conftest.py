@@ -31,13 +31,13 @@ def native_lane(request) -> bool:
 
 
 @pytest.fixture
-def settings(native_lane: bool) -> ZenithSettings:
-    return ZenithSettings(auth="loopback", trusted_uid=os.getuid(), read_timeout_s=1.0, native_lane=native_lane)
+def settings() -> ZenithSettings:
+    return ZenithSettings(auth="loopback", trusted_uid=os.getuid(), read_timeout_s=1.0)
 
 
 @pytest.fixture
-async def rig(settings: ZenithSettings, tmp_path) -> AsyncIterator[GatewayRig]:
-    async with gateway_rig(settings, state_dir=tmp_path) as rig:
+async def rig(settings: ZenithSettings, native_lane: bool, tmp_path) -> AsyncIterator[GatewayRig]:
+    async with gateway_rig(settings, state_dir=tmp_path, is_native=native_lane) as rig:
         rig.nova.keys.update(KEYS)
         rig.nova.scopes["acme", "prod"] = "active"
         rig.comet.functions["echo"] = echo

@@ -150,7 +150,7 @@ async def test_a_connection_that_says_nothing_is_closed(native_lane, tmp_path):
     from constellation.nova.config.sections import ZenithSettings
     from constellation.testing.gateway import gateway_rig
 
-    async with gateway_rig(ZenithSettings(idle_timeout_s=1.0, native_lane=native_lane), state_dir=tmp_path) as rig:
+    async with gateway_rig(ZenithSettings(idle_timeout_s=1.0), state_dir=tmp_path, is_native=native_lane) as rig:
         for begun in (b"", b"GET /health/live HTTP/1.1\r\nHost: loc"):
             async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
                 if begun:

@@ -84,7 +84,7 @@ async def pair(tmp_path) -> AsyncIterator[Pair]:
     (tmp_path / "p").mkdir()
     async with (
         gateway_rig(ZenithSettings(), state_dir=tmp_path / "n") as native,
-        gateway_rig(ZenithSettings(native_lane=False), state_dir=tmp_path / "p") as python,
+        gateway_rig(ZenithSettings(), state_dir=tmp_path / "p", is_native=False) as python,
     ):
         for rig in (native, python):
             rig.nova.keys.update(KEYS)

@@ -174,8 +174,11 @@ async def test_more_calls_at_once_than_one_connection_takes(rig, http):
 
 
 async def test_over_the_limit_is_refused_at_once(native_lane, tmp_path):
-    settings = ZenithSettings(max_inflight=2, native_lane=native_lane)
-    async with gateway_rig(settings, state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
+    settings = ZenithSettings(max_inflight=2)
+    async with (
+        gateway_rig(settings, state_dir=tmp_path, is_native=native_lane) as rig,
+        httpx.AsyncClient(base_url=rig.url) as http,
+    ):
         rig.nova.keys["sk_admin"] = {"subject": "a", "tenant": "*", "namespace": "*", "role": "admin"}
         go_on = anyio.Event()
 
@@ -198,11 +201,13 @@ async def test_over_the_limit_is_refused_at_once(native_lane, tmp_path):
 
 
 @pytest.fixture
-async def far(settings, tmp_path) -> AsyncIterator[GatewayRig]:
+async def far(settings, native_lane, tmp_path) -> AsyncIterator[GatewayRig]:
     """A gateway whose comet is behind something that can break."""
     with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
         port = reserved.getsockname()[1]
-    async with gateway_rig(settings, state_dir=tmp_path, comet_at=Address("127.0.0.1", port)) as rig:
+    async with gateway_rig(
+        settings, state_dir=tmp_path, comet_at=Address("127.0.0.1", port), is_native=native_lane
+    ) as rig:
         rig.comet.functions["echo"] = echo
         yield rig
 

@@ -17,7 +17,9 @@ static long allocations_left = -1;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
+void *__real_reallocarray(void *memory, size_t count, size_t size);
 void *__wrap_malloc(size_t size);
+void *__wrap_reallocarray(void *memory, size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 
 static bool is_out(void) {
@@ -30,6 +32,10 @@ void *__wrap_malloc(size_t size) {
 
 void *__wrap_calloc(size_t count, size_t size) {
     return is_out() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_reallocarray(void *memory, size_t count, size_t size) {
+    return is_out() ? NULL : __real_reallocarray(memory, count, size);
 }
 
 static bool wanted(void *ctx, const ct__h2_head *head) {
@@ -289,5 +295,5 @@ static void memory_runs_out(void) {
 int main(void) {
     static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(who_leaves_cancels),
                                     CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(memory_runs_out)};
-    return RUN("edge_call", cases);
+    return RUN("edge_call_nomem", cases);
 }
