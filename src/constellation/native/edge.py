@@ -46,6 +46,7 @@ class RefusalAnswer:
     """How a refusal is answered: a JSON object, to which C adds the request id, and headers beside the usual ones."""
 
     status: int
+    code: str  # of the problem
     problem: bytes
     headers: Mapping[str, str]
 

@@ -137,7 +137,7 @@ def build(
         identity_key=context.identity_key,
         clock=context.clock,
         fresh_s=settings.cache_ttl_s,
-        metrics=CacheMetrics(context.registry),
+        metrics=CacheMetrics(context.registry, None if lane is None else lane.edge),
         on_forget=None if lane is None else lane.edge.forget,
     )
     follower = ChangeFollower(
@@ -193,7 +193,9 @@ def build(
         gate=gate,
         budget=budget,
         hangups=hangups,
-        metrics=GatewayMetrics(context.registry, gate),
+        metrics=GatewayMetrics(
+            context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
+        ),
     )
     return Parts(
         gateway=gateway,

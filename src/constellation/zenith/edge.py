@@ -65,6 +65,7 @@ def refusals(settings: ZenithSettings) -> dict[int, RefusalAnswer]:
     return {
         refusal: RefusalAnswer(
             status=error.http_status,
+            code=str(error.problem()["code"]),
             problem=json.dumps(error.problem(), separators=(",", ":")).encode(),
             headers=headers_of(error),
         )

@@ -316,3 +316,32 @@ async def test_refusals_under_overload_cost_python_nothing(pair):
             answer = await http.post("/functions/full/invoke", json=1)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert pair.native.parts.lane.edge.counts.forwarded == forwarded
+
+
+async def test_what_c_answered_is_counted_with_the_rest(pair):
+    from constellation.aurora.metrics.registry import exposition
+
+    for rig in (pair.native, pair.python):
+        await told(rig, post("echo", b"1"))
+        await told(rig, post("echo", b"{"))
+        await told(rig, post("refuses", b"0"))
+        await told(rig, post("echo", b"1", key="X-API-Key: sk_wrong"))
+
+    def figures(rig: GatewayRig) -> list[str]:
+        lines = exposition(rig.context.registry).decode().splitlines()
+        return sorted(
+            line
+            for line in lines
+            if re.match(r"constellation_gateway_(requests|refusals|principal|.*_count|inflight)|# ", line)
+            or 'le="+Inf"' in line
+        )
+
+    assert figures(pair.native) == figures(pair.python)
+    text = exposition(pair.native.context.registry).decode()
+    assert 'constellation_gateway_requests_total{operation="invoke",status="2xx"} 4.0' in text
+    assert 'constellation_gateway_refusals_total{code="overloaded"} 1.0' in text
+    buckets = re.findall(r'duration_seconds_bucket{le="([^"]+)",operation="invoke"} (\S+)', text)
+    assert [float(count) for _, count in buckets] == sorted(float(count) for _, count in buckets)
+    await told(pair.native, b"GET / HTTP/1.1\r\n\r\n")
+    text = exposition(pair.native.context.registry).decode()
+    assert 'constellation_gateway_refusals_total{code="malformed_request"} 1.0' in text
