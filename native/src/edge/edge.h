@@ -94,7 +94,10 @@ struct ct_edge {
     size_t noise_left;
 };
 
-/* ---- edge.c ---- */
+/* ---- caller.c ---- */
+
+/* Begins with an accepted socket, which it takes over. Returns 0 or a negative number, with fd closed. */
+int ct__caller_start(ct__caller *caller, ct_edge *edge, int fd);
 
 /* The answer in hand is complete: the connection's next request, or its end. */
 void ct__caller_next(ct__caller *caller);

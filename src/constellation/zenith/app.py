@@ -93,6 +93,7 @@ class Parts:
     def close(self) -> None:
         if self.lane is not None:
             self.lane.edge.close()
+            self.lane.reactor.close()
         self.execution.close()
         if self.peers is not None:
             self.peers.close()
