@@ -156,8 +156,8 @@ void ct_edge_free(ct_edge *edge) {
         return;
     ct_edge_stop(edge);
     ct__upstreams_close(edge);
-    while (edge->callers != NULL) {
-        ct__caller *c = edge->callers;
+    for (ct__caller *c = edge->callers, *next; c != NULL; c = next) {
+        next = c->next;
         ct__caller_close(c, true);
         ct__task_drop(edge->reactor, &c->task);
         free(c);

@@ -429,7 +429,9 @@ void ct__upstreams_close(ct_edge *edge) {
     for (ct__caller *c = edge->callers; c != NULL; c = c->next)
         if (c->upstream != NULL)
             free_now(c->upstream);
-    while (edge->idle != NULL)
-        free_now(edge->idle);
+    for (ct__upstream *u = edge->idle, *next; u != NULL; u = next) {
+        next = u->next;
+        free_now(u);
+    }
     ct__alarm_clear(edge->reactor, &edge->trim);
 }

@@ -151,7 +151,8 @@ size_t ct__json_quote(uint8_t *out, const uint8_t *text, size_t len) {
         } else if (byte >= 8 && byte <= 13 && byte != 11) {
             *at++ = (uint8_t)NAMES[byte - 8];
         } else {
-            memcpy(at, "u00", 3);
+            at[0] = 'u';
+            at[1] = at[2] = '0';
             at[3] = (uint8_t)('0' + (byte >> 4));
             at[4] = (uint8_t)"0123456789abcdef"[byte & 15];
             at += 5;
