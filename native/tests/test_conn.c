@@ -137,6 +137,32 @@ static void the_last_bytes_come_before_the_end(void) {
     ct_reactor_free(r);
 }
 
+static void who_reads_to_end_hears_what_was_sent_before_the_end(void) {
+    ct__conn conn;
+    int peer;
+    ct_reactor *r = open_pair(&conn, &peer);
+    conn.reads_to_end = true;
+    ct__conn_pause(&conn);
+    CHECK_INT(write(peer, "abc", 3), 3);
+    (void)close(peer);
+    struct pollfd door = {.fd = ct_reactor_fd(r), .events = POLLIN};
+    for (int i = 0; i < 8 && poll(&door, 1, 0) == 1; i++)
+        CHECK_INT(ct_reactor_drain(r), 0);
+    CHECK_INT(poll(&door, 1, 0), 0); /* the end is told once, not for ever */
+    CHECK_INT(ends, 0);
+    CHECK_INT(ct__conn_write(&conn, "lost", 4), 0); /* a write that fails does not end the reading either */
+    for (int i = 0; i < 8 && poll(&door, 1, 0) == 1; i++)
+        CHECK_INT(ct_reactor_drain(r), 0);
+    CHECK_INT(ends, 0);
+    ct__conn_resume(&conn);
+    while (ends == 0)
+        turn(r);
+    CHECK_INT(received_bytes, 3);
+    CHECK_INT(last_error, 0);
+    ct__conn_close(&conn);
+    ct_reactor_free(r);
+}
+
 static void a_connection_may_be_closed_by_what_it_received(void) {
     ct__conn conn;
     int peer;
@@ -193,6 +219,7 @@ int main(void) {
     static const ct_case cases[] = {
         CASE(more_than_the_socket_holds_is_sent_as_the_peer_takes_it), CASE(reading_rests_at_the_limit_and_while_paused),
         CASE(the_last_bytes_come_before_the_end), CASE(a_connection_may_be_closed_by_what_it_received),
+        CASE(who_reads_to_end_hears_what_was_sent_before_the_end),
         CASE(what_is_written_while_connecting_arrives)};
     return RUN("conn", cases);
 }

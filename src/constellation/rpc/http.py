@@ -14,7 +14,7 @@ from hypercorn.config import Config, Sockets
 from quart import Quart
 
 from constellation.base.sockets import BACKLOG
-from constellation.rpc import connection
+from constellation.rpc import hypercorn_parts
 from constellation.rpc.asgi import App
 
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
@@ -67,7 +67,7 @@ async def serving_asgi(
         idle_timeout_s: how long a connection may be quiet; also bounds a head that does not come to its end.
         cut_off: ends what the drain leaves, more quietly than Hypercorn, which else cancels it.
     """
-    connection.install()
+    hypercorn_parts.install()
     config = _Bound(listeners)
     config.keep_alive_timeout = idle_timeout_s
     config.h11_max_incomplete_size = head_limit_bytes
