@@ -118,7 +118,7 @@ async def test_platform_keys_are_the_platforms_alone(nova):
     key = (await make(nova, "root", role="admin", is_platform=True))["key"]
     answer = await authenticate(nova, key)
     assert answer.json() == {
-        "subject": "apikey:root",
+        "subject": "platform-key:root",
         "tenant": "*",
         "namespace": "*",
         "role": "admin",

@@ -129,7 +129,7 @@ async def test_a_first_start_makes_an_administrator_and_hello_python_once(state_
         body = {"kind": "api_key", "credential": shown[0]}
         me = await nova.http.post("/internal/authenticate", json=body, headers=nova.headers())
         assert me.json() == {
-            "subject": "apikey:admin",
+            "subject": "platform-key:admin",
             "tenant": "*",
             "namespace": "*",
             "role": "admin",

@@ -49,7 +49,7 @@ def is_usable(key: ApiKey, *, now: datetime) -> bool:
 def principal_of(key: ApiKey) -> Principal:
     """Return who acts with a key."""
     return Principal(
-        subject=f"apikey:{key.name}",
+        subject=f"{'platform-key' if key.is_platform else 'apikey'}:{key.name}",  # a tenant may use the same name
         tenant=ANY if key.is_platform else key.tenant,
         namespace=ANY if key.is_platform else key.namespace,
         role=key.role,

@@ -56,7 +56,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 class Principal:
     """A caller that proved who it is. `tenant` or `namespace` "*" means any."""
 
-    subject: str  # "apikey:ci", "local:admin", "schedule:<id>"
+    subject: str  # "apikey:ci", "platform-key:ops", "local:admin", "schedule:<id>"
     tenant: str
     namespace: str
     role: Role
