@@ -176,6 +176,43 @@ static void a_connection_may_be_closed_by_what_it_received(void) {
     ct_reactor_free(r);
 }
 
+/* A worker that answers and dies: what it said counts, though nothing can be sent to it any more. */
+static void input_is_read_to_its_end_whatever_became_of_the_peer(void) {
+    for (int is_paused = 0; is_paused < 2; is_paused++) {
+        int pair[2];
+        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+        ct_reactor *r = ct_reactor_new();
+        ct__conn conn = {.reads_to_end = true};
+        CHECK_INT(ct__conn_open(&conn, r, pair[0], false, &CALLS), 0);
+        received_bytes = 0;
+        ends = 0;
+        is_hungry = true;
+        closes_at_once = false;
+        if (is_paused)
+            ct__conn_pause(&conn);
+        CHECK_INT(write(pair[1], "abc", 3), 3);
+        (void)close(pair[1]);
+        uint8_t *room = ct__conn_room(&conn, 1);
+        CHECK(room != NULL);
+        *room = 'x';
+        ct__conn_wrote_now(&conn, 1);
+        CHECK(conn.is_broken);
+        struct pollfd door = {.fd = ct_reactor_fd(r), .events = POLLIN};
+        for (int i = 0; is_paused && i < 4 && poll(&door, 1, 0) == 1; i++)
+            CHECK_INT(ct_reactor_drain(r), 0);
+        if (is_paused) {
+            CHECK_INT(poll(&door, 1, 0), 0); /* and it does not keep the loop busy meanwhile */
+            CHECK_INT(ends, 0);
+            ct__conn_resume(&conn);
+        }
+        while (ends == 0)
+            turn(r);
+        CHECK_INT(received_bytes, 3);
+        ct__conn_close(&conn);
+        ct_reactor_free(r);
+    }
+}
+
 static int accepted_fd = -1;
 
 static void keeps(ct__listener *listener, int fd) {
@@ -220,6 +257,7 @@ int main(void) {
         CASE(more_than_the_socket_holds_is_sent_as_the_peer_takes_it), CASE(reading_rests_at_the_limit_and_while_paused),
         CASE(the_last_bytes_come_before_the_end), CASE(a_connection_may_be_closed_by_what_it_received),
         CASE(who_reads_to_end_hears_what_was_sent_before_the_end),
+        CASE(input_is_read_to_its_end_whatever_became_of_the_peer),
         CASE(what_is_written_while_connecting_arrives)};
     return RUN("conn", cases);
 }

@@ -3,7 +3,7 @@
 #include "base/cursor.h"
 #include "h2/client.h"
 #include "lane/invoke.h"
-#include "lane/lane.h"
+#include "link/link.h"
 
 #include "ct_test.h"
 

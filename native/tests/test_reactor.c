@@ -168,10 +168,29 @@ static void events_keep_their_order_while_the_ring_grows(void) {
     ct_reactor_free(r); /* and its data */
 }
 
+static void a_reserved_event_has_its_place(void) {
+    ct_reactor *r = ct_reactor_new();
+    CHECK_INT(ct__emit_reserve(r, 100), 0);
+    const ct_event event = {.kind = 7};
+    for (int i = 0; i < 200; i++)
+        CHECK_INT(ct__emit(r, &event), 0);
+    for (uint32_t i = 0; i < 99; i++)
+        ct__emit_reserved(r, &(ct_event){.kind = 8, .number = i});
+    ct__emit_give_back(r, 1);
+    CHECK_INT(ct_reactor_drain(r), 299);
+    ct_event taken[300];
+    CHECK_INT(ct_reactor_take(r, taken, 300), 299);
+    CHECK_INT(taken[0].kind, 7);
+    CHECK_INT(taken[200].kind, 8);
+    CHECK_INT(taken[298].number, 98);
+    ct_reactor_free(r);
+}
+
 int main(void) {
     static const ct_case cases[] = {
         CASE(the_loop_sees_what_is_ready_and_drains_it), CASE(a_dropped_watch_is_not_called_by_the_batch_in_hand),
         CASE(alarms_ring_in_their_order), CASE(deferred_work_wakes_the_loop_and_runs_once),
-        CASE(events_keep_their_order_while_the_ring_grows)};
+        CASE(events_keep_their_order_while_the_ring_grows),
+        CASE(a_reserved_event_has_its_place)};
     return RUN("reactor", cases);
 }

@@ -250,7 +250,7 @@ static int make_event_room(ct_reactor *r, size_t more) {
     ct_event *grown = calloc(room, sizeof *grown);
     if (grown == NULL)
         return -ENOMEM;
-    for (size_t i = 0; i < r->event_count; i++)
+    for (size_t i = 0; r->event_room > 0 && i < r->event_count; i++)
         grown[i] = r->events[(r->event_first + i) % r->event_room];
     free(r->events);
     r->events = grown;

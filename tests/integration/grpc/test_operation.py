@@ -237,6 +237,7 @@ async def port_of(process) -> int:
 @pytest.mark.slow
 async def test_the_daemon_finishes_its_calls_when_told_to_stop(database, tmp_path, db):
     client = Comet.__new__(Comet)
+    client.is_native = False  # it has no plane here that could be taught
     client.functions = Functions(db)
     await client.deploy("naps", "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n")
     async with daemon(database, tmp_path / "state") as process:

@@ -1,0 +1,192 @@
+/* What a worker says: frames in, and what they do to the calls in hand. */
+
+#include "base/err.h"
+#include "link/state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    EMPTY_COST_BYTES = 64, /* chosen: a frame without a body costs us as much as one with some */
+    LOG_CUT = 2            /* a flag of a log frame */
+};
+
+static ct_link *of_conn(ct__conn *conn) {
+    return (ct_link *)((char *)conn - offsetof(ct_link, conn));
+}
+
+static ct_link *of_stdio(ct__stdio *stdio) {
+    return (ct_link *)((char *)stdio - offsetof(ct_link, stdio));
+}
+
+static uint32_t verdict(const ct__link_call *call, const ct_frame *frame) {
+    if (frame->kind == CT_FRAME_ERROR)
+        return ct_handler_error_check(frame->body, frame->len, CT_LINK_JSON_DEPTH) == 0 ? CT_END_ERROR : CT_END_INVALID;
+    const bool is_valid =
+        call->piece != NULL ? frame->len == 0 : ct_json_check(frame->body, frame->len, CT_LINK_JSON_DEPTH) == 0;
+    return is_valid ? CT_END_RESULT : CT_END_INVALID;
+}
+
+/* ---- logs ---- */
+
+ct__link_call *ct__link_only_call(const ct_link *l) {
+    return l->calls.count == 1 ? ct__calls_next(&l->calls, 0)->call : NULL;
+}
+
+/* Gives bytes without a call to the only call in hand, else keeps them for the next; false when over the bound. */
+static bool spoken_by_nobody(ct_link *l, const uint8_t *data, size_t len, bool is_cut) {
+    if (l->calls.count == 1 && ct__link_only_call(l) == NULL)
+        return false; /* of a call that was given up: nobody reads it */
+    ct__link_call *call = ct__link_only_call(l);
+    ct__log *log = call != NULL ? &call->log : &l->ambient;
+    ct__log_add(log, data, len, is_cut);
+    return !log->is_cut;
+}
+
+bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len) {
+    return spoken_by_nobody(of_stdio(stdio), data, len, false);
+}
+
+/* Counts what may come without bound. Our workers keep their limits and say so with the frame that is cut; one that goes
+ * on would cost the loop a core. */
+static bool charge(ct_link *l, size_t len) {
+    l->chatter_bytes -= len > 0 ? (int64_t)len : EMPTY_COST_BYTES;
+    if (l->chatter_bytes < 0)
+        ct__link_hang_up(l, CT_CAUSE_CHATTER, 0, 0);
+    return l->chatter_bytes >= 0;
+}
+
+/* ---- frames in ---- */
+
+static void take_answer(ct_link *l, const ct_frame *frame) {
+    ct__seat *seat = ct__calls_find(&l->calls, frame->call_id);
+    if (seat == NULL || (frame->kind == CT_FRAME_ERROR && frame->len > CT_LINK_ERROR_MAX)) {
+        ct__link_hang_up(l, CT_CAUSE_ANSWER, frame->call_id, 0);
+        return;
+    }
+    if (l->calls.count == 1)
+        (void)ct__stdio_read(&l->stdio);
+    ct__link_call *call = seat->call;
+    ct__calls_remove(&l->calls, seat);
+    if (call == NULL)
+        return;
+    ct__emit_give_back(l->reactor, 1);
+    ct__link_deliver(l, call, verdict(call, frame), frame->body, frame->len);
+}
+
+static void take_log(ct_link *l, const ct_frame *frame) {
+    if (!charge(l, frame->len))
+        return;
+    const bool is_cut = (frame->flags & LOG_CUT) != 0;
+    const ct__seat *seat = ct__calls_find(&l->calls, frame->call_id);
+    if (seat != NULL) {
+        if (seat->call != NULL)
+            ct__log_add(&seat->call->log, frame->body, frame->len, is_cut);
+    } else if (frame->call_id <= l->last_id) { /* 0: no call; else one that has ended, and left something running */
+        (void)spoken_by_nobody(l, frame->body, frame->len, is_cut);
+    } else {
+        ct__link_hang_up(l, CT_CAUSE_LOG, frame->call_id, 0);
+    }
+}
+
+static void take_piece(ct_link *l, const ct_frame *frame) {
+    const ct__seat *seat = ct__calls_find(&l->calls, frame->call_id);
+    if (seat == NULL || !seat->is_stream)
+        ct__link_hang_up(l, CT_CAUSE_PIECE, frame->call_id, 0);
+    else if (frame->len == 0)
+        (void)charge(l, 0);
+    else if (seat->call != NULL && seat->call->piece(seat->call, frame->body, frame->len) < 0)
+        ct__link_hang_up(l, CT_CAUSE_MEMORY, 0, 0);
+}
+
+static void take_greeting(ct_link *l, const ct_frame *frame, uint32_t kind) {
+    ct_event event = {.kind = kind, .target = l->handle, .len = frame->len};
+    if (frame->len > 0) {
+        event.data = malloc(frame->len);
+        if (event.data == NULL) {
+            ct__link_hang_up(l, CT_CAUSE_MEMORY, 0, 0);
+            return;
+        }
+        memcpy(event.data, frame->body, frame->len);
+    }
+    if (ct__emit(l->reactor, &event) < 0)
+        ct__link_hang_up(l, CT_CAUSE_MEMORY, 0, 0);
+}
+
+static void take(ct_link *l, const ct_frame *frame) {
+    switch (frame->kind) {
+    case CT_FRAME_RESULT:
+    case CT_FRAME_ERROR:
+        take_answer(l, frame);
+        return;
+    case CT_FRAME_LOG:
+        take_log(l, frame);
+        return;
+    case CT_FRAME_CHUNK:
+        take_piece(l, frame);
+        return;
+    default:
+        break;
+    }
+    if (frame->kind == CT_FRAME_HELLO && !l->has_greeted) {
+        l->has_greeted = true;
+        take_greeting(l, frame, CT_LINK_HELLO);
+    } else if (frame->kind == CT_FRAME_READY && l->awaits_ready) {
+        l->awaits_ready = false;
+        take_greeting(l, frame, CT_LINK_READY);
+    } else {
+        ct__link_hang_up(l, CT_CAUSE_KIND, frame->kind, 0);
+    }
+}
+
+/* Takes the frames that are there. A call that ends may begin another one meanwhile, or let go of a hold. */
+static void read_on(ct_link *l) {
+    if (l->is_reading)
+        return;
+    l->is_reading = true;
+    while (!l->has_hung_up && l->holds == 0) {
+        const ct__bytes *in = &l->conn.in;
+        ct_frame frame;
+        const int result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, &frame);
+        if (result == CT_E_MORE)
+            break;
+        if (result < 0) {
+            ct__link_hang_up(l, CT_CAUSE_FRAME, 0, result);
+            break;
+        }
+        take(l, &frame);
+        if (!l->has_hung_up)
+            ct__bytes_skip(&l->conn.in, frame.used);
+    }
+    l->is_reading = false;
+    if (l->has_hung_up || l->holds > 0)
+        return;
+    if (l->is_at_end)
+        ct__link_hang_up(l, CT_CAUSE_CLOSED, 0, 0);
+    else if (l->conn.is_paused)
+        ct__conn_resume(&l->conn);
+}
+
+static void received(ct__conn *conn) {
+    read_on(of_conn(conn));
+}
+
+static void ended(ct__conn *conn, int error) {
+    ct_link *l = of_conn(conn);
+    (void)error; /* however the socket ended: what the worker has to say of it, its process says */
+    l->is_at_end = true;
+    read_on(l);
+}
+
+const ct__conn_calls ct__link_conn_calls = {.received = received, .ended = ended};
+
+void ct__link_hold(ct_link *l) {
+    if (l->holds++ == 0 && !l->has_hung_up)
+        ct__conn_pause(&l->conn);
+}
+
+void ct__link_release(ct_link *l) {
+    if (--l->holds == 0)
+        read_on(l);
+}
+
