@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bring what the build needs and this machine lacks: a compiler, libseccomp's and Python's headers, venv.
+# Bring what the build needs and this machine lacks: a compiler, the headers of libseccomp, OpenSSL and Python, venv.
 # As root (or with sudo that asks nothing) the packages are installed; otherwise they are named exactly.
 # usage: tools/setup.sh PYTHON
 set -eu
@@ -16,6 +16,7 @@ command -v cc >/dev/null 2>&1 || need gcc
 echo '#include <stdlib.h>' | cc -E -x c - >/dev/null 2>&1 || need libc6-dev
 echo '#include <linux/seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need linux-libc-dev
 echo '#include <seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need libseccomp-dev
+echo '#include <openssl/ssl.h>' | cc -E -x c - >/dev/null 2>&1 || need libssl-dev
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -f "$headers/Python.h" ] || need python3-dev
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
