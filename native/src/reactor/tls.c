@@ -105,11 +105,10 @@ static int error_of(ct__tls_end *t) {
     const unsigned long code = ERR_peek_error();
     const int reason = ERR_GET_REASON(code);
     ERR_clear_error();
-    if (code == 0 || ERR_GET_LIB(code) == ERR_LIB_SYS || t->is_cut) {
-        if (t->socket_error != 0)
-            return t->socket_error;
-        return t->is_cut ? CT_E_TLS_CUT : CT_E_TLS;
-    }
+    if (t->is_cut)
+        return CT_E_TLS_CUT; /* an alert that could not be sent after it does not matter */
+    if (code == 0 || ERR_GET_LIB(code) == ERR_LIB_SYS)
+        return t->socket_error != 0 ? t->socket_error : CT_E_TLS;
     if (reason == ERR_R_MALLOC_FAILURE)
         return -ENOMEM;
     note(t, ERR_reason_error_string(code));

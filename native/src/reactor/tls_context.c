@@ -165,7 +165,7 @@ static SSL_CTX *context_for(const ct__tls_table *table, const char *asked) {
     char name[CT_TLS_NAME_BYTES] = "*";
     char *own = name + 1; /* room for the star of the wildcard's place */
     const size_t len = strlen(asked);
-    if (len == 0 || len > sizeof name - 2)
+    if (table->host_count == 0 || len == 0 || len > sizeof name - 2)
         return NULL;
     for (size_t i = 0; i <= len; i++)
         own[i] = asked[i] >= 'A' && asked[i] <= 'Z' ? (char)(asked[i] | 0x20) : asked[i];
