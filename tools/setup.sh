@@ -17,6 +17,7 @@ echo '#include <stdlib.h>' | cc -E -x c - >/dev/null 2>&1 || need libc6-dev
 echo '#include <linux/seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need linux-libc-dev
 echo '#include <seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need libseccomp-dev
 echo '#include <openssl/ssl.h>' | cc -E -x c - >/dev/null 2>&1 || need libssl-dev
+command -v openssl >/dev/null 2>&1 || need openssl # the tests make certificates with it
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -f "$headers/Python.h" ] || need python3-dev
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv

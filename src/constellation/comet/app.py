@@ -43,6 +43,7 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.server import Guarded, serving
+from constellation.rpc.tls import plane_tls, renewing
 
 log = structlog.get_logger()
 
@@ -69,14 +70,16 @@ async def run(loaded: Loaded) -> None:
     settings = loaded.settings
     context = await plane_context("comet", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
+    tls = await plane_tls(settings.comet.tls)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
     async with (
         connect_as(dsn, settings.postgres, application="comet") as db,
         execution_plane(context, settings, db=db, dsn=dsn) as plane,
         telemetry(context, admin=settings.platform.admin),
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener),
+        renewing(tls),
+        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener, tls=tls),
     ):
-        log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
+        log.info("comet.ready", grpc=str(address), tls=tls is not None, state_dir=str(context.state_dir))
         received = await until_signal()
         log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
         if not await plane.executor.drain(within_s=settings.comet.drain_s):

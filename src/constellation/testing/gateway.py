@@ -14,6 +14,7 @@ from constellation.base.address import Address
 from constellation.base.sockets import listen_tcp
 from constellation.nova.config.sections import PlatformSettings, ZenithSettings
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.tls import CallerTls, ServerTls
 from constellation.testing.comet import FakeComet
 from constellation.testing.nova import FakeNova
 from constellation.zenith.app import Parts, build, serving_gateway
@@ -38,17 +39,26 @@ class GatewayRig:
 
 @asynccontextmanager
 async def gateway_rig(
-    settings: ZenithSettings, *, state_dir: Path, listen: Address | None = None
+    settings: ZenithSettings,
+    *,
+    state_dir: Path,
+    listen: Address | None = None,
+    tls: ServerTls | None = None,
+    comet_tls: ServerTls | None = None,
+    caller_tls: CallerTls | None = None,
 ) -> AsyncIterator[GatewayRig]:
     """Run the three for the length of the block; settings name everything but the addresses."""
     context = new_context(
         "zenith", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key="identity-key"
     )
     nova, comet = FakeNova(SERVICE_TOKEN), FakeComet()
-    async with nova.serving() as nova_address, comet.serving(context.verifier) as comet_address:
+    async with (
+        nova.serving() as nova_address,
+        comet.serving(context.verifier, tls=comet_tls) as comet_address,
+    ):
         control = ControlPlane(url=f"http://{nova_address}", service_token=SERVICE_TOKEN, idle_timeout_s=5.0)
         execution = Execution(
-            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=comet_address),
+            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=comet_address, tls=caller_tls),
             max_calls=settings.max_inflight,
         )
         parts = build(settings, context, control=control, execution=execution, checks={})
@@ -59,7 +69,7 @@ async def gateway_rig(
             with anyio.fail_after(5):
                 await parts.follower.heard.wait()
             try:
-                async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s):
+                async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s, tls=tls):
                     try:
                         yield GatewayRig(nova=nova, comet=comet, parts=parts, address=address, context=context)
                     finally:

@@ -23,6 +23,7 @@ from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
+from constellation.rpc.tls import ServerTls, caller_tls, public_tls, renewing
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.execution import Execution, check_health
@@ -168,12 +169,14 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     addresses = listen_addresses(settings)
     comet = parse_address(settings.comet_grpc, default_host="127.0.0.1")
     context = await plane_context("zenith", loaded.settings.platform)
+    tls = await public_tls(settings.tls)
+    comet_tls = await caller_tls(settings.comet_tls, where="zenith.comet_tls", host=comet.host)
     bound = [listen_tcp(address) for address in addresses]
     control = ControlPlane(
         url=settings.nova_url, service_token=context.service_token, idle_timeout_s=settings.idle_timeout_s
     )
     execution = Execution(
-        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet),
+        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet, tls=comet_tls),
         max_calls=settings.max_inflight,
     )
     channels = {
@@ -192,9 +195,17 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
                 await parts.follower.heard.wait()  # ready means: the next request is served, not refused
             async with (
                 telemetry(context, admin=loaded.settings.platform.admin),
-                serving_gateway(parts, [listener for listener, _ in bound], idle_timeout_s=settings.idle_timeout_s),
+                renewing(tls, comet_tls),
+                serving_gateway(
+                    parts, [listener for listener, _ in bound], idle_timeout_s=settings.idle_timeout_s, tls=tls
+                ),
             ):
-                log.info("zenith.ready", addresses=[str(address) for _, address in bound], auth=settings.auth)
+                log.info(
+                    "zenith.ready",
+                    addresses=[str(address) for _, address in bound],
+                    auth=settings.auth,
+                    tls=tls is not None,
+                )
                 received = await until_signal()
                 log.info("zenith.stopping", signal=received.name)
             tasks.cancel_scope.cancel()
@@ -207,7 +218,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
 
 
 def serving_gateway(
-    parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float
+    parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float, tls: ServerTls | None = None
 ) -> AbstractAsyncContextManager[None]:
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
     answer_with_problems()
@@ -218,6 +229,7 @@ def serving_gateway(
         idle_timeout_s=idle_timeout_s,
         head_limit_bytes=MAX_HEADER_BYTES,
         cut_off=parts.hangups.cancel_all,
+        tls=tls,
     )
 
 
