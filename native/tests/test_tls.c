@@ -419,11 +419,12 @@ static int faulty(ct_tls_identity first, ct_tls_identity second, const char *aut
 
 static void what_is_wrong_is_said(void) {
     const ct_tls_identity good = identity_of(&server_identity, ""), api = identity_of(&api_identity, "api");
-    ct_tls_identity swapped = good, stolen = api, broken = good, locked = good, nameless = api;
+    ct_tls_identity swapped = good, stolen = api, broken = good, locked = good, nameless = api, keyless = good;
     swapped.chain = good.key, swapped.chain_len = good.key_len;
     stolen.key = good.key, stolen.key_len = good.key_len;
     broken.chain_len = good.chain_len / 2;
     nameless.host = "";
+    keyless.key = good.chain, keyless.key_len = good.chain_len;
     BIO *bio = BIO_new(BIO_s_mem());
     uint8_t text[4096];
     CHECK(PEM_write_bio_PrivateKey(bio, server_identity.key, EVP_aes_128_cbc(), (const unsigned char *)"pass", 4, NULL, NULL) == 1);
@@ -431,6 +432,7 @@ static void what_is_wrong_is_said(void) {
     locked.key = text;
     FAULT(swapped, api, NULL, CT_TLS_PART_CHAIN, CT_TLS_FLAW_ABSENT, 0);
     FAULT(broken, api, NULL, CT_TLS_PART_CHAIN, CT_TLS_FLAW_BROKEN, 0);
+    FAULT(keyless, api, NULL, CT_TLS_PART_KEY, CT_TLS_FLAW_ABSENT, 0);
     FAULT(locked, api, NULL, CT_TLS_PART_KEY, CT_TLS_FLAW_LOCKED, 0);
     FAULT(good, stolen, NULL, CT_TLS_PART_KEY, CT_TLS_FLAW_MISMATCH, 1);
     FAULT(good, api, "", CT_TLS_PART_AUTHORITIES, CT_TLS_FLAW_ABSENT, 0);

@@ -15,6 +15,7 @@
 /* Forward secrecy and authenticated encryption only; what TLS 1.3 has is all of that kind. */
 static const char CIPHERS_OF_1_2[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
 static const unsigned char HTTP1[] = "\x08http/1.1", H2[] = "\x02h2";
+static const char KEY_LINE[] = "PRIVATE KEY-----";
 static const uint64_t NS_A_MS = 1000000;
 
 /* ---- PEM ---- */
@@ -94,6 +95,8 @@ static int load_key(SSL_CTX *context, const ct_tls_identity *identity, ct_tls_fa
     if (text == NULL)
         return -ENOMEM;
     auto_key *key = PEM_read_bio_PrivateKey(text, NULL, no_passphrase, NULL);
+    if (key == NULL && memmem(identity->key, identity->key_len, KEY_LINE, sizeof KEY_LINE - 1) == NULL)
+        return flawed(fault, CT_TLS_PART_KEY, CT_TLS_FLAW_ABSENT); /* OpenSSL 3 only says that no decoder liked it */
     if (key == NULL)
         return unread(fault, CT_TLS_PART_KEY);
     const X509 *certificate = SSL_CTX_get0_certificate(context);

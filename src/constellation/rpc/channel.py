@@ -35,6 +35,7 @@ class PlaneChannel:
         self.name = name
         self._authorization = f"Bearer {service_token}"
         self._tls = tls
+        self._has_answered = False
         if path is not None:
             self.grpc = Channel(path=str(path))
         else:
@@ -84,6 +85,7 @@ class PlaneChannel:
                 await stream.send_request()
                 has_request = True
                 yield stream
+            self._has_answered = True
         except GRPCError as error:
             raise problem_from(error, stream.trailing_metadata) from error
         except TimeoutError as error:
@@ -95,6 +97,8 @@ class PlaneChannel:
             reason = describe(error) if isinstance(error, ssl.SSLError) else str(error) or type(error).__name__
             if self._tls is not None and self._tls.refusals.count > refused_before:
                 reason = self._tls.refusals.last  # what grpclib says is that the connection was lost
+            elif self._tls is not None and has_request and not self._has_answered:
+                reason = f"{reason}; {self._tls.doubt}"
             raise Unavailable(self.name, reason=reason, may_have_begun=has_request) from error
 
     def close(self) -> None:

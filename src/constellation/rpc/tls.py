@@ -216,6 +216,13 @@ class CallerTls(_Renewed):
         self.context.set_alpn_protocols(["h2"])
         self.context.sslobject_class = self.refusals.client_objects()
 
+    @property
+    def doubt(self) -> str:
+        """What may be wrong when the connection is lost before an answer: with TLS 1.3 a refusal comes after the handshake."""
+        if self._pair is None:
+            return f"it may want a certificate from us, and {self._where}.cert names none"
+        return f"it may not accept our certificate, {self._where}.cert"
+
     def native(self) -> Tls:
         """For the client of the C core; renewed as long as `run` runs."""
         tls = Tls(self._side, Protocol.H2)
