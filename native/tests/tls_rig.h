@@ -130,6 +130,80 @@ static inline bool turned(ct_reactor *r, int wait_ms) {
     return is_ready;
 }
 
+static issued ca, other_ca, server_identity, api_identity, expired_identity, client_identity, stranger_identity;
+
+typedef struct wish {
+    const issued *shows;   /* NULL: the usual one of a server, none of a client */
+    const issued *trusts;  /* NULL: a server asks for nothing, a client trusts the usual authority */
+    const char *name;
+    uint32_t handshake_ms;
+    uint32_t protocol;
+} wish;
+
+static inline ct_tls *tls_of(uint32_t role, wish w) {
+    const bool is_server = role == CT_TLS_SERVER;
+    const issued *shows = w.shows != NULL ? w.shows : &server_identity;
+    const issued *trusts = w.trusts != NULL ? w.trusts : &ca;
+    const ct_tls_identity identities[] = {identity_of(shows, ""), identity_of(&api_identity, "api.example.org"),
+                                          identity_of(&api_identity, "*.wild.example.org")};
+    const bool has_authorities = !is_server || w.trusts != NULL;
+    const ct_tls_settings settings = {
+        .role = role,
+        .protocol = w.protocol != 0 ? w.protocol : CT_TLS_H2,
+        .handshake_ms = w.handshake_ms != 0 ? w.handshake_ms : 10000,
+        .ticket_s = is_server && w.trusts == NULL ? 3600 : 0,
+        .identities = identities,
+        .identity_count = is_server ? 3 : w.shows != NULL ? 1 : 0,
+        .authorities = has_authorities ? trusts->chain : NULL,
+        .authorities_len = has_authorities ? trusts->chain_len : 0,
+        .server_name = w.name != NULL ? w.name : "comet.example.org",
+    };
+    ct_tls *tls = NULL;
+    ct_tls_fault fault;
+    CHECK_INT(ct_tls_new(&settings, &tls, &fault), 0);
+    return tls;
+}
+
+typedef struct rig {
+    ct_reactor *r;
+    ct_tls *server_tls, *client_tls;
+    heard server, client;
+} rig;
+
+static inline void open_rig(rig *g, wish server, wish client) {
+    int pair[2];
+    two_sockets(pair);
+    g->r = ct_reactor_new();
+    g->server_tls = tls_of(CT_TLS_SERVER, server);
+    g->client_tls = tls_of(CT_TLS_CLIENT, client);
+    begin(&g->server, g->r, pair[0], g->server_tls);
+    begin(&g->client, g->r, pair[1], g->client_tls);
+}
+
+static inline void close_rig(rig *g) {
+    ct__conn_close(&g->client.conn);
+    ct__conn_close(&g->server.conn);
+    ct_tls_free(g->client_tls);
+    ct_tls_free(g->server_tls);
+    ct_reactor_free(g->r);
+}
+
+static inline void issue_all(void) {
+    issue(&ca, "Test CA", NULL, NULL, 86400);
+    issue(&other_ca, "Other CA", NULL, NULL, 86400);
+    issue(&server_identity, "comet", "DNS:comet.example.org,IP:127.0.0.1", &ca, 3600);
+    issue(&api_identity, "api", "DNS:api.example.org,DNS:*.wild.example.org", &ca, 3600);
+    issue(&expired_identity, "comet", "DNS:comet.example.org", &ca, -60);
+    issue(&client_identity, "zenith", NULL, &ca, 3600);
+    issue(&stranger_identity, "stranger", NULL, &other_ca, 3600);
+}
+
+static inline void forget_all(void) {
+    issued *all[] = {&ca, &other_ca, &server_identity, &api_identity, &expired_identity, &client_identity, &stranger_identity};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        forget(all[i]);
+}
+
 #define UNTIL(r, condition)                                                                                            \
     while (!(condition))                                                                                               \
     CHECK(turned(r, 10000))
