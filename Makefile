@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan fuzz bench leaks clones fmt proto lock up down clean clean-room
+.PHONY: help setup build native lint type test test-native asan fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,14 @@ leaks: build ## make 10,000 instances and kill comet 200 times: what is left beh
 
 clones: setup build ## ten thousand clones of one zygote: does any draw what another drew?
 	CLONES=10000 $(BIN)/python -m pytest -q tests/security/test_clones.py
+
+# A Go module; it lives below build/ and is no part of the platform.
+build/bin/h2spec:
+	@mkdir -p build/bin
+	GOBIN=$(CURDIR)/build/bin GOPATH=$(CURDIR)/build/go GOFLAGS=-modcacherw go install github.com/summerwind/h2spec/cmd/h2spec@latest
+
+h2spec: setup build build/bin/h2spec ## conformance of comet's port with HTTP/2 (needs go)
+	$(BIN)/python -m pytest -q tests/integration/grpc/test_h2spec.py
 
 fmt: setup ## format the Python code
 	$(BIN)/ruff check --fix-only -q src tests bench native/build_core.py setup.py

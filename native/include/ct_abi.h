@@ -344,3 +344,157 @@ void ct_tls_free(ct_tls *tls);
 
 /* When the first certificate of a PEM text is valid, in seconds since 1970. Returns 0, -ENOMEM or CT_E_MALFORMED. */
 int ct_tls_validity(const uint8_t *chain, size_t len, int64_t *from_s, int64_t *until_s);
+
+/* ---- edge/: zenith's HTTP/1.1 listeners ----
+ * Each request that C does not answer itself goes to an HTTP server on a unix socket of this process, with a header
+ * Constellation-Peer: "CLIENT PORT SERVER PORT HANDLE direct|proxied" (the connection's real ends; whether the client sent
+ * Forwarded, X-Forwarded-* or Via, the first two of which are taken out, as is any Constellation-*). */
+
+typedef struct ct_edge ct_edge;
+
+enum { CT_EDGE_SLOTS = 32, CT_EDGE_CODES = 48, CT_EDGE_CODE_BYTES = 48 };
+
+/* What it refuses by itself. Python says with what (ct_edge_problem), so every text has one place. */
+enum ct_edge_refusal {
+    CT_EDGE_MALFORMED,      /* 400 */
+    CT_EDGE_SLOW,           /* 408: a head that does not come to its end */
+    CT_EDGE_LARGE,          /* 413: a length of more than 18 digits */
+    CT_EDGE_TARGET,         /* 414 */
+    CT_EDGE_EXPECTATION,    /* 417 */
+    CT_EDGE_FIELDS,         /* 431 */
+    CT_EDGE_CODING,         /* 501 */
+    CT_EDGE_UPSTREAM,       /* 502: our own HTTP server is gone */
+    CT_EDGE_OVERLOADED,     /* 503: too many requests in hand */
+    CT_EDGE_VERSION,        /* 505 */
+    CT_EDGE_NOT_JSON,       /* 400: the body of a call */
+    CT_EDGE_BODY_SLOW,      /* 408: a body that does not come to its end */
+    CT_EDGE_BODIES,         /* 503: too many bytes of bodies in memory */
+    CT_EDGE_CALLS,          /* 503: too many calls on their way to comet */
+    CT_EDGE_COMET,          /* 503: comet can not be reached, or went away in the middle */
+    CT_EDGE_LATE,           /* 504: comet gave no answer in the call's time */
+    CT_EDGE_GRPC,           /* and above by gRPC's status, 1 to 16: comet refused without a problem of its own */
+    CT_EDGE_REFUSALS = CT_EDGE_GRPC + 17
+};
+
+typedef struct ct_edge_settings {
+    const char *upstream; /* path of the unix socket; copied */
+    uint64_t idle_ns;     /* how long a connection may be quiet, and a head may take */
+    uint32_t inflight_max;
+    uint32_t connections_max;
+    uint64_t bodies_max;  /* bytes of all bodies that are being gathered */
+} ct_edge_settings;
+
+typedef struct ct_edge_counts {
+    uint32_t inflight;    /* requests in hand, whoever answers them */
+    uint32_t connections;
+    uint64_t forwarded;
+    uint64_t refused[CT_EDGE_REFUSALS];
+    uint64_t called;      /* calls that were answered without Python */
+    uint64_t held_bytes;  /* bodies that are being gathered */
+    uint64_t lookups;     /* of callers, found */
+    uint64_t answered[6]; /* calls answered, by the first digit of their status; 0: the client left before */
+    uint64_t slots[CT_EDGE_SLOTS]; /* the same by duration: up to each bound, and above the last */
+    uint64_t sum_ns;
+} ct_edge_counts;
+
+/* Problems of comet's that were passed on, by their code. */
+typedef struct ct_edge_code {
+    char code[CT_EDGE_CODE_BYTES];
+    uint64_t count;
+} ct_edge_code;
+
+/* How calls of functions are answered without Python: by gRPC to comet. */
+typedef struct ct_edge_lane {
+    const char *comet; /* a numeric address */
+    uint16_t port;
+    const char *authorization; /* metadata of each call */
+    uint32_t calls_max;
+    uint64_t max_timeout_ns;
+    uint64_t grace_ns;    /* comet's answer may be so much later than the call's own time */
+    uint64_t read_ns;     /* how long a body may take */
+    uint64_t body_max;
+    const uint64_t *bounds_ns; /* of durations, rising */
+    uint32_t bound_count; /* at most CT_EDGE_SLOTS - 1 */
+    ct_tls *tls;          /* of comet's port, a client's for HTTP/2 that outlives the edge; NULL: in the clear */
+} ct_edge_lane;
+
+/* Returns NULL without memory, or when the path is too long for a socket. */
+ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings);
+
+/* `problem` is a JSON object, to which the request id is added; `fields` are whole header lines, each with CRLF. Both are
+ * copied. Returns 0, CT_E_RANGE or -ENOMEM. Every refusal has one before anybody connects. */
+int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint8_t *problem, size_t problem_len,
+                    const char *fields);
+
+/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/1.1, and outlives the edge. */
+void ct_edge_secure(ct_edge *edge, ct_tls *tls);
+
+/* Accepts from a listening, non-blocking socket, which stays the caller's. Returns 0, CT_E_FULL (8 listeners) or -errno. */
+int ct_edge_listen(ct_edge *edge, int fd);
+
+/* Everything is copied. Returns 0, CT_E_RANGE (no numeric address, too many bounds) or -ENOMEM. Once. */
+int ct_edge_call(ct_edge *edge, const ct_edge_lane *lane);
+
+/* A caller that may invoke, and the token that says so. `key`: 'k' and the value of X-API-Key, or 'a' and that of Authorization, or 'l'
+ * alone for a trusted local caller; then NUL, the value of X-Nova-Tenant, NUL, that of X-Nova-Namespace. From renew_ns (monotonic)
+ * on a call in a while is forwarded, so that Python learns what is new; from until_ns on the entry is of no use. Returns 0,
+ * CT_E_TOOBIG or -ENOMEM. */
+int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
+                  uint64_t renew_ns, uint64_t until_ns);
+void ct_edge_forget(ct_edge *edge); /* all of them */
+
+/* Until when what was learnt may be used, unless something newer is heard from nova. */
+void ct_edge_fresh(ct_edge *edge, uint64_t until_ns);
+
+/* The connection's peer is the trusted local user; requests of its with the same Host and without a sign of another hand
+ * need no credential. A connection that is gone is no error. */
+void ct_edge_trust(ct_edge *edge, uint64_t handle, const uint8_t *host, size_t host_len);
+
+/* Adds to the bytes of bodies in memory, or takes off. Returns 0, or CT_E_FULL: they would be over bodies_max. */
+int ct_edge_hold(ct_edge *edge, int64_t bytes);
+
+/* Copies at most `cap` codes. Returns how many. */
+size_t ct_edge_codes(const ct_edge *edge, ct_edge_code *out, size_t cap);
+
+/* Accepts no more; quiet connections end now, the others behind the answer in hand. */
+void ct_edge_stop(ct_edge *edge);
+void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out);
+
+/* Ends every connection. Not from within a turn of the reactor. */
+void ct_edge_free(ct_edge *edge);
+
+/* ---- h2/server.c: comet's port. HTTP/2 in C; what C does not answer goes on to the gRPC server on a unix socket ---- */
+
+typedef struct ct_h2_server ct_h2_server;
+
+/* What has passed so far; connections and streams are those of now. */
+typedef struct ct_h2_counts {
+    uint64_t accepted;   /* connections */
+    uint64_t turned_away; /* connections above the bound */
+    uint64_t faulted;    /* connections closed for what they sent, or did not */
+    uint64_t taken;      /* streams answered in C */
+    uint64_t forwarded;  /* streams passed on */
+    uint64_t unserved;   /* streams that the upstream could not be reached for */
+    uint64_t cancelled;  /* streams that the client gave up */
+    uint32_t connections;
+    uint32_t streams;
+    uint32_t upstreams;  /* connections to the gRPC server */
+    uint64_t held_bytes; /* bodies that wait here */
+} ct_h2_counts;
+
+/* Serves on fd (listening, non-blocking; it stays the caller's) and passes every stream on to the unix socket `upstream`. NULL: no memory,
+ * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
+ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
+
+/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/2, and outlives this one. */
+void ct_h2_server_secure(ct_h2_server *server, ct_tls *tls);
+
+/* Accepts nothing more, finishes what is in hand for at most that long, then emits CT_EVENT_H2_STOPPED. */
+void ct_h2_server_stop(ct_h2_server *server, uint32_t within_ms);
+
+/* Cuts what is left. Not from within the reactor's turn. */
+void ct_h2_server_close(ct_h2_server *server);
+
+void ct_h2_server_count(const ct_h2_server *server, ct_h2_counts *out);
+
+enum ct_h2_event { CT_EVENT_H2_STOPPED = 400 };

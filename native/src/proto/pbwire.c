@@ -94,8 +94,12 @@ void ct__pb_put_varint(ct__writer *w, uint32_t number, uint64_t value) {
     put_raw_varint(w, value);
 }
 
-void ct__pb_put_bytes(ct__writer *w, uint32_t number, const void *data, size_t len) {
+void ct__pb_put_bytes_head(ct__writer *w, uint32_t number, size_t len) {
     put_raw_varint(w, (uint64_t)number << 3 | CT__PB_BYTES);
     put_raw_varint(w, len);
+}
+
+void ct__pb_put_bytes(ct__writer *w, uint32_t number, const void *data, size_t len) {
+    ct__pb_put_bytes_head(w, number, len);
     ct__write_bytes(w, data, len);
 }

@@ -23,4 +23,7 @@ int ct__pb_next(ct__reader *r, ct__pb_field *out);
 void ct__pb_put_varint(ct__writer *w, uint32_t number, uint64_t value);
 void ct__pb_put_bytes(ct__writer *w, uint32_t number, const void *data, size_t len);
 
+/* What stands before the bytes of a field that are themselves written elsewhere. */
+void ct__pb_put_bytes_head(ct__writer *w, uint32_t number, size_t len);
+
 #endif

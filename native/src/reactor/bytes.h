@@ -14,7 +14,7 @@ typedef struct ct__bytes {
 } ct__bytes;
 
 static inline uint8_t *ct__bytes_front(const ct__bytes *b) {
-    return b->base + b->at;
+    return b->at == 0 ? b->base : b->base + b->at; /* no sum with a NULL */
 }
 
 /* Returns room for `more` bytes behind the last one, or NULL: no memory. What is written there is made part by grow. */

@@ -51,6 +51,8 @@ static void interest(ct__conn *c) {
         events |= EPOLLIN;
     if (c->tls != NULL && !c->is_connecting)
         events = secured_interest(c);
+    if (events == 0 && c->is_hung)
+        events = EPOLLONESHOT; /* what can not be masked is then told only once */
     (void)ct__watch_set(c->reactor, &c->watch, events);
 }
 
@@ -110,6 +112,11 @@ static void send_out(ct__conn *c) {
                            : ct__send(c->watch.fd, ct__bytes_front(&c->out), c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -EAGAIN)
             break;
+        if (sent < 0 && c->reads_all && !c->has_ended) {
+            c->is_broken = true; /* reading will tell, behind what is there to be read */
+            ct__bytes_free(&c->out);
+            break;
+        }
         if (sent < 0) {
             end(c, (int)sent);
             return;
@@ -186,11 +193,11 @@ static void ready(ct__watch *watch, uint32_t events) {
         socklen_t len = sizeof error;
         if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
             error = errno;
-        c->is_connecting = false;
         if (error != 0) {
-            end(c, -error);
+            end(c, -error); /* is_connecting stays: nothing can have been sent */
             return;
         }
+        c->is_connecting = false;
         if (c->tls != NULL)
             shake(c);
         else
@@ -208,6 +215,11 @@ static void ready(ct__watch *watch, uint32_t events) {
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !c->has_ended) {
         if (c->is_paused && (events & EPOLLIN) == 0) {
+            if (c->reads_all) {
+                c->is_hung = true;
+                interest(c);
+                return;
+            }
             end(c, -EPIPE); /* both ways are shut; what was not read is nobody's any more */
             return;
         }

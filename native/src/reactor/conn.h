@@ -26,6 +26,8 @@ struct ct__conn {
     struct ct__tls_end *tls; /* NULL: in the clear (see reactor/tls.h) */
     ct__bytes in, out;
     size_t in_limit; /* reading rests while `in` holds this much */
+    bool reads_all;  /* set by the owner: what a peer sent before it closed is read, even when it is paused meanwhile */
+    bool is_hung;    /* the peer closed while we were paused */
     bool is_connecting;
     bool is_paused;    /* the owner takes nothing for now */
     bool has_ended;    /* no more input */
@@ -36,8 +38,8 @@ struct ct__conn {
 
 enum { CT__OUT_HIGH_BYTES = 256 << 10, CT__OUT_LOW_BYTES = 64 << 10, CT__IN_LIMIT_BYTES = 256 << 10 }; /* chosen */
 
-/* Takes over fd, a non-blocking stream socket; connecting: one whose connect(2) is in progress. `conn` is zeroed (in_limit may be
- * set). Returns 0 or -errno, with fd closed. */
+/* Takes over fd, a non-blocking stream socket; connecting: one whose connect(2) is in progress. `conn` is zeroed (in_limit
+ * and reads_all may be set). Returns 0 or -errno, with fd closed. */
 int ct__conn_open(ct__conn *conn, ct_reactor *reactor, int fd, bool is_connecting, const ct__conn_calls *calls);
 
 /* Closes the descriptor and frees both queues; no call is made after it. May be repeated. */

@@ -28,9 +28,11 @@ from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.decide import Bounds
 from constellation.comet.pool.pool import Pool
+from constellation.comet.port import serving_port
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.native.json_check import is_json
+from constellation.native.reactor import Reactor
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
@@ -42,7 +44,7 @@ from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
-from constellation.rpc.server import Guarded, serving
+from constellation.rpc.server import Guarded
 from constellation.rpc.tls import plane_tls, renewing
 
 log = structlog.get_logger()
@@ -72,18 +74,26 @@ async def run(loaded: Loaded) -> None:
     dsn = await context.dsn(loaded.own_dsn)
     tls = await plane_tls(settings.comet.tls)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
-    async with (
-        connect_as(dsn, settings.postgres, application="comet") as db,
-        execution_plane(context, settings, db=db, dsn=dsn) as plane,
-        telemetry(context, admin=settings.platform.admin),
-        renewing(tls),
-        serving([Guarded(servicer(context, plane), context.verifier)], listener=listener, tls=tls),
-    ):
-        log.info("comet.ready", grpc=str(address), tls=tls is not None, state_dir=str(context.state_dir))
-        received = await until_signal()
-        log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
-        if not await plane.executor.drain(within_s=settings.comet.drain_s):
-            log.warning("comet.calls_cut_off", count=plane.executor.inflight)
+    reactor = Reactor()
+    with reactor.turning():
+        async with (
+            connect_as(dsn, settings.postgres, application="comet") as db,
+            execution_plane(context, settings, db=db, dsn=dsn) as plane,
+            telemetry(context, admin=settings.platform.admin),
+            renewing(tls),
+            serving_port(
+                context,
+                [Guarded(servicer(context, plane), context.verifier)],
+                listener=listener,
+                reactor=reactor if settings.platform.native_lane else None,
+                tls=tls,
+            ),
+        ):
+            log.info("comet.ready", grpc=str(address), tls=tls is not None, state_dir=str(context.state_dir))
+            received = await until_signal()
+            log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
+            if not await plane.executor.drain(within_s=settings.comet.drain_s):
+                log.warning("comet.calls_cut_off", count=plane.executor.inflight)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from constellation.aurora.observability.flags import (
     AdminFlag,
     ConfigFlag,
     LogLevelFlag,
+    NativeLaneFlag,
     PgDsnFlag,
     StateDirFlag,
     plane_cli,
@@ -27,12 +28,13 @@ def daemon(
     pg_dsn: PgDsnFlag = None,
     admin: AdminFlag = None,
     log_level: LogLevelFlag = None,
+    native_lane: NativeLaneFlag = None,
 ) -> None:
     """Run functions until SIGTERM or SIGINT; calls in hand are finished first."""
     from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  # --help loads no server
     from constellation.comet.app import run  # noqa: PLC0415
 
-    flags = shared_flags(state_dir=state_dir, pg_dsn=pg_dsn, admin=admin, log_level=log_level)
+    flags = shared_flags(state_dir=state_dir, pg_dsn=pg_dsn, admin=admin, log_level=log_level, native_lane=native_lane)
     run_plane("comet", run, config=config, flags=flags | {"comet.grpc": grpc})
 
 

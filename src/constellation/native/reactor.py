@@ -64,6 +64,10 @@ class Reactor:
         finally:
             loop.remove_reader(fd)
 
+    def close(self) -> None:
+        """Give its descriptors back, once all that was made with it has ended. Nothing may be called afterwards."""
+        _ffi.release(self._handle)
+
     def turn(self) -> None:
         """Handle what is ready, then hand out the events that it made."""
         if checked("reactor", _lib.ct_reactor_drain(self._handle)):

@@ -55,6 +55,10 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when the platform is ready.")] = False,
     pg_dsn: Annotated[str | None, typer.Option(help="PostgreSQL to use instead of the embedded one.")] = None,
     auth: Annotated[Auth | None, typer.Option(help="loopback trusts local callers of this user.")] = None,
+    native_lane: Annotated[
+        bool | None,
+        typer.Option("--native-lane/--no-native-lane", help="C owns the ports, or the Python servers."),
+    ] = None,
     config: Config = None,
     default_ports: Annotated[bool, typer.Option("--default-ports", hidden=True)] = False,
     announce_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -74,7 +78,7 @@ def up(
     is_default = default_ports or (not listen and place == default_state_dir(os.environ, uid=os.getuid()))
     options = start.UpOptions(
         listen=listen or [], data_dir=place, is_default_place=is_default, config=config,
-        pg_dsn=pg_dsn, auth=None if auth is None else auth.value,
+        pg_dsn=pg_dsn, auth=None if auth is None else auth.value, native_lane=native_lane,
     )  # fmt: skip
     if announce_fd is None:
         start.check_host()

@@ -31,6 +31,7 @@ class Wishes:
     pg_dsn: str | None
     auth: str  # "loopback" or "required"
     trusted_uid: int
+    native_lane: bool | None = None  # None: as configured
 
 
 def plan(wishes: Wishes, addresses: Addresses, *, env: Mapping[str, str], supervisor_pid: int) -> list[PlanePlan]:
@@ -48,15 +49,16 @@ def plan(wishes: Wishes, addresses: Addresses, *, env: Mapping[str, str], superv
     config = () if wishes.config is None else ("--config", str(wishes.config.absolute()))
     comet = str(addresses.comet)
     trust = ("--trusted-uid", str(wishes.trusted_uid)) if wishes.auth == "loopback" else ()
+    lane = () if wishes.native_lane is None else ("--native-lane" if wishes.native_lane else "--no-native-lane",)
     words: dict[str, tuple[str, ...]] = {
         "nova": ("daemon", "--http", str(addresses.nova), *config),
-        "comet": ("daemon", "--grpc", comet, *config),
+        "comet": ("daemon", "--grpc", comet, *config, *lane),
         "corona": ("daemon", *config, "--comet-grpc", comet),
         "nebula": ("daemon", *config, "--comet-grpc", comet),
         "aurora": ("daemon", *config, "--listen", str(addresses.aurora)),
         "zenith": (
             "serve", *(word for address in addresses.zenith for word in ("--listen", str(address))),
-            "--nova-url", f"http://{addresses.nova}", "--comet-grpc", comet, *config, "--auth", wishes.auth, *trust,
+            "--nova-url", f"http://{addresses.nova}", "--comet-grpc", comet, *config, "--auth", wishes.auth, *trust, *lane,
         ),
     }  # fmt: skip
     listens = {

@@ -40,6 +40,7 @@ class UpOptions:
     config: Path | None
     pg_dsn: str | None
     auth: str | None  # None: loopback where only this host can call
+    native_lane: bool | None = None  # None: as configured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +96,7 @@ async def up(
             pg_dsn=options.pg_dsn,
             auth=auth,
             trusted_uid=os.getuid(),
+            native_lane=options.native_lane,
         )
         supervisor = Supervisor(
             planner(wishes, addresses, env=env, supervisor_pid=os.getpid()),
@@ -207,6 +209,8 @@ def foreground_words(options: UpOptions) -> list[str]:
         words += ["--config", str(options.config.absolute())]
     if options.auth is not None:
         words += ["--auth", options.auth]
+    if options.native_lane is not None:
+        words.append("--native-lane" if options.native_lane else "--no-native-lane")
     return words  # the database's address travels in the environment
 
 

@@ -31,6 +31,8 @@ class GatewayRig:
     parts: Parts
     address: Address
     context: PlaneContext
+    comet_address: Address  # where it is
+    comet_at: Address  # where the gateway looks for it
 
     @property
     def url(self) -> str:
@@ -46,8 +48,13 @@ async def gateway_rig(
     tls: ServerTls | None = None,
     comet_tls: ServerTls | None = None,
     caller_tls: CallerTls | None = None,
+    comet_at: Address | None = None,
+    is_native: bool = True,
 ) -> AsyncIterator[GatewayRig]:
-    """Run the three for the length of the block; settings name everything but the addresses."""
+    """Run the three for the length of the block; settings name everything but the addresses.
+
+    `comet_at`: where the gateway looks for comet, when that is not where it is.
+    """
     context = new_context(
         "zenith", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key="identity-key"
     )
@@ -56,12 +63,23 @@ async def gateway_rig(
         nova.serving() as nova_address,
         comet.serving(context.verifier, tls=comet_tls) as comet_address,
     ):
+        seen_at = comet_at or comet_address
         control = ControlPlane(url=f"http://{nova_address}", service_token=SERVICE_TOKEN, idle_timeout_s=5.0)
         execution = Execution(
-            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=comet_address, tls=caller_tls),
+            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=seen_at, tls=caller_tls),
             max_calls=settings.max_inflight,
         )
-        parts = build(settings, context, control=control, execution=execution, checks={})
+        parts = build(
+            settings,
+            context,
+            control=control,
+            execution=execution,
+            checks={},
+            comet=seen_at,
+            is_native=is_native,
+            tls=tls,
+            comet_tls=caller_tls,
+        )
         listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
@@ -71,7 +89,15 @@ async def gateway_rig(
             try:
                 async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s, tls=tls):
                     try:
-                        yield GatewayRig(nova=nova, comet=comet, parts=parts, address=address, context=context)
+                        yield GatewayRig(
+                            nova=nova,
+                            comet=comet,
+                            parts=parts,
+                            address=address,
+                            context=context,
+                            comet_address=comet_address,
+                            comet_at=seen_at,
+                        )
                     finally:
                         parts.hangups.cancel_all()
             finally:

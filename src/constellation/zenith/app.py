@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+import resource
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 import structlog
 
-from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
+from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
+from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
 from constellation.base.errors import InvalidRequest, Unavailable
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
+from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
+from constellation.native.reactor import Reactor
+from constellation.native.tls import Protocol
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
-from constellation.rpc.tls import ServerTls, caller_tls, public_tls, renewing
+from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
+from constellation.zenith.edge import (
+    BODIES_BYTES,
+    CountedAtEdge,
+    HeldAtEdge,
+    KnownAtEdge,
+    behind_edge,
+    connection_limit,
+    edge_socket_path,
+    listening,
+    refusals,
+    upstream_socket,
+)
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
 from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
-from constellation.zenith.invoke import Invoke
-from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.invoke import GRACE_S, Invoke
+from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate
 from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
@@ -44,9 +61,22 @@ from constellation.zenith.routing import Router
 
 log = structlog.get_logger()
 
-_BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _FIRST_WORD_S = 10.0  # chosen: without nova it starts all the same, and says 503
 _DRAIN_S = 5.0  # chosen: requests in hand at a stop
+_LAST_S = 1.0  # chosen: and what was cut off then
+_PEER_HEADER_BYTES = 1024  # what the edge adds to a head
+_RESOLVE_S = 5.0
+_INVOKE = next(route for route in ROUTES if route.transport is Transport.INVOKE)
+_EDGE_KEEPS_S = 3600.0  # the edge drops unused connections long before: the server behind must never do it first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lane:
+    """The C core's part: it owns the port, and the app is behind it at `upstream`."""
+
+    reactor: Reactor
+    edge: Edge
+    upstream: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +87,15 @@ class Parts:
     follower: ChangeFollower
     hangups: HangupWatch
     execution: Execution
-    gate: Gate
-    budget: BodyBudget
+    gate: Admission
+    budget: Budget
     peers: PeerLookup | None
+    lane: Lane | None  # None: Python owns the port
 
     def close(self) -> None:
+        if self.lane is not None:
+            self.lane.edge.close()
+            self.lane.reactor.close()
         self.execution.close()
         if self.peers is not None:
             self.peers.close()
@@ -90,18 +124,30 @@ def listen_addresses(settings: ZenithSettings) -> list[Address]:
 
 def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
-    checks: Mapping[str, Check],
+    checks: Mapping[str, Check], comet: Address | None = None, is_native: bool = True,
+    tls: ServerTls | None = None, comet_tls: CallerTls | None = None,
 ) -> Parts:  # fmt: skip
-    """Return the gateway of these settings. `checks`: planes besides nova and comet that must be healthy."""
-    gate, budget, hangups = Gate(limit=settings.max_inflight), BodyBudget(limit_bytes=_BODIES_BYTES), HangupWatch()
+    """Return the gateway of these settings.
+
+    `checks`: planes besides nova and comet that must be healthy. `comet`: its numeric address, for calls without
+    Python; None: every call is Python's. `is_native`: C owns the port.
+    """
+    lane = native_lane(settings, context, comet, tls=tls, comet_tls=comet_tls) if is_native else None
+    gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
+    budget: Budget = BodyBudget(limit_bytes=BODIES_BYTES) if lane is None else HeldAtEdge(lane.edge)
+    hangups = HangupWatch()
     principals = Principals(
         directory=control,
         identity_key=context.identity_key,
         clock=context.clock,
         fresh_s=settings.cache_ttl_s,
-        metrics=CacheMetrics(context.registry),
+        metrics=CacheMetrics(context.registry, None if lane is None else lane.edge),
+        on_forget=None if lane is None else lane.edge.forget,
     )
-    follower = ChangeFollower(control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s)
+    follower = ChangeFollower(
+        control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
+        on_word=None if lane is None else lane.edge.fresh,
+    )  # fmt: skip
     is_trusting = settings.auth == "loopback"
     peers = PeerLookup() if is_trusting else None
     doorman = Doorman(
@@ -109,6 +155,7 @@ def build(
         freshness=follower,
         trusted_uid=settings.trusted_uid if is_trusting else None,
         peers=peers,
+        known=None if lane is None else KnownAtEdge(lane.edge),
     )
 
     async def check_nova() -> None:
@@ -150,7 +197,9 @@ def build(
         gate=gate,
         budget=budget,
         hangups=hangups,
-        metrics=GatewayMetrics(context.registry, gate),
+        metrics=GatewayMetrics(
+            context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
+        ),
     )
     return Parts(
         gateway=gateway,
@@ -160,7 +209,47 @@ def build(
         gate=gate,
         budget=budget,
         peers=peers,
+        lane=lane,
     )
+
+
+def native_lane(
+    settings: ZenithSettings,
+    context: PlaneContext,
+    comet: Address | None,
+    *,
+    tls: ServerTls | None,
+    comet_tls: CallerTls | None,
+) -> Lane:
+    """Return the edge of these settings, which listens nowhere yet."""
+    reactor = Reactor()
+    upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
+    edge = Edge(
+        reactor,
+        upstream=upstream,
+        idle_timeout_s=settings.idle_timeout_s,
+        max_inflight=settings.max_inflight,
+        max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
+        max_bodies_bytes=BODIES_BYTES,
+        refusals=refusals(settings),
+        tls=None if tls is None else tls.native(Protocol.HTTP1),
+    )
+    if comet is not None:
+        edge.call(
+            CallLane(
+                host=comet.host,
+                port=comet.port,
+                authorization=f"Bearer {context.service_token}",
+                max_calls=settings.max_inflight,
+                max_timeout_s=settings.max_timeout_s,
+                grace_s=GRACE_S,
+                read_timeout_s=settings.read_timeout_s,
+                max_body_bytes=min(settings.max_body_bytes, _INVOKE.max_body_bytes or settings.max_body_bytes),
+                bounds_s=DURATION_BUCKETS_S,
+                tls=None if comet_tls is None else comet_tls.native(),
+            )
+        )
+    return Lane(reactor=reactor, edge=edge, upstream=upstream)
 
 
 async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
@@ -186,6 +275,8 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     parts = build(
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
+        comet=await numeric(comet), is_native=loaded.settings.platform.native_lane,
+        tls=tls, comet_tls=comet_tls,
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:
@@ -217,20 +308,49 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
             await control.close()
 
 
-def serving_gateway(
+@asynccontextmanager
+async def serving_gateway(
     parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float, tls: ServerTls | None = None
-) -> AbstractAsyncContextManager[None]:
+) -> AsyncIterator[None]:
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
-    answer_with_problems()
-    return serving_asgi(
-        parts.gateway,
-        listeners=listeners,
-        drain_s=_DRAIN_S,
-        idle_timeout_s=idle_timeout_s,
-        head_limit_bytes=MAX_HEADER_BYTES,
-        cut_off=parts.hangups.cancel_all,
-        tls=tls,
-    )
+    lane = parts.lane
+    if lane is None:
+        answer_with_problems()
+        async with serving_asgi(
+            parts.gateway,
+            listeners=listeners,
+            drain_s=_DRAIN_S,
+            idle_timeout_s=idle_timeout_s,
+            head_limit_bytes=MAX_HEADER_BYTES,
+            cut_off=parts.hangups.cancel_all,
+            tls=tls,
+        ):
+            yield
+        return
+    with lane.reactor.turning(), upstream_socket(lane.upstream) as behind:
+        async with (
+            serving_asgi(
+                behind_edge(parts.gateway),
+                listeners=[behind],
+                drain_s=_LAST_S,
+                idle_timeout_s=_EDGE_KEEPS_S,
+                head_limit_bytes=MAX_HEADER_BYTES + _PEER_HEADER_BYTES,
+                cut_off=parts.hangups.cancel_all,
+            ),
+            listening(lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S),
+        ):
+            yield
+
+
+async def numeric(address: Address) -> Address | None:
+    """Return the address with its name resolved, None when that is not possible now."""
+    try:
+        with anyio.fail_after(_RESOLVE_S):
+            found = await anyio.getaddrinfo(address.host or "127.0.0.1", address.port, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError):
+        log.warning("lane.unresolved", comet=str(address), effect="every call is answered by Python")
+        return None
+    return Address(str(found[0][4][0]), address.port)
 
 
 def _health_check(channel: PlaneChannel) -> Check:

@@ -8,7 +8,7 @@ from constellation.base.errors import TenantSuspended, Unauthenticated
 from constellation.nova.domain.access import Permission, authorize
 from constellation.routes.registry import Route, Transport
 from constellation.zenith.peer import PeerLookup
-from constellation.zenith.principals import Access, Credential, Principals
+from constellation.zenith.principals import Access, Credential, KeptAccess, Principals
 from constellation.zenith.request import Request
 from constellation.zenith.trust import is_local_request
 
@@ -23,12 +23,27 @@ class Freshness(Protocol):
         ...
 
 
+class Known(Protocol):
+    """Who stands in front and lets callers in that it was told of."""
+
+    def learn(self, request: Request, kept: KeptAccess) -> None: ...
+
+    def trust(self, request: Request) -> None: ...
+
+
 class Doorman:
     """`trusted_uid`: whose sockets need no credential; None: everybody needs one. `peers` goes with it."""
 
     def __init__(
-        self, *, principals: Principals, freshness: Freshness, trusted_uid: int | None, peers: PeerLookup | None
+        self,
+        *,
+        principals: Principals,
+        freshness: Freshness,
+        trusted_uid: int | None,
+        peers: PeerLookup | None,
+        known: Known | None = None,
     ) -> None:
+        self._known = known
         self._principals, self._freshness, self._trusted_uid, self._peers = principals, freshness, trusted_uid, peers
 
     async def admit(self, request: Request, route: Route) -> Access | None:
@@ -46,19 +61,25 @@ class Doorman:
             if not self._is_trusted(request):
                 raise Unauthenticated("a credential is needed: X-API-Key, or Authorization with ApiKey or Bearer")
             credential = _LOOPBACK
-        access = await self._principals.access(
-            credential, single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")
-        )
+        tenant, namespace = single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")
+        access = await self._principals.access(credential, tenant, namespace)
         authorize(access.identity, route.permission)
         if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):
             raise TenantSuspended(access.identity.tenant)
+        if self._known is not None and route.transport is Transport.INVOKE:
+            # No await since the cache was asked: what it keeps now is current.
+            kept = self._principals.kept(credential, tenant, namespace)
+            if kept is not None and kept.access is access:
+                self._known.learn(request, kept)
+                if credential is _LOOPBACK:
+                    self._known.trust(request)
         return access
 
     def _is_trusted(self, request: Request) -> bool:
         """Say whether architecture section 8's rule for local callers holds for this request."""
         if self._trusted_uid is None or self._peers is None or request.client is None or request.server is None:
             return False
-        if not is_local_request(request.headers):
+        if not request.is_direct or not is_local_request(request.headers):
             return False
         return self._peers.uid(request.client, request.server) == self._trusted_uid
 

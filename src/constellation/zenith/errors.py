@@ -26,6 +26,24 @@ class UriTooLong(ConstellationError):
         super().__init__(f"path and query are over {limit_bytes} bytes", extras={"limit_bytes": limit_bytes})
 
 
+class ServerGone(ConstellationError):
+    """The HTTP server behind the edge does not answer: the gateway itself is failing."""
+
+    code, http_status, retryable = "server_gone", 502, True
+
+    def __init__(self) -> None:
+        super().__init__("the gateway's own server did not answer; the call may have begun")
+
+
+class CallLate(ConstellationError):
+    """A call's time, and the grace over it, ran out at the edge."""
+
+    code, http_status, retryable = "call_late", 504, True
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}: no answer within the call's time")
+
+
 class ScopeUnclear(ConstellationError):
     """The tenant or namespace asked for is malformed, or must be named and is not."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -32,7 +33,16 @@ class Cache(Protocol):
 class ChangeFollower:
     """Keeps a cache honest. `check` is the rule of how long it may be believed without nova."""
 
-    def __init__(self, *, control: ControlPlane, cache: Cache, clock: Clock, cache_ttl_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        control: ControlPlane,
+        cache: Cache,
+        clock: Clock,
+        cache_ttl_s: float,
+        on_word: Callable[[float], None] | None = None,
+    ) -> None:
+        self._on_word = on_word  # told until when the cache may be believed
         self._control, self._cache, self._clock, self._cache_ttl_s = control, cache, clock, cache_ttl_s
         self.heard = anyio.Event()  # set by nova's first word
         self._heard_at_s: float | None = None
@@ -78,4 +88,6 @@ class ChangeFollower:
             self._cache.forget(line)
             self._seq = line.seq
         self._heard_at_s = self._clock.monotonic_s()
+        if self._on_word is not None:
+            self._on_word(self._heard_at_s + self._cache_ttl_s)
         self.heard.set()

@@ -17,7 +17,7 @@ from constellation.zenith.errors import FunctionAnswerInvalid, FunctionFailed
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import forwarded, function_headers
 from constellation.zenith.invoke import GRACE_S, decode_error
-from constellation.zenith.limits import BodyBudget
+from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, Request
 
@@ -41,7 +41,7 @@ class FunctionUrl:
         self,
         *,
         execution: Execution,
-        budget: BodyBudget,
+        budget: Budget,
         max_body_bytes: int,
         max_timeout_s: float,
         read_timeout_s: float,

@@ -13,7 +13,7 @@ from constellation.routes.registry import Match, Route, strip_version
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.hangup import HangupWatch
-from constellation.zenith.limits import BodyBudget, Gate
+from constellation.zenith.limits import Admission, Budget
 from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Message, Receive, Request, Send
@@ -39,8 +39,8 @@ class Gateway:
         router: Router,
         doorman: Doorman,
         handlers: Mapping[str, Handler],
-        gate: Gate,
-        budget: BodyBudget,
+        gate: Admission,
+        budget: Budget,
         hangups: HangupWatch,
         metrics: GatewayMetrics,
     ) -> None:

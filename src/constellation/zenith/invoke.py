@@ -13,7 +13,7 @@ from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import check_json_type, context_of, qualifier_of, timeout_of
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import text
-from constellation.zenith.limits import BodyBudget
+from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
@@ -35,7 +35,7 @@ class Invoke:
         *,
         execution: Execution,
         is_json: Callable[[bytes], bool],
-        budget: BodyBudget,
+        budget: Budget,
         max_body_bytes: int,
         max_timeout_s: float,
         read_timeout_s: float,

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from constellation.base.errors import Overloaded
+
+
+class Admission(Protocol):
+    """Lets requests in, up to a number in hand."""
+
+    @property
+    def inflight(self) -> int: ...
+
+    def admitted(self) -> AbstractContextManager[None]:
+        """Count one request for the length of the block, or raise `Overloaded`."""
+        ...
 
 
 class Gate:
@@ -13,18 +25,35 @@ class Gate:
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
-        self.inflight = 0
+        self._inflight = 0
+
+    @property
+    def inflight(self) -> int:
+        return self._inflight
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Count one request for the length of the block, or raise `Overloaded`."""
-        if self.inflight >= self._limit:
+        if self._inflight >= self._limit:
             raise Overloaded("gateway", limit=self._limit)
-        self.inflight += 1
+        self._inflight += 1
         try:
             yield
         finally:
-            self.inflight -= 1
+            self._inflight -= 1
+
+
+class Budget(Protocol):
+    """Bounds the bytes of bodies that are being gathered, all requests together."""
+
+    @property
+    def taken_bytes(self) -> int: ...
+
+    def take(self, count_bytes: int) -> None:
+        """Count bytes that were read, or raise `Overloaded`."""
+        ...
+
+    def give(self, count_bytes: int) -> None: ...
 
 
 class BodyBudget:

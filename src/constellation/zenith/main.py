@@ -12,6 +12,7 @@ from constellation.aurora.observability.flags import (
     AdminFlag,
     ConfigFlag,
     LogLevelFlag,
+    NativeLaneFlag,
     StateDirFlag,
     plane_cli,
     shared_flags,
@@ -39,6 +40,7 @@ def serve(
     state_dir: StateDirFlag = None,
     admin: AdminFlag = None,
     log_level: LogLevelFlag = None,
+    native_lane: NativeLaneFlag = None,
 ) -> None:
     """Serve the public API until SIGTERM or SIGINT."""
     from constellation.aurora.observability.plane import run_plane  # noqa: PLC0415  # --help loads no server
@@ -56,7 +58,7 @@ def serve(
         "zenith.max_body": max_body,
         "zenith.max_inflight": max_inflight,
     }
-    shared = shared_flags(state_dir=state_dir, admin=admin, log_level=log_level)
+    shared = shared_flags(state_dir=state_dir, admin=admin, log_level=log_level, native_lane=native_lane)
     run_plane("zenith", partial(run, plane_sockets=asked), config=config, flags=flags | shared)
 
 

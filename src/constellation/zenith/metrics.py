@@ -2,45 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.zenith.limits import Gate
+from constellation.native.edge import Edge, RefusalAnswer
+from constellation.zenith.limits import Admission
+from constellation.zenith.tally import Tally, answered, refused
+
+_INVOKE = "invoke"
 
 
 class CacheMetrics:
     """Answers from the principal cache, and questions to nova."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, edge: Edge | None = None) -> None:
         lookups = Counter(
-            "constellation_gateway_principal_lookups", "Look-ups of callers", ["result"], registry=registry
+            "constellation_gateway_principal_lookups",
+            "Look-ups of callers",
+            ["result"],
+            registry=registry if edge is None else None,
         )
         self.hit = lookups.labels("hit").inc
         self.miss = lookups.labels("miss").inc
+        if edge is not None:
+            tally = Tally(registry, edge)
+            tally.add(lookups, lambda counts: [({"result": "hit"}, counts.lookups)])
+            tally.register()
 
 
 class GatewayMetrics:
-    """Requests by operation and class of status; children are kept, as looking one up costs more than counting."""
+    """Requests by operation and class of status; children are kept, as looking one up costs more than counting.
 
-    def __init__(self, registry: CollectorRegistry, gate: Gate) -> None:
+    With an edge in front, what it answered is added where it is collected; `refusals`: how it answers what it refuses.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        gate: Admission,
+        *,
+        edge: Edge | None = None,
+        refusals: Mapping[int, RefusalAnswer] | None = None,
+    ) -> None:
+        own = registry if edge is None else None
         self._requests = Counter(
-            "constellation_gateway_requests", "Answered requests", ["operation", "status"], registry=registry
+            "constellation_gateway_requests", "Answered requests", ["operation", "status"], registry=own
         )
         self._seconds = Histogram(
             "constellation_gateway_request_duration_seconds",
             "From the request's head to the end of its answer",
             ["operation"],
             buckets=DURATION_BUCKETS_S,
-            registry=registry,
+            registry=own,
         )
         self._refused = Counter(
-            "constellation_gateway_refusals", "Requests refused by the gateway itself", ["code"], registry=registry
+            "constellation_gateway_refusals", "Requests refused by the gateway itself", ["code"], registry=own
         )
         Gauge("constellation_gateway_inflight_requests", "Requests in hand", registry=registry).set_function(
             lambda: gate.inflight
         )
         self._counters: dict[tuple[str, int], Counter] = {}
         self._timers: dict[str, Histogram] = {}
+        if edge is not None:
+            known = refusals or {}
+            self._timers[_INVOKE] = self._seconds.labels(_INVOKE)
+            tally = Tally(registry, edge)
+            tally.add(self._requests, lambda counts: answered(counts, known, operation=_INVOKE))
+            tally.add(self._refused, lambda counts: refused(counts, known))
+            tally.add_durations(self._seconds, {"operation": _INVOKE})
+            tally.register()
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         """Count one answer; status 0: it was never begun."""
@@ -48,7 +80,8 @@ class GatewayMetrics:
         counter = self._counters.get(key)
         if counter is None:
             counter = self._counters[key] = self._requests.labels(operation, f"{key[1]}xx" if status else "none")
-            self._timers.setdefault(operation, self._seconds.labels(operation))
+            if operation not in self._timers:
+                self._timers[operation] = self._seconds.labels(operation)
         counter.inc()
         self._timers[operation].observe(seconds)
 

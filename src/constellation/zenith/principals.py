@@ -26,6 +26,7 @@ _UNKNOWN_TTL_S = 5.0  # chosen: spares nova a misconfigured client's retries; a 
 _SCOPES_A_PRINCIPAL = 1024
 _QUESTIONS_AT_ONCE = 16  # a flood of made-up keys must not become a flood at nova
 _QUESTION_WAIT_S = 5.0
+_RENEWAL_S = 2.0  # chosen: what others keep of an access serves on while it is renewed here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,15 @@ class Access:
     renew_at_s: float  # monotonic
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAccess:
+    """What a faster cache in front of this one may keep."""
+
+    access: Access
+    renew_at_s: float  # monotonic; from then on it asks here, once in a while
+    until_s: float  # and from then on always
+
+
 @dataclass(slots=True)
 class _Entry:
     principal: Principal
@@ -69,8 +79,16 @@ class Principals:
     """The cache of callers. `fresh_s`: how long an entry is used before nova is asked again, at most; never past a key's end."""
 
     def __init__(
-        self, *, directory: Directory, identity_key: bytes, clock: Clock, fresh_s: float, metrics: CacheMetrics
+        self,
+        *,
+        directory: Directory,
+        identity_key: bytes,
+        clock: Clock,
+        fresh_s: float,
+        metrics: CacheMetrics,
+        on_forget: Callable[[], None] | None = None,
     ) -> None:
+        self._on_forget = on_forget or _nothing  # told when what others keep of it is no longer true
         self._directory, self._key, self._clock, self._fresh_s = directory, identity_key, clock, fresh_s
         self._metrics = metrics
         self._entries: dict[bytes, _Entry] = {}
@@ -116,10 +134,25 @@ class Principals:
             entry.accesses[tenant, namespace] = access
         return access
 
+    def kept(self, credential: Credential, tenant: bytes, namespace: bytes) -> KeptAccess | None:
+        """Return what is known now of this caller's access, and for how long; None when nothing may be kept of it."""
+        entry = self._entries.get(credential.digest)
+        access = None if entry is None else entry.accesses.get((tenant, namespace))
+        if entry is None or access is None:
+            return None
+        now_s = self._clock.monotonic_s()
+        renew_at_s = min(entry.fresh_until_s, access.renew_at_s)
+        return KeptAccess(
+            access=access,
+            renew_at_s=renew_at_s,
+            until_s=min(renew_at_s + min(_RENEWAL_S, self._fresh_s), now_s + self._left_s(entry.principal)),
+        )
+
     def forget(self, change: ChangeLine) -> None:
         """Drop what a change may have made untrue."""
         if change.kind == "function":
             return
+        self._on_forget()
         self._generation += 1
         self._unknown.clear()
         if change.kind == "api_key":
@@ -133,6 +166,7 @@ class Principals:
             }
 
     def forget_everything(self) -> None:
+        self._on_forget()
         self._generation += 1
         self._unknown.clear()
         self._entries.clear()
@@ -158,7 +192,8 @@ class Principals:
         try:
             principal = await self._ask(lambda: self._directory.authenticate(credential.kind, credential.text))
         except Unauthenticated:
-            self._entries.pop(digest, None)
+            if self._entries.pop(digest, None) is not None:  # a flood of wrong keys makes nobody forget the right ones
+                self._on_forget()
             if generation == self._generation:
                 _bound(self._unknown, _UNKNOWN_CAPACITY)
                 self._unknown[digest] = now_s + _UNKNOWN_TTL_S
@@ -233,6 +268,10 @@ def _name(header: str, value: bytes) -> str:
         return check_scope_name(header, text) if text else ""
     except InvalidRequest as error:
         raise ScopeUnclear(str(error)) from error
+
+
+def _nothing() -> None:
+    """Nobody else keeps anything."""
 
 
 def _bound(table: dict[bytes, Any], capacity: int) -> None:

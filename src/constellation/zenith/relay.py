@@ -16,7 +16,7 @@ from constellation.zenith.calls import context_of
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import forwarded, returned
-from constellation.zenith.limits import BodyBudget
+from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
@@ -27,7 +27,7 @@ _STREAM_S = 3600.0  # chosen: a log is followed for an hour, then the client ask
 class ProxyRelay:
     """Comet's data-plane routes. The answer is passed on piece by piece, no faster than the client takes it."""
 
-    def __init__(self, *, execution: Execution, budget: BodyBudget, max_body_bytes: int, read_timeout_s: float) -> None:
+    def __init__(self, *, execution: Execution, budget: Budget, max_body_bytes: int, read_timeout_s: float) -> None:
         self._execution, self._budget = execution, budget
         self._max_body_bytes, self._read_timeout_s = max_body_bytes, read_timeout_s
 

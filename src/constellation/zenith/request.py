@@ -13,12 +13,13 @@ from constellation.base.ids import RequestId, uuid7
 from constellation.rpc.metadata import request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 from constellation.zenith.errors import ClientGone, HeadersTooLarge, UriTooLong
-from constellation.zenith.limits import BodyBudget
+from constellation.zenith.limits import Budget
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+PEER_EXTENSION = "constellation.peer"  # in the ASGI scope: what the edge tells beyond the standard
 MAX_HEADERS = 100  # chosen: browsers send about 20
 MAX_HEADER_BYTES = 32 << 10
 MAX_TARGET_BYTES = 8 << 10
@@ -38,7 +39,7 @@ class Request:
 
     __slots__ = (
         "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "body_done", "cancel",
-        "client", "gone", "headers", "held_bytes", "http_version", "is_started", "method", "path", "query",
+        "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "path", "query",
         "request_id", "server", "single", "status", "watch",
     )  # fmt: skip
 
@@ -53,6 +54,8 @@ class Request:
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.client: tuple[str, int] | None = scope["client"]
         self.server: tuple[str, int] | None = scope["server"]
+        # Of the edge in front of us, if there is one: its handle of the connection, and whether no proxy's trace was seen.
+        self.connection, self.is_direct = scope.get("extensions", {}).get(PEER_EXTENSION, (0, True))
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())
         self.is_started = False
@@ -112,7 +115,7 @@ class Request:
             return await self._next_piece()
         raise BodyTimeout(after_s=self._timeout_s)
 
-    async def body(self, *, limit_bytes: int, timeout_s: float, budget: BodyBudget) -> bytes:
+    async def body(self, *, limit_bytes: int, timeout_s: float, budget: Budget) -> bytes:
         """Return the whole body, its bytes counted in `budget` until the request is over; errors as in `piece`."""
         self.expect_body(limit_bytes=limit_bytes, timeout_s=timeout_s)
         if self.body_done:

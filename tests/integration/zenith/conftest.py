@@ -24,14 +24,20 @@ async def echo(payload: bytes) -> bytes:
     return payload
 
 
+@pytest.fixture(params=[True, False], ids=["native", "python"])
+def native_lane(request) -> bool:
+    """Whether C owns the port: everything holds either way."""
+    return bool(request.param)
+
+
 @pytest.fixture
 def settings() -> ZenithSettings:
     return ZenithSettings(auth="loopback", trusted_uid=os.getuid(), read_timeout_s=1.0)
 
 
 @pytest.fixture
-async def rig(settings: ZenithSettings, tmp_path) -> AsyncIterator[GatewayRig]:
-    async with gateway_rig(settings, state_dir=tmp_path) as rig:
+async def rig(settings: ZenithSettings, native_lane: bool, tmp_path) -> AsyncIterator[GatewayRig]:
+    async with gateway_rig(settings, state_dir=tmp_path, is_native=native_lane) as rig:
         rig.nova.keys.update(KEYS)
         rig.nova.scopes["acme", "prod"] = "active"
         rig.comet.functions["echo"] = echo

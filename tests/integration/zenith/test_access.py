@@ -87,8 +87,8 @@ async def test_a_revoked_key_is_refused_at_once(rig, http):
     await until(refused)
 
 
-async def test_cut_off_from_nova_it_serves_from_memory_and_then_says_so(tmp_path):
-    async with gateway_rig(ZenithSettings(cache_ttl_s=1.0), state_dir=tmp_path) as rig:
+async def test_cut_off_from_nova_it_serves_from_memory_and_then_says_so(native_lane, tmp_path):
+    async with gateway_rig(ZenithSettings(cache_ttl_s=1.0), state_dir=tmp_path, is_native=native_lane) as rig:
         rig.nova.keys["sk_admin"] = {"subject": "a", "tenant": "*", "namespace": "*", "role": "admin"}
         rig.comet.functions["echo"] = echo
         async with httpx.AsyncClient(base_url=rig.url, trust_env=False) as http:
@@ -134,16 +134,22 @@ async def test_loopback_trust_ends_with_each_sign_of_another_hand(rig, http, hea
     assert (await call(http, **headers, **ADMIN)).status_code == 200  # a key opens all the same
 
 
-async def test_nobody_is_trusted_when_a_key_is_required(tmp_path):
-    async with gateway_rig(ZenithSettings(), state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
+async def test_nobody_is_trusted_when_a_key_is_required(native_lane, tmp_path):
+    async with (
+        gateway_rig(ZenithSettings(), state_dir=tmp_path, is_native=native_lane) as rig,
+        httpx.AsyncClient(base_url=rig.url) as http,
+    ):
         problem(await call(http), 401, "unauthenticated")
         assert rig.nova.asked == []
 
 
-async def test_a_stranger_of_this_host_is_not_trusted(tmp_path):
+async def test_a_stranger_of_this_host_is_not_trusted(native_lane, tmp_path):
     """The platform belongs to another user than the caller."""
     settings = ZenithSettings(auth="loopback", trusted_uid=os.getuid() + 4242)
-    async with gateway_rig(settings, state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
+    async with (
+        gateway_rig(settings, state_dir=tmp_path, is_native=native_lane) as rig,
+        httpx.AsyncClient(base_url=rig.url) as http,
+    ):
         problem(await call(http), 401, "unauthenticated")
 
 
@@ -188,9 +194,9 @@ def test_the_kernel_names_the_owner_of_each_kind_of_socket(host, client):
 
 
 @pytest.mark.parametrize("address", [Address("::1", 0), Address("", 0)])
-async def test_local_callers_are_trusted_over_ipv6_and_mapped_ipv4(tmp_path, address):
+async def test_local_callers_are_trusted_over_ipv6_and_mapped_ipv4(native_lane, tmp_path, address):
     settings = ZenithSettings(auth="loopback", trusted_uid=os.getuid())
-    async with gateway_rig(settings, state_dir=tmp_path, listen=address) as rig:
+    async with gateway_rig(settings, state_dir=tmp_path, listen=address, is_native=native_lane) as rig:
         rig.comet.functions["echo"] = echo
         host = "[::1]" if address.host else "127.0.0.1"
         async with httpx.AsyncClient(base_url=f"http://{host}:{rig.address.port}", trust_env=False) as http:

@@ -67,7 +67,9 @@ async def test_a_body_over_the_limit_is_refused_and_the_refusal_arrives(rig, htt
     answer = await http.post("/functions/echo/invoke", content=pieces() if is_chunked else big)
     problem(answer, 413, "payload_too_large")
     assert (await http.post("/functions/echo/invoke", json=1)).status_code == 200
-    assert rig.parts.budget.taken_bytes == 0
+    with anyio.fail_after(5):
+        while rig.parts.budget.taken_bytes:
+            await anyio.sleep(0.01)
 
 
 async def test_a_client_that_floods_without_reading_is_let_go(rig):
@@ -144,17 +146,18 @@ async def test_a_head_without_end_is_bounded(rig):
     assert answer.startswith(b"HTTP/1.1 414 ")
 
 
-async def test_a_connection_that_says_nothing_is_closed(tmp_path):
+async def test_a_connection_that_says_nothing_is_closed(native_lane, tmp_path):
     from constellation.nova.config.sections import ZenithSettings
     from constellation.testing.gateway import gateway_rig
 
-    async with gateway_rig(ZenithSettings(idle_timeout_s=1.0), state_dir=tmp_path) as rig:
+    async with gateway_rig(ZenithSettings(idle_timeout_s=1.0), state_dir=tmp_path, is_native=native_lane) as rig:
         for begun in (b"", b"GET /health/live HTTP/1.1\r\nHost: loc"):
             async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
                 if begun:
                     await stream.send(begun)
                 with anyio.fail_after(10):
-                    assert await received(stream) in (b"", b"HTTP/1.1 408 \r\n")
+                    answer = await received(stream)
+                    assert not answer or (begun and answer.startswith(b"HTTP/1.1 408 "))
 
 
 async def test_a_web_socket_is_refused(rig):

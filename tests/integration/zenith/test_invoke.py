@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
 
 import anyio
 import httpx
@@ -11,9 +12,8 @@ import pytest
 from constellation.base.address import Address
 from constellation.base.errors import Overloaded
 from constellation.nova.config.sections import ZenithSettings
-from constellation.rpc.channel import PlaneChannel
 from constellation.testing.comet import HandlerRaised
-from constellation.testing.gateway import SERVICE_TOKEN, gateway_rig
+from constellation.testing.gateway import GatewayRig, gateway_rig
 from tests.integration.zenith.conftest import ADMIN, echo, problem
 
 pytestmark = pytest.mark.anyio
@@ -173,9 +173,12 @@ async def test_more_calls_at_once_than_one_connection_takes(rig, http):
     assert statuses == [200] * 250
 
 
-async def test_over_the_limit_is_refused_at_once(tmp_path):
+async def test_over_the_limit_is_refused_at_once(native_lane, tmp_path):
     settings = ZenithSettings(max_inflight=2)
-    async with gateway_rig(settings, state_dir=tmp_path) as rig, httpx.AsyncClient(base_url=rig.url) as http:
+    async with (
+        gateway_rig(settings, state_dir=tmp_path, is_native=native_lane) as rig,
+        httpx.AsyncClient(base_url=rig.url) as http,
+    ):
         rig.nova.keys["sk_admin"] = {"subject": "a", "tenant": "*", "namespace": "*", "role": "admin"}
         go_on = anyio.Event()
 
@@ -197,39 +200,55 @@ async def test_over_the_limit_is_refused_at_once(tmp_path):
         assert (await http.post("/functions/waits/invoke", json=1, headers=ADMIN)).status_code == 200
 
 
-async def test_comet_gone_is_a_503_and_comet_back_is_found(rig, http):
-    async with rig.comet.serving(rig.context.verifier) as comet:
-        async with severable(comet) as address:
-            pass  # a port that nobody serves on now
-        rig.parts.execution._connect = lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
+@pytest.fixture
+async def far(settings, native_lane, tmp_path) -> AsyncIterator[GatewayRig]:
+    """A gateway whose comet is behind something that can break."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as reserved:
+        port = reserved.getsockname()[1]
+    async with gateway_rig(
+        settings, state_dir=tmp_path, comet_at=Address("127.0.0.1", port), is_native=native_lane
+    ) as rig:
+        rig.comet.functions["echo"] = echo
+        yield rig
+
+
+def between(far: GatewayRig) -> AbstractAsyncContextManager[Address]:
+    return severable(far.comet_address, port=far.comet_at.port)
+
+
+async def test_comet_gone_is_a_503_and_comet_back_is_found(far):
+    async with httpx.AsyncClient(base_url=far.url, trust_env=False, timeout=20) as http:
         problem(await http.post("/functions/echo/invoke", json=1), 503, "unavailable")
         for _ in range(2):
-            async with severable(comet, port=address.port):
-                assert (await http.post("/functions/echo/invoke", json=1)).status_code == 200
+            with anyio.fail_after(10):
+                async with between(far):
+                    # The way back is looked for at intervals, not with every call.
+                    while (await http.post("/functions/echo/invoke", json=1)).status_code != 200:
+                        await anyio.sleep(0.01)
+                    assert (await http.post("/functions/echo/invoke", json=1)).status_code == 200
             problem(await http.post("/functions/echo/invoke", json=1), 503, "unavailable")
 
 
-async def test_comet_lost_in_the_middle_of_a_call_is_said(rig, http):
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_comet_lost_in_the_middle_of_a_call_is_said(far, is_known):
     async def waits(_payload: bytes) -> bytes:
         await anyio.sleep_forever()
         return b""
 
-    rig.comet.functions["waits"] = waits
+    far.comet.functions["waits"] = waits
     answers: list[httpx.Response] = []
+    async with httpx.AsyncClient(base_url=far.url, trust_env=False, timeout=20) as http:
 
-    async def call() -> None:
-        answers.append(await http.post("/functions/waits/invoke", json=1))
+        async def call() -> None:
+            answers.append(await http.post("/functions/waits/invoke", json=1))
 
-    async with (
-        rig.comet.serving(rig.context.verifier) as comet,
-        anyio.create_task_group() as tasks,
-        severable(comet) as address,
-    ):
-        rig.parts.execution._connect = lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=address)
-        tasks.start_soon(call)
-        with anyio.fail_after(5):
-            while not rig.comet.calls:
-                await anyio.sleep(0.01)
+        async with anyio.create_task_group() as tasks, between(far):
+            if is_known:
+                assert (await http.post("/functions/echo/invoke", json=1)).status_code == 200
+            tasks.start_soon(call)
+            with anyio.fail_after(5):
+                while not far.comet.calls or far.comet.calls[-1][0].function != "waits":
+                    await anyio.sleep(0.01)
     problem(answers[0], 503, "unavailable")
 
 

@@ -17,8 +17,17 @@ ADDRESSES = Addresses(
 )
 
 
-def made(*, auth: str = "loopback", config: Path | None = None, pg_dsn: str | None = None, **env: str):
-    wishes = Wishes(data_dir=Path("/data"), config=config, pg_dsn=pg_dsn, auth=auth, trusted_uid=1000)
+def made(
+    *,
+    auth: str = "loopback",
+    config: Path | None = None,
+    pg_dsn: str | None = None,
+    native_lane: bool | None = None,
+    **env: str,
+):
+    wishes = Wishes(
+        data_dir=Path("/data"), config=config, pg_dsn=pg_dsn, auth=auth, trusted_uid=1000, native_lane=native_lane
+    )
     return {p.name: p for p in plan(wishes, ADDRESSES, env=env, supervisor_pid=7)}
 
 
@@ -39,6 +48,12 @@ def test_the_command_lines_are_the_contract():
         "--comet-grpc 127.0.0.1:9090 --config /etc/nova.json --auth loopback --trusted-uid 1000"
     )
     assert "--trusted-uid" not in made(auth="required")["zenith"].command
+
+
+def test_the_two_with_ports_are_told_who_owns_them():
+    for native_lane, word in ((False, "--no-native-lane"), (True, "--native-lane")):
+        told = [name for name, planned in made(native_lane=native_lane).items() if word in planned.command]
+        assert told == ["comet", "zenith"]
 
 
 def test_only_nova_is_told_the_database_and_nobody_on_a_command_line():

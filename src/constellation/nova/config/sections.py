@@ -24,6 +24,7 @@ class PlatformSettings:
     log_format: str = setting("log_format", "text", choices=("text", "json"), env="NOVA_LOG_FORMAT")
     node: str = setting("node", "", env="NOVA_NODE_ID")  # empty: the host's name
     admin: str = setting("admin", "")  # HOST:PORT for health and telemetry besides the socket
+    native_lane: bool = setting("native_lane", True, kind=Kind.BOOL)  # C owns the ports; false: the Python servers do
     service_token: str = setting("service_token", "", env="NOVA_SERVICE_TOKEN", is_secret=True)  # empty: state file
     identity_key: str = setting("identity_key", "", env="NOVA_IDENTITY_KEY", is_secret=True)  # empty: state file
 

@@ -1,0 +1,321 @@
+/* The hot route: a plain call of a known caller goes to comet from here, and its answer to the client, without Python. */
+#include "edge/edge.h"
+
+#include "base/cursor.h"
+#include "edge/reply.h"
+#include "proto/json_member.h"
+#include "proto/pbwire.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    JSON_DEPTH = 512,        /* as constellation.native.json_check */
+    CALLS_A_CONNECTION = 90, /* an HTTP/2 server of grpclib takes 100 */
+    DEADLINE_EXCEEDED = 4,
+    GRPC_MAX = 16,
+};
+
+struct ct__lane {
+    ct__h2_client *client;
+    char *authorization;
+    uint64_t max_timeout_ns, grace_ns, read_ns, body_max;
+    uint64_t bounds_ns[CT_EDGE_SLOTS];
+    uint32_t bound_count;
+    ct__principals principals;
+    ct_edge_code codes[CT_EDGE_CODES];
+    size_t code_count;
+};
+
+/* ---- who calls ---- */
+
+static const ct__principal *principal_of(ct__caller *c, const ct__http1_head *head, const ct__plain *plain, uint64_t now_ns) {
+    if (plain->kind == CT__LOCAL
+        && (!plain->is_lone || c->host_len == 0 || c->host_len != head->host.len
+            || memcmp(c->host, head->host.at, c->host_len) != 0))
+        return NULL;
+    const size_t len = 1 + plain->credential.len + 1 + plain->tenant.len + 1 + plain->space.len;
+    if (len > CT__PRINCIPAL_KEY_BYTES)
+        return NULL;
+    uint8_t key[CT__PRINCIPAL_KEY_BYTES];
+    ct__writer w = {.at = key, .left = sizeof key};
+    const uint8_t kind = (uint8_t)plain->kind, end = 0;
+    ct__write_bytes(&w, &kind, 1);
+    ct__write_bytes(&w, plain->credential.at, plain->credential.len);
+    ct__write_bytes(&w, &end, 1);
+    ct__write_bytes(&w, plain->tenant.at, plain->tenant.len);
+    ct__write_bytes(&w, &end, 1);
+    ct__write_bytes(&w, plain->space.at, plain->space.len);
+    return ct__principals_get(&c->edge->lane->principals, key, len, now_ns);
+}
+
+/* ---- the call ---- */
+
+static ct__h2_span of(ct__span span) {
+    return (ct__h2_span){span.at, span.len};
+}
+
+static ct__h2_span text(const char *literal) {
+    return (ct__h2_span){(const uint8_t *)literal, strlen(literal)};
+}
+
+static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who, ct__span payload, uint64_t now_ns) {
+    const ct__lane *lane = c->edge->lane;
+    const ct__h2_pair all[] = {
+        {text("authorization"), text(lane->authorization), true},
+        {text("nova-identity"), {who->bytes + who->key_len, who->token_len}, true},
+        {text("x-request-id"), {(const uint8_t *)c->request_id, CT__UUID_BYTES}, false},
+        {text("traceparent"), of(plain->traceparent), false},
+        {text("nova-call-depth"), of(plain->depth), false},
+        {text("nova-call-chain"), of(plain->chain), false},
+    };
+    ct__h2_pair pairs[sizeof all / sizeof *all];
+    size_t pair_count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].value.len > 0) /* an empty value is no metadata to gRPC */
+            pairs[pair_count++] = all[i];
+    uint8_t front[128], back[192]; /* a name of at most 64 bytes; a qualifier of at most 128 */
+    ct__writer w = {.at = front, .left = sizeof front};
+    ct__pb_put_bytes(&w, 1, plain->function.at, plain->function.len);
+    ct__pb_put_bytes_head(&w, 2, payload.len);
+    ct__writer v = {.at = back, .left = sizeof back};
+    if (plain->timeout_ms > 0)
+        ct__pb_put_varint(&v, 3, plain->timeout_ms);
+    if (plain->qualifier.len > 0)
+        ct__pb_put_bytes(&v, 4, plain->qualifier.at, plain->qualifier.len);
+    const ct__h2_span pieces[] = {{front, sizeof front - w.left}, of(payload), {back, sizeof back - v.left}};
+    const ct__h2_request request = {
+        .path = text("/nova.v1.NovaService/Invoke"),
+        .pairs = pairs,
+        .pair_count = pair_count,
+        .pieces = pieces,
+        .piece_count = sizeof pieces / sizeof *pieces,
+        .deadline_ns = now_ns + lane->grace_ns + (plain->timeout_ns > 0 ? plain->timeout_ns : lane->max_timeout_ns),
+    };
+    return ct__h2_begin(lane->client, &c->call, &request);
+}
+
+/* ---- its answer ---- */
+
+static void count(ct__caller *c, uint32_t status) {
+    ct_edge *edge = c->edge;
+    ct_edge_counts *counts = &edge->counts;
+    const uint64_t spent_ns = ct__reactor_now_ns(edge->reactor) - c->began_ns;
+    uint32_t slot = 0;
+    while (slot < edge->lane->bound_count && spent_ns > edge->lane->bounds_ns[slot])
+        slot++;
+    counts->slots[slot]++;
+    counts->sum_ns += spent_ns;
+    counts->answered[status / 100 < 6 ? status / 100 : 5]++;
+}
+
+static void count_code(ct__lane *lane, const uint8_t *problem, size_t len) {
+    const uint8_t *value;
+    const size_t value_len = ct__json_member(problem, len, "code", &value);
+    char code[CT_EDGE_CODE_BYTES] = {0};
+    if (value_len == 0 || ct__json_ascii(value, value_len, code, sizeof code - 1) <= 0)
+        return;
+    size_t i = 0;
+    while (i < lane->code_count && strcmp(lane->codes[i].code, code) != 0)
+        i++;
+    if (i == CT_EDGE_CODES)
+        return; /* comet has fewer */
+    if (i == lane->code_count) {
+        memcpy(lane->codes[i].code, code, sizeof code);
+        lane->code_count++;
+    }
+    lane->codes[i].count++;
+}
+
+static void refuse(ct__caller *c, enum ct_edge_refusal refusal) {
+    count(c, c->edge->problems[refusal].status);
+    ct__caller_refuse(c, refusal, true);
+}
+
+static bool pass_problem(ct__caller *c, ct__h2_span problem) {
+    const uint8_t *value;
+    if (ct_json_check(problem.data, problem.len, JSON_DEPTH) != 0)
+        return false;
+    const size_t len = ct__json_member(problem.data, problem.len, "status", &value);
+    const long stated = ct__json_number(value, len);
+    const uint32_t status = stated >= 400 && stated <= 599 ? (uint32_t)stated : 500;
+    const size_t after_len = ct__json_member(problem.data, problem.len, "retry_after_s", &value);
+    long after_s = ct__json_number(value, after_len);
+    if (after_s == 0 || (after_s < 0 && (status == 429 || status == 503)))
+        after_s = 1;
+    count_code(c->edge->lane, problem.data, problem.len);
+    count(c, status);
+    ct__caller_pass_problem(c, problem.data, problem.len, status, after_s);
+    return true;
+}
+
+static void answer(ct__caller *c, const ct__h2_reply *reply) {
+    ct__reply said;
+    if (ct__reply_read(reply->body.data, reply->body.len, &said) != 0) {
+        refuse(c, CT_EDGE_COMET);
+        return;
+    }
+    uint8_t *room = ct__conn_room(&c->conn, ct__reply_room(&said));
+    if (room == NULL) {
+        ct__caller_close(c, true);
+        return;
+    }
+    ct__conn_wrote(&c->conn, ct__reply_write(room, &said, c->request_id, ct__edge_date(c->edge)));
+    count(c, 200);
+    ct__caller_next(c);
+}
+
+static void done(ct__h2_call *call, const ct__h2_reply *reply) {
+    ct__caller *c = (ct__caller *)((char *)call - offsetof(ct__caller, call));
+    c->edge->counts.called++;
+    if (reply->status == 0)
+        answer(c, reply);
+    else if (reply->problem.len > 0 && pass_problem(c, reply->problem))
+        return;
+    else if (!reply->is_answered)
+        refuse(c, reply->status == DEADLINE_EXCEEDED ? CT_EDGE_LATE : CT_EDGE_COMET);
+    else
+        refuse(c, (enum ct_edge_refusal)(CT_EDGE_GRPC + (reply->status <= GRPC_MAX ? reply->status : 2)));
+}
+
+/* ---- the way in ---- */
+
+/* Waits for the rest of the body, if there is room for it. */
+static void gather(ct__caller *c, const ct__http1_head *head, uint64_t now_ns) {
+    ct_edge *edge = c->edge;
+    if (ct_edge_hold(edge, (int64_t)head->length) != 0) {
+        count(c, edge->problems[CT_EDGE_BODIES].status);
+        ct__caller_refuse(c, CT_EDGE_BODIES, false); /* the body is unread */
+        return;
+    }
+    c->held_bytes = head->length;
+    c->gather_bytes = head->used + (size_t)head->length;
+    if (c->conn.in_limit < c->gather_bytes + 1)
+        c->conn.in_limit = c->gather_bytes + 1;
+    c->phase = CT__GATHERING;
+    ct__caller_deadline(c, now_ns + edge->lane->read_ns);
+}
+
+bool ct__call(ct__caller *c, const ct__http1_head *head) {
+    ct_edge *edge = c->edge;
+    ct__lane *lane = edge->lane;
+    ct__plain plain;
+    if (lane == NULL || head->length > lane->body_max || !ct__plain_read(head, lane->max_timeout_ns, &plain))
+        return false;
+    const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
+    const ct__principal *who = principal_of(c, head, &plain, now_ns);
+    if (who == NULL)
+        return false;
+    if (c->conn.in.len - head->used < head->length) {
+        gather(c, head, now_ns);
+        return true;
+    }
+    edge->counts.lookups++;
+    static const uint8_t EMPTY[] = {'{', '}'};
+    ct__span payload = {ct__bytes_front(&c->conn.in) + head->used, (size_t)head->length};
+    if (payload.len == 0)
+        payload = (ct__span){EMPTY, sizeof EMPTY};
+    if (plain.has_request_id)
+        memcpy(c->request_id, plain.request_id, CT__UUID_BYTES);
+    else
+        ct__edge_uuid(edge, c->request_id);
+    c->phase = CT__CALLING; /* from here on the request has its id */
+    const size_t taken = head->used + (size_t)head->length;
+    if (ct_json_check(payload.at, payload.len, JSON_DEPTH) != 0) {
+        ct__bytes_skip(&c->conn.in, taken);
+        refuse(c, CT_EDGE_NOT_JSON);
+        return true;
+    }
+    c->call.done = done;
+    const int result = begin(c, &plain, who, payload, now_ns);
+    ct__bytes_skip(&c->conn.in, taken); /* it was copied */
+    if (result != 0) {
+        refuse(c, result == CT_E_FULL ? CT_EDGE_CALLS : CT_EDGE_COMET);
+        return true;
+    }
+    ct__caller_deadline(c, UINT64_MAX);
+    return true;
+}
+
+void ct__call_cancel(ct__caller *c) {
+    if (c->call.exchange == NULL)
+        return;
+    ct__h2_cancel(&c->call);
+    count(c, 0);
+}
+
+/* ---- from outside ---- */
+
+int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
+    struct in6_addr unused;
+    const bool is_numeric = inet_pton(AF_INET, settings->comet, &unused) == 1 || inet_pton(AF_INET6, settings->comet, &unused) == 1;
+    if (edge->lane != NULL || settings->bound_count >= CT_EDGE_SLOTS || !is_numeric)
+        return CT_E_RANGE;
+    ct__lane *lane = calloc(1, sizeof *lane);
+    if (lane == NULL)
+        return -ENOMEM;
+    edge->lane = lane;
+    uint8_t secret[16];
+    ct__edge_noise(edge, secret, sizeof secret);
+    lane->authorization = strdup(settings->authorization);
+    const ct__h2_limits limits = {.connections = settings->calls_max / CALLS_A_CONNECTION + 1,
+                                  .message_bytes = (size_t)settings->body_max + (32U << 20)};
+    lane->client = ct__h2_client_new(edge->reactor, settings->comet, settings->port, &limits);
+    if (lane->client != NULL)
+        ct__h2_client_secure(lane->client, settings->tls);
+    if (lane->authorization == NULL || ct__principals_init(&lane->principals, secret) != 0 || lane->client == NULL) {
+        ct__lane_free(edge);
+        return -ENOMEM;
+    }
+    lane->max_timeout_ns = settings->max_timeout_ns;
+    lane->grace_ns = settings->grace_ns;
+    lane->read_ns = settings->read_ns;
+    lane->body_max = settings->body_max;
+    lane->bound_count = settings->bound_count;
+    memcpy(lane->bounds_ns, settings->bounds_ns, settings->bound_count * sizeof *lane->bounds_ns);
+    return 0;
+}
+
+void ct__lane_free(ct_edge *edge) {
+    ct__lane *lane = edge->lane;
+    if (lane == NULL)
+        return;
+    ct__h2_client_free(lane->client);
+    ct__principals_fini(&lane->principals);
+    free(lane->authorization);
+    free(lane);
+    edge->lane = NULL;
+}
+
+int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
+                  uint64_t renew_ns, uint64_t until_ns) {
+    return edge->lane == NULL
+             ? 0
+             : ct__principals_put(&edge->lane->principals, key, key_len, token, token_len, renew_ns, until_ns);
+}
+
+void ct_edge_forget(ct_edge *edge) {
+    if (edge->lane != NULL)
+        ct__principals_clear(&edge->lane->principals);
+}
+
+void ct_edge_fresh(ct_edge *edge, uint64_t until_ns) {
+    if (edge->lane != NULL)
+        edge->lane->principals.fresh_ns = until_ns;
+}
+
+int ct_edge_hold(ct_edge *edge, int64_t bytes) {
+    if (bytes > 0 && edge->counts.held_bytes + (uint64_t)bytes > edge->bodies_max)
+        return CT_E_FULL;
+    edge->counts.held_bytes += (uint64_t)bytes; /* a negative number wraps around, as it should */
+    return 0;
+}
+
+size_t ct_edge_codes(const ct_edge *edge, ct_edge_code *out, size_t cap) {
+    size_t given = 0;
+    for (; edge->lane != NULL && given < edge->lane->code_count && given < cap; given++)
+        out[given] = edge->lane->codes[given];
+    return given;
+}

@@ -1,0 +1,149 @@
+/* What the parts of the edge share: a caller is a client's connection, an upstream one to our own HTTP server. */
+#ifndef CT_EDGE_EDGE_H
+#define CT_EDGE_EDGE_H
+
+#include "edge/http1.h"
+#include "edge/plain.h"
+#include "edge/principals.h"
+#include "h2/client.h"
+#include "reactor/conn.h"
+
+#include <time.h>
+
+enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64 };
+
+typedef struct ct__caller ct__caller;
+typedef struct ct__lane ct__lane;
+typedef struct ct__upstream ct__upstream;
+
+enum ct__phase {
+    CT__HEADING,    /* waits for a request's head */
+    CT__WAITING,    /* has one, and no connection to forward it on: the server's backlog is full */
+    CT__FORWARDING,
+    CT__TUNNELLING, /* behind an upgrade */
+    CT__GATHERING,  /* a call's body is not whole yet; it stays in `in`, with its head */
+    CT__CALLING,    /* comet has the call */
+    CT__LINGERING,  /* its last answer is on the way; what still comes is forgotten, so that no reset overtakes the answer */
+    CT__GONE,
+};
+
+struct ct__caller {
+    ct__conn conn;
+    ct_edge *edge;
+    ct__caller *next, *previous;
+    uint64_t handle;
+    ct__alarm alarm;      /* always set, at the deadline or before */
+    uint64_t deadline_ns; /* UINT64_MAX: none */
+    ct__task task;        /* looks at the input again; at last, frees */
+    enum ct__phase phase;
+    bool is_counted; /* among the requests in hand */
+    bool has_begun;  /* a head */
+    bool is_answered; /* bytes of the answer in hand were sent */
+    bool was_empty;  /* while lingering: nothing was left to send at the last look */
+    uint32_t quiet;  /* looks at an output that did not move */
+    size_t out_seen;
+    uint64_t patience_ns; /* while waiting for an upstream */
+    ct__http1_scan scan;
+    ct__http1_body body; /* of the request in hand */
+    ct__upstream *upstream;
+    size_t gather_bytes;  /* head and body */
+    uint64_t held_bytes;  /* of it, counted */
+    uint64_t began_ns;
+    ct__h2_call call;
+    char request_id[CT__UUID_BYTES];
+    size_t host_len; /* 0: not trusted */
+    char host[CT__HOST_BYTES]; /* what Host said when the peer was found to be trusted */
+    size_t peer_len;
+    char peer[CT__PEER_BYTES]; /* value of Constellation-Peer up to its last word */
+};
+
+typedef struct ct__problem {
+    uint32_t status;
+    uint8_t *body; /* without its closing brace */
+    size_t body_len;
+    char *fields;
+} ct__problem;
+
+typedef struct ct__door {
+    ct__listener listener;
+    ct_edge *edge;
+} ct__door;
+
+struct ct_edge {
+    ct_reactor *reactor;
+    uint64_t idle_ns;
+    uint32_t inflight_max;
+    uint64_t bodies_max;
+    char *upstream_path;
+    ct_tls *tls; /* NULL: in the clear */
+    bool is_stopping;
+    uint32_t listener_count;
+    ct__door doors[CT__LISTENERS];
+    ct__caller *callers;
+    ct__upstream *idle;  /* most recently used first */
+    ct__alarm trim;      /* idle connections go after a while */
+    uint64_t handles;    /* given out */
+    ct_edge_counts counts;
+    ct__problem problems[CT_EDGE_REFUSALS];
+    ct__lane *lane; /* NULL: every call is forwarded */
+    ct__caller **slots;    /* by the low half of a handle */
+    uint32_t *free_slots;
+    uint32_t free_count, slot_count;
+    time_t date_s; /* of `date` */
+    char date[48];
+    uint8_t noise[CT__NOISE_BYTES];
+    size_t noise_left;
+};
+
+/* ---- caller.c ---- */
+
+/* Begins with an accepted socket, which it takes over. Returns 0 or a negative number, with fd closed. */
+int ct__caller_start(ct__caller *caller, ct_edge *edge, int fd);
+
+/* The answer in hand is complete: the connection's next request, or its end. */
+void ct__caller_next(ct__caller *caller);
+
+/* Sends what is queued, then the end; forgets what still comes. */
+void ct__caller_finish(ct__caller *caller);
+
+/* Ends the connection now. `is_cut`: by a reset, so that no answer without a length is taken for a whole one. */
+void ct__caller_close(ct__caller *caller, bool is_cut);
+
+void ct__caller_deadline(ct__caller *caller, uint64_t at_ns);
+
+/* ---- answer.c ---- */
+
+/* Answers with a problem; the connection ends unless `stays` (and nothing of the request is left unread). */
+void ct__caller_refuse(ct__caller *caller, enum ct_edge_refusal refusal, bool stays);
+
+/* The same with a problem of comet's. */
+void ct__caller_pass_problem(ct__caller *caller, const uint8_t *problem, size_t len, uint32_t status, long retry_s);
+
+/* Random bytes; `len` is at most CT__NOISE_BYTES. */
+void ct__edge_noise(ct_edge *edge, uint8_t *out, size_t len);
+
+/* A fresh UUIDv7 as text; `out` holds CT__UUID_BYTES. */
+void ct__edge_uuid(ct_edge *edge, char *out);
+
+/* "date: ...\r\n" of now. */
+const char *ct__edge_date(ct_edge *edge);
+
+/* ---- call.c ---- */
+
+/* Takes the request when it is a plain call of a known caller: from then on it is answered here. */
+bool ct__call(ct__caller *caller, const ct__http1_head *head);
+void ct__call_cancel(ct__caller *caller);
+void ct__lane_free(ct_edge *edge);
+
+/* ---- forward.c ---- */
+
+/* Sends the request on. Returns 0 (its head is no longer needed) or -EAGAIN: try again soon; else it was refused. */
+int ct__forward(ct__caller *caller, const ct__http1_head *head);
+
+void ct__forward_received(ct__caller *caller); /* more of the request, or of the tunnel */
+void ct__forward_drained(ct__caller *caller);  /* the client took what was queued */
+void ct__forward_ended(ct__caller *caller);    /* the client half-closed a tunnel */
+void ct__forward_drop(ct__caller *caller);     /* the connection to the server is of no use any more */
+void ct__upstreams_close(ct_edge *edge);       /* frees them at once: not from within a turn of the reactor */
+
+#endif

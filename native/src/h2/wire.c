@@ -1,0 +1,619 @@
+#include "h2/wire.h"
+
+#include "reactor/tls.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    STREAM_WINDOW_BYTES = 1 << 20, /* chosen: a megabyte a round trip */
+    WINDOW_BYTES = 16 << 20,
+    TABLE_BYTES = 64 << 10, /* chosen: room for the identities of a few hundred principals */
+    FRAME_HEAD_BYTES = 9,
+    ACKS_MAX = 1000, /* PING and SETTINGS answers that the peer does not take */
+    SETTINGS_MAX = 32,
+    RESETS_BURST = 10000, /* chosen: a burst of hang-ups at the gateway is no attack ... */
+    RESETS_A_SECOND = 2000, /* ... and each costs us a microsecond */
+    CONTINUATIONS_MAX = 8,
+    LAST_ID = INT32_MAX - 4096, /* a connection is left before it runs out of ids */
+};
+
+static const uint64_t LINGER_NS = 1000000000, TICK_MAX_NS = 2000000000, TICK_MIN_NS = 5000000;
+
+static ct__h2_wire *wire_of(void *part, size_t offset) {
+    return (ct__h2_wire *)((char *)part - offset);
+}
+
+static uint64_t now_of(const ct__h2_wire *w) {
+    return ct__reactor_now_ns(w->conn.reactor);
+}
+
+/* What nghttp2 could not even queue would be waited for in vain. */
+static void said(ct__h2_wire *w, int result) {
+    if (result == NGHTTP2_ERR_NOMEM)
+        w->is_doomed = true;
+    ct__task_defer(w->conn.reactor, &w->pull);
+}
+
+/* ---- legs ---- */
+
+static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
+    leg->wire = w;
+    leg->id = id;
+    leg->next = w->legs;
+    leg->link = &w->legs;
+    if (w->legs != NULL)
+        w->legs->link = &leg->next;
+    w->legs = leg;
+    w->leg_count++;
+}
+
+static void detach(ct__h2_leg *leg) {
+    ct__h2_wire *w = leg->wire;
+    if (leg->link == NULL)
+        return;
+    *leg->link = leg->next;
+    if (leg->next != NULL)
+        leg->next->link = leg->link;
+    leg->link = NULL;
+    leg->wire = NULL;
+    w->leg_count--;
+    if (w->heading == leg)
+        w->heading = NULL;
+    if (w->leg_count == 0) {
+        w->rested_ns = now_of(w);
+        ct__task_defer(w->conn.reactor, &w->pull); /* where `rested` is called */
+    }
+}
+
+static void close_leg(ct__h2_leg *leg, uint32_t code) {
+    ct__h2_wire *w = leg->wire;
+    detach(leg);
+    w->calls->closed(w, leg, code);
+}
+
+static ct__h2_leg *leg_at(ct__h2_wire *w, int32_t id) {
+    return id == 0 ? NULL : nghttp2_session_get_stream_user_data(w->session, id);
+}
+
+void ct__h2_leg_drop(ct__h2_leg *leg) {
+    if (leg->wire == NULL)
+        return;
+    if (!leg->wire->is_over)
+        (void)nghttp2_session_set_stream_user_data(leg->wire->session, leg->id, NULL);
+    detach(leg);
+}
+
+int ct__h2_pack(ct__bytes *block, const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len) {
+    const uint32_t lens[2] = {(uint32_t)name_len, (uint32_t)value_len};
+    uint8_t *room = ct__bytes_room(block, sizeof lens + name_len + value_len);
+    if (room == NULL)
+        return -ENOMEM;
+    memcpy(room, lens, sizeof lens);
+    memcpy(room + sizeof lens, name, name_len);
+    if (value_len > 0)
+        memcpy(room + sizeof lens + name_len, value, value_len);
+    ct__bytes_grow(block, sizeof lens + name_len + value_len);
+    return 0;
+}
+
+size_t ct__h2_unpack(const ct__bytes *block, nghttp2_nv out[CT__H2_FIELDS_MAX]) {
+    size_t count = 0;
+    uint8_t *at = ct__bytes_front(block);
+    for (size_t left = block->len; left > 0 && count < CT__H2_FIELDS_MAX; count++) {
+        uint32_t lens[2];
+        memcpy(lens, at, sizeof lens);
+        const size_t all = sizeof lens + lens[0] + lens[1];
+        out[count] = (nghttp2_nv){
+            .name = at + sizeof lens, .value = at + sizeof lens + lens[0], .namelen = lens[0], .valuelen = lens[1]};
+        at += all;
+        left -= all;
+    }
+    return count;
+}
+
+static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
+                         nghttp2_data_source *source, void *user) {
+    (void)buf, (void)user;
+    ct__h2_leg *leg = source->ptr;
+    if (leg == NULL || leg_at(user, id) != leg)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* dropped: its stream is being reset */
+    if (leg->out.len == 0 && !leg->is_last) {
+        leg->is_waiting = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (leg->out.len > length)
+        return (ssize_t)length;
+    if (leg->is_last) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+        if (leg->is_fine || leg->trailer.len > 0) {
+            nghttp2_nv pairs[CT__H2_FIELDS_MAX] = {CT__H2_NV("grpc-status", "0")};
+            const size_t count = leg->is_fine ? 1 : ct__h2_unpack(&leg->trailer, pairs);
+            const int result = nghttp2_submit_trailer(session, id, pairs, count);
+            if (result == NGHTTP2_ERR_NOMEM)
+                return NGHTTP2_ERR_CALLBACK_FAILURE;
+            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        }
+    }
+    return (ssize_t)leg->out.len;
+}
+
+static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
+                     nghttp2_data_source *source, void *user) {
+    (void)session, (void)frame;
+    ct__h2_wire *w = user;
+    ct__h2_leg *leg = source->ptr;
+    uint8_t *room = ct__conn_room(&w->conn, FRAME_HEAD_BYTES + length);
+    if (room == NULL)
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    memcpy(room, head, FRAME_HEAD_BYTES);
+    if (length > 0)
+        memcpy(room + FRAME_HEAD_BYTES, ct__bytes_front(&leg->out), length);
+    ct__conn_wrote(&w->conn, FRAME_HEAD_BYTES + length);
+    w->pulled_bytes += FRAME_HEAD_BYTES + length;
+    if (length > 0) {
+        ct__bytes_skip(&leg->out, length);
+        if (w->calls->sent != NULL)
+            w->calls->sent(leg, length);
+    }
+    return 0;
+}
+
+static int error_of(ssize_t result) {
+    return result == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
+}
+
+int ct__h2_leg_request(ct__h2_leg *leg, ct__h2_wire *w, const nghttp2_nv *pairs, size_t count) {
+    if (w->is_over || w->is_leaving)
+        return -EPIPE;
+    const nghttp2_data_provider body = {.source = {.ptr = leg}, .read_callback = read_data};
+    const bool has_body = !leg->is_last || leg->out.len > 0;
+    const int32_t id = nghttp2_submit_request(w->session, NULL, pairs, count, has_body ? &body : NULL, leg);
+    if (id < 0)
+        return error_of(id);
+    if (id > LAST_ID)
+        w->is_leaving = true; /* its last stream */
+    attach(leg, w, id);
+    ct__task_defer(w->conn.reactor, &w->pull);
+    return 0;
+}
+
+int ct__h2_leg_respond(ct__h2_leg *leg, const nghttp2_nv *pairs, size_t count, bool has_body) {
+    ct__h2_wire *w = leg->wire;
+    if (w == NULL || w->is_over)
+        return -EPIPE;
+    const nghttp2_data_provider body = {.source = {.ptr = leg}, .read_callback = read_data};
+    const int result = nghttp2_submit_response(w->session, leg->id, pairs, count, has_body ? &body : NULL);
+    ct__task_defer(w->conn.reactor, &w->pull);
+    return result < 0 ? error_of(result) : 0;
+}
+
+void ct__h2_leg_go(ct__h2_leg *leg) {
+    if (leg->wire == NULL || leg->wire->is_over || !leg->is_waiting || (leg->out.len == 0 && !leg->is_last))
+        return;
+    leg->is_waiting = false;
+    said(leg->wire, nghttp2_session_resume_data(leg->wire->session, leg->id));
+}
+
+void ct__h2_leg_reset(ct__h2_leg *leg, uint32_t code) {
+    if (leg->wire == NULL || leg->wire->is_over)
+        return;
+    said(leg->wire, nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code));
+}
+
+void ct__h2_leg_consume(ct__h2_leg *leg, size_t len) {
+    if (leg->wire == NULL || leg->wire->is_over)
+        return;
+    said(leg->wire, nghttp2_session_consume_stream(leg->wire->session, leg->id, len));
+}
+
+void ct__h2_wire_consume(ct__h2_wire *w, size_t len) {
+    if (w->is_over)
+        return;
+    said(w, nghttp2_session_consume_connection(w->session, len));
+}
+
+/* ---- the end of a connection ---- */
+
+static void bury(ct__task *task) {
+    ct__h2_wire_free(wire_of(task, offsetof(ct__h2_wire, bury)));
+}
+
+static void be_over(ct__h2_wire *w, int error) {
+    w->is_over = w->is_leaving = true;
+    ct__task_drop(w->conn.reactor, &w->pull);
+    while (w->legs != NULL)
+        close_leg(w->legs, CT__H2_LOST);
+    ct__task_drop(w->conn.reactor, &w->pull);
+    w->calls->gone(w, error);
+}
+
+void ct__h2_wire_cut(ct__h2_wire *w, int error) {
+    if (!w->is_over)
+        be_over(w, error);
+    ct__alarm_clear(w->conn.reactor, &w->tick);
+    ct__task_defer(w->conn.reactor, &w->bury);
+}
+
+void ct__h2_wire_free(ct__h2_wire *w) {
+    while (w->legs != NULL) {
+        w->is_over = true;
+        detach(w->legs);
+    }
+    if (w->session != NULL)
+        nghttp2_session_del(w->session);
+    w->session = NULL;
+    ct__task_drop(w->conn.reactor, &w->pull);
+    ct__task_drop(w->conn.reactor, &w->bury);
+    ct__alarm_clear(w->conn.reactor, &w->tick);
+    ct__conn_close(&w->conn);
+    w->calls->freed(w);
+}
+
+/* What was said last goes out; then the peer has a moment to read it, since closing with unread input would take it back. */
+static void part(ct__h2_wire *w) {
+    if (w->is_over)
+        return;
+    be_over(w, w->is_faulty ? -EPROTO : 0);
+    if (w->conn.is_broken || w->conn.is_connecting) {
+        ct__h2_wire_cut(w, 0);
+        return;
+    }
+    ct__conn_resume(&w->conn);
+    ct__conn_finish(&w->conn);
+    if (ct__alarm_set(w->conn.reactor, &w->tick, now_of(w) + LINGER_NS) < 0)
+        ct__h2_wire_cut(w, 0);
+}
+
+void ct__h2_wire_end(ct__h2_wire *w) {
+    if (w->is_over)
+        return;
+    said(w, nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR));
+}
+
+void ct__h2_wire_leave(ct__h2_wire *w) {
+    if (w->is_over)
+        return;
+    w->is_leaving = true;
+    if (w->leg_count > 0)
+        return; /* `pull` comes back here */
+    ct__h2_wire_end(w);
+}
+
+/* ---- out ---- */
+
+static void pull(ct__task *task) {
+    ct__h2_wire *w = wire_of(task, offsetof(ct__h2_wire, pull));
+    if (w->is_doomed) {
+        ct__h2_wire_cut(w, -ENOMEM);
+        return;
+    }
+    while (!w->conn.is_full) {
+        const uint8_t *data;
+        const ssize_t len = nghttp2_session_mem_send(w->session, &data);
+        if (len == 0)
+            break;
+        if (len < 0 || ct__conn_write(&w->conn, data, (size_t)len) < 0) {
+            ct__h2_wire_cut(w, len < 0 ? error_of(len) : -ENOMEM);
+            return;
+        }
+        w->pulled_bytes += (size_t)len;
+    }
+    if (w->conn.is_full && w->is_server)
+        ct__conn_pause(&w->conn); /* who does not read is not read; a client always reads, so that two ends never wait for each other */
+    if (nghttp2_session_want_read(w->session) == 0 && nghttp2_session_want_write(w->session) == 0) {
+        part(w);
+        return;
+    }
+    if (w->leg_count > 0)
+        return;
+    if (w->is_leaving)
+        ct__h2_wire_leave(w);
+    else if (w->calls->rested != NULL)
+        w->calls->rested(w);
+}
+
+static void drained(ct__conn *conn) {
+    ct__h2_wire *w = wire_of(conn, offsetof(ct__h2_wire, conn));
+    if (w->is_over)
+        return;
+    ct__conn_resume(conn);
+    ct__task_defer(conn->reactor, &w->pull);
+}
+
+/* ---- in ---- */
+
+static void received(ct__conn *conn) {
+    ct__h2_wire *w = wire_of(conn, offsetof(ct__h2_wire, conn));
+    w->heard_ns = now_of(w);
+    if (!w->is_over) {
+        const ssize_t used = nghttp2_session_mem_recv(w->session, ct__bytes_front(&conn->in), conn->in.len);
+        if (used < 0) {
+            w->is_faulty = used != NGHTTP2_ERR_NOMEM;
+            (void)nghttp2_session_terminate_session(w->session, used == NGHTTP2_ERR_NOMEM ? NGHTTP2_INTERNAL_ERROR
+                                                                : used == NGHTTP2_ERR_FLOODED
+                                                                    ? NGHTTP2_ENHANCE_YOUR_CALM
+                                                                    : NGHTTP2_PROTOCOL_ERROR);
+            pull(&w->pull);
+            part(w);
+        } else {
+            ct__task_defer(conn->reactor, &w->pull);
+        }
+    }
+    ct__bytes_skip(&conn->in, conn->in.len);
+}
+
+static void conn_ended(ct__conn *conn, int error) {
+    ct__h2_wire_cut(wire_of(conn, offsetof(ct__h2_wire, conn)), error == 0 ? -ECONNRESET : error);
+}
+
+static const ct__conn_calls CONN_CALLS = {.received = received, .drained = drained, .ended = conn_ended};
+
+/* ---- time ---- */
+
+static uint64_t lesser(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static void set_tick(ct__h2_wire *w) {
+    const ct__h2_limits *l = w->limits;
+    uint64_t step = lesser(lesser(l->greeting_ns, l->stall_ns), lesser(l->idle_ns, lesser(l->ping_after_ns, l->ping_ns))) / 4;
+    step = step > TICK_MAX_NS ? TICK_MAX_NS : step < TICK_MIN_NS ? TICK_MIN_NS : step;
+    if (ct__alarm_set(w->conn.reactor, &w->tick, now_of(w) + step) < 0)
+        ct__h2_wire_cut(w, -ENOMEM);
+}
+
+/* Returns what is wrong with the peer, by the time it takes, or 0. */
+static int lateness(ct__h2_wire *w, uint64_t now) {
+    const ct__h2_limits *l = w->limits;
+    if ((w->conn.is_connecting || !w->is_greeted) && now - w->opened_ns > l->greeting_ns)
+        return -ETIMEDOUT;
+    if (w->heading_ns != 0 && now - w->heading_ns > l->greeting_ns)
+        return -ETIMEDOUT;
+    const uint64_t moved = w->pulled_bytes - w->conn.out.len;
+    if (moved != w->moved_bytes || w->conn.out.len == 0) {
+        w->moved_bytes = moved;
+        w->moved_ns = now;
+    } else if (now - w->moved_ns > l->stall_ns) {
+        return -ETIMEDOUT;
+    }
+    if (w->heard_ns >= w->pinged_ns || w->conn.is_paused) /* who is not read can not be heard; `stall_ns` is for him */
+        w->pinged_ns = 0;
+    if (w->pinged_ns != 0)
+        return now - w->pinged_ns > l->ping_ns ? -ETIMEDOUT : 0;
+    if (w->leg_count > 0 && w->is_greeted && !w->conn.is_paused && now - w->heard_ns > l->ping_after_ns) {
+        w->pinged_ns = now;
+        said(w, nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL));
+    }
+    return 0;
+}
+
+static void tick(ct__alarm *alarm) {
+    ct__h2_wire *w = wire_of(alarm, offsetof(ct__h2_wire, tick));
+    if (w->is_over) {
+        ct__h2_wire_cut(w, 0); /* it has lingered enough */
+        return;
+    }
+    const uint64_t now = now_of(w);
+    const int error = lateness(w, now);
+    if (error < 0) {
+        w->is_faulty = true;
+        ct__h2_wire_cut(w, error);
+        return;
+    }
+    if (w->leg_count == 0 && now - w->rested_ns > w->limits->idle_ns)
+        ct__h2_wire_leave(w);
+    set_tick(w);
+}
+
+/* ---- nghttp2's calls ---- */
+
+/* A stream that was left out is closed (RFC 9113, section 5.1.1); nghttp2 would ignore what is sent on it. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head, void *user) {
+    const ct__h2_wire *w = user;
+    if (head->type == NGHTTP2_HEADERS && head->stream_id >= w->gap_first && head->stream_id <= w->gap_last)
+        (void)nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+    return 0;
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
+    ct__h2_wire *w = user;
+    const int32_t id = frame->hd.stream_id;
+    ct__h2_leg *leg = leg_at(w, id);
+    if (w->is_server && frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
+        if (id > w->last_id + 2 || w->last_id == 0) {
+            w->gap_first = w->last_id + 1;
+            w->gap_last = id - 1;
+        }
+        w->last_id = id;
+        leg = w->calls->opened(w, id);
+        if (leg == NULL)
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+        attach(leg, w, id);
+        (void)nghttp2_session_set_stream_user_data(session, id, leg);
+    }
+    w->heading = leg;
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_HEADERS) == 0)
+        w->heading_ns = now_of(w);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                     uint8_t flags, void *user) {
+    (void)session, (void)frame, (void)flags;
+    ct__h2_wire *w = user;
+    if (w->heading != NULL)
+        w->calls->field(w->heading, name, value);
+    return 0;
+}
+
+static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name,
+                             nghttp2_rcbuf *value, uint8_t flags, void *user) {
+    (void)session, (void)frame, (void)name, (void)value, (void)flags, (void)user;
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* a stream error; nghttp2 alone would leave the field out */
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user) {
+    (void)flags;
+    ct__h2_wire *w = user;
+    ct__h2_leg *leg = leg_at(w, id);
+    if (leg != NULL)
+        w->calls->data(leg, data, len);
+    else
+        said(w, nghttp2_session_consume(session, id, len));
+    return 0;
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
+    ct__h2_wire *w = user;
+    switch (frame->hd.type) {
+    case NGHTTP2_SETTINGS:
+        w->is_greeted = true;
+        w->peer_streams = nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+        return 0;
+    case NGHTTP2_GOAWAY:
+        w->is_leaving = true;
+        return 0;
+    case NGHTTP2_HEADERS:
+        w->heading_ns = 0;
+        break;
+    case NGHTTP2_DATA:
+        break;
+    default:
+        return 0;
+    }
+    ct__h2_leg *leg = leg_at(w, frame->hd.stream_id);
+    const bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (leg != NULL && is_end)
+        leg->has_ended = true;
+    if (leg != NULL && frame->hd.type == NGHTTP2_HEADERS)
+        w->calls->headed(leg);
+    leg = leg_at(w, frame->hd.stream_id); /* the call may have dropped it */
+    if (leg != NULL && is_end)
+        w->calls->ended(leg);
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
+    ct__h2_wire *w = user;
+    if (frame->hd.type == NGHTTP2_GOAWAY) {
+        w->is_leaving = true;
+        w->is_faulty |= frame->goaway.error_code != NGHTTP2_NO_ERROR;
+    }
+    if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
+        return 0;
+    ct__h2_leg *leg = leg_at(w, frame->hd.stream_id);
+    if (leg != NULL)
+        leg->has_sent = true;
+    if (w->is_server && leg != NULL && !leg->has_ended) /* the answer is complete; the rest of the request is of no use */
+        said(w, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR));
+    return 0;
+}
+
+/* A request that nghttp2 could not even begin may have no stream, and is not told as closed then. */
+static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *user) {
+    (void)error;
+    ct__h2_wire *w = user;
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    for (ct__h2_leg *leg = w->legs; leg != NULL; leg = leg->next) {
+        if (leg->id == frame->hd.stream_id) {
+            (void)nghttp2_session_set_stream_user_data(session, leg->id, NULL);
+            close_leg(leg, NGHTTP2_REFUSED_STREAM);
+            break;
+        }
+    }
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user) {
+    (void)session;
+    ct__h2_leg *leg = leg_at(user, id);
+    if (leg != NULL)
+        close_leg(leg, code);
+    return 0;
+}
+
+/* ---- beginning ---- */
+
+static int make_session(ct__h2_wire *w) {
+    nghttp2_session_callbacks *calls = NULL;
+    nghttp2_option *option = NULL;
+    int result = nghttp2_session_callbacks_new(&calls);
+    if (result == 0)
+        result = nghttp2_option_new(&option);
+    if (result == 0) {
+        if (w->is_server)
+            nghttp2_session_callbacks_set_on_begin_frame_callback(calls, on_begin_frame);
+        nghttp2_session_callbacks_set_on_begin_headers_callback(calls, on_begin_headers);
+        nghttp2_session_callbacks_set_on_header_callback2(calls, on_header);
+        nghttp2_session_callbacks_set_on_invalid_header_callback2(calls, on_invalid_header);
+        nghttp2_session_callbacks_set_on_data_chunk_recv_callback(calls, on_data);
+        nghttp2_session_callbacks_set_on_frame_recv_callback(calls, on_frame_recv);
+        nghttp2_session_callbacks_set_on_frame_send_callback(calls, on_frame_send);
+        nghttp2_session_callbacks_set_on_frame_not_send_callback(calls, on_frame_not_send);
+        nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
+        nghttp2_session_callbacks_set_send_data_callback(calls, send_data);
+        nghttp2_option_set_no_auto_window_update(option, 1);
+        nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
+        nghttp2_option_set_max_settings(option, SETTINGS_MAX);
+        nghttp2_option_set_max_deflate_dynamic_table_size(option, TABLE_BYTES);
+        nghttp2_option_set_stream_reset_rate_limit(option, RESETS_BURST, RESETS_A_SECOND);
+        nghttp2_option_set_max_continuations(option, CONTINUATIONS_MAX);
+        nghttp2_mem memory = ct__h2_memory(&w->budget);
+        result = w->is_server ? nghttp2_session_server_new3(&w->session, calls, w, option, &memory)
+                              : nghttp2_session_client_new3(&w->session, calls, w, option, &memory);
+    }
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(calls);
+    return result;
+}
+
+static int greet(ct__h2_wire *w) {
+    const nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, w->is_server ? w->limits->streams : 0},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CT__H2_HEAD_BYTES_MAX},
+        {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, TABLE_BYTES},
+        {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+    };
+    const size_t count = sizeof settings / sizeof settings[0] - (w->is_server ? 1 : 0); /* push is a client's to forbid */
+    const int result = nghttp2_submit_settings(w->session, NGHTTP2_FLAG_NONE, settings, count);
+    return result != 0 ? result : nghttp2_session_set_local_window_size(w->session, NGHTTP2_FLAG_NONE, 0, WINDOW_BYTES);
+}
+
+int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int fd, bool is_connecting, bool is_server,
+                     const ct__h2_limits *limits, const ct__h2_wire_calls *calls, ct_tls *tls) {
+    w->calls = calls;
+    w->limits = limits;
+    w->is_server = is_server;
+    w->budget = (ct__h2_budget){.pool = pool, .limit_bytes = limits->session_bytes};
+    w->pull.run = pull;
+    w->bury.run = bury;
+    w->tick.due = tick;
+    w->peer_streams = 100; /* until its settings are here */
+    w->opened_ns = w->heard_ns = w->rested_ns = w->moved_ns = ct__reactor_now_ns(reactor);
+    int result = ct__conn_open(&w->conn, reactor, fd, is_connecting, &CONN_CALLS);
+    if (result < 0)
+        return result;
+    if (tls != NULL && ct__conn_secure(&w->conn, tls) != 0) {
+        ct__conn_close(&w->conn);
+        return -ENOMEM;
+    }
+    result = make_session(w);
+    if (result == 0)
+        result = greet(w);
+    if (result == 0)
+        result = ct__alarm_set(reactor, &w->tick, w->opened_ns + TICK_MIN_NS) < 0 ? NGHTTP2_ERR_NOMEM : 0;
+    if (result != 0) {
+        if (w->session != NULL)
+            nghttp2_session_del(w->session);
+        w->session = NULL;
+        ct__conn_close(&w->conn);
+        return error_of(result);
+    }
+    ct__task_defer(reactor, &w->pull);
+    return 0;
+}
