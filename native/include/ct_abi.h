@@ -342,6 +342,10 @@ int ct_tls_replace(ct_tls *tls, const ct_tls_settings *settings, ct_tls_fault *f
 /* Connections that it secured may outlive it. */
 void ct_tls_free(ct_tls *tls);
 
+/* A handshake that failed for what the peer is or said, not one that it gave up: `status` is the error, `flags` our role, the
+ * data OpenSSL's word. */
+enum ct_tls_event { CT_EVENT_TLS_REFUSED = 900 };
+
 /* When the first certificate of a PEM text is valid, in seconds since 1970. Returns 0, -ENOMEM or CT_E_MALFORMED. */
 int ct_tls_validity(const uint8_t *chain, size_t len, int64_t *from_s, int64_t *until_s);
 

@@ -7,6 +7,13 @@ static void expect(wish server, wish client, int server_error, int client_error,
     CHECK_INT(ct__conn_write(&g.client.conn, "hello", 5), 0);
     UNTIL(g.r, g.server.ends == 1 || g.server.bytes == 5);
     CHECK_INT(g.server.error, server_error);
+    ct_event told;
+    CHECK_INT(ct_reactor_take(g.r, &told, 1), server_error != 0);
+    if (server_error != 0) {
+        CHECK_INT(told.kind, CT_EVENT_TLS_REFUSED);
+        CHECK(told.status <= CT_E_TLS && told.len > 0);
+        ct_event_done(&told);
+    }
     if (g.server.ends == 1)
         ct__conn_close(&g.server.conn); /* as its owner does at an error */
     UNTIL(g.r, g.client.ends == 1 || server_error == 0);

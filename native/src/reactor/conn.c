@@ -144,6 +144,7 @@ static void flush(ct__task *task) {
 static void shake(ct__conn *c) {
     const int result = ct__tls_shake(c->tls);
     if (result != 0 && result != -EAGAIN) {
+        ct__tls_tell(c->tls, result);
         ct__alarm_clear(c->reactor, &c->tls->alarm);
         end(c, result);
         return;

@@ -168,6 +168,18 @@ int ct__tls_shake(ct__tls_end *t) {
     return 0;
 }
 
+void ct__tls_tell(const ct__tls_end *t, int error) {
+    if (error == CT_E_TLS_CUT || error > CT_E_TLS)
+        return; /* who knocked and left is no news */
+    char *reason = strdup(t->reason);
+    const ct_event event = {.kind = CT_EVENT_TLS_REFUSED,
+                            .status = error,
+                            .flags = t->table->role,
+                            .data = (uint8_t *)reason,
+                            .len = reason != NULL ? strlen(reason) : 0};
+    (void)ct__emit(t->conn->reactor, &event);
+}
+
 ssize_t ct__tls_recv(ct__tls_end *t, void *buf, size_t len) {
     for (int i = 0; i < EMPTY_RECORDS_A_READ; i++) {
         size_t got = 0;

@@ -69,6 +69,9 @@ typedef struct ct__tls_end {
 int ct__tls_shake(ct__tls_end *end);
 int ct__tls_finish(ct__tls_end *end);
 
+/* Lets Python know of a failed handshake, where the peer is to blame. */
+void ct__tls_tell(const ct__tls_end *end, int error);
+
 /* As recv(2) and send(2), -errno returned; recv returns 0 at close_notify. */
 ssize_t ct__tls_recv(ct__tls_end *end, void *buf, size_t len);
 ssize_t ct__tls_send(ct__tls_end *end, const void *data, size_t len);

@@ -13,7 +13,7 @@ from constellation.aurora.observability.plane import PlaneContext, socket_path
 from constellation.base.sockets import listen_unix
 from constellation.native.h2 import Port, PortCounts, Ports
 from constellation.native.reactor import Reactor
-from constellation.native.tls import Protocol
+from constellation.native.tls import Protocol, hear_refusals
 from constellation.rpc.server import Service, serving
 from constellation.rpc.tls import ServerTls
 
@@ -66,6 +66,7 @@ async def serving_port(
         async with serving(services, listener=listener, tls=tls):
             yield
         return
+    hear_refusals(reactor, of_clients=None if tls is None else tls.refusals.native, of_servers=None)
     behind = socket_path(context.state_dir, "comet-grpc")
     async with (
         serving(services, listener=listen_unix(behind)),

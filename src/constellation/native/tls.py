@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 from constellation.base.errors import ConstellationError
 from constellation.native import _core
-from constellation.native.errors import checked
+from constellation.native.errors import checked, describe
+from constellation.native.reactor import Event, Reactor
 
 _lib, _ffi = _core.lib, _core.ffi
 
 HANDSHAKE_S = 10.0  # chosen: from the begin of a connection to the end of its handshake
+Refused = Callable[[str, str], None]
 MAX_PEM_BYTES: int = _lib.CT_TLS_PEM_BYTES_MAX
 
 
@@ -140,6 +142,22 @@ class Tls:
             reason = _ffi.string(fault.reason).decode(errors="replace")
             raise TlsUnusable(Part(fault.part), identity=fault.identity, flaw=fault.flaw, reason=reason)
         checked("TLS settings", result)
+
+
+def hear_refusals(reactor: Reactor, *, of_clients: Refused | None, of_servers: Refused | None) -> None:
+    """Have handshakes told that fail for what the other end is or said.
+
+    Args:
+        of_clients: called, with what failed and OpenSSL's word for it, where we are the server.
+        of_servers: the same where we are the client.
+    """
+
+    def hear(event: Event) -> None:
+        tell = of_clients if event.flags == _lib.CT_TLS_SERVER else of_servers
+        if tell is not None:
+            tell(describe(event.status), event.data.decode(errors="replace"))
+
+    reactor.take([_lib.CT_EVENT_TLS_REFUSED], hear)
 
 
 def validity(chain: bytes) -> tuple[int, int]:

@@ -85,9 +85,16 @@ class Refusals:
 
         return Watched
 
+    def native(self, what: str, word: str) -> None:
+        """Take note of one that the C core met."""
+        self._note_text(f"{what} ({word})" if word else what)
+
     def _note(self, error: ssl.SSLError) -> None:
+        self._note_text(describe(error))
+
+    def _note_text(self, text: str) -> None:
         self.count += 1
-        self.last = describe(error)
+        self.last = text
         now = time.monotonic()
         if now - self._said_at < _LOG_EVERY_S:
             self._unsaid += 1

@@ -21,7 +21,7 @@ from constellation.base.sockets import listen_tcp
 from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
-from constellation.native.tls import Protocol
+from constellation.native.tls import Protocol, hear_refusals
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
@@ -223,6 +223,11 @@ def native_lane(
 ) -> Lane:
     """Return the edge of these settings, which listens nowhere yet."""
     reactor = Reactor()
+    hear_refusals(
+        reactor,
+        of_clients=None if tls is None else tls.refusals.native,
+        of_servers=None if comet_tls is None else comet_tls.refusals.native,
+    )
     upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
     edge = Edge(
         reactor,
