@@ -1,6 +1,6 @@
 /* Any bytes from a client: the server answers, refuses or closes, and nothing is left behind. The first byte chooses what the owner does and how the
  * input is cut; the rest is what the client sends, behind a correct preface unless the first byte says otherwise; or what a
- * server sends to our client. */
+ * server sends to our client, or from behind our server. */
 #define _GNU_SOURCE
 #include "h2/client.h"
 #include "h2/server.h"
@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { TURNS = 6, RAW = 0x80, WHOLE = 0x40, CLIENT = 0x20 };
+enum { TURNS = 6, RAW = 0x80, WHOLE = 0x40, CLIENT = 0x20, BEHIND = 0x10 };
 
 typedef struct owner {
     ct__h2_server *server;
@@ -124,15 +124,62 @@ static void answer_client(ct_reactor *reactor, const uint8_t *data, size_t size)
     must(call.exchange == NULL);
 }
 
+static const uint8_t PREFACE[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
+
+static size_t literal(uint8_t *out, const char *name, const char *value) {
+    const size_t name_len = strlen(name), value_len = strlen(value);
+    out[0] = 0;
+    out[1] = (uint8_t)name_len;
+    memcpy(out + 2, name, name_len);
+    out[2 + name_len] = (uint8_t)value_len;
+    memcpy(out + 3 + name_len, value, value_len);
+    return 3 + name_len + value_len;
+}
+
+/* The bytes of a server behind ours, while a good client waits. */
+static void answer_server(ct_reactor *reactor, const uint8_t *data, size_t size) {
+    if (door < 0)
+        open_door();
+    ct__h2_server *server = ct__h2_server_new(reactor, -1, address.sun_path, &(ct__h2_limits){0}, NULL, NULL);
+    int pair[2];
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    must(ct__h2_server_adopt(server, pair[0]) == 0);
+    uint8_t head[256] = {0, 0, 0, 1, 5, 0, 0, 0, 1};
+    size_t len = 9;
+    len += literal(head + len, ":method", "POST");
+    len += literal(head + len, ":scheme", "http");
+    len += literal(head + len, ":path", "/a/b");
+    len += literal(head + len, ":authority", "a");
+    len += literal(head + len, "content-type", "application/grpc");
+    head[2] = (uint8_t)(len - 9);
+    must(write(pair[1], PREFACE, sizeof PREFACE) == sizeof PREFACE && write(pair[1], head, len) == (ssize_t)len);
+    for (int i = 0; i < TURNS; i++)
+        (void)ct_reactor_drain(reactor);
+    const int fd = accept4(door, NULL, NULL, SOCK_NONBLOCK);
+    must(fd >= 0);
+    must(write(fd, data, size) == (ssize_t)size);
+    for (int i = 0; i < TURNS; i++)
+        (void)ct_reactor_drain(reactor);
+    (void)close(fd);
+    for (int i = 0; i < TURNS; i++)
+        (void)ct_reactor_drain(reactor);
+    must(ct__h2_server_counts(server).streams == 0); /* whatever was said, it has ended */
+    (void)close(pair[1]);
+    for (int i = 0; i < TURNS; i++)
+        (void)ct_reactor_drain(reactor);
+    const ct_h2_counts counts = ct__h2_server_counts(server);
+    must(counts.connections == 0 && counts.upstreams == 0 && counts.held_bytes == 0);
+    ct__h2_server_free(server);
+}
+
 static void ask_server(ct_reactor *reactor, uint8_t mood, const uint8_t *data, size_t size) {
-    static const uint8_t preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";
     owner o = {.mood = mood};
     o.server = ct__h2_server_new(reactor, -1, "/nowhere", &(ct__h2_limits){.held_bytes = 4096, .message_bytes = 512}, &CALLS, &o);
     int pair[2];
     must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     must(ct__h2_server_adopt(o.server, pair[0]) == 0);
     if ((mood & RAW) == 0)
-        must(write(pair[1], preface, sizeof preface) == sizeof preface);
+        must(write(pair[1], PREFACE, sizeof PREFACE) == sizeof PREFACE);
     const size_t step = (mood & WHOLE) != 0 || size < 4 ? size : size / 4;
     for (size_t at = 0; at < size; at += step) {
         const size_t len = size - at < step ? size - at : step;
@@ -159,7 +206,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     texts(data + 1, size - 1);
     ct_reactor *reactor = ct_reactor_new();
     must(reactor != NULL);
-    if ((data[0] & CLIENT) != 0)
+    if ((data[0] & CLIENT) != 0 && (data[0] & BEHIND) != 0)
+        answer_server(reactor, data + 1, size - 1);
+    else if ((data[0] & CLIENT) != 0)
         answer_client(reactor, data + 1, size - 1);
     else
         ask_server(reactor, data[0], data + 1, size - 1);

@@ -262,6 +262,53 @@ static void a_body_that_comes_slowly(void) {
     close_both();
 }
 
+static void a_body_in_chunks(void) {
+    open_both();
+    const int c = client();
+    static const char HEAD[] = "POST /functions/echo/invoke HTTP/1.1\r\nHost: h\r\n" KEY "Transfer-Encoding: chunked\r\n\r\n";
+    static const char BODY[] = "3;x=y\r\n[1,\r\n1\r\n2\r\n000\r\nT: x\r\n\r\n";
+    say(c, HEAD);
+    for (size_t i = 0; i < sizeof BODY - 1; i++) {
+        const char one[2] = {BODY[i], '\0'};
+        say(c, one);
+        turn(1);
+    }
+    char refusal[32];
+    (void)snprintf(refusal, sizeof refusal, "{\"refusal\":%d,", CT_EDGE_NOT_JSON);
+    CHECK(has(hear(c, "}"), refusal)); /* "[1,2" */
+    CHECK_INT(counts().held_bytes, 0);
+    say(c, HEAD);
+    say(c, "2\r\n[1\r\n1\r\n]\r\n0\r\n\r\nPOST");
+    CHECK(has(hear(c, "}"), "\"output\":[1],"));
+    (void)close(c);
+    const int broken = client();
+    say(broken, HEAD);
+    say(broken, "2\r\n[1");
+    UNTIL(counts().held_bytes == 5);
+    say(broken, "]\r\n0\r\n\r\n");
+    CHECK(has(hear(broken, NULL), "HTTP/1.1 400 "));
+    (void)close(broken);
+    const int large = client();
+    say(large, HEAD);
+    static char much[100001];
+    memset(much, ' ', sizeof much - 1);
+    say(large, "186a1\r\n"); /* one more than may be */
+    say(large, much);
+    say(large, " ");
+    const int s = server(); /* the forwarded one; and the broken one before it */
+    const int t = server();
+    (void)hear(s, NULL);
+    say(t, "HTTP/1.1 413 \r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    CHECK(has(hear(large, NULL), "HTTP/1.1 413 "));
+    (void)close(large);
+    (void)close(s);
+    (void)close(t);
+    UNTIL(counts().connections == 0);
+    CHECK_INT(counts().held_bytes, 0);
+    CHECK_INT(counts().inflight, 0);
+    close_both();
+}
+
 /* Whatever can not be had, the edge serves on afterwards. */
 static void memory_runs_out(void) {
     open_both();
@@ -294,6 +341,6 @@ static void memory_runs_out(void) {
 
 int main(void) {
     static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(who_leaves_cancels),
-                                    CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(memory_runs_out)};
+                                    CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks), CASE(memory_runs_out)};
     return RUN("edge_call_nomem", cases);
 }

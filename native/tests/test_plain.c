@@ -78,7 +78,7 @@ static void what_it_says(void) {
         {"Content-Type: APPLICATION/JSON\r\n", true, 0},
         {"Content-Type: application/json;charset=utf-8\r\n", false, 0},
         {"Content-Type:\r\n", false, 0},
-        {"Transfer-Encoding: chunked\r\n", false, 0},
+        {"Transfer-Encoding: chunked\r\n", true, 0},
         {"Expect: 100-continue\r\n", false, 0},
         {"Connection: close\r\n", false, 0},
         {"Connection: Upgrade\r\nUpgrade: h2c\r\n", false, 0},

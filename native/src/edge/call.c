@@ -16,6 +16,7 @@ enum {
     CALLS_A_CONNECTION = 90, /* an HTTP/2 server of grpclib takes 100 */
     DEADLINE_EXCEEDED = 4,
     GRPC_MAX = 16,
+    FRAMES_BYTES = 256 << 10, /* chosen: of chunks around a body; finer ones are Python's */
 };
 
 struct ct__lane {
@@ -182,39 +183,90 @@ static void done(ct__h2_call *call, const ct__h2_reply *reply) {
 
 /* ---- the way in ---- */
 
+/* Whether the body is there as a whole. Returns 1; 0: more must come; -1: it can not be one, or is too large, which is Python's to
+ * say, as nothing of it was taken. */
+static int look_at_body(ct__caller *c, const ct__http1_head *head) {
+    const size_t len = c->conn.in.len, body_max = (size_t)c->edge->lane->body_max;
+    if (head->framing != CT__HTTP1_CHUNKED)
+        return head->length > body_max ? -1 : len - head->used >= head->length;
+    if (c->gather_seen == 0) {
+        c->body = ct__http1_body_of(head);
+        c->gather_seen = head->used;
+    }
+    while (!ct__http1_body_done(&c->body) && c->gather_seen < len) {
+        size_t used;
+        ct__span data;
+        if (ct__http1_body_next(&c->body, ct__bytes_front(&c->conn.in) + c->gather_seen, len - c->gather_seen, &used, &data) != 0)
+            return -1;
+        c->gather_seen += used;
+        c->gather_data += data.len;
+    }
+    if (c->gather_data > body_max || c->gather_seen - head->used > body_max + FRAMES_BYTES)
+        return -1;
+    return ct__http1_body_done(&c->body);
+}
+
 /* Waits for the rest of the body, if there is room for it. */
 static void gather(ct__caller *c, const ct__http1_head *head, uint64_t now_ns) {
     ct_edge *edge = c->edge;
-    if (ct_edge_hold(edge, (int64_t)head->length) != 0) {
+    const bool is_chunked = head->framing == CT__HTTP1_CHUNKED;
+    const uint64_t bytes = is_chunked ? c->conn.in.len - head->used : head->length;
+    if (ct_edge_hold(edge, (int64_t)(bytes - c->held_bytes)) != 0) {
         count(c, edge->problems[CT_EDGE_BODIES].status);
         ct__caller_refuse(c, CT_EDGE_BODIES, false); /* the body is unread */
         return;
     }
-    c->held_bytes = head->length;
-    c->gather_bytes = head->used + (size_t)head->length;
-    if (c->conn.in_limit < c->gather_bytes + 1)
-        c->conn.in_limit = c->gather_bytes + 1;
+    const size_t limit = head->used + (size_t)(is_chunked ? edge->lane->body_max + FRAMES_BYTES : head->length) + 1;
+    if (c->held_bytes == 0) /* its first look */
+        ct__caller_deadline(c, now_ns + edge->lane->read_ns);
+    c->held_bytes = bytes > 0 ? bytes : c->held_bytes;
+    c->gather_bytes = is_chunked ? 0 : limit - 1;
+    if (c->conn.in_limit < limit)
+        c->conn.in_limit = limit;
     c->phase = CT__GATHERING;
-    ct__caller_deadline(c, now_ns + edge->lane->read_ns);
+}
+
+/* The whole body, put together where it stands. *taken is the bytes of head and body. */
+static ct__span put_together(ct__caller *c, const ct__http1_head *head, size_t *taken) {
+    uint8_t *const begin = ct__bytes_front(&c->conn.in) + head->used;
+    if (head->framing != CT__HTTP1_CHUNKED) {
+        *taken = head->used + (size_t)head->length;
+        return (ct__span){begin, (size_t)head->length};
+    }
+    *taken = c->gather_seen;
+    ct__http1_body body = ct__http1_body_of(head);
+    size_t seen = 0, len = 0;
+    while (!ct__http1_body_done(&body)) {
+        size_t used;
+        ct__span data;
+        if (ct__http1_body_next(&body, begin + seen, *taken - head->used - seen, &used, &data) != 0)
+            break; /* it was read once already */
+        memmove(begin + len, data.at, data.len); /* what it overwrites is behind us */
+        len += data.len;
+        seen += used;
+    }
+    return (ct__span){begin, len};
 }
 
 bool ct__call(ct__caller *c, const ct__http1_head *head) {
     ct_edge *edge = c->edge;
     ct__lane *lane = edge->lane;
     ct__plain plain;
-    if (lane == NULL || head->length > lane->body_max || !ct__plain_read(head, lane->max_timeout_ns, &plain))
+    if (lane == NULL || !ct__plain_read(head, lane->max_timeout_ns, &plain))
         return false;
     const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
     const ct__principal *who = principal_of(c, head, &plain, now_ns);
     if (who == NULL)
         return false;
-    if (c->conn.in.len - head->used < head->length) {
+    const int is_whole = look_at_body(c, head);
+    if (is_whole == 0)
         gather(c, head, now_ns);
-        return true;
-    }
+    if (is_whole != 1)
+        return is_whole == 0;
     edge->counts.lookups++;
     static const uint8_t EMPTY[] = {'{', '}'};
-    ct__span payload = {ct__bytes_front(&c->conn.in) + head->used, (size_t)head->length};
+    size_t taken;
+    ct__span payload = put_together(c, head, &taken);
     if (payload.len == 0)
         payload = (ct__span){EMPTY, sizeof EMPTY};
     if (plain.has_request_id)
@@ -222,7 +274,6 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     else
         ct__edge_uuid(edge, c->request_id);
     c->phase = CT__CALLING; /* from here on the request has its id */
-    const size_t taken = head->used + (size_t)head->length;
     if (ct_json_check(payload.at, payload.len, JSON_DEPTH) != 0) {
         ct__bytes_skip(&c->conn.in, taken);
         refuse(c, CT_EDGE_NOT_JSON);

@@ -34,6 +34,7 @@ void ct__caller_deadline(ct__caller *c, uint64_t at_ns) {
 static void give_back(ct__caller *c) {
     c->edge->counts.held_bytes -= c->held_bytes;
     c->held_bytes = 0;
+    c->gather_seen = c->gather_data = 0;
     c->conn.in_limit = CT__IN_LIMIT_BYTES;
     if (c->is_counted)
         c->edge->counts.inflight--;

@@ -46,8 +46,10 @@ struct ct__caller {
     ct__http1_scan scan;
     ct__http1_body body; /* of the request in hand */
     ct__upstream *upstream;
-    size_t gather_bytes;  /* head and body */
-    uint64_t held_bytes;  /* of it, counted */
+    size_t gather_bytes;  /* what there must be before it is looked at again: head and body, or 0: any more of its chunks */
+    size_t gather_seen;   /* of head and chunks, looked at */
+    size_t gather_data;   /* in these chunks */
+    uint64_t held_bytes;  /* of the body, counted */
     uint64_t began_ns;
     ct__h2_call call;
     char request_id[CT__UUID_BYTES];

@@ -383,6 +383,7 @@ int ct__forward(ct__caller *c, const ct__http1_head *head) {
     c->upstream = u;
     c->phase = CT__FORWARDING;
     c->patience_ns = 0;
+    c->conn.in_limit = CT__IN_LIMIT_BYTES;
     c->body = ct__http1_body_of(head);
     c->out_seen = 0;
     edge->counts.forwarded++;

@@ -206,8 +206,7 @@ static bool read_headers(const seen *s, uint64_t max_timeout_ns, ct__plain *out)
 }
 
 bool ct__plain_read(const ct__http1_head *head, uint64_t max_timeout_ns, ct__plain *out) {
-    if (head->minor != 1 || head->closes || head->upgrades || head->expects || head->framing == CT__HTTP1_CHUNKED
-        || !ct__span_is(head->method, "POST"))
+    if (head->minor != 1 || head->closes || head->upgrades || head->expects || !ct__span_is(head->method, "POST"))
         return false;
     *out = (ct__plain){.is_lone = true};
     seen s = {0};

@@ -11,6 +11,8 @@ ct__h2_limits ct__h2_limits_filled(const ct__h2_limits *limits) {
         l.held_bytes = 256U << 20;
     if (l.session_bytes == 0)
         l.session_bytes = 32U << 20;
+    if (l.sessions_bytes == 0)
+        l.sessions_bytes = 512U << 20;
     if (l.streams == 0)
         l.streams = 1024;
     if (l.connections == 0)

@@ -8,6 +8,7 @@ typedef struct ct__h2_limits {
     size_t message_bytes;     /* of one gRPC message, either way */
     size_t held_bytes;        /* of all bodies that wait here, over all connections */
     size_t session_bytes;     /* of nghttp2's own memory, a connection */
+    size_t sessions_bytes;    /* and of all connections of one server or client */
     uint32_t streams;         /* a connection */
     uint32_t connections;     /* accepted, or opened by a client */
     uint32_t upstreams;       /* connections to the upstream server */

@@ -30,16 +30,19 @@ static size_t size_of(size_t bytes) {
 
 static void *take(size_t bytes, void *user) {
     ct__h2_budget *budget = user;
-    if (bytes > budget->limit_bytes || budget->used_bytes > budget->limit_bytes - bytes)
-        return NULL;
+    ct__h2_pool *pool = budget->pool;
     const size_t size = size_of(bytes);
     if (size != NOT_KEPT)
         bytes = (size_t)SMALLEST_BYTES << size;
+    if (bytes > budget->limit_bytes || budget->used_bytes > budget->limit_bytes - bytes)
+        return NULL;
+    if (pool->limit_bytes != 0 && pool->used_bytes + bytes > pool->limit_bytes)
+        return NULL;
     block *b = NULL;
-    if (size != NOT_KEPT && budget->pool->kept[size] != NULL) {
-        b = budget->pool->kept[size];
-        budget->pool->kept[size] = b->next;
-        budget->pool->kept_bytes -= bytes;
+    if (size != NOT_KEPT && pool->kept[size] != NULL) {
+        b = pool->kept[size];
+        pool->kept[size] = b->next;
+        pool->kept_bytes -= bytes;
     } else {
         b = malloc(sizeof *b + bytes);
         if (b == NULL)
@@ -47,6 +50,7 @@ static void *take(size_t bytes, void *user) {
     }
     *b = (block){.bytes = bytes, .size = size};
     budget->used_bytes += bytes;
+    pool->used_bytes += bytes;
     return b + 1;
 }
 
@@ -63,16 +67,18 @@ static void give(void *memory, void *user) {
     if (memory == NULL)
         return;
     ct__h2_budget *budget = user;
+    ct__h2_pool *pool = budget->pool;
     block *b = (block *)memory - 1;
     budget->used_bytes -= b->bytes;
-    if (!keeps(budget->pool, b)) {
+    pool->used_bytes -= b->bytes;
+    if (!keeps(pool, b)) {
         free(b);
         return;
     }
     const size_t size = b->size;
-    budget->pool->kept_bytes += b->bytes;
-    b->next = budget->pool->kept[size];
-    budget->pool->kept[size] = b;
+    pool->kept_bytes += b->bytes;
+    b->next = pool->kept[size];
+    pool->kept[size] = b;
 }
 
 static void *take_zeroed(size_t count, size_t bytes, void *user) {

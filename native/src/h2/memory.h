@@ -12,7 +12,8 @@ enum { CT__H2_SIZES = 8 }; /* 64 bytes, doubling, to 8 KiB; what is larger is no
 /* Shared by the connections of one server or client. Zeroed is empty. */
 typedef struct ct__h2_pool {
     void *kept[CT__H2_SIZES];
-    size_t kept_bytes;
+    size_t kept_bytes, used_bytes;
+    size_t limit_bytes; /* of all connections together; 0: none */
 } ct__h2_pool;
 
 typedef struct ct__h2_budget {
@@ -21,7 +22,7 @@ typedef struct ct__h2_budget {
     size_t limit_bytes;
 } ct__h2_budget;
 
-/* nghttp2 gets NULL above the limit; it ends that connection then. `budget` outlives what was allocated with it. */
+/* nghttp2 gets NULL above a limit; it ends that connection then. `budget` outlives what was allocated with it. */
 nghttp2_mem ct__h2_memory(ct__h2_budget *budget);
 
 /* Frees what is kept. */

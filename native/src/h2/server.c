@@ -1,6 +1,5 @@
 #include "h2/server.h"
 
-#include "base/cursor.h"
 #include "base/scope.h"
 #include "h2/stream.h"
 #include "h2/text.h"
@@ -14,11 +13,7 @@
 
 enum {
     DEADLINE_EXCEEDED = 4,
-    RESOURCE_EXHAUSTED = 8,
-    KEPT_MAX = 512,      /* chosen: streams at rest */
-    MESSAGE_MAX = 1024,  /* of a status; what is longer is cut */
-    PROBLEM_MAX = 16384, /* chosen: half of what a client takes as headers */
-    STATUS_DIGITS = 10
+    RESOURCE_EXHAUSTED = 8
 };
 
 /* chosen: whoever speaks no gRPC is in no hurry, and scans no faster than this */
@@ -46,153 +41,7 @@ void ct__h2_link_remove(ct__h2_link *link) {
         link->next->link = link->link;
 }
 
-void ct__h2_rest(ct__bytes *bytes) {
-    ct__bytes_skip(bytes, bytes->len);
-    if (bytes->cap > CT__H2_KEPT_BYTES)
-        ct__bytes_free(bytes);
-}
-
-/* ---- streams and their handles ---- */
-
-static ct__h2_stream handle_of(const ct__h2_served *s) {
-    return (uint64_t)s->server->slots[s->index].generation << 32 | (s->index + 1);
-}
-
-static ct__h2_served *asked(ct__h2_server *server, ct__h2_stream handle) {
-    const uint32_t index = (uint32_t)handle - 1;
-    if (handle == 0 || index >= server->slot_count || server->slots[index].generation != handle >> 32)
-        return NULL;
-    ct__h2_served *s = server->slots[index].stream;
-    return s != NULL && s->state == CT__H2_ASKED ? s : NULL;
-}
-
-static bool take_slot(ct__h2_server *server, ct__h2_served *s) {
-    if (server->free_slot == 0) {
-        if (server->slot_count == server->slot_room) {
-            const uint32_t room = server->slot_room == 0 ? 64 : 2 * server->slot_room;
-            ct__h2_slot *grown = reallocarray(server->slots, room, sizeof *grown);
-            if (grown == NULL)
-                return false;
-            server->slots = grown;
-            server->slot_room = room;
-        }
-        server->slots[server->slot_count] = (ct__h2_slot){.generation = 1};
-        server->free_slot = ++server->slot_count;
-    }
-    s->index = server->free_slot - 1;
-    server->free_slot = server->slots[s->index].next_free;
-    server->slots[s->index].stream = s;
-    return true;
-}
-
-static void give_slot(ct__h2_server *server, const ct__h2_served *s) {
-    ct__h2_slot *slot = &server->slots[s->index];
-    slot->stream = NULL;
-    slot->generation++;
-    slot->next_free = server->free_slot;
-    server->free_slot = s->index + 1;
-}
-
-static void free_stream(ct__h2_served *s) {
-    ct__bytes_free(&s->leg.out);
-    ct__bytes_free(&s->leg.trailer);
-    ct__bytes_free(&s->body);
-    free(s);
-}
-
-static void drop_fields(ct__h2_served *s) {
-    for (size_t i = 0; i < s->field_count; i++) {
-        nghttp2_rcbuf_decref(s->fields[i].name);
-        nghttp2_rcbuf_decref(s->fields[i].value);
-    }
-    s->field_count = 0;
-}
-
-static void rest_stream(ct__h2_served *s) {
-    ct__h2_server *server = s->server;
-    server->counts.streams--;
-    drop_fields(s);
-    ct__h2_unhold(s, s->held_bytes);
-    give_slot(server, s);
-    ct__bytes_free(&s->leg.trailer);
-    if (server->kept_count >= KEPT_MAX) {
-        free_stream(s);
-        return;
-    }
-    ct__h2_rest(&s->leg.out);
-    ct__h2_rest(&s->body);
-    s->newer = server->kept;
-    server->kept = s;
-    server->kept_count++;
-}
-
-static ct__h2_leg *opened(ct__h2_wire *wire, int32_t id) {
-    (void)id;
-    ct__h2_server *server = link_of(wire)->server;
-    ct__h2_served *s = server->kept;
-    if (s != NULL) {
-        server->kept = s->newer;
-        server->kept_count--;
-    } else {
-        s = malloc(sizeof *s);
-        if (s == NULL)
-            return NULL;
-        s->leg.out = s->body = (ct__bytes){0};
-    }
-    const ct__bytes out = s->leg.out, body = s->body;
-    memset(s, 0, offsetof(ct__h2_served, fields));
-    s->leg.out = out;
-    s->body = body;
-    s->server = server;
-    if (!take_slot(server, s)) {
-        free_stream(s);
-        return NULL;
-    }
-    server->counts.streams++;
-    return &s->leg;
-}
-
-/* ---- lines ---- */
-
-static void watch_line(ct__h2_server *server, ct__h2_line *line) {
-    if (line->oldest != NULL && line->alarm.place == 0)
-        (void)ct__alarm_set(server->reactor, &line->alarm, line->oldest->began_ns + line->wait_ns);
-}
-
-static void stand_in(ct__h2_line *line, ct__h2_served *s) {
-    s->line = line;
-    s->began_ns = ct__reactor_now_ns(s->server->reactor);
-    s->older = line->newest;
-    s->newer = NULL;
-    if (line->newest != NULL)
-        line->newest->newer = s;
-    else
-        line->oldest = s;
-    line->newest = s;
-    watch_line(s->server, line);
-}
-
-static void leave_line(ct__h2_served *s) {
-    ct__h2_line *line = s->line;
-    if (line == NULL)
-        return;
-    s->line = NULL;
-    if (s->older != NULL)
-        s->older->newer = s->newer;
-    else
-        line->oldest = s->newer;
-    if (s->newer != NULL)
-        s->newer->older = s->older;
-    else
-        line->newest = s->older;
-}
-
-static void serve_line(ct__h2_server *server, ct__h2_line *line, void (*serve)(ct__h2_served *s)) {
-    const uint64_t now = ct__reactor_now_ns(server->reactor);
-    while (line->oldest != NULL && now - line->oldest->began_ns >= line->wait_ns)
-        serve(line->oldest);
-    watch_line(server, line);
-}
+/* ---- what was waited for long enough ---- */
 
 static void be_late(ct__h2_served *s) {
     ct__h2_turn_away(s, DEADLINE_EXCEEDED, "the request's message did not arrive in time");
@@ -200,145 +49,26 @@ static void be_late(ct__h2_served *s) {
 
 static void late(ct__alarm *alarm) {
     ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, gathering.alarm));
-    serve_line(server, &server->gathering, be_late);
+    ct__h2_line_serve(server, &server->gathering, be_late);
 }
 
-/* ---- answers ---- */
-
-static void begin_answering(ct__h2_served *s) {
-    leave_line(s);
-    s->state = CT__H2_ENDING;
+static void tell_strangers(ct__alarm *alarm) {
+    ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, strange.alarm));
+    ct__h2_line_serve(server, &server->strange, ct__h2_tell_stranger);
 }
 
-/* An answer may be made of what the request held, so that goes last. */
-static void drop_body(ct__h2_served *s) {
-    ct__h2_unhold(s, s->body.len);
-    ct__h2_rest(&s->body);
-}
-
-static int refuse(ct__h2_served *s, uint32_t status, ct__h2_span message, ct__h2_span problem) {
-    begin_answering(s);
-    ct__bytes *scratch = &s->server->scratch;
-    ct__bytes_skip(scratch, scratch->len);
-    message.len = message.len < MESSAGE_MAX ? message.len : MESSAGE_MAX;
-    problem.len = problem.len < PROBLEM_MAX ? problem.len : 0;
-    uint8_t *text = ct__bytes_room(scratch, STATUS_DIGITS + 3 * message.len + 2 * problem.len + 4);
-    if (text == NULL) {
-        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
-        return -ENOMEM;
-    }
-    uint8_t *digits = text, *coded = text + STATUS_DIGITS, *binary = coded + 3 * message.len;
-    size_t digit = STATUS_DIGITS;
-    for (uint32_t rest = status; digit == STATUS_DIGITS || rest > 0; rest /= 10)
-        digits[--digit] = (uint8_t)('0' + rest % 10);
-    nghttp2_nv pairs[] = {
-        CT__H2_NV(":status", "200"),  CT__H2_NV("content-type", "application/grpc"), CT__H2_NV("grpc-status", ""),
-        CT__H2_NV("grpc-message", ""), CT__H2_NV("nova-problem-bin", "")};
-    pairs[2].value = digits + digit;
-    pairs[2].valuelen = STATUS_DIGITS - digit;
-    pairs[3].value = coded;
-    pairs[3].valuelen = ct__h2_percent_put(coded, message);
-    pairs[4].value = binary;
-    pairs[4].valuelen = ct__h2_base64_put(binary, problem);
-    for (size_t i = 2; i < 5; i++)
-        pairs[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | (i > 2 ? NGHTTP2_NV_FLAG_NO_INDEX : 0);
-    const int result = ct__h2_leg_respond(&s->leg, pairs, problem.len > 0 ? 5 : 4, false);
-    drop_body(s);
-    if (result < 0)
-        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
-    return result;
-}
-
-void ct__h2_turn_away(ct__h2_served *s, uint32_t status, const char *message) {
-    (void)refuse(s, status, ct__h2_text(message), (ct__h2_span){0});
-}
-
-int ct__h2_own(ct__h2_server *server, ct__h2_stream stream, void *owner) {
-    ct__h2_served *s = asked(server, stream);
-    if (s == NULL)
-        return -ESTALE;
-    s->owner = owner;
-    return 0;
-}
-
-int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count) {
-    ct__h2_served *s = asked(server, stream);
-    if (s == NULL)
-        return -ESTALE;
-    size_t len = 0;
-    for (size_t i = 0; i < count; i++)
-        len += pieces[i].len;
-    begin_answering(s);
-    uint8_t *room = len <= UINT32_MAX && server->counts.held_bytes - s->body.len + len <= server->limits.held_bytes
-                        ? ct__bytes_room(&s->leg.out, CT__H2_PREFIX_BYTES + len)
-                        : NULL;
-    if (room == NULL) {
-        ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
-        return -ENOMEM;
-    }
-    room[0] = 0;
-    ct__be32_put(room + 1, (uint32_t)len);
-    size_t at = CT__H2_PREFIX_BYTES;
-    for (size_t i = 0; i < count; at += pieces[i].len, i++)
-        if (pieces[i].len > 0)
-            memcpy(room + at, pieces[i].data, pieces[i].len);
-    ct__bytes_grow(&s->leg.out, at);
-    drop_body(s);
-    ct__h2_hold(s, at);
-    s->leg.is_last = s->leg.is_fine = true;
-    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "200"), CT__H2_NV("content-type", "application/grpc")};
-    const int result = ct__h2_leg_respond(&s->leg, pairs, 2, true);
-    if (result < 0)
-        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
-    return result;
-}
-
-int ct__h2_refuse(ct__h2_server *server, ct__h2_stream stream, uint32_t status, ct__h2_span message, ct__h2_span problem) {
-    ct__h2_served *s = asked(server, stream);
-    return s == NULL ? -ESTALE : refuse(s, status, message, problem);
-}
-
-int ct__h2_forward(ct__h2_server *server, ct__h2_stream stream) {
-    ct__h2_served *s = asked(server, stream);
-    if (s == NULL)
-        return -ESTALE;
-    ct__h2_pass(s);
-    return 0;
-}
-
-/* ---- who speaks no gRPC ---- */
+/* ---- what comes in ---- */
 
 static bool is_grpc(const ct__h2_head *head) {
     static const char type[] = "application/grpc";
     return head->content_type.len >= sizeof type - 1 && memcmp(head->content_type.data, type, sizeof type - 1) == 0;
 }
 
-static bool has_method(const ct__h2_served *s, const char *method) {
-    for (size_t i = 0; i < s->field_count; i++) {
-        const nghttp2_vec n = nghttp2_rcbuf_get_buf(s->fields[i].name), v = nghttp2_rcbuf_get_buf(s->fields[i].value);
-        if (n.len == 7 && memcmp(n.base, ":method", 7) == 0)
-            return v.len == strlen(method) && memcmp(v.base, method, v.len) == 0;
-    }
-    return false;
+static ct__h2_leg *opened(ct__h2_wire *wire, int32_t id) {
+    (void)id;
+    ct__h2_served *s = ct__h2_stream_new(link_of(wire)->server);
+    return s != NULL ? &s->leg : NULL;
 }
-
-static void tell_stranger(ct__h2_served *s) {
-    static const char text[] = "This port speaks gRPC only.\n";
-    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "415"), CT__H2_NV("content-type", "text/plain")};
-    begin_answering(s);
-    const bool has_body = !has_method(s, "HEAD") && ct__bytes_add(&s->leg.out, text, sizeof text - 1) == 0;
-    ct__h2_hold(s, s->leg.out.len);
-    s->leg.is_last = true;
-    if (ct__h2_leg_respond(&s->leg, pairs, 2, has_body) < 0)
-        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
-}
-
-static void tell_strangers(ct__alarm *alarm) {
-    ct__h2_server *server = (ct__h2_server *)((char *)alarm - offsetof(ct__h2_server, strange.alarm));
-    serve_line(server, &server->strange, tell_stranger);
-}
-
-/* ---- what comes in ---- */
 
 static void field(ct__h2_leg *leg, nghttp2_rcbuf *name, nghttp2_rcbuf *value) {
     ct__h2_served *s = served_of(leg);
@@ -371,10 +101,10 @@ static void headed(ct__h2_leg *leg) {
     ct__h2_head_finish(&s->head, ct__reactor_now_ns(server->reactor));
     if (!is_grpc(&s->head)) {
         s->state = CT__H2_STRANGE;
-        stand_in(&server->strange, s);
+        ct__h2_line_join(&server->strange, s);
     } else if (server->calls != NULL && server->calls->wanted != NULL && server->calls->wanted(server->ctx, &s->head)) {
         s->state = CT__H2_GATHERING;
-        stand_in(&server->gathering, s);
+        ct__h2_line_join(&server->gathering, s);
     } else {
         ct__h2_pass(s);
     }
@@ -390,7 +120,7 @@ static void gather(ct__h2_served *s, const uint8_t *data, size_t len) {
     }
     ct__h2_hold(s, len);
     if (s->body.len > server->limits.message_bytes + CT__H2_PREFIX_BYTES) {
-        leave_line(s);
+        ct__h2_line_leave(s);
         ct__h2_pass(s); /* what is said to the sender of too much is decided behind */
     }
 }
@@ -414,7 +144,7 @@ static void ended(ct__h2_leg *leg) {
         ct__h2_pass_end(s);
     if (s->state != CT__H2_GATHERING)
         return;
-    leave_line(s);
+    ct__h2_line_leave(s);
     const ptrdiff_t len = ct__h2_message_len(ct__bytes_front(&s->body), s->body.len);
     if (len < 0) {
         ct__h2_pass(s); /* compressed, several, or none: how that is refused is decided behind */
@@ -422,7 +152,7 @@ static void ended(ct__h2_leg *leg) {
     }
     s->state = CT__H2_ASKED;
     server->counts.taken++;
-    server->calls->request(server->ctx, handle_of(s), &s->head, ct__bytes_front(&s->body) + CT__H2_PREFIX_BYTES,
+    server->calls->request(server->ctx, ct__h2_handle_of(s), &s->head, ct__bytes_front(&s->body) + CT__H2_PREFIX_BYTES,
                            (size_t)len);
 }
 
@@ -439,15 +169,15 @@ static void closed(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code) {
     const bool is_cut = !leg->has_sent;
     if (is_cut)
         server->counts.cancelled++;
-    leave_line(s);
+    ct__h2_line_leave(s);
     if (s->state == CT__H2_ASKED) {
         s->state = CT__H2_ENDING;
         if (server->calls->cancelled != NULL)
-            server->calls->cancelled(server->ctx, handle_of(s), s->owner);
+            server->calls->cancelled(server->ctx, ct__h2_handle_of(s), s->owner);
     }
     if (s->up != NULL)
         ct__h2_pass_closed(s, wire);
-    rest_stream(s);
+    ct__h2_stream_rest(s);
 }
 
 /* ---- connections ---- */
@@ -548,6 +278,7 @@ ct__h2_server *ct__h2_server_new(ct_reactor *reactor, int fd, const char *upstre
     server->reactor = reactor;
     server->limits = server->up_limits = ct__h2_limits_filled(limits);
     server->up_limits.idle_ns = server->limits.idle_ns / 20;
+    server->pool.limit_bytes = server->limits.sessions_bytes;
     server->calls = calls;
     server->ctx = ctx;
     server->gathering.alarm.due = late;
@@ -592,8 +323,8 @@ void ct__h2_server_free(ct__h2_server *server) {
         if (s->up != NULL)
             ct__h2_pass_closed(s, s->leg.wire);
         ct__h2_leg_drop(&s->leg);
-        drop_fields(s);
-        free_stream(s);
+        ct__h2_fields_drop(s);
+        ct__h2_stream_free(s);
     }
     while (server->downs != NULL)
         ct__h2_wire_free(&server->downs->wire);
@@ -601,7 +332,7 @@ void ct__h2_server_free(ct__h2_server *server) {
     while (server->kept != NULL) {
         ct__h2_served *s = server->kept;
         server->kept = s->newer;
-        free_stream(s);
+        ct__h2_stream_free(s);
     }
     ct__task_drop(server->reactor, &server->finish);
     ct__h2_pool_fini(&server->pool);

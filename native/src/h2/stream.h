@@ -1,4 +1,5 @@
-/* What the server's two halves share: streams that are gathered and answered (server.c), streams that pass through (forward.c). */
+/* What the server's parts share: streams and their handles (stream.c), what comes in (server.c), answers (answer.c), streams
+ * that pass through (forward.c). */
 #ifndef CT_H2_STREAM_H
 #define CT_H2_STREAM_H
 
@@ -115,6 +116,22 @@ enum { CT__H2_KEPT_BYTES = 4096 }; /* a buffer that waits for its next stream is
 
 /* Forgets the contents of a buffer, and its memory when that is large. */
 void ct__h2_rest(ct__bytes *bytes);
+
+/* NULL: no memory. Rest gives it back, and lets go of all it holds. */
+ct__h2_served *ct__h2_stream_new(ct__h2_server *server);
+void ct__h2_stream_rest(ct__h2_served *stream);
+void ct__h2_stream_free(ct__h2_served *stream); /* its memory alone */
+void ct__h2_fields_drop(ct__h2_served *stream);
+
+ct__h2_stream ct__h2_handle_of(const ct__h2_served *stream);
+ct__h2_served *ct__h2_asked(ct__h2_server *server, ct__h2_stream handle); /* NULL: the owner does not have it */
+
+void ct__h2_line_join(ct__h2_line *line, ct__h2_served *stream);
+void ct__h2_line_leave(ct__h2_served *stream); /* nothing when it stands in none */
+void ct__h2_line_serve(ct__h2_server *server, ct__h2_line *line, void (*serve)(ct__h2_served *stream)); /* takes them off */
+
+/* Answers who speaks no gRPC. */
+void ct__h2_tell_stranger(ct__h2_served *stream);
 
 /* Ends a stream that nobody has answered. */
 void ct__h2_turn_away(ct__h2_served *stream, uint32_t status, const char *message);

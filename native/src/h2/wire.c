@@ -1,5 +1,6 @@
 #include "h2/wire.h"
 
+#include "h2/leg.h"
 #include "reactor/tls.h"
 
 #include <errno.h>
@@ -9,13 +10,11 @@ enum {
     STREAM_WINDOW_BYTES = 1 << 20, /* chosen: a megabyte a round trip */
     WINDOW_BYTES = 16 << 20,
     TABLE_BYTES = 64 << 10, /* chosen: room for the identities of a few hundred principals */
-    FRAME_HEAD_BYTES = 9,
     ACKS_MAX = 1000, /* PING and SETTINGS answers that the peer does not take */
     SETTINGS_MAX = 32,
     RESETS_BURST = 10000, /* chosen: a burst of hang-ups at the gateway is no attack ... */
     RESETS_A_SECOND = 2000, /* ... and each costs us a microsecond */
     CONTINUATIONS_MAX = 8,
-    LAST_ID = INT32_MAX - 4096, /* a connection is left before it runs out of ids */
 };
 
 static const uint64_t LINGER_NS = 1000000000, TICK_MAX_NS = 2000000000, TICK_MIN_NS = 5000000;
@@ -28,192 +27,6 @@ static uint64_t now_of(const ct__h2_wire *w) {
     return ct__reactor_now_ns(w->conn.reactor);
 }
 
-/* What nghttp2 could not even queue would be waited for in vain. */
-static void said(ct__h2_wire *w, int result) {
-    if (result == NGHTTP2_ERR_NOMEM)
-        w->is_doomed = true;
-    ct__task_defer(w->conn.reactor, &w->pull);
-}
-
-/* ---- legs ---- */
-
-static void attach(ct__h2_leg *leg, ct__h2_wire *w, int32_t id) {
-    leg->wire = w;
-    leg->id = id;
-    leg->next = w->legs;
-    leg->link = &w->legs;
-    if (w->legs != NULL)
-        w->legs->link = &leg->next;
-    w->legs = leg;
-    w->leg_count++;
-}
-
-static void detach(ct__h2_leg *leg) {
-    ct__h2_wire *w = leg->wire;
-    if (leg->link == NULL)
-        return;
-    *leg->link = leg->next;
-    if (leg->next != NULL)
-        leg->next->link = leg->link;
-    leg->link = NULL;
-    leg->wire = NULL;
-    w->leg_count--;
-    if (w->heading == leg)
-        w->heading = NULL;
-    if (w->leg_count == 0) {
-        w->rested_ns = now_of(w);
-        ct__task_defer(w->conn.reactor, &w->pull); /* where `rested` is called */
-    }
-}
-
-static void close_leg(ct__h2_leg *leg, uint32_t code) {
-    ct__h2_wire *w = leg->wire;
-    detach(leg);
-    w->calls->closed(w, leg, code);
-}
-
-static ct__h2_leg *leg_at(ct__h2_wire *w, int32_t id) {
-    return id == 0 ? NULL : nghttp2_session_get_stream_user_data(w->session, id);
-}
-
-void ct__h2_leg_drop(ct__h2_leg *leg) {
-    if (leg->wire == NULL)
-        return;
-    if (!leg->wire->is_over)
-        (void)nghttp2_session_set_stream_user_data(leg->wire->session, leg->id, NULL);
-    detach(leg);
-}
-
-int ct__h2_pack(ct__bytes *block, const uint8_t *name, size_t name_len, const uint8_t *value, size_t value_len) {
-    const uint32_t lens[2] = {(uint32_t)name_len, (uint32_t)value_len};
-    uint8_t *room = ct__bytes_room(block, sizeof lens + name_len + value_len);
-    if (room == NULL)
-        return -ENOMEM;
-    memcpy(room, lens, sizeof lens);
-    memcpy(room + sizeof lens, name, name_len);
-    if (value_len > 0)
-        memcpy(room + sizeof lens + name_len, value, value_len);
-    ct__bytes_grow(block, sizeof lens + name_len + value_len);
-    return 0;
-}
-
-size_t ct__h2_unpack(const ct__bytes *block, nghttp2_nv out[CT__H2_FIELDS_MAX]) {
-    size_t count = 0;
-    uint8_t *at = ct__bytes_front(block);
-    for (size_t left = block->len; left > 0 && count < CT__H2_FIELDS_MAX; count++) {
-        uint32_t lens[2];
-        memcpy(lens, at, sizeof lens);
-        const size_t all = sizeof lens + lens[0] + lens[1];
-        out[count] = (nghttp2_nv){
-            .name = at + sizeof lens, .value = at + sizeof lens + lens[0], .namelen = lens[0], .valuelen = lens[1]};
-        at += all;
-        left -= all;
-    }
-    return count;
-}
-
-static ssize_t read_data(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length, uint32_t *flags,
-                         nghttp2_data_source *source, void *user) {
-    (void)buf, (void)user;
-    ct__h2_leg *leg = source->ptr;
-    if (leg == NULL || leg_at(user, id) != leg)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* dropped: its stream is being reset */
-    if (leg->out.len == 0 && !leg->is_last) {
-        leg->is_waiting = true;
-        return NGHTTP2_ERR_DEFERRED;
-    }
-    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
-    if (leg->out.len > length)
-        return (ssize_t)length;
-    if (leg->is_last) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-        if (leg->is_fine || leg->trailer.len > 0) {
-            nghttp2_nv pairs[CT__H2_FIELDS_MAX] = {CT__H2_NV("grpc-status", "0")};
-            const size_t count = leg->is_fine ? 1 : ct__h2_unpack(&leg->trailer, pairs);
-            const int result = nghttp2_submit_trailer(session, id, pairs, count);
-            if (result == NGHTTP2_ERR_NOMEM)
-                return NGHTTP2_ERR_CALLBACK_FAILURE;
-            *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-        }
-    }
-    return (ssize_t)leg->out.len;
-}
-
-static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t length,
-                     nghttp2_data_source *source, void *user) {
-    (void)session, (void)frame;
-    ct__h2_wire *w = user;
-    ct__h2_leg *leg = source->ptr;
-    uint8_t *room = ct__conn_room(&w->conn, FRAME_HEAD_BYTES + length);
-    if (room == NULL)
-        return NGHTTP2_ERR_CALLBACK_FAILURE;
-    memcpy(room, head, FRAME_HEAD_BYTES);
-    if (length > 0)
-        memcpy(room + FRAME_HEAD_BYTES, ct__bytes_front(&leg->out), length);
-    ct__conn_wrote(&w->conn, FRAME_HEAD_BYTES + length);
-    w->pulled_bytes += FRAME_HEAD_BYTES + length;
-    if (length > 0) {
-        ct__bytes_skip(&leg->out, length);
-        if (w->calls->sent != NULL)
-            w->calls->sent(leg, length);
-    }
-    return 0;
-}
-
-static int error_of(ssize_t result) {
-    return result == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
-}
-
-int ct__h2_leg_request(ct__h2_leg *leg, ct__h2_wire *w, const nghttp2_nv *pairs, size_t count) {
-    if (w->is_over || w->is_leaving)
-        return -EPIPE;
-    const nghttp2_data_provider body = {.source = {.ptr = leg}, .read_callback = read_data};
-    const bool has_body = !leg->is_last || leg->out.len > 0;
-    const int32_t id = nghttp2_submit_request(w->session, NULL, pairs, count, has_body ? &body : NULL, leg);
-    if (id < 0)
-        return error_of(id);
-    if (id > LAST_ID)
-        w->is_leaving = true; /* its last stream */
-    attach(leg, w, id);
-    ct__task_defer(w->conn.reactor, &w->pull);
-    return 0;
-}
-
-int ct__h2_leg_respond(ct__h2_leg *leg, const nghttp2_nv *pairs, size_t count, bool has_body) {
-    ct__h2_wire *w = leg->wire;
-    if (w == NULL || w->is_over)
-        return -EPIPE;
-    const nghttp2_data_provider body = {.source = {.ptr = leg}, .read_callback = read_data};
-    const int result = nghttp2_submit_response(w->session, leg->id, pairs, count, has_body ? &body : NULL);
-    ct__task_defer(w->conn.reactor, &w->pull);
-    return result < 0 ? error_of(result) : 0;
-}
-
-void ct__h2_leg_go(ct__h2_leg *leg) {
-    if (leg->wire == NULL || leg->wire->is_over || !leg->is_waiting || (leg->out.len == 0 && !leg->is_last))
-        return;
-    leg->is_waiting = false;
-    said(leg->wire, nghttp2_session_resume_data(leg->wire->session, leg->id));
-}
-
-void ct__h2_leg_reset(ct__h2_leg *leg, uint32_t code) {
-    if (leg->wire == NULL || leg->wire->is_over)
-        return;
-    said(leg->wire, nghttp2_submit_rst_stream(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, code));
-}
-
-void ct__h2_leg_consume(ct__h2_leg *leg, size_t len) {
-    if (leg->wire == NULL || leg->wire->is_over)
-        return;
-    said(leg->wire, nghttp2_session_consume_stream(leg->wire->session, leg->id, len));
-}
-
-void ct__h2_wire_consume(ct__h2_wire *w, size_t len) {
-    if (w->is_over)
-        return;
-    said(w, nghttp2_session_consume_connection(w->session, len));
-}
-
 /* ---- the end of a connection ---- */
 
 static void bury(ct__task *task) {
@@ -224,7 +37,7 @@ static void be_over(ct__h2_wire *w, int error) {
     w->is_over = w->is_leaving = true;
     ct__task_drop(w->conn.reactor, &w->pull);
     while (w->legs != NULL)
-        close_leg(w->legs, CT__H2_LOST);
+        ct__h2_leg_close(w->legs, CT__H2_LOST);
     ct__task_drop(w->conn.reactor, &w->pull);
     w->calls->gone(w, error);
 }
@@ -239,7 +52,7 @@ void ct__h2_wire_cut(ct__h2_wire *w, int error) {
 void ct__h2_wire_free(ct__h2_wire *w) {
     while (w->legs != NULL) {
         w->is_over = true;
-        detach(w->legs);
+        ct__h2_leg_detach(w->legs);
     }
     if (w->session != NULL)
         nghttp2_session_del(w->session);
@@ -269,7 +82,7 @@ static void part(ct__h2_wire *w) {
 void ct__h2_wire_end(ct__h2_wire *w) {
     if (w->is_over)
         return;
-    said(w, nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR));
+    ct__h2_said(w, nghttp2_session_terminate_session(w->session, NGHTTP2_NO_ERROR));
 }
 
 void ct__h2_wire_leave(ct__h2_wire *w) {
@@ -295,7 +108,7 @@ static void pull(ct__task *task) {
         if (len == 0)
             break;
         if (len < 0 || ct__conn_write(&w->conn, data, (size_t)len) < 0) {
-            ct__h2_wire_cut(w, len < 0 ? error_of(len) : -ENOMEM);
+            ct__h2_wire_cut(w, len < 0 ? ct__h2_error_of(len) : -ENOMEM);
             return;
         }
         w->pulled_bytes += (size_t)len;
@@ -384,7 +197,7 @@ static int lateness(ct__h2_wire *w, uint64_t now) {
         return now - w->pinged_ns > l->ping_ns ? -ETIMEDOUT : 0;
     if (w->leg_count > 0 && w->is_greeted && !w->conn.is_paused && now - w->heard_ns > l->ping_after_ns) {
         w->pinged_ns = now;
-        said(w, nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL));
+        ct__h2_said(w, nghttp2_submit_ping(w->session, NGHTTP2_FLAG_NONE, NULL));
     }
     return 0;
 }
@@ -420,7 +233,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *head
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user) {
     ct__h2_wire *w = user;
     const int32_t id = frame->hd.stream_id;
-    ct__h2_leg *leg = leg_at(w, id);
+    ct__h2_leg *leg = ct__h2_leg_at(w, id);
     if (w->is_server && frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
         if (id > w->last_id + 2 || w->last_id == 0) {
             w->gap_first = w->last_id + 1;
@@ -430,7 +243,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         leg = w->calls->opened(w, id);
         if (leg == NULL)
             return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-        attach(leg, w, id);
+        ct__h2_leg_attach(leg, w, id);
         (void)nghttp2_session_set_stream_user_data(session, id, leg);
     }
     w->heading = leg;
@@ -457,11 +270,11 @@ static int on_invalid_header(nghttp2_session *session, const nghttp2_frame *fram
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *user) {
     (void)flags;
     ct__h2_wire *w = user;
-    ct__h2_leg *leg = leg_at(w, id);
+    ct__h2_leg *leg = ct__h2_leg_at(w, id);
     if (leg != NULL)
         w->calls->data(leg, data, len);
     else
-        said(w, nghttp2_session_consume(session, id, len));
+        ct__h2_said(w, nghttp2_session_consume(session, id, len));
     return 0;
 }
 
@@ -483,13 +296,13 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     default:
         return 0;
     }
-    ct__h2_leg *leg = leg_at(w, frame->hd.stream_id);
+    ct__h2_leg *leg = ct__h2_leg_at(w, frame->hd.stream_id);
     const bool is_end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     if (leg != NULL && is_end)
         leg->has_ended = true;
     if (leg != NULL && frame->hd.type == NGHTTP2_HEADERS)
         w->calls->headed(leg);
-    leg = leg_at(w, frame->hd.stream_id); /* the call may have dropped it */
+    leg = ct__h2_leg_at(w, frame->hd.stream_id); /* the call may have dropped it */
     if (leg != NULL && is_end)
         w->calls->ended(leg);
     return 0;
@@ -504,11 +317,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if ((frame->hd.type != NGHTTP2_DATA && frame->hd.type != NGHTTP2_HEADERS) ||
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0)
         return 0;
-    ct__h2_leg *leg = leg_at(w, frame->hd.stream_id);
+    ct__h2_leg *leg = ct__h2_leg_at(w, frame->hd.stream_id);
     if (leg != NULL)
         leg->has_sent = true;
     if (w->is_server && leg != NULL && !leg->has_ended) /* the answer is complete; the rest of the request is of no use */
-        said(w, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR));
+        ct__h2_said(w, nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR));
     return 0;
 }
 
@@ -521,7 +334,7 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
     for (ct__h2_leg *leg = w->legs; leg != NULL; leg = leg->next) {
         if (leg->id == frame->hd.stream_id) {
             (void)nghttp2_session_set_stream_user_data(session, leg->id, NULL);
-            close_leg(leg, NGHTTP2_REFUSED_STREAM);
+            ct__h2_leg_close(leg, NGHTTP2_REFUSED_STREAM);
             break;
         }
     }
@@ -530,9 +343,9 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 
 static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *user) {
     (void)session;
-    ct__h2_leg *leg = leg_at(user, id);
+    ct__h2_leg *leg = ct__h2_leg_at(user, id);
     if (leg != NULL)
-        close_leg(leg, code);
+        ct__h2_leg_close(leg, code);
     return 0;
 }
 
@@ -555,7 +368,7 @@ static int make_session(ct__h2_wire *w) {
         nghttp2_session_callbacks_set_on_frame_send_callback(calls, on_frame_send);
         nghttp2_session_callbacks_set_on_frame_not_send_callback(calls, on_frame_not_send);
         nghttp2_session_callbacks_set_on_stream_close_callback(calls, on_stream_close);
-        nghttp2_session_callbacks_set_send_data_callback(calls, send_data);
+        nghttp2_session_callbacks_set_send_data_callback(calls, ct__h2_leg_send_data);
         nghttp2_option_set_no_auto_window_update(option, 1);
         nghttp2_option_set_max_outbound_ack(option, ACKS_MAX);
         nghttp2_option_set_max_settings(option, SETTINGS_MAX);
@@ -612,7 +425,7 @@ int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int
             nghttp2_session_del(w->session);
         w->session = NULL;
         ct__conn_close(&w->conn);
-        return error_of(result);
+        return ct__h2_error_of(result);
     }
     ct__task_defer(reactor, &w->pull);
     return 0;

@@ -16,7 +16,7 @@ from quart import Quart
 
 from constellation.base.sockets import BACKLOG
 from constellation.native.tls import HANDSHAKE_S
-from constellation.rpc import connection
+from constellation.rpc import hypercorn_parts
 from constellation.rpc.asgi import App
 from constellation.rpc.tls import ServerTls
 
@@ -83,7 +83,7 @@ async def serving_asgi(
         cut_off: ends what the drain leaves, more quietly than Hypercorn, which else cancels it.
         tls: all listeners speak it; HTTP/2 too is served then.
     """
-    connection.install()
+    hypercorn_parts.install()
     config = _Bound(listeners, tls)
     config.keep_alive_timeout = idle_timeout_s
     config.h11_max_incomplete_size = config.h2_max_header_list_size = head_limit_bytes

@@ -51,7 +51,6 @@ from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
 from constellation.zenith.invoke import GRACE_S, Invoke
 from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate
-from constellation.zenith.malformed import answer_with_problems
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Principals
@@ -320,7 +319,6 @@ async def serving_gateway(
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
     lane = parts.lane
     if lane is None:
-        answer_with_problems()
         async with serving_asgi(
             parts.gateway,
             listeners=listeners,

@@ -25,9 +25,9 @@ from constellation.base.errors import (
 from constellation.base.sockets import listen_unix
 from constellation.native.edge import Edge, Refusal, RefusalAnswer, grpc_refusal
 from constellation.nova.config.sections import ZenithSettings
+from constellation.rpc.hypercorn_parts import MalformedRequest
 from constellation.rpc.problems import headers_of, problem_from
 from constellation.zenith.errors import CallLate, HeadersTooLarge, ServerGone, UriTooLong
-from constellation.zenith.malformed import MalformedRequest
 from constellation.zenith.principals import KeptAccess
 from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES, PEER_EXTENSION, Request
 

@@ -140,6 +140,8 @@ async def check(pair: Pair, request: bytes, *, is_hot: bool) -> bytes:
     return native[0]
 
 
+CHUNKED = b"POST /functions/echo/invoke HTTP/1.1\r\nHost: localhost\r\nX-API-Key: sk_admin\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 PLAIN = {
     "nothing more": post("echo", b'{"a": [1, 2.50]}'),
     "under v1": post("echo", b"1", target="/v1/functions/{}/invoke"),
@@ -164,6 +166,8 @@ PLAIN = {
     "a key in capitals": post("echo", b"1", key="Authorization: APIKEY  sk_admin"),
     "a scope": post("echo", b"1", "X-Nova-Tenant: acme", "X-Nova-Namespace: prod"),
     "an unknown function": post("none", b"1"),
+    "chunks": CHUNKED + b"2;a=b\r\n[1\r\n1\r\n]\r\n0\r\nT: x\r\n\r\n",
+    "empty chunks": CHUNKED + b"0\r\n\r\n",
     "no JSON": post("echo", b"{"),
     "no JSON either": post("echo", b"NaN", f"X-Request-ID: {GIVEN}"),
 }  # fmt: skip

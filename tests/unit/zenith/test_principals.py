@@ -237,3 +237,41 @@ async def test_a_key_is_known_no_longer_than_it_is_valid(principals, directory, 
     directory.is_down = is_down
     with pytest.raises(Unavailable if is_down else Unauthenticated):
         await principals.access(KEY, b"", b"")
+
+
+async def test_what_may_be_kept_of_an_access_ends_with_it(principals, directory, clock):
+    assert principals.kept(KEY, b"", b"") is None
+    access = await principals.access(KEY, b"", b"")
+    kept = principals.kept(KEY, b"", b"")
+    assert (kept.access, kept.renew_at_s, kept.until_s) == (access, 1030.0, 1032.0)
+    assert principals.kept(KEY, b"acme", b"") is None  # the headers are another question
+    ends = clock.now().timestamp() + 31
+    directory.keys["sk_known"] = replace(directory.keys["sk_known"], expires_at_s=ends)
+    principals.forget_everything()
+    assert principals.kept(KEY, b"", b"") is None
+    await principals.access(KEY, b"", b"")
+    kept = principals.kept(KEY, b"", b"")
+    assert (kept.renew_at_s, kept.until_s) == (1030.0, 1031.0)  # never past the key's own end
+
+
+async def test_others_forget_when_this_cache_does(directory, clock):
+    forgotten: list[bool] = []
+    principals = Principals(
+        directory=directory, identity_key=SECRET, clock=clock, fresh_s=30.0, metrics=CacheMetrics(CollectorRegistry()),
+        on_forget=lambda: forgotten.append(True),
+    )  # fmt: skip
+    await principals.access(KEY, b"", b"")
+    principals.forget(ChangeLine(seq=1, kind="function", tenant="acme"))
+    with pytest.raises(Unauthenticated):
+        await principals.access(Credential(kind="api_key", text="sk_wrong"), b"", b"")
+    assert not forgotten  # whoever guesses keys makes nobody forget
+    principals.forget(ChangeLine(seq=2, kind="tenant", tenant="acme"))
+    principals.forget(ChangeLine(seq=3, kind="api_key", tenant="acme"))
+    principals.forget_everything()
+    assert len(forgotten) == 3
+    await principals.access(KEY, b"", b"")
+    del directory.keys["sk_known"]
+    clock.passed_s += 30
+    with pytest.raises(Unauthenticated):
+        await principals.access(KEY, b"", b"")
+    assert len(forgotten) == 4

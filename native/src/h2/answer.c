@@ -1,0 +1,137 @@
+/* What the server says by itself, and for its owner. */
+#include "base/cursor.h"
+#include "h2/stream.h"
+#include "h2/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum {
+    RESOURCE_EXHAUSTED = 8,
+    MESSAGE_MAX = 1024,  /* of a status; what is longer is cut */
+    PROBLEM_MAX = 16384, /* chosen: half of what a client takes as headers */
+    STATUS_DIGITS = 10
+};
+
+static void begin_answering(ct__h2_served *s) {
+    ct__h2_line_leave(s);
+    s->state = CT__H2_ENDING;
+}
+
+/* An answer may be made of what the request held, so that goes last. */
+static void drop_body(ct__h2_served *s) {
+    ct__h2_unhold(s, s->body.len);
+    ct__h2_rest(&s->body);
+}
+
+static int refuse(ct__h2_served *s, uint32_t status, ct__h2_span message, ct__h2_span problem) {
+    begin_answering(s);
+    ct__bytes *scratch = &s->server->scratch;
+    ct__bytes_skip(scratch, scratch->len);
+    message.len = message.len < MESSAGE_MAX ? message.len : MESSAGE_MAX;
+    problem.len = problem.len < PROBLEM_MAX ? problem.len : 0;
+    uint8_t *text = ct__bytes_room(scratch, STATUS_DIGITS + 3 * message.len + 2 * problem.len + 4);
+    if (text == NULL) {
+        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
+        return -ENOMEM;
+    }
+    uint8_t *digits = text, *coded = text + STATUS_DIGITS, *binary = coded + 3 * message.len;
+    size_t digit = STATUS_DIGITS;
+    for (uint32_t rest = status; digit == STATUS_DIGITS || rest > 0; rest /= 10)
+        digits[--digit] = (uint8_t)('0' + rest % 10);
+    nghttp2_nv pairs[] = {
+        CT__H2_NV(":status", "200"),  CT__H2_NV("content-type", "application/grpc"), CT__H2_NV("grpc-status", ""),
+        CT__H2_NV("grpc-message", ""), CT__H2_NV("nova-problem-bin", "")};
+    pairs[2].value = digits + digit;
+    pairs[2].valuelen = STATUS_DIGITS - digit;
+    pairs[3].value = coded;
+    pairs[3].valuelen = ct__h2_percent_put(coded, message);
+    pairs[4].value = binary;
+    pairs[4].valuelen = ct__h2_base64_put(binary, problem);
+    for (size_t i = 2; i < 5; i++)
+        pairs[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | (i > 2 ? NGHTTP2_NV_FLAG_NO_INDEX : 0);
+    const int result = ct__h2_leg_respond(&s->leg, pairs, problem.len > 0 ? 5 : 4, false);
+    drop_body(s);
+    if (result < 0)
+        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
+    return result;
+}
+
+void ct__h2_turn_away(ct__h2_served *s, uint32_t status, const char *message) {
+    (void)refuse(s, status, ct__h2_text(message), (ct__h2_span){0});
+}
+
+int ct__h2_own(ct__h2_server *server, ct__h2_stream stream, void *owner) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    if (s == NULL)
+        return -ESTALE;
+    s->owner = owner;
+    return 0;
+}
+
+int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    if (s == NULL)
+        return -ESTALE;
+    size_t len = 0;
+    for (size_t i = 0; i < count; i++)
+        len += pieces[i].len;
+    begin_answering(s);
+    uint8_t *room = len <= UINT32_MAX && server->counts.held_bytes - s->body.len + len <= server->limits.held_bytes
+                        ? ct__bytes_room(&s->leg.out, CT__H2_PREFIX_BYTES + len)
+                        : NULL;
+    if (room == NULL) {
+        ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
+        return -ENOMEM;
+    }
+    room[0] = 0;
+    ct__be32_put(room + 1, (uint32_t)len);
+    size_t at = CT__H2_PREFIX_BYTES;
+    for (size_t i = 0; i < count; at += pieces[i].len, i++)
+        if (pieces[i].len > 0)
+            memcpy(room + at, pieces[i].data, pieces[i].len);
+    ct__bytes_grow(&s->leg.out, at);
+    drop_body(s);
+    ct__h2_hold(s, at);
+    s->leg.is_last = s->leg.is_fine = true;
+    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "200"), CT__H2_NV("content-type", "application/grpc")};
+    const int result = ct__h2_leg_respond(&s->leg, pairs, 2, true);
+    if (result < 0)
+        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
+    return result;
+}
+
+int ct__h2_refuse(ct__h2_server *server, ct__h2_stream stream, uint32_t status, ct__h2_span message, ct__h2_span problem) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    return s == NULL ? -ESTALE : refuse(s, status, message, problem);
+}
+
+int ct__h2_forward(ct__h2_server *server, ct__h2_stream stream) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    if (s == NULL)
+        return -ESTALE;
+    ct__h2_pass(s);
+    return 0;
+}
+
+/* ---- who speaks no gRPC ---- */
+
+static bool has_method(const ct__h2_served *s, const char *method) {
+    for (size_t i = 0; i < s->field_count; i++) {
+        const nghttp2_vec n = nghttp2_rcbuf_get_buf(s->fields[i].name), v = nghttp2_rcbuf_get_buf(s->fields[i].value);
+        if (n.len == 7 && memcmp(n.base, ":method", 7) == 0)
+            return v.len == strlen(method) && memcmp(v.base, method, v.len) == 0;
+    }
+    return false;
+}
+
+void ct__h2_tell_stranger(ct__h2_served *s) {
+    static const char text[] = "This port speaks gRPC only.\n";
+    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "415"), CT__H2_NV("content-type", "text/plain")};
+    begin_answering(s);
+    const bool has_body = !has_method(s, "HEAD") && ct__bytes_add(&s->leg.out, text, sizeof text - 1) == 0;
+    ct__h2_hold(s, s->leg.out.len);
+    s->leg.is_last = true;
+    if (ct__h2_leg_respond(&s->leg, pairs, 2, has_body) < 0)
+        ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
+}
