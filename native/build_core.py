@@ -14,7 +14,7 @@ ffi.set_source(
     '#include "base/abi.h"',
     include_dirs=[str(HERE / "include"), str(HERE / "src")],
     extra_objects=[str(HERE / "build" / "libct.a")],
-    libraries=["nghttp2"],
+    libraries=["nghttp2", "ssl", "crypto"],
     depends=[str(HERE / "build" / "libct.a"), str(HERE / "include" / "ct_abi.h")],
     extra_compile_args=["-std=gnu11", "-O2"],
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Bring what the build needs and this machine lacks: a compiler, the headers of libseccomp, libnghttp2 and Python, venv.
+# Bring what the build needs and this machine lacks: a compiler, the headers of libseccomp, libnghttp2, OpenSSL and Python, venv.
 # As root (or with sudo that asks nothing) the packages are installed; otherwise they are named exactly.
 # usage: tools/setup.sh PYTHON
 set -eu
@@ -17,6 +17,8 @@ echo '#include <stdlib.h>' | cc -E -x c - >/dev/null 2>&1 || need libc6-dev
 echo '#include <linux/seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need linux-libc-dev
 echo '#include <seccomp.h>' | cc -E -x c - >/dev/null 2>&1 || need libseccomp-dev
 echo '#include <nghttp2/nghttp2.h>' | cc -E -x c - >/dev/null 2>&1 || need libnghttp2-dev
+echo '#include <openssl/ssl.h>' | cc -E -x c - >/dev/null 2>&1 || need libssl-dev
+command -v openssl >/dev/null 2>&1 || need openssl # the tests make certificates with it
 headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
 [ -f "$headers/Python.h" ] || need python3-dev
 "$python" -c 'import ensurepip, venv' 2>/dev/null || need python3-venv

@@ -19,7 +19,14 @@ enum ct_err {
     CT_E_THREADS = -3008,    /* a fork server with more than one thread */
     CT_E_FULL = -3009,       /* every slot of a bounded table is taken */
     CT_E_TIMEOUT = -3010,    /* the deadline passed first */
-    CT_E_DIED = -3011        /* the child ended before its sandbox was complete */
+    CT_E_DIED = -3011,       /* the child ended before its sandbox was complete */
+    CT_E_TLS = -3040,          /* a handshake that fails, or a record that is not genuine */
+    CT_E_TLS_CUT = -3041,      /* the peer's end of the stream came without its close_notify */
+    CT_E_CERT_EXPIRED = -3042, /* the peer's certificate is out of its time */
+    CT_E_CERT_NAME = -3043,    /* it is for another host */
+    CT_E_CERT_UNKNOWN = -3044, /* it is not signed by an authority that we trust */
+    CT_E_CERT_MISSING = -3045, /* the peer showed none, and must */
+    CT_E_CERT_REFUSED = -3046  /* the peer does not accept ours, or wants one that we have not */
 };
 
 /* One line of text for an enum ct_err or -errno; never NULL. */
@@ -850,6 +857,7 @@ typedef struct ct_edge_lane {
     uint64_t body_max;
     const uint64_t *bounds_ns; /* of durations, rising */
     uint32_t bound_count; /* at most CT_EDGE_SLOTS - 1 */
+    ct_tls *tls;          /* of comet's port, a client's for HTTP/2 that outlives the edge; NULL: in the clear */
 } ct_edge_lane;
 
 /* Returns NULL without memory, or when the path is too long for a socket. */
@@ -859,6 +867,9 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings);
  * copied. Returns 0, CT_E_RANGE or -ENOMEM. Every refusal has one before anybody connects. */
 int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint8_t *problem, size_t problem_len,
                     const char *fields);
+
+/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/1.1, and outlives the edge. */
+void ct_edge_secure(ct_edge *edge, ct_tls *tls);
 
 /* Accepts from a listening, non-blocking socket, which stays the caller's. Returns 0, CT_E_FULL (8 listeners) or -errno. */
 int ct_edge_listen(ct_edge *edge, int fd);
@@ -917,6 +928,9 @@ typedef struct ct_h2_counts {
  * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
 ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
 
+/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/2, and outlives this one. */
+void ct_h2_server_secure(ct_h2_server *server, ct_tls *tls);
+
 /* Accepts nothing more, finishes what is in hand for at most that long, then emits CT_EVENT_H2_STOPPED. */
 void ct_h2_server_stop(ct_h2_server *server, uint32_t within_ms);
 
@@ -965,3 +979,69 @@ int ct_lane_refuse(ct_lane *lane, uint64_t call, uint32_t grpc_status, const uin
 
 void ct_lane_records_heard(ct_lane *lane);
 uint32_t ct_lane_in_hand(const ct_lane *lane);
+
+/* ---- reactor/tls_context.c: TLS of connections, by OpenSSL (1.2 and 1.3). Files, renewal and policy are Python's ---- */
+
+typedef struct ct_tls ct_tls;
+
+enum ct_tls_role { CT_TLS_SERVER = 1, CT_TLS_CLIENT = 2 };
+enum ct_tls_protocol { CT_TLS_HTTP1 = 1, CT_TLS_H2 = 2 }; /* what ALPN says; a peer without ALPN is served */
+
+enum { CT_TLS_IDENTITIES_MAX = 1024, CT_TLS_PEM_BYTES_MAX = 1048576, CT_TLS_NAME_BYTES = 256 };
+
+/* A certificate with what signs it, and its private key; PEM, borrowed. */
+typedef struct ct_tls_identity {
+    const char *host; /* server: whom it is for, in lower case; "*.rest" is any one label before rest. The first one's is not read */
+    const uint8_t *chain;
+    size_t chain_len;
+    const uint8_t *key;
+    size_t key_len;
+} ct_tls_identity;
+
+typedef struct ct_tls_settings {
+    uint32_t role;
+    uint32_t protocol;
+    uint32_t handshake_ms; /* from the connection's begin to the end of the handshake */
+    uint32_t ticket_s;     /* server: how long a session can be resumed; 0: no tickets */
+    const ct_tls_identity *identities; /* server: the first one is for every host without its own; client: none or one */
+    size_t identity_count;
+    const uint8_t *authorities; /* PEM. Server: clients must show a certificate that one of them signed; client: who may have
+                                   signed the server's. NULL: ask for none; the system's authorities */
+    size_t authorities_len;
+    const char *server_name; /* client: host or IP address that the server's certificate must be for */
+} ct_tls_settings;
+
+enum ct_tls_part { CT_TLS_PART_CHAIN = 1, CT_TLS_PART_KEY = 2, CT_TLS_PART_AUTHORITIES = 3 };
+enum ct_tls_flaw {
+    CT_TLS_FLAW_ABSENT = 1,   /* no PEM of that kind in it */
+    CT_TLS_FLAW_BROKEN = 2,   /* PEM that can not be read */
+    CT_TLS_FLAW_LOCKED = 3,   /* a key with a passphrase */
+    CT_TLS_FLAW_MISMATCH = 4, /* a key of another certificate */
+    CT_TLS_FLAW_REFUSED = 5   /* OpenSSL does not want it: too weak, say */
+};
+
+/* What is wrong with the settings. */
+typedef struct ct_tls_fault {
+    uint32_t part;
+    uint32_t flaw;
+    uint32_t identity; /* its place in the list */
+    char reason[120];  /* OpenSSL's word, "" without one */
+} ct_tls_fault;
+
+/* Copies everything. Returns 0, -ENOMEM, CT_E_RANGE (a number, a count, a name), CT_E_TOOBIG or CT_E_MALFORMED, which is when
+ * *fault says more. */
+int ct_tls_new(const ct_tls_settings *settings, ct_tls **out, ct_tls_fault *fault);
+
+/* New connections have the new settings, those that are there keep theirs. Role and protocol stay. Errors as above; the old
+ * settings hold then. */
+int ct_tls_replace(ct_tls *tls, const ct_tls_settings *settings, ct_tls_fault *fault);
+
+/* Connections that it secured may outlive it. */
+void ct_tls_free(ct_tls *tls);
+
+/* A handshake that failed for what the peer is or said, not one that it gave up: `status` is the error, `flags` our role, the
+ * data OpenSSL's word. */
+enum ct_tls_event { CT_EVENT_TLS_REFUSED = 900 };
+
+/* When the first certificate of a PEM text is valid, in seconds since 1970. Returns 0, -ENOMEM or CT_E_MALFORMED. */
+int ct_tls_validity(const uint8_t *chain, size_t len, int64_t *from_s, int64_t *until_s);

@@ -31,6 +31,20 @@ static const char *ours(enum ct_err code) {
         return "the deadline passed";
     case CT_E_DIED:
         return "the child ended before its sandbox was complete";
+    case CT_E_TLS:
+        return "TLS failed";
+    case CT_E_TLS_CUT:
+        return "the TLS stream was cut off";
+    case CT_E_CERT_EXPIRED:
+        return "the peer's certificate has expired, or is not valid yet";
+    case CT_E_CERT_NAME:
+        return "the peer's certificate is for another host";
+    case CT_E_CERT_UNKNOWN:
+        return "the peer's certificate is not signed by a trusted authority";
+    case CT_E_CERT_MISSING:
+        return "the peer showed no certificate";
+    case CT_E_CERT_REFUSED:
+        return "the peer does not accept our certificate, or we have none";
     }
     return "unknown error";
 }

@@ -314,6 +314,8 @@ int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
     const ct__h2_limits limits = {.connections = settings->calls_max / CALLS_A_CONNECTION + 1,
                                   .message_bytes = (size_t)settings->body_max + (32U << 20)};
     lane->client = ct__h2_client_new(edge->reactor, settings->comet, settings->port, &limits);
+    if (lane->client != NULL)
+        ct__h2_client_secure(lane->client, settings->tls);
     if (lane->authorization == NULL || ct__principals_init(&lane->principals, secret) != 0 || lane->client == NULL) {
         ct__lane_free(edge);
         return -ENOMEM;

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "edge/edge.h"
+#include "reactor/tls.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -293,6 +294,11 @@ int ct__caller_start(ct__caller *c, ct_edge *edge, int fd) {
         return result;
     }
     result = ct__conn_open(&c->conn, edge->reactor, fd, false, &CALLS);
+    if (result == 0 && edge->tls != NULL) {
+        result = ct__conn_secure(&c->conn, edge->tls);
+        if (result != 0)
+            ct__conn_close(&c->conn);
+    }
     if (result != 0)
         ct__alarm_clear(edge->reactor, &c->alarm);
     return result;

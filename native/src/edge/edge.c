@@ -115,6 +115,10 @@ int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint
     return 0;
 }
 
+void ct_edge_secure(ct_edge *edge, ct_tls *tls) {
+    edge->tls = tls;
+}
+
 int ct_edge_listen(ct_edge *edge, int fd) {
     if (edge->listener_count == CT__LISTENERS)
         return CT_E_FULL;

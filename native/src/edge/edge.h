@@ -77,6 +77,7 @@ struct ct_edge {
     uint32_t inflight_max;
     uint64_t bodies_max;
     char *upstream_path;
+    ct_tls *tls; /* NULL: in the clear */
     bool is_stopping;
     uint32_t listener_count;
     ct__door doors[CT__LISTENERS];

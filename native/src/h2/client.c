@@ -70,7 +70,7 @@ static int connect_route(ct__h2_client *client, ct__h2_wire **out) {
         return -ENOMEM;
     }
     r->client = client;
-    const int result = ct__h2_wire_open(&r->wire, client->reactor, &client->pool, fd, is_connecting, false, &client->limits, &CALLS);
+    const int result = ct__h2_wire_open(&r->wire, client->reactor, &client->pool, fd, is_connecting, false, &client->limits, &CALLS, client->tls);
     if (result < 0) {
         free(r);
         return result;
@@ -211,6 +211,10 @@ ct__h2_client *ct__h2_client_new(ct_reactor *reactor, const char *address, uint1
 
 ct__h2_client *ct__h2_client_new_unix(ct_reactor *reactor, const char *path, const ct__h2_limits *limits) {
     return new_client(reactor, path, 0, true, limits);
+}
+
+void ct__h2_client_secure(ct__h2_client *client, ct_tls *tls) {
+    client->tls = tls;
 }
 
 void ct__h2_client_free(ct__h2_client *client) {

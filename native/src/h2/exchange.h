@@ -25,6 +25,7 @@ typedef struct ct__h2_route {
 
 struct ct__h2_client {
     ct_reactor *reactor;
+    ct_tls *tls; /* NULL: in the clear */
     ct__h2_limits limits;
     ct__h2_pool pool;
     ct__h2_route *routes;

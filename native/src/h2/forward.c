@@ -254,7 +254,7 @@ static ct__h2_wire *open_upstream(ct__h2_server *server) {
     }
     link->server = server;
     if (ct__h2_wire_open(&link->wire, server->reactor, &server->pool, fd, is_connecting, false, &server->up_limits,
-                         &UP_CALLS) < 0) {
+                         &UP_CALLS, NULL) < 0) {
         free(link);
         return NULL;
     }

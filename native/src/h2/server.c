@@ -223,6 +223,10 @@ static const ct__h2_wire_calls DOWN_CALLS = {.opened = opened,
                                              .gone = gone,
                                              .freed = freed};
 
+void ct_h2_server_secure(ct_h2_server *server, ct_tls *tls) {
+    server->tls = tls;
+}
+
 int ct__h2_server_adopt(ct__h2_server *server, int fd) {
     ct__h2_link *link = calloc(1, sizeof *link);
     if (link == NULL) {
@@ -232,7 +236,7 @@ int ct__h2_server_adopt(ct__h2_server *server, int fd) {
     const int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a unix socket has no use for it */
     link->server = server;
-    const int result = ct__h2_wire_open(&link->wire, server->reactor, &server->pool, fd, false, true, &server->limits, &DOWN_CALLS);
+    const int result = ct__h2_wire_open(&link->wire, server->reactor, &server->pool, fd, false, true, &server->limits, &DOWN_CALLS, server->tls);
     if (result < 0) {
         free(link);
         return result;

@@ -75,6 +75,7 @@ typedef struct ct__h2_slot {
 
 struct ct_h2_server {
     ct_reactor *reactor;
+    ct_tls *tls; /* NULL: in the clear */
     ct__h2_limits limits, up_limits;
     const ct__h2_server_calls *calls;
     void *ctx;

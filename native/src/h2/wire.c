@@ -1,6 +1,7 @@
 #include "h2/wire.h"
 
 #include "h2/leg.h"
+#include "reactor/tls.h"
 
 #include <errno.h>
 #include <string.h>
@@ -397,7 +398,7 @@ static int greet(ct__h2_wire *w) {
 }
 
 int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int fd, bool is_connecting, bool is_server,
-                     const ct__h2_limits *limits, const ct__h2_wire_calls *calls) {
+                     const ct__h2_limits *limits, const ct__h2_wire_calls *calls, ct_tls *tls) {
     w->calls = calls;
     w->limits = limits;
     w->is_server = is_server;
@@ -410,6 +411,10 @@ int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int
     int result = ct__conn_open(&w->conn, reactor, fd, is_connecting, &CONN_CALLS);
     if (result < 0)
         return result;
+    if (tls != NULL && ct__conn_secure(&w->conn, tls) != 0) {
+        ct__conn_close(&w->conn);
+        return -ENOMEM;
+    }
     result = make_session(w);
     if (result == 0)
         result = greet(w);

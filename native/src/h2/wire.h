@@ -64,9 +64,9 @@ struct ct__h2_wire {
     bool is_doomed;   /* something could not be said for want of memory: it is cut at the end of the batch */
 };
 
-/* Takes over fd. The wire is zeroed. Returns 0 or -errno, with fd closed and nothing called. */
+/* Takes over fd. The wire is zeroed; `tls` may be NULL: in the clear. Returns 0 or -errno, with fd closed and nothing called. */
 int ct__h2_wire_open(ct__h2_wire *wire, ct_reactor *reactor, ct__h2_pool *pool, int fd, bool is_connecting, bool is_server,
-                     const ct__h2_limits *limits, const ct__h2_wire_calls *calls);
+                     const ct__h2_limits *limits, const ct__h2_wire_calls *calls, ct_tls *tls);
 
 /* A field of two literals, which are not copied. */
 #define CT__H2_NV(key, text)                                                                                           \

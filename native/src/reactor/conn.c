@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/sysx.h"
+#include "reactor/tls.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -20,14 +21,36 @@ enum {
 
 static const uint64_t REST_NS = 100000000; /* chosen: until descriptors may be free again */
 
+static bool takes(const ct__conn *c) {
+    return !c->is_connecting && !c->is_paused && !c->has_ended && c->in.len < c->in_limit;
+}
+
+/* What TLS waits for is not always what we wait for. */
+static uint32_t secured_interest(ct__conn *c) {
+    ct__tls_end *tls = c->tls;
+    if (tls->is_shaking)
+        return tls->read_waits;
+    uint32_t events = 0;
+    if (!c->is_broken && (c->out.len > 0 || c->closes_after))
+        events |= tls->write_waits;
+    if (takes(c)) {
+        events |= tls->read_waits;
+        if (ct__tls_holds(tls) && ct__alarm_set(c->reactor, &tls->alarm, ct__reactor_now_ns(c->reactor) + 1) != 0)
+            events |= EPOLLOUT; /* without memory for an alarm this wakes us soon, too */
+    }
+    return events;
+}
+
 static void interest(ct__conn *c) {
     if (c->watch.fd < 0)
         return;
     uint32_t events = 0;
     if (c->is_connecting || (c->out.len > 0 && !c->is_broken))
         events |= EPOLLOUT;
-    if (!c->is_connecting && !c->is_paused && !c->has_ended && c->in.len < c->in_limit)
+    if (takes(c))
         events |= EPOLLIN;
+    if (c->tls != NULL && !c->is_connecting)
+        events = secured_interest(c);
     (void)ct__watch_set(c->reactor, &c->watch, events);
 }
 
@@ -58,7 +81,8 @@ static void take(ct__conn *c) {
             error = -ENOMEM;
             break;
         }
-        const ssize_t got = ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
+        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, READ_BYTES)
+                                           : ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -68,7 +92,7 @@ static void take(ct__conn *c) {
         }
         ct__bytes_grow(&c->in, (size_t)got);
         has_new = true;
-        if (got < READ_BYTES)
+        if (got < READ_BYTES && c->tls == NULL)
             break;
     }
     if (has_new)
@@ -78,8 +102,12 @@ static void take(ct__conn *c) {
 }
 
 static void send_out(ct__conn *c) {
+    if (c->tls != NULL && c->tls->is_shaking)
+        return;
     while (c->out.len > 0 && !c->is_broken && !c->is_connecting && c->watch.fd >= 0) {
-        const ssize_t sent = ct__send(c->watch.fd, ct__bytes_front(&c->out), c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t sent =
+            c->tls != NULL ? ct__tls_send(c->tls, ct__bytes_front(&c->out), c->out.len)
+                           : ct__send(c->watch.fd, ct__bytes_front(&c->out), c->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent == -EAGAIN)
             break;
         if (sent < 0 && c->reads_to_end && !c->has_ended) {
@@ -93,7 +121,8 @@ static void send_out(ct__conn *c) {
         }
         ct__bytes_skip(&c->out, (size_t)sent);
     }
-    if (c->out.len == 0 && c->closes_after && !c->is_broken && !c->is_connecting && c->watch.fd >= 0) {
+    if (c->out.len == 0 && c->closes_after && !c->is_broken && !c->is_connecting && c->watch.fd >= 0
+        && (c->tls == NULL || ct__tls_finish(c->tls) == 0)) {
         c->closes_after = false;
         c->is_broken = true;
         (void)shutdown(c->watch.fd, SHUT_WR);
@@ -110,6 +139,52 @@ static void flush(ct__task *task) {
     send_out((ct__conn *)((char *)task - offsetof(ct__conn, flush)));
 }
 
+static void shake(ct__conn *c) {
+    const int result = ct__tls_shake(c->tls);
+    if (result != 0 && result != -EAGAIN) {
+        ct__tls_tell(c->tls, result);
+        ct__alarm_clear(c->reactor, &c->tls->alarm);
+        end(c, result);
+        return;
+    }
+    if (result == 0) {
+        ct__alarm_clear(c->reactor, &c->tls->alarm);
+        send_out(c);
+        if (c->watch.fd >= 0 && takes(c)) /* the first bytes may have come with the last of the handshake */
+            take(c);
+    }
+    interest(c);
+}
+
+static void alarmed(ct__alarm *alarm) {
+    ct__conn *c = ((ct__tls_end *)((char *)alarm - offsetof(ct__tls_end, alarm)))->conn;
+    if (c->tls->is_shaking) {
+        end(c, -ETIMEDOUT);
+        return;
+    }
+    if (c->watch.fd >= 0 && takes(c))
+        take(c);
+    interest(c);
+}
+
+int ct__conn_shakes(ct__conn *c, uint64_t until_ns) {
+    c->tls->alarm.due = alarmed;
+    const int result = ct__alarm_set(c->reactor, &c->tls->alarm, until_ns);
+    if (result == 0)
+        interest(c);
+    return result;
+}
+
+/* What the events mean for the bytes above TLS. */
+static uint32_t translated(const ct__conn *c, uint32_t events) {
+    uint32_t meant = events & (EPOLLHUP | EPOLLERR);
+    if (takes(c) && ((events & c->tls->read_waits) != 0 || ct__tls_holds(c->tls)))
+        meant |= EPOLLIN;
+    if ((events & c->tls->write_waits) != 0)
+        meant |= EPOLLOUT;
+    return meant;
+}
+
 static void ready(ct__watch *watch, uint32_t events) {
     ct__conn *c = (ct__conn *)((char *)watch - offsetof(ct__conn, watch));
     if (c->is_connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
@@ -122,8 +197,20 @@ static void ready(ct__watch *watch, uint32_t events) {
             return;
         }
         c->is_connecting = false;
-        send_out(c);
+        if (c->tls != NULL)
+            shake(c);
+        else
+            send_out(c);
         return;
+    }
+    if (c->tls != NULL) {
+        if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
+            c->tls->is_short = false;
+        if (c->tls->is_shaking) {
+            shake(c);
+            return;
+        }
+        events = translated(c, events);
     }
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0 && !c->has_ended) {
         if (c->is_paused && (events & EPOLLIN) == 0) {
@@ -165,6 +252,7 @@ void ct__conn_close(ct__conn *c) {
         return;
     ct__watch_drop(c->reactor, &c->watch);
     ct__task_drop(c->reactor, &c->flush);
+    ct__tls_close(c);
     (void)close(c->fd);
     c->fd = -1;
     c->has_ended = c->is_broken = true;

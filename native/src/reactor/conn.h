@@ -23,6 +23,7 @@ struct ct__conn {
     ct__task flush;
     ct_reactor *reactor;
     const ct__conn_calls *calls;
+    struct ct__tls_end *tls; /* NULL: in the clear (see reactor/tls.h) */
     ct__bytes in, out;
     size_t in_limit; /* reading rests while `in` holds this much */
     bool is_connecting;
@@ -62,6 +63,9 @@ void ct__conn_finish(ct__conn *conn);
 /* Stops and resumes reading: back-pressure. A connection that was stopped by its in_limit is looked at again. */
 void ct__conn_pause(ct__conn *conn);
 void ct__conn_resume(ct__conn *conn);
+
+/* For reactor/tls.c: the handshake begins, and must be over by `until_ns`. Returns 0 or -ENOMEM. */
+int ct__conn_shakes(ct__conn *conn, uint64_t until_ns);
 
 /* Non-blocking, close-on-exec sockets, their connect begun. Return a descriptor or -errno; *is_connecting says whether
  * it is still in progress. */

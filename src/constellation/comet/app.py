@@ -37,6 +37,7 @@ from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
 from constellation.native.reactor import Reactor
+from constellation.native.tls import hear_refusals
 from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
 from constellation.nova.config.load import Loaded
@@ -51,6 +52,7 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.server import Guarded
+from constellation.rpc.tls import plane_tls, renewing
 
 log = structlog.get_logger()
 
@@ -78,22 +80,26 @@ async def run(loaded: Loaded) -> None:
     settings = loaded.settings
     context = await plane_context("comet", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
+    tls = await plane_tls(settings.comet.tls)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
     reactor = Reactor()
+    hear_refusals(reactor, of_clients=None if tls is None else tls.refusals.native, of_servers=None)
     with reactor.turning():
         async with (
             connect_as(dsn, settings.postgres, application="comet") as db,
             execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
             telemetry(context, admin=settings.platform.admin),
+            renewing(tls),
             serving_port(
                 context,
                 [Guarded(servicer(context, plane), context.verifier)],
                 listener=listener,
                 ports=Ports(reactor) if settings.platform.native_lane else None,
                 lane=plane.lane,
+                tls=tls,
             ),
         ):
-            log.info("comet.ready", grpc=str(address), state_dir=str(context.state_dir))
+            log.info("comet.ready", grpc=str(address), tls=tls is not None, state_dir=str(context.state_dir))
             received = await until_signal()
             log.info("comet.stopping", signal=received.name, inflight=plane.executor.inflight)
             if not await plane.executor.drain(within_s=settings.comet.drain_s):

@@ -13,7 +13,9 @@ from constellation.aurora.observability.plane import PlaneContext, socket_path
 from constellation.base.sockets import listen_unix
 from constellation.comet.lane import LaneKeeper
 from constellation.native.h2 import Port, PortCounts, Ports
+from constellation.native.tls import Protocol
 from constellation.rpc.server import Service, serving
+from constellation.rpc.tls import ServerTls
 
 LINGER_S = 1.0  # chosen: calls were drained before; what is left is cut after this
 _GAUGES = ("connections", "streams", "held_bytes")
@@ -58,20 +60,23 @@ async def serving_port(
     listener: socket.socket,
     ports: Ports | None,
     lane: LaneKeeper,
+    tls: ServerTls | None = None,
 ) -> AsyncIterator[None]:
     """Serve on comet's port for the length of the block: the lane, with grpclib behind it; without ports grpclib alone.
 
     The listener is closed at the end.
     """
     if ports is None:
-        async with serving(services, listener=listener):
+        async with serving(services, listener=listener, tls=tls):
             yield
         return
     behind = socket_path(context.state_dir, "comet-grpc")
     with listener:
         async with (
             serving(services, listener=listen_unix(behind)),
-            ports.serving(listener, behind, linger_s=LINGER_S) as port,
+            ports.serving(
+                listener, behind, linger_s=LINGER_S, tls=None if tls is None else tls.native(Protocol.H2)
+            ) as port,
         ):
             collector = PortCollector(port)
             context.registry.register(collector)

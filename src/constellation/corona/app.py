@@ -57,7 +57,8 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
 def _invoker(loaded: Loaded, context: PlaneContext, comet_grpc: str | None) -> AbstractAsyncContextManager[Invoker]:
     """Comet behind its port, or an executor of our own when no port is given."""
     if comet_grpc is not None:
-        return grpc_invoker(comet_grpc, service_token=context.service_token)
+        tls = loaded.settings.corona.comet_tls
+        return grpc_invoker(comet_grpc, service_token=context.service_token, tls=tls, where="corona.comet_tls")
     from constellation.comet.local import local_executor  # noqa: PLC0415  local mode alone pays for the executor
 
     return local_executor(context, loaded)

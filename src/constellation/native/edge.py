@@ -12,6 +12,7 @@ from typing import Any
 from constellation.native import _core
 from constellation.native.errors import checked
 from constellation.native.reactor import Reactor
+from constellation.native.tls import Tls
 
 _lib, _ffi = _core.lib, _core.ffi
 
@@ -79,6 +80,7 @@ class CallLane:
     read_timeout_s: float
     max_body_bytes: int
     bounds_s: tuple[float, ...]  # of durations, rising
+    tls: Tls | None = None  # of comet's port
 
 
 def grpc_refusal(status: int) -> int:
@@ -107,6 +109,7 @@ class Edge:
         max_connections: int,
         max_bodies_bytes: int,
         refusals: Mapping[int, RefusalAnswer],
+        tls: Tls | None = None,
     ) -> None:
         if set(refusals) != {*Refusal, *(grpc_refusal(status) for status in range(1, 17))}:
             raise ValueError("every refusal needs its answer")
@@ -125,6 +128,9 @@ class Edge:
         self._handle: Any = _lib.ct_edge_new(reactor.handle, settings)
         if self._handle == _ffi.NULL:
             raise ValueError(f"{upstream}: too long for a socket, or no memory")
+        self._kept: list[Tls | None] = [tls]  # they outlive the connections
+        if tls is not None:
+            _lib.ct_edge_secure(self._handle, tls.handle)
         for refusal, answer in refusals.items():
             fields = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items()).encode()
             result = _lib.ct_edge_problem(
@@ -158,9 +164,11 @@ class Edge:
                 "body_max": lane.max_body_bytes,
                 "bounds_ns": bounds,
                 "bound_count": len(lane.bounds_s),
+                "tls": _ffi.NULL if lane.tls is None else lane.tls.handle,
             },
         )
         checked("edge", _lib.ct_edge_call(self._handle, settings))
+        self._kept.append(lane.tls)
 
     def learn(self, key: bytes, token: bytes, *, renew_at_s: float, until_s: float) -> None:
         """Let the caller with this key (see `ct_edge_learn`) invoke with this token; times are monotonic."""

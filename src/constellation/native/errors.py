@@ -86,6 +86,48 @@ class ChildDied(NativeError):
     code, http_status, retryable = "native_child_died", 503, True
 
 
+class TlsFailed(NativeError):
+    """A handshake failed, or a record was not genuine."""
+
+    code, http_status, retryable = "native_tls", 503, True
+
+
+class TlsCut(NativeError):
+    """The peer's end of the stream came without its close_notify: something may be missing."""
+
+    code, http_status, retryable = "native_tls_cut", 503, True
+
+
+class PeerCertificateExpired(NativeError):
+    """The peer's certificate is out of its time."""
+
+    code, http_status = "native_cert_expired", 503
+
+
+class PeerCertificateName(NativeError):
+    """The peer's certificate is for another host."""
+
+    code, http_status = "native_cert_name", 503
+
+
+class PeerCertificateUnknown(NativeError):
+    """The peer's certificate is not signed by an authority that we trust."""
+
+    code, http_status = "native_cert_unknown", 503
+
+
+class PeerCertificateMissing(NativeError):
+    """The peer showed no certificate, and must."""
+
+    code, http_status = "native_cert_missing", 503
+
+
+class OwnCertificateRefused(NativeError):
+    """The peer does not accept our certificate, or wants one that we have not."""
+
+    code, http_status = "native_cert_refused", 503
+
+
 class AbiMismatch(ConstellationError):
     """The extension and the core it was linked with are of different builds."""
 
@@ -107,6 +149,13 @@ BY_NUMBER: dict[int, type[NativeError]] = {
     _lib.CT_E_FULL: TableFull,
     _lib.CT_E_TIMEOUT: SetupTimeout,
     _lib.CT_E_DIED: ChildDied,
+    _lib.CT_E_TLS: TlsFailed,
+    _lib.CT_E_TLS_CUT: TlsCut,
+    _lib.CT_E_CERT_EXPIRED: PeerCertificateExpired,
+    _lib.CT_E_CERT_NAME: PeerCertificateName,
+    _lib.CT_E_CERT_UNKNOWN: PeerCertificateUnknown,
+    _lib.CT_E_CERT_MISSING: PeerCertificateMissing,
+    _lib.CT_E_CERT_REFUSED: OwnCertificateRefused,
 }
 
 

@@ -15,6 +15,7 @@ import anyio
 
 from constellation.native import _core
 from constellation.native.reactor import Event, Reactor
+from constellation.native.tls import Tls
 
 _lib, _ffi = _core.lib, _core.ffi
 _SLACK_S = 2.0  # chosen: C closes at its deadline; this is for a loop that comes late
@@ -42,8 +43,8 @@ class Port:
 
     _targets = itertools.count(1)
 
-    def __init__(self, reactor: Reactor, listener: socket.socket, upstream: Path) -> None:
-        """Serve on `listener`, which stays the caller's and outlives the port.
+    def __init__(self, reactor: Reactor, listener: socket.socket, upstream: Path, tls: Tls | None = None) -> None:
+        """Serve on `listener`, which stays the caller's and outlives the port; `tls`: everybody must speak it.
 
         Raises:
             OSError: no memory, a path over 107 bytes, or a socket that can not be watched.
@@ -55,6 +56,9 @@ class Port:
         self._handle: Any = _lib.ct_h2_server_open(reactor.handle, listener.fileno(), path, self._target)
         if self._handle == _ffi.NULL:
             raise OSError(f"can not serve on {listener.getsockname()} in front of {upstream}")
+        self._tls = tls  # it outlives us
+        if tls is not None:
+            _lib.ct_h2_server_secure(self._handle, tls.handle)  # nobody is accepted before the reactor's next turn
 
     @property
     def handle(self) -> Any:
@@ -107,13 +111,15 @@ class Ports:
             port.hear()
 
     @asynccontextmanager
-    async def serving(self, listener: socket.socket, upstream: Path, *, linger_s: float) -> AsyncIterator[Port]:
+    async def serving(
+        self, listener: socket.socket, upstream: Path, *, linger_s: float, tls: Tls | None = None
+    ) -> AsyncIterator[Port]:
         """Pass what comes to `listener` on to `upstream` for the length of the block, and then finish what is in hand.
 
         Raises:
             OSError: as `Port` does.
         """
-        port = Port(self._reactor, listener, upstream)
+        port = Port(self._reactor, listener, upstream, tls)
         self._open[port.target] = port
         try:
             yield port

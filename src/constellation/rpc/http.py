@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -14,8 +15,10 @@ from hypercorn.config import Config, Sockets
 from quart import Quart
 
 from constellation.base.sockets import BACKLOG
+from constellation.native.tls import HANDSHAKE_S
 from constellation.rpc import hypercorn_parts
 from constellation.rpc.asgi import App
+from constellation.rpc.tls import ServerTls
 
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
 HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
@@ -29,9 +32,10 @@ class _Bound(Config):
     program that we start (PostgreSQL, which outlives us) would hold our port.
     """
 
-    def __init__(self, listeners: Sequence[socket.socket]) -> None:
+    def __init__(self, listeners: Sequence[socket.socket], tls: ServerTls | None) -> None:
         super().__init__()
-        self._listeners = listeners
+        self._listeners, self._tls = listeners, tls
+        self.ssl_handshake_timeout = HANDSHAKE_S
         self.backlog = BACKLOG  # asyncio listens once more, with this
         self.include_server_header = False
         self.keep_alive_max_requests = 1 << 30  # connections are not closed for having been useful
@@ -40,7 +44,17 @@ class _Bound(Config):
         self.errorlog = logging.getLogger("hypercorn.error")
 
     def create_sockets(self) -> Sockets:
-        return Sockets(secure_sockets=[], insecure_sockets=list(self._listeners), quic_sockets=[])
+        listeners = list(self._listeners)
+        if self._tls is not None:
+            return Sockets(secure_sockets=listeners, insecure_sockets=[], quic_sockets=[])
+        return Sockets(secure_sockets=[], insecure_sockets=listeners, quic_sockets=[])
+
+    @property
+    def ssl_enabled(self) -> bool:
+        return self._tls is not None
+
+    def create_ssl_context(self) -> ssl.SSLContext | None:
+        return None if self._tls is None else self._tls.context
 
 
 def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -> AbstractAsyncContextManager[None]:
@@ -57,6 +71,7 @@ async def serving_asgi(
     idle_timeout_s: float = KEEP_ALIVE_S,
     head_limit_bytes: int = HEAD_LIMIT_BYTES,
     cut_off: Callable[[], None] | None = None,
+    tls: ServerTls | None = None,
 ) -> AsyncIterator[None]:
     """Serve until the block is left; then take no new connections and give requests in hand `drain_s` seconds.
 
@@ -66,11 +81,12 @@ async def serving_asgi(
     Args:
         idle_timeout_s: how long a connection may be quiet; also bounds a head that does not come to its end.
         cut_off: ends what the drain leaves, more quietly than Hypercorn, which else cancels it.
+        tls: all listeners speak it; HTTP/2 too is served then.
     """
     hypercorn_parts.install()
-    config = _Bound(listeners)
+    config = _Bound(listeners, tls)
     config.keep_alive_timeout = idle_timeout_s
-    config.h11_max_incomplete_size = head_limit_bytes
+    config.h11_max_incomplete_size = config.h2_max_header_list_size = head_limit_bytes
     config.graceful_timeout = drain_s if cut_off is None else drain_s + _LAST_GRACE_S
     stopping, ended = anyio.Event(), anyio.Event()
 

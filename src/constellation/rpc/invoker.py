@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from constellation.base.address import parse_address
+from constellation.nova.config.tls import CallerTlsSettings
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
+from constellation.rpc.tls import caller_tls, renewing
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceStub
 
@@ -122,14 +124,23 @@ class GrpcInvoker:
 
 
 @asynccontextmanager
-async def grpc_invoker(address: str, *, service_token: str) -> AsyncIterator[GrpcInvoker]:
+async def grpc_invoker(
+    address: str, *, service_token: str, tls: CallerTlsSettings, where: str
+) -> AsyncIterator[GrpcInvoker]:
     """Lend comet at HOST:PORT for the length of the block; it need not be there yet.
+
+    Args:
+        where: the place of `tls` in the configuration, such as "queue.comet_tls".
 
     Raises:
         InvalidRequest: `address` is not one.
+        ConfigInvalid: a file of `tls` can not be used.
     """
-    channel = PlaneChannel(name="comet", service_token=service_token, address=parse_address(address))
+    parsed = parse_address(address, default_host="127.0.0.1")
+    secured = await caller_tls(tls, where=where, host=parsed.host)
+    channel = PlaneChannel(name="comet", service_token=service_token, address=parsed, tls=secured)
     try:
-        yield GrpcInvoker(channel)
+        async with renewing(secured):
+            yield GrpcInvoker(channel)
     finally:
         channel.close()

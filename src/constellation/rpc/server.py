@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from grpclib.server import Server, Stream
 from constellation.base.errors import ConstellationError
 from constellation.rpc.caller import CALLER, CallerVerifier
 from constellation.rpc.problems import status_of, trailer_of
+from constellation.rpc.tls import ServerTls
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ async def _end(stream: Stream[Any, Any], error: ConstellationError) -> None:
 
 @asynccontextmanager
 async def serving(
-    services: Sequence[Service], *, listener: socket.socket, tls: ssl.SSLContext | None = None
+    services: Sequence[Service], *, listener: socket.socket, tls: ServerTls | None = None
 ) -> AsyncIterator[None]:
     """Serve on a listening socket (see `base.sockets`) until the block is left; then calls in hand are cut off.
 
@@ -80,7 +80,7 @@ async def serving(
     """
     everything: list[Any] = [*services, Health()]
     server = Server(ServerReflection.extend(everything))
-    await server.start(sock=listener, ssl=tls)
+    await server.start(sock=listener, ssl=None if tls is None else tls.context)
     try:
         yield
     finally:

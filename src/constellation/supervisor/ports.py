@@ -21,6 +21,7 @@ class Addresses:
     comet: Address
     aurora: Address
     zenith: tuple[Address, ...]
+    has_tls: bool = False  # zenith speaks HTTPS
 
     @property
     def is_loopback_only(self) -> bool:
@@ -29,7 +30,8 @@ class Addresses:
     @property
     def urls(self) -> list[str]:
         """Return where the API answers, as a client on this host would write it."""
-        return [f"http://{Address(address.host or LOOPBACK, address.port)}" for address in self.zenith]
+        scheme = "https" if self.has_tls else "http"
+        return [f"{scheme}://{Address(address.host or LOOPBACK, address.port)}" for address in self.zenith]
 
 
 @dataclass(slots=True)
@@ -97,6 +99,7 @@ def choose(loaded: Loaded, *, listen: list[str], is_default_place: bool, reserva
         comet=inner("comet", settings.comet.grpc),
         aurora=inner("aurora", settings.aurora.listen),
         zenith=tuple(held),
+        has_tls=settings.zenith.tls.is_on,
     )
 
 

@@ -16,6 +16,7 @@ from constellation.base.ids import uuid7
 from constellation.base.sockets import listen_tcp
 from constellation.rpc.caller import CALLER, Caller, CallerVerifier
 from constellation.rpc.server import Guarded, serving
+from constellation.rpc.tls import ServerTls
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceBase
 
@@ -90,10 +91,12 @@ class FakeComet(NovaServiceBase):
         await stream.send_message(nova_pb2.StatsResponse(instances=0))
 
     @asynccontextmanager
-    async def serving(self, verifier: CallerVerifier, *, port: int = 0) -> AsyncIterator[Address]:
+    async def serving(
+        self, verifier: CallerVerifier, *, port: int = 0, tls: ServerTls | None = None
+    ) -> AsyncIterator[Address]:
         """Serve on loopback for the length of the block, and lend the address."""
         listener, address = listen_tcp(Address("127.0.0.1", port))
-        async with serving([Guarded(self, verifier)], listener=listener):
+        async with serving([Guarded(self, verifier)], listener=listener, tls=tls):
             yield address
 
 

@@ -14,6 +14,7 @@ from constellation.base.address import Address
 from constellation.base.sockets import listen_tcp
 from constellation.nova.config.sections import PlatformSettings, ZenithSettings
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.tls import CallerTls, ServerTls
 from constellation.testing.comet import FakeComet
 from constellation.testing.nova import FakeNova
 from constellation.zenith.app import Parts, build, serving_gateway
@@ -44,6 +45,9 @@ async def gateway_rig(
     *,
     state_dir: Path,
     listen: Address | None = None,
+    tls: ServerTls | None = None,
+    comet_tls: ServerTls | None = None,
+    caller_tls: CallerTls | None = None,
     comet_at: Address | None = None,
     is_native: bool = True,
 ) -> AsyncIterator[GatewayRig]:
@@ -55,15 +59,26 @@ async def gateway_rig(
         "zenith", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key="identity-key"
     )
     nova, comet = FakeNova(SERVICE_TOKEN), FakeComet()
-    async with nova.serving() as nova_address, comet.serving(context.verifier) as comet_address:
+    async with (
+        nova.serving() as nova_address,
+        comet.serving(context.verifier, tls=comet_tls) as comet_address,
+    ):
         seen_at = comet_at or comet_address
         control = ControlPlane(url=f"http://{nova_address}", service_token=SERVICE_TOKEN, idle_timeout_s=5.0)
         execution = Execution(
-            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=seen_at),
+            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=seen_at, tls=caller_tls),
             max_calls=settings.max_inflight,
         )
         parts = build(
-            settings, context, control=control, execution=execution, checks={}, comet=seen_at, is_native=is_native
+            settings,
+            context,
+            control=control,
+            execution=execution,
+            checks={},
+            comet=seen_at,
+            is_native=is_native,
+            tls=tls,
+            comet_tls=caller_tls,
         )
         listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
@@ -72,7 +87,7 @@ async def gateway_rig(
             with anyio.fail_after(5):
                 await parts.follower.heard.wait()
             try:
-                async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s):
+                async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s, tls=tls):
                     try:
                         yield GatewayRig(
                             nova=nova,

@@ -21,12 +21,14 @@ from constellation.base.sockets import listen_tcp
 from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
+from constellation.native.tls import Protocol, hear_refusals
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
+from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.edge import (
@@ -122,13 +124,14 @@ def listen_addresses(settings: ZenithSettings) -> list[Address]:
 def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
     checks: Mapping[str, Check], comet: Address | None = None, is_native: bool = True,
+    tls: ServerTls | None = None, comet_tls: CallerTls | None = None,
 ) -> Parts:  # fmt: skip
     """Return the gateway of these settings.
 
     `checks`: planes besides nova and comet that must be healthy. `comet`: its numeric address, for calls without
     Python; None: every call is Python's. `is_native`: C owns the port.
     """
-    lane = native_lane(settings, context, comet) if is_native else None
+    lane = native_lane(settings, context, comet, tls=tls, comet_tls=comet_tls) if is_native else None
     gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
     budget: Budget = BodyBudget(limit_bytes=BODIES_BYTES) if lane is None else HeldAtEdge(lane.edge)
     hangups = HangupWatch()
@@ -209,9 +212,21 @@ def build(
     )
 
 
-def native_lane(settings: ZenithSettings, context: PlaneContext, comet: Address | None) -> Lane:
+def native_lane(
+    settings: ZenithSettings,
+    context: PlaneContext,
+    comet: Address | None,
+    *,
+    tls: ServerTls | None,
+    comet_tls: CallerTls | None,
+) -> Lane:
     """Return the edge of these settings, which listens nowhere yet."""
     reactor = Reactor()
+    hear_refusals(
+        reactor,
+        of_clients=None if tls is None else tls.refusals.native,
+        of_servers=None if comet_tls is None else comet_tls.refusals.native,
+    )
     upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
     edge = Edge(
         reactor,
@@ -221,6 +236,7 @@ def native_lane(settings: ZenithSettings, context: PlaneContext, comet: Address 
         max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         max_bodies_bytes=BODIES_BYTES,
         refusals=refusals(settings),
+        tls=None if tls is None else tls.native(Protocol.HTTP1),
     )
     if comet is not None:
         edge.call(
@@ -234,6 +250,7 @@ def native_lane(settings: ZenithSettings, context: PlaneContext, comet: Address 
                 read_timeout_s=settings.read_timeout_s,
                 max_body_bytes=min(settings.max_body_bytes, _INVOKE.max_body_bytes or settings.max_body_bytes),
                 bounds_s=DURATION_BUCKETS_S,
+                tls=None if comet_tls is None else comet_tls.native(),
             )
         )
     return Lane(reactor=reactor, edge=edge, upstream=upstream)
@@ -245,12 +262,14 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     addresses = listen_addresses(settings)
     comet = parse_address(settings.comet_grpc, default_host="127.0.0.1")
     context = await plane_context("zenith", loaded.settings.platform)
+    tls = await public_tls(settings.tls)
+    comet_tls = await caller_tls(settings.comet_tls, where="zenith.comet_tls", host=comet.host)
     bound = [listen_tcp(address) for address in addresses]
     control = ControlPlane(
         url=settings.nova_url, service_token=context.service_token, idle_timeout_s=settings.idle_timeout_s
     )
     execution = Execution(
-        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet),
+        lambda: PlaneChannel(name="comet", service_token=context.service_token, address=comet, tls=comet_tls),
         max_calls=settings.max_inflight,
     )
     channels = {
@@ -261,6 +280,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
         comet=await numeric(comet), is_native=loaded.settings.platform.native_lane,
+        tls=tls, comet_tls=comet_tls,
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:
@@ -270,9 +290,17 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
                 await parts.follower.heard.wait()  # ready means: the next request is served, not refused
             async with (
                 telemetry(context, admin=loaded.settings.platform.admin),
-                serving_gateway(parts, [listener for listener, _ in bound], idle_timeout_s=settings.idle_timeout_s),
+                renewing(tls, comet_tls),
+                serving_gateway(
+                    parts, [listener for listener, _ in bound], idle_timeout_s=settings.idle_timeout_s, tls=tls
+                ),
             ):
-                log.info("zenith.ready", addresses=[str(address) for _, address in bound], auth=settings.auth)
+                log.info(
+                    "zenith.ready",
+                    addresses=[str(address) for _, address in bound],
+                    auth=settings.auth,
+                    tls=tls is not None,
+                )
                 received = await until_signal()
                 log.info("zenith.stopping", signal=received.name)
             tasks.cancel_scope.cancel()
@@ -286,7 +314,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
 
 @asynccontextmanager
 async def serving_gateway(
-    parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float
+    parts: Parts, listeners: Sequence[socket.socket], *, idle_timeout_s: float, tls: ServerTls | None = None
 ) -> AsyncIterator[None]:
     """Serve the public API for the length of the block; requests in hand then have `_DRAIN_S` seconds to end."""
     lane = parts.lane
@@ -298,6 +326,7 @@ async def serving_gateway(
             idle_timeout_s=idle_timeout_s,
             head_limit_bytes=MAX_HEADER_BYTES,
             cut_off=parts.hangups.cancel_all,
+            tls=tls,
         ):
             yield
         return

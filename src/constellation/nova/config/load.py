@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from constellation.base.errors import ConstellationError
 from constellation.base.units import format_duration, format_size, parse_duration, parse_size
 from constellation.nova.config.sections import Settings
 from constellation.nova.config.setting import Facts, Kind
+from constellation.nova.config.tls import HostCertificate, KeyFault
+
+_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]{0,240}[a-z0-9_])?")
 
 
 class ConfigInvalid(ConstellationError):
@@ -53,54 +57,94 @@ def load(*, file: Path | None, env: Mapping[str, str], flags: Mapping[str, objec
         ConfigInvalid: unknown key or section (the nearest known one is named), wrong kind, or out of range.
     """
     tree = _read_file(file) if file else {}
-    sections = {f.name: f for f in fields(Settings)}
-    for name in tree:
-        if name not in sections:
-            raise ConfigInvalid(name, _unknown(name, sections))
-    chosen: dict[str, object] = {}
-    sources: dict[str, str] = {}
     given = {path: value for path, value in (flags or {}).items() if value is not None}
-    for name, section_field in sections.items():
-        section_type = _section_type(section_field)
-        raw = tree.get(name, {})
-        if not isinstance(raw, dict):
-            raise ConfigInvalid(name, "must be an object")
-        facts_by_field = {f.name: _facts(f.metadata) for f in fields(section_type)}
-        known = {facts.key for facts in facts_by_field.values()}
-        for key in raw:
-            if key not in known:
-                raise ConfigInvalid(f"{name}.{key}", _unknown(key, known))
-        values: dict[str, object] = {}
-        for field_name, facts in facts_by_field.items():
-            path = f"{name}.{facts.key}"
-            found = _lookup(path, name, facts, raw, env, given)
-            if found is not None:
-                value, source = found
-                values[field_name] = _convert(path, facts, value)
-                sources[path] = source
-            else:
-                sources[path] = "default"
-        chosen[name] = section_type(**values)
+    reading = _Reading(env=env, flags=given)
+    settings = reading.group("", Settings, tree)
     for path in given:
-        if path not in sources:
-            raise ConfigInvalid(path, _unknown(path, sources))
-    return Loaded(settings=Settings(**chosen), sources=sources)  # type: ignore[arg-type]  # built from Settings' own fields
+        if path not in reading.sources:
+            raise ConfigInvalid(path, _unknown(path, reading.sources))
+    return Loaded(settings=settings, sources=reading.sources)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """One load: where values come from besides the file, and where each was found."""
+
+    env: Mapping[str, str]
+    flags: Mapping[str, object]
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def group(self, prefix: str, kind: type[Any], raw: object) -> Any:
+        """Return the settings below `prefix` ("" or "zenith." and so on), which the file gives as `raw`."""
+        if not isinstance(raw, dict):
+            raise ConfigInvalid(prefix.rstrip("."), "must be an object")
+        declared = {_key(f): f for f in fields(kind)}
+        for key in raw:
+            if key not in declared:
+                raise ConfigInvalid(f"{prefix}{key}", _unknown(key, declared))
+        values: dict[str, object] = {}
+        for key, f in declared.items():
+            path = f"{prefix}{key}"
+            facts = _facts(f)
+            if facts is None:
+                values[f.name] = self.group(f"{path}.", type(f.default), raw.get(key, {}))
+                continue
+            found = self._look_up(path, facts, raw)
+            self.sources[path] = "default" if found is None else found[1]
+            if found is not None:
+                values[f.name] = _convert(path, facts, found[0])
+        try:
+            return kind(**values)
+        except KeyFault as fault:
+            raise ConfigInvalid(f"{prefix}{fault.key}", str(fault)) from fault
+
+    def _look_up(self, path: str, facts: Facts, raw: Mapping[str, Any]) -> tuple[object, str] | None:
+        if path in self.flags:
+            return self.flags[path], "flag"
+        names = [f"NOVA_{path}".replace(".", "_").upper()]
+        if facts.env:
+            names.insert(0, facts.env)
+        for variable in names:
+            if variable in self.env:
+                return self.env[variable], f"env {variable}"
+            # A path is not itself kept in a file; NOVA_..._KEY_FILE would be taken for the key's own.
+            if facts.kind is not Kind.PATH and f"{variable}_FILE" in self.env:
+                try:
+                    return Path(self.env[f"{variable}_FILE"]).read_text().strip(), f"env {variable}_FILE"
+                except OSError as error:
+                    raise ConfigInvalid(f"{variable}_FILE", f"can not be read: {error.strerror}") from error
+        if facts.key in raw:
+            return raw[facts.key], "file"
+        return None
 
 
 def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Return (path, value as text, source) of every setting, secrets hidden; for `config show`."""
-    table: list[tuple[str, str, str]] = []
-    for section_field in fields(Settings):
-        section = getattr(loaded.settings, section_field.name)
-        for f in fields(section):
-            facts = _facts(f.metadata)
-            path = f"{section_field.name}.{facts.key}"
-            table.append((path, _show(facts, getattr(section, f.name)), loaded.sources.get(path, "default")))
-    return table
+    return [
+        (path, _show(facts, value), loaded.sources.get(path, "default"))
+        for path, facts, value in _leaves("", loaded.settings)
+    ]
 
 
-def _section_type(section_field: Field[Any]) -> type[Any]:
-    return type(section_field.default)
+def _leaves(prefix: str, group: Any) -> Iterator[tuple[str, Facts, object]]:
+    for f in fields(group):
+        path, value, facts = f"{prefix}{_key(f)}", getattr(group, f.name), _facts(f)
+        if facts is None:
+            yield from _leaves(f"{path}.", value)
+        else:
+            yield path, facts, value
+
+
+def _key(declared: Field[Any]) -> str:
+    facts = _facts(declared)
+    return declared.name if facts is None else facts.key
+
+
+def _facts(declared: Field[Any]) -> Facts | None:
+    """Return what is known of a setting; None for a group of them."""
+    facts = declared.metadata.get("setting")
+    assert facts is None or isinstance(facts, Facts)
+    return facts
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -115,28 +159,9 @@ def _read_file(file: Path) -> dict[str, Any]:
     return tree
 
 
-def _lookup(
-    path: str, section: str, facts: Facts, raw: Mapping[str, Any], env: Mapping[str, str], flags: Mapping[str, object]
-) -> tuple[object, str] | None:
-    if path in flags:
-        return flags[path], "flag"
-    names = [f"NOVA_{section}_{facts.key}".upper()]
-    if facts.env:
-        names.insert(0, facts.env)
-    for variable in names:
-        if variable in env:
-            return env[variable], f"env {variable}"
-        if f"{variable}_FILE" in env:
-            try:
-                return Path(env[f"{variable}_FILE"]).read_text().strip(), f"env {variable}_FILE"
-            except OSError as error:
-                raise ConfigInvalid(f"{variable}_FILE", f"can not be read: {error.strerror}") from error
-    if facts.key in raw:
-        return raw[facts.key], "file"
-    return None
-
-
 def _convert(path: str, facts: Facts, value: object) -> object:
+    if value in facts.also:
+        return value
     try:
         converted = _parse(facts.kind, value)
     except ValueError as error:
@@ -167,14 +192,48 @@ def _parse(kind: Kind, value: object) -> object:
             return 0.0
         case Kind.SIZE if isinstance(value, (int, str)) and not isinstance(value, bool):
             return parse_size(str(value))
+        case Kind.PATH:
+            return _path(value)
+        case Kind.CERTIFICATES:
+            return _certificates(value)
         case _:
             raise ValueError(f"must be a {kind.value}, not {value!r}")
 
 
-def _facts(metadata: Mapping[str, Any]) -> Facts:
-    facts = metadata["setting"]
-    assert isinstance(facts, Facts)
-    return facts
+def _path(value: object) -> str:
+    # What is given by mistake may be the key itself: it is never repeated.
+    if not isinstance(value, str) or (value and (not value.startswith("/") or not value.isprintable())):
+        raise ValueError(f"must be an {Kind.PATH.value}")
+    return value
+
+
+def _certificates(value: object) -> tuple[HostCertificate, ...]:
+    if isinstance(value, str):  # of the environment
+        try:
+            value = json.loads(value or "{}")
+        except ValueError as error:
+            raise ValueError(f"must be an {Kind.CERTIFICATES.value}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"must be an {Kind.CERTIFICATES.value}")  # noqa: TRY004  # the loader's word for a wrong value
+    return tuple(_certificate(host, files) for host, files in value.items())
+
+
+def _certificate(host: str, files: object) -> HostCertificate:
+    if not _HOST.fullmatch(host):
+        raise ValueError(f"{host!r} is not a host name in lower case, nor *.rest")
+    if not isinstance(files, dict) or set(files) != {"cert", "key"}:
+        raise ValueError(f"{host}: must have exactly the keys cert and key")
+    try:
+        return HostCertificate(host=host, cert=_file(files["cert"]), key=_file(files["key"]))
+    except ValueError as error:
+        raise ValueError(f"{host}: cert and key: each {error}") from error
+
+
+def _file(value: object) -> str:
+    path = _path(value)
+    if not path:
+        raise ValueError(f"must be an {Kind.PATH.value}")
+    return path
 
 
 def _show(facts: Facts, value: object) -> str:
@@ -184,6 +243,8 @@ def _show(facts: Facts, value: object) -> str:
         return format_duration(value)
     if facts.kind is Kind.SIZE and isinstance(value, int):
         return format_size(value)
+    if facts.kind is Kind.CERTIFICATES and isinstance(value, tuple):
+        return ", ".join(f"{each.host}: {each.cert}" for each in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

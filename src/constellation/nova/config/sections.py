@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from constellation.nova.config.setting import Kind, setting
+from constellation.nova.config.tls import (
+    CALLER_TLS_OFF,
+    PLANE_TLS_OFF,
+    PUBLIC_TLS_OFF,
+    CallerTlsSettings,
+    PlaneTlsSettings,
+    PublicTlsSettings,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +60,7 @@ class CometSettings:
     grpc: str = setting("grpc", ":9090")
     max_inflight: int = setting("max_inflight", 4096, kind=Kind.INT, low=1)  # calls in this process, running or waiting
     drain_s: float = setting("drain", 10.0, kind=Kind.DURATION, low=0, high=600)
+    tls: PlaneTlsSettings = PLANE_TLS_OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +100,7 @@ class CoronaSettings:
     lease_s: float = setting("lease", 15.0, kind=Kind.DURATION, low=0.5)
     batch: int = setting("batch", 50, kind=Kind.INT, low=1, high=10_000)
     safety_poll_s: float = setting("safety_poll", 15.0, kind=Kind.DURATION, low=0.1)
+    comet_tls: CallerTlsSettings = CALLER_TLS_OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +112,7 @@ class NebulaSettings:
     lease_s: float = setting("lease", 30.0, kind=Kind.DURATION, low=0.5)
     safety_poll_s: float = setting("safety_poll", 5.0, kind=Kind.DURATION, low=0.1)
     call_timeout_s: float = setting("call_timeout", 900.0, kind=Kind.DURATION, low=0.1)
+    comet_tls: CallerTlsSettings = CALLER_TLS_OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +140,8 @@ class ZenithSettings:
     auth: str = setting("auth", "required", choices=("required", "loopback"))
     trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
     cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+    tls: PublicTlsSettings = PUBLIC_TLS_OFF
+    comet_tls: CallerTlsSettings = CALLER_TLS_OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """How a settings field is written in the file and the environment.
 
 Keys carry no unit; fields do. `idle_ttl_s: float = setting("idle_ttl", 60.0, kind=Kind.DURATION)` is the key
-`"idle_ttl": "60s"` in its section and the variable `NOVA_<SECTION>_IDLE_TTL`.
+`"idle_ttl": "60s"` in its section and the variable `NOVA_<SECTION>_IDLE_TTL`. A field that is itself a dataclass is
+an object of the file, `zenith.tls`, whose keys are `NOVA_ZENITH_TLS_...`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Kind(StrEnum):
     BOOL = "true or false"
     DURATION = 'duration such as "30s"'
     SIZE = 'size such as "128MiB"'
+    PATH = "absolute path of a file"
+    CERTIFICATES = 'object such as {"api.example.org": {"cert": "/path", "key": "/path"}}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,7 @@ class Facts:
     low: float | None
     high: float | None
     choices: tuple[str, ...]
+    also: tuple[str, ...]  # words that may stand where a path does
     is_secret: bool
 
 
@@ -41,8 +45,9 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
     is_secret: bool = False,
 ) -> Any:
     """Declare one settings field; numbers outside [low, high] and texts outside `choices` are refused."""
-    facts = Facts(key=key, kind=kind, env=env, low=low, high=high, choices=choices, is_secret=is_secret)
+    facts = Facts(key=key, kind=kind, env=env, low=low, high=high, choices=choices, also=also, is_secret=is_secret)
     return field(default=default, metadata={"setting": facts})
