@@ -306,6 +306,72 @@ int ct_reactor_drain(ct_reactor *reactor);
 size_t ct_reactor_take(ct_reactor *reactor, ct_event *out, size_t cap);
 void ct_event_done(ct_event *event);
 
+/* ---- reactor/tls_context.c: TLS of connections, by OpenSSL (1.2 and 1.3). Files, renewal and policy are Python's ---- */
+
+typedef struct ct_tls ct_tls;
+
+enum ct_tls_role { CT_TLS_SERVER = 1, CT_TLS_CLIENT = 2 };
+enum ct_tls_protocol { CT_TLS_HTTP1 = 1, CT_TLS_H2 = 2 }; /* what ALPN says; a peer without ALPN is served */
+
+enum { CT_TLS_IDENTITIES_MAX = 1024, CT_TLS_PEM_BYTES_MAX = 1048576, CT_TLS_NAME_BYTES = 256 };
+
+/* A certificate with what signs it, and its private key; PEM, borrowed. */
+typedef struct ct_tls_identity {
+    const char *host; /* server: whom it is for, in lower case; "*.rest" is any one label before rest. The first one's is not read */
+    const uint8_t *chain;
+    size_t chain_len;
+    const uint8_t *key;
+    size_t key_len;
+} ct_tls_identity;
+
+typedef struct ct_tls_settings {
+    uint32_t role;
+    uint32_t protocol;
+    uint32_t handshake_ms; /* from the connection's begin to the end of the handshake */
+    uint32_t ticket_s;     /* server: how long a session can be resumed; 0: no tickets */
+    const ct_tls_identity *identities; /* server: the first one is for every host without its own; client: none or one */
+    size_t identity_count;
+    const uint8_t *authorities; /* PEM. Server: clients must show a certificate that one of them signed; client: who may have
+                                   signed the server's. NULL: ask for none; the system's authorities */
+    size_t authorities_len;
+    const char *server_name; /* client: host or IP address that the server's certificate must be for */
+} ct_tls_settings;
+
+enum ct_tls_part { CT_TLS_PART_CHAIN = 1, CT_TLS_PART_KEY = 2, CT_TLS_PART_AUTHORITIES = 3 };
+enum ct_tls_flaw {
+    CT_TLS_FLAW_ABSENT = 1,   /* no PEM of that kind in it */
+    CT_TLS_FLAW_BROKEN = 2,   /* PEM that can not be read */
+    CT_TLS_FLAW_LOCKED = 3,   /* a key with a passphrase */
+    CT_TLS_FLAW_MISMATCH = 4, /* a key of another certificate */
+    CT_TLS_FLAW_REFUSED = 5   /* OpenSSL does not want it: too weak, say */
+};
+
+/* What is wrong with the settings. */
+typedef struct ct_tls_fault {
+    uint32_t part;
+    uint32_t flaw;
+    uint32_t identity; /* its place in the list */
+    char reason[120];  /* OpenSSL's word, "" without one */
+} ct_tls_fault;
+
+/* Copies everything. Returns 0, -ENOMEM, CT_E_RANGE (a number, a count, a name), CT_E_TOOBIG or CT_E_MALFORMED, which is when
+ * *fault says more. */
+int ct_tls_new(const ct_tls_settings *settings, ct_tls **out, ct_tls_fault *fault);
+
+/* New connections have the new settings, those that are there keep theirs. Role and protocol stay. Errors as above; the old
+ * settings hold then. */
+int ct_tls_replace(ct_tls *tls, const ct_tls_settings *settings, ct_tls_fault *fault);
+
+/* Connections that it secured may outlive it. */
+void ct_tls_free(ct_tls *tls);
+
+/* A handshake that failed for what the peer is or said, not one that it gave up: `status` is the error, `flags` our role, the
+ * data OpenSSL's word. */
+enum ct_tls_event { CT_EVENT_TLS_REFUSED = 900 };
+
+/* When the first certificate of a PEM text is valid, in seconds since 1970. Returns 0, -ENOMEM or CT_E_MALFORMED. */
+int ct_tls_validity(const uint8_t *chain, size_t len, int64_t *from_s, int64_t *until_s);
+
 /* ---- link/: the host's end of the guest protocol; one ct_link an instance ---- */
 
 enum {
@@ -979,69 +1045,3 @@ int ct_lane_refuse(ct_lane *lane, uint64_t call, uint32_t grpc_status, const uin
 
 void ct_lane_records_heard(ct_lane *lane);
 uint32_t ct_lane_in_hand(const ct_lane *lane);
-
-/* ---- reactor/tls_context.c: TLS of connections, by OpenSSL (1.2 and 1.3). Files, renewal and policy are Python's ---- */
-
-typedef struct ct_tls ct_tls;
-
-enum ct_tls_role { CT_TLS_SERVER = 1, CT_TLS_CLIENT = 2 };
-enum ct_tls_protocol { CT_TLS_HTTP1 = 1, CT_TLS_H2 = 2 }; /* what ALPN says; a peer without ALPN is served */
-
-enum { CT_TLS_IDENTITIES_MAX = 1024, CT_TLS_PEM_BYTES_MAX = 1048576, CT_TLS_NAME_BYTES = 256 };
-
-/* A certificate with what signs it, and its private key; PEM, borrowed. */
-typedef struct ct_tls_identity {
-    const char *host; /* server: whom it is for, in lower case; "*.rest" is any one label before rest. The first one's is not read */
-    const uint8_t *chain;
-    size_t chain_len;
-    const uint8_t *key;
-    size_t key_len;
-} ct_tls_identity;
-
-typedef struct ct_tls_settings {
-    uint32_t role;
-    uint32_t protocol;
-    uint32_t handshake_ms; /* from the connection's begin to the end of the handshake */
-    uint32_t ticket_s;     /* server: how long a session can be resumed; 0: no tickets */
-    const ct_tls_identity *identities; /* server: the first one is for every host without its own; client: none or one */
-    size_t identity_count;
-    const uint8_t *authorities; /* PEM. Server: clients must show a certificate that one of them signed; client: who may have
-                                   signed the server's. NULL: ask for none; the system's authorities */
-    size_t authorities_len;
-    const char *server_name; /* client: host or IP address that the server's certificate must be for */
-} ct_tls_settings;
-
-enum ct_tls_part { CT_TLS_PART_CHAIN = 1, CT_TLS_PART_KEY = 2, CT_TLS_PART_AUTHORITIES = 3 };
-enum ct_tls_flaw {
-    CT_TLS_FLAW_ABSENT = 1,   /* no PEM of that kind in it */
-    CT_TLS_FLAW_BROKEN = 2,   /* PEM that can not be read */
-    CT_TLS_FLAW_LOCKED = 3,   /* a key with a passphrase */
-    CT_TLS_FLAW_MISMATCH = 4, /* a key of another certificate */
-    CT_TLS_FLAW_REFUSED = 5   /* OpenSSL does not want it: too weak, say */
-};
-
-/* What is wrong with the settings. */
-typedef struct ct_tls_fault {
-    uint32_t part;
-    uint32_t flaw;
-    uint32_t identity; /* its place in the list */
-    char reason[120];  /* OpenSSL's word, "" without one */
-} ct_tls_fault;
-
-/* Copies everything. Returns 0, -ENOMEM, CT_E_RANGE (a number, a count, a name), CT_E_TOOBIG or CT_E_MALFORMED, which is when
- * *fault says more. */
-int ct_tls_new(const ct_tls_settings *settings, ct_tls **out, ct_tls_fault *fault);
-
-/* New connections have the new settings, those that are there keep theirs. Role and protocol stay. Errors as above; the old
- * settings hold then. */
-int ct_tls_replace(ct_tls *tls, const ct_tls_settings *settings, ct_tls_fault *fault);
-
-/* Connections that it secured may outlive it. */
-void ct_tls_free(ct_tls *tls);
-
-/* A handshake that failed for what the peer is or said, not one that it gave up: `status` is the error, `flags` our role, the
- * data OpenSSL's word. */
-enum ct_tls_event { CT_EVENT_TLS_REFUSED = 900 };
-
-/* When the first certificate of a PEM text is valid, in seconds since 1970. Returns 0, -ENOMEM or CT_E_MALFORMED. */
-int ct_tls_validity(const uint8_t *chain, size_t len, int64_t *from_s, int64_t *until_s);

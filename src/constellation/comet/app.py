@@ -37,9 +37,9 @@ from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
 from constellation.native.reactor import Reactor
-from constellation.native.tls import hear_refusals
 from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
+from constellation.native.tls import hear_refusals
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
