@@ -24,7 +24,8 @@ static void interest(ct__conn *c) {
     if (c->watch.fd < 0)
         return;
     uint32_t events = 0;
-    if (c->is_connecting || (c->out.len > 0 && !c->is_broken))
+    /* What a flush will send needs no watching: mostly it sends it all. */
+    if (c->is_connecting || (c->out.len > 0 && !c->is_broken && c->flush.link == NULL))
         events |= EPOLLOUT;
     if (!c->is_connecting && !c->is_paused && !c->has_ended && c->in.len < c->in_limit)
         events |= EPOLLIN;
