@@ -45,7 +45,8 @@ static void interest(ct__conn *c) {
     if (c->watch.fd < 0)
         return;
     uint32_t events = 0;
-    if (c->is_connecting || (c->out.len > 0 && !c->is_broken))
+    /* What a flush will send needs no watching: mostly it sends it all. */
+    if (c->is_connecting || (c->out.len > 0 && !c->is_broken && c->flush.link == NULL))
         events |= EPOLLOUT;
     if (takes(c))
         events |= EPOLLIN;
