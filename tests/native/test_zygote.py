@@ -288,9 +288,11 @@ async def test_a_cancelled_spawn_leaves_no_child(root_rig):
                         stdio_fd=write_end,
                         timeout_s=5,
                     )
-                    child.kill_nowait()
-                    await child.wait()
-                    child.close()
+                    try:  # it may come up in time, and the cancellation hit us here
+                        child.kill_nowait()
+                        await child.wait()
+                    finally:
+                        child.close()
             os.close(write_end)
             theirs.close()
             await read_to_end(read_end)  # only once no child holds the other end
