@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
+.PHONY: help setup build native lint type test test-native asan coverage simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ test-native: build ## unit tests of the C core
 
 asan: build ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) -C native asan
+
+coverage: build ## lines of each parser that its unit tests reach; below 95 % it fails
+	$(MAKE) -C native coverage
 
 simulate: build ## the instance table under SEEDS (1,000,000) seeded histories of faults; then bugs planted for it to find
 	$(MAKE) -C native simulate $(if $(SEEDS),SEEDS=$(SEEDS))

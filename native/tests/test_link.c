@@ -289,12 +289,101 @@ static void no_allocation_that_fails_loses_a_call(void) {
     CHECK(nth > 15);
 }
 
+/* What a worker sends that no correct one would, each on a link of its own with call 1 in hand. */
+static uint32_t cause_of(const uint8_t *data, size_t len, size_t times) {
+    rig g;
+    CHECK_INT(try_open(&g, false), 0);
+    CHECK_INT(ask(&g, false), 1);
+    for (size_t i = 0; i < times && event_of(&g, CT_LINK_HUNG_UP) == NULL; i++) {
+        (void)!send(g.peer, data, len, MSG_NOSIGNAL);
+        turn(&g);
+    }
+    const ct_event *end = event_of(&g, CT_LINK_HUNG_UP);
+    CHECK(end != NULL);
+    const uint32_t cause = end->number;
+    close_rig(&g);
+    return cause;
+}
+
+static uint32_t cause_of_frame(uint8_t kind, uint32_t id, size_t len, size_t times) {
+    static uint8_t frame[CT_FRAME_HEADER_BYTES + 65536];
+    CHECK(len <= 65536);
+    CHECK_INT(ct_frame_put(frame, kind, 0, id, len), 0);
+    return cause_of(frame, CT_FRAME_HEADER_BYTES + len, times);
+}
+
+static void a_worker_that_breaks_the_protocol_is_not_spoken_to(void) {
+    CHECK_INT(cause_of_frame(CT_FRAME_LOG, 2, 1, 1), CT_CAUSE_LOG);
+    CHECK_INT(cause_of_frame(CT_FRAME_CHUNK, 1, 1, 1), CT_CAUSE_PIECE);
+    CHECK_INT(cause_of_frame(CT_FRAME_PONG, 0, 0, 1), CT_CAUSE_KIND);
+    CHECK_INT(cause_of_frame(CT_FRAME_READY, 0, 0, 1), CT_CAUSE_KIND); /* nobody has sent it an init */
+    CHECK_INT(cause_of_frame(CT_FRAME_LOG, 1, 4096, 100000), CT_CAUSE_CHATTER);
+    CHECK_INT(cause_of_frame(CT_FRAME_LOG, 0, 0, 1000000), CT_CAUSE_CHATTER); /* an empty one costs us as much */
+    const uint8_t bad[CT_FRAME_HEADER_BYTES] = {0, 0, 0, 0, CT_FRAME_RESULT, 0, 1, 0, 0, 0, 0, 1};
+    CHECK_INT(cause_of(bad, sizeof bad, 1), CT_CAUSE_FRAME);
+}
+
+static void empty_pieces_of_a_stream_are_charged(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    CHECK_INT(ask(&g, true), 1);
+    for (int i = 0; i < 100000 && event_of(&g, CT_LINK_HUNG_UP) == NULL; i++) {
+        say(&g, CT_FRAME_CHUNK, 1, "");
+        turn(&g);
+    }
+    CHECK_INT(event_of(&g, CT_LINK_HUNG_UP)->number, CT_CAUSE_CHATTER);
+    close_rig(&g);
+}
+
+static void what_a_handler_raised_is_checked_too(void) {
+    rig g;
+    CHECK_INT(try_open(&g, false), 0);
+    CHECK_INT(ask(&g, false), 1);
+    CHECK_INT(ask(&g, false), 2);
+    say(&g, CT_FRAME_ERROR, 1, "{\"type\":\"E\",\"message\":\"m\",\"stack\":\"\"}");
+    say(&g, CT_FRAME_ERROR, 2, "{}");
+    say(&g, CT_FRAME_LOG, 1, "an afterthought"); /* of a call that has ended: goes to the next one */
+    turn(&g);
+    CHECK_INT(g.count, 2);
+    CHECK_INT(g.events[0].number, CT_END_ERROR);
+    CHECK_INT(g.events[1].number, CT_END_INVALID);
+    CHECK_INT(ask(&g, false), 3);
+    say(&g, CT_FRAME_RESULT, 3, "3");
+    turn(&g);
+    ct_link_answer answer;
+    memcpy(&answer, g.events[2].data, sizeof answer);
+    CHECK_INT(answer.log_len, strlen("an afterthought"));
+    close_rig(&g);
+}
+
+static void nothing_is_read_while_somebody_holds_the_link(void) {
+    rig g;
+    CHECK_INT(try_open(&g, false), 0);
+    CHECK_INT(ask(&g, false), 1);
+    ct__link_hold(g.link);
+    ct__link_hold(g.link);
+    say(&g, CT_FRAME_RESULT, 1, "1");
+    turn(&g);
+    ct__link_release(g.link);
+    turn(&g);
+    CHECK_INT(g.count, 0);
+    ct__link_release(g.link);
+    turn(&g);
+    turn(&g);
+    CHECK(event_of(&g, CT_LINK_ENDED) != NULL);
+    close_rig(&g);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_call_of_python_ends_with_one_event),
                                     CASE(a_call_given_up_is_kept_until_its_frame),
                                     CASE(an_overdue_call_is_given_up_first_and_then_ends),
                                     CASE(pieces_wait_and_the_rest_comes_with_the_end),
                                     CASE(a_call_may_begin_where_another_ends),
+                                    CASE(a_worker_that_breaks_the_protocol_is_not_spoken_to),
+                                    CASE(empty_pieces_of_a_stream_are_charged),
+                                    CASE(what_a_handler_raised_is_checked_too),
+                                    CASE(nothing_is_read_while_somebody_holds_the_link),
                                     CASE(no_allocation_that_fails_loses_a_call)};
     return RUN("link", cases);
 }

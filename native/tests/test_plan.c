@@ -121,12 +121,82 @@ static void values_that_make_no_sandbox_are_refused(void) {
     CHECK_INT(encode(&plan, bytes), CT_E_RANGE);
 }
 
+static void refused(ct_plan plan) {
+    CHECK_INT(encode(&plan, bytes), CT_E_RANGE);
+}
+
+#define REFUSED(change)                                                                                                \
+    do {                                                                                                               \
+        ct_plan p = sample();                                                                                          \
+        change;                                                                                                        \
+        refused(p);                                                                                                    \
+    } while (0)
+
+static void every_field_has_its_range(void) {
+    static char long_text[CT_PATH_BYTES + 1];
+    memset(long_text, 'x', CT_PATH_BYTES);
+    REFUSED(p.inside_uid = 0);
+    REFUSED(p.flags = 1U << 31);
+    REFUSED(p.setup_ms = 0);
+    REFUSED(p.setup_ms = UINT32_MAX);
+    REFUSED(p.hostname = long_text);
+    REFUSED(p.workdir = "tmp");
+    REFUSED(p.cgroup_dir = "group");
+    REFUSED(p.task_files[0] = "tasks");
+    REFUSED(p.argv[0] = "sh");
+    REFUSED(p.env[0] = "A");
+    REFUSED(p.entries[0].flags = 1U << 31);
+    REFUSED(p.entries[0].mode = 010000);
+    REFUSED(p.entries[0].source = "usr");
+    REFUSED((p.entries[0].kind = CT_ENTRY_LINK, p.entries[0].source = ""));
+    REFUSED((p.entries[0].kind = CT_ENTRY_LINK, p.entries[0].source = long_text));
+    ct_plan plan = sample();
+    plan.entries[0] = (ct_entry){.kind = CT_ENTRY_LINK, .target = "/bin", .source = "usr/bin"};
+    plan.entries[1] = (ct_entry){.kind = CT_ENTRY_FILE, .mode = 0644, .target = "/etc/hosts", .source = NULL};
+    CHECK(encode(&plan, bytes) > 0);
+}
+
+static void what_is_too_large_is_refused(void) {
+    ct_plan plan = sample();
+    plan.envc = CT_PLAN_ENV_MAX + 1;
+    CHECK_INT(encode(&plan, bytes), CT_E_TOOBIG);
+    ct_plan back;
+    CHECK_INT(ct_plan_decode(bytes, CT_PLAN_BYTES_MAX + 1, &back), CT_E_TOOBIG);
+    static char huge[UINT16_MAX + 2];
+    memset(huge, 'x', UINT16_MAX + 1);
+    huge[1] = '=';
+    plan = sample();
+    plan.env[0] = huge;
+    CHECK_INT(encode(&plan, bytes), CT_E_NOSPACE);
+}
+
+static void what_was_encoded_by_nobody_of_ours_is_refused_too(void) {
+    const ct_plan plan = sample();
+    const size_t len = (size_t)encode(&plan, bytes);
+    memset(bytes + 8, 0, 4); /* the uid on the host */
+    ct_plan back;
+    CHECK_INT(ct_plan_decode(bytes, len, &back), CT_E_RANGE);
+    bytes[0] ^= 1;
+    CHECK_INT(ct_plan_decode(bytes, len, &back), CT_E_MALFORMED);
+}
+
+static void every_step_has_a_name(void) {
+    for (uint32_t step = CT_STEP_NONE; step <= CT_STEP_EXEC; step++)
+        CHECK(ct_step_name(step)[0] != '\0');
+    CHECK_TEXT(ct_step_name(CT_STEP_NETWORK), "network");
+    CHECK_TEXT(ct_step_name(1000), "unknown");
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_plan_comes_back),
                                     CASE(no_prefix_of_a_plan_is_one),
                                     CASE(counts_over_their_arrays_are_refused),
                                     CASE(a_text_with_a_nul_inside_is_refused),
                                     CASE(an_encoder_with_little_room_says_so),
-                                    CASE(values_that_make_no_sandbox_are_refused)};
+                                    CASE(values_that_make_no_sandbox_are_refused),
+                                    CASE(every_field_has_its_range),
+                                    CASE(what_is_too_large_is_refused),
+                                    CASE(what_was_encoded_by_nobody_of_ours_is_refused_too),
+                                    CASE(every_step_has_a_name)};
     return RUN("plan", cases);
 }
