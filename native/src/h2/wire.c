@@ -17,6 +17,9 @@ enum {
     CONTINUATIONS_MAX = 8,
 };
 
+/* Chosen: between the end of the last stream and our GOAWAY. Some clients (grpclib) forget the answers that they have received
+ * and not looked at yet when they hear it. */
+static const uint64_t FAREWELL_NS = 200000000;
 static const uint64_t LINGER_NS = 1000000000, TICK_MAX_NS = 2000000000, TICK_MIN_NS = 5000000;
 
 static ct__h2_wire *wire_of(void *part, size_t offset) {
@@ -91,7 +94,11 @@ void ct__h2_wire_leave(ct__h2_wire *w) {
     w->is_leaving = true;
     if (w->leg_count > 0)
         return; /* `pull` comes back here */
-    ct__h2_wire_end(w);
+    const uint64_t farewell_ns = w->rested_ns + FAREWELL_NS;
+    if (w->last_id == 0 || now_of(w) >= farewell_ns)
+        ct__h2_wire_end(w);
+    else if (ct__alarm_set(w->conn.reactor, &w->tick, farewell_ns) < 0)
+        ct__h2_wire_cut(w, -ENOMEM);
 }
 
 /* ---- out ---- */
@@ -214,6 +221,11 @@ static void tick(ct__alarm *alarm) {
         w->is_faulty = true;
         ct__h2_wire_cut(w, error);
         return;
+    }
+    if (w->is_leaving && w->leg_count == 0) {
+        ct__h2_wire_leave(w);
+        if (w->is_over || w->tick.place != 0)
+            return;
     }
     if (w->leg_count == 0 && now - w->rested_ns > w->limits->idle_ns)
         ct__h2_wire_leave(w);

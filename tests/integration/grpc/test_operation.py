@@ -262,7 +262,7 @@ async def test_the_daemon_finishes_its_calls_when_told_to_stop(database, tmp_pat
             process.send_signal(signal.SIGTERM)
             await anyio.sleep(0.2)
             tasks.start_soon(call, 1)
-        assert answers == [0, 2]
+        assert answers == [0, 2], refusals
         assert refusals == [503]
         with anyio.fail_after(15):
             assert await process.wait() == 0
