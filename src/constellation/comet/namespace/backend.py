@@ -21,7 +21,7 @@ from constellation.comet.namespace.instance import NamespaceInstance
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.nurseries import Nurseries
-from constellation.comet.namespace.nursery import Stock
+from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
@@ -87,6 +87,7 @@ class NamespaceBackend:
                 self._nurseries = Nurseries(
                     tasks,
                     make=self._make_nursery,
+                    branch=self._branch,
                     destroy=self._destroy_sandbox,
                     furnisher=self._servers.executor,
                     on_exit=self._exited,
@@ -277,9 +278,8 @@ class NamespaceBackend:
 
     async def _branched(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Fork an instance from the nursery of its function; None when there is none (yet), or none that will."""
-        nurseries, slots, settings = self._nurseries, self._slots, self._settings
+        nurseries = self._nurseries
         assert nurseries is not None
-        assert slots is not None
         if not spec.preload or not self._can_nurse(installed):
             return None
         found = spec.code_dir.stat()  # as quick as the mount that an ordinary start makes of it
@@ -296,18 +296,28 @@ class NamespaceBackend:
         nursery = nurseries.get_nowait(stock)
         if nursery is None:
             return None
-        slot = slots.take(limits)
-        furnish = Furnish(tmp_bytes=spec.tmp_mb << 20, shm_bytes=min(settings.shm_mb, spec.tmp_mb) << 20)
+        sandbox = nurseries.take_nowait(nursery)
+        if sandbox is not None:
+            return sandbox
+        try:
+            return await self._branch(nursery)
+        except (ConstellationError, OSError) as error:
+            _log.warning("nursery.not_used", function=spec.function_name, tenant=spec.tenant, error=str(error))
+            return None
+
+    async def _branch(self, nursery: Nursery) -> Sandbox:
+        """Fork from a nursery into a slot, which is given back when that fails."""
+        slots, settings, stock = self._slots, self._settings, nursery.stock
+        assert slots is not None
+        slot = slots.take(stock.limits)
+        furnish = Furnish(tmp_bytes=stock.tmp_mb << 20, shm_bytes=min(settings.shm_mb, stock.tmp_mb) << 20)
         try:
             return await nursery.branch(slot, furnish, timeout_s=settings.spawn_s)
-        except BaseException as error:
+        except BaseException:
             with anyio.move_on_after(settings.destroy_s, shield=True):
                 await until_empty(slot)
                 slots.give_back(slot)
-            if not isinstance(error, ConstellationError | OSError):
-                raise
-            _log.warning("nursery.not_used", function=spec.function_name, tenant=spec.tenant, error=str(error))
-            return None
+            raise
 
     def _can_nurse(self, installed: Installed) -> bool:
         """Whether nurseries are kept here; those who share a host uid need a control group each to be told apart by."""

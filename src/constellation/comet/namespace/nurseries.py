@@ -25,6 +25,8 @@ _log = structlog.get_logger()
 _IDLE_S = 600.0  # chosen: without an instance alive or asked for
 _LOOK_S = 30.0
 _RETRY_S = 60.0  # chosen: until imports that failed are tried again; an update of the code is tried at once
+_SPARES = 2  # chosen: of each, as of a runtime that is executed; a burst forks the rest as it comes
+_QUIET_S = 0.02  # chosen: what an instance needs to load a function and answer; after that spares are made
 _FAILED = 256  # chosen: failures that are remembered
 
 
@@ -36,11 +38,12 @@ class Nurseries:
         tasks: TaskGroup,
         *,
         make: Callable[[Stock], Coroutine[Any, Any, Sandbox]],
+        branch: Callable[[Nursery], Coroutine[Any, Any, Sandbox]],
         destroy: Callable[[Sandbox], Coroutine[Any, Any, None]],
         furnisher: Callable[[], Awaitable[Zygote]],
         on_exit: Callable[[Spawned], None],
     ) -> None:
-        self._tasks, self._make, self._destroy = tasks, make, destroy
+        self._tasks, self._make, self._branch, self._destroy = tasks, make, branch, destroy
         self._furnisher, self._on_exit = furnisher, on_exit
         self._kept: dict[Stock, Nursery] = {}  # least recently used first; those that are not ready yet among them
         self._failed: dict[Stock, float] = {}  # until when it is not tried again
@@ -65,6 +68,18 @@ class Nurseries:
                 self._fail(stock, f"no room within {self._budget_bytes} bytes for templates")
         return None
 
+    def take_nowait(self, nursery: Nursery) -> Sandbox | None:
+        """Return a child that is ready, which is the caller's from now on, or None; another is made a moment later."""
+        if not nursery.is_refilling:
+            nursery.is_refilling = True
+            self._tasks.start_soon(self._refill, nursery)
+        while nursery.spares:
+            sandbox = nursery.spares.popleft()
+            if sandbox.is_alive:
+                return sandbox
+            self._tasks.start_soon(self._destroy, sandbox)
+        return None
+
     def keep(self, budget_bytes: int) -> int:
         """Hold nurseries within a bound of memory; return what they leave of it."""
         self._budget_bytes = budget_bytes
@@ -81,7 +96,7 @@ class Nurseries:
 
     async def settled(self) -> None:
         """Wait until each is ready or has failed. For tests and benches, which bound the wait."""
-        while any(not nursery.is_ready for nursery in self._kept.values()):  # noqa: ASYNC110
+        while any(not each.is_ready or each.is_refilling for each in self._kept.values()):  # noqa: ASYNC110
             await anyio.sleep(0.005)
 
     async def close(self) -> None:
@@ -119,14 +134,34 @@ class Nurseries:
             del self._failed[next(iter(self._failed))]
         self._failed[stock] = anyio.current_time() + _RETRY_S
 
+    async def _refill(self, nursery: Nursery) -> None:
+        try:
+            await anyio.sleep(_QUIET_S)
+            while nursery.is_ready and len(nursery.spares) < _SPARES:
+                if self.held_bytes + (nursery.spare_bytes or 1) > self._budget_bytes:
+                    return
+                sandbox = await self._branch(nursery)
+                if not nursery.spare_bytes:
+                    pid = sandbox.spawned.pid
+                    nursery.spare_bytes = await anyio.to_thread.run_sync(proportional_bytes, pid)
+                if nursery.is_ready:
+                    nursery.spares.append(sandbox)
+                else:
+                    await self._destroy(sandbox)
+        except (ConstellationError, OSError) as error:  # the next instance is forked for its caller
+            _log.warning("nursery.no_spare", function=str(nursery.stock.function_id), error=str(error))
+        finally:
+            nursery.is_refilling = False
+
     async def _run(self, nursery: Nursery) -> None:
         stock, sandbox = nursery.stock, None
         try:
             sandbox = await self._make(stock)
             await nursery.start(sandbox)
-            nursery.cost_bytes = await anyio.to_thread.run_sync(proportional_bytes, sandbox.spawned.pid)
+            nursery.own_bytes = await anyio.to_thread.run_sync(proportional_bytes, sandbox.spawned.pid)
             _log.info("nursery.ready", function=str(stock.function_id), modules=stock.modules, bytes=nursery.cost_bytes)
-            nursery.is_ready = True
+            nursery.is_ready = nursery.is_refilling = True
+            self._tasks.start_soon(self._refill, nursery)
             self._shrink(below_bytes=self._budget_bytes + 1)
             await nursery.serve()
         except (ConstellationError, OSError) as error:
@@ -136,5 +171,7 @@ class Nurseries:
             if sandbox is not None:
                 await self._destroy(sandbox)
             nursery.bury_nowait()
+            while nursery.spares:
+                await self._destroy(nursery.spares.popleft())
             if self._kept.get(stock) is nursery:
                 del self._kept[stock]

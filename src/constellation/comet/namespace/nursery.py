@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -86,7 +87,9 @@ class Nursery:
     ) -> None:
         self.stock = stock
         self.is_ready = False
-        self.cost_bytes = 0
+        self.own_bytes = self.spare_bytes = 0  # proportional; of the nursery, and of each spare
+        self.spares: deque[Sandbox] = deque()  # children that are ready and have served nobody
+        self.is_refilling = False
         self.used_at_s = anyio.current_time()
         self._furnisher, self._on_exit = furnisher, on_exit
         self._sandbox: Sandbox | None = None
@@ -101,8 +104,12 @@ class Nursery:
 
     @property
     def is_idle(self) -> bool:
-        """No child lives and none is asked for: ending it ends nothing else."""
-        return self.is_ready and not self._children and not self._askers
+        """No instance of it lives and none is asked for: ending it ends nothing else."""
+        return self.is_ready and len(self._children) <= len(self.spares) and not self._askers
+
+    @property
+    def cost_bytes(self) -> int:
+        return self.own_bytes + len(self.spares) * self.spare_bytes
 
     @property
     def pid(self) -> int:
