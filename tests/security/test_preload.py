@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import platform
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,14 @@ import anyio
 import pytest
 
 from constellation.base.ids import uuid7
-from constellation.comet.backend.contract import Call, InstanceSpec
-from constellation.comet.namespace import nursery
+from constellation.comet.backend.contract import Call, InstanceDied, InstanceSpec
+from constellation.comet.namespace import nurseries, nursery
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
 from constellation.testing.sandboxes import running_backend
 from tests.security.attempts.control import source_of
 from tests.security.attempts.files import files
-from tests.security.attempts.host import SECRET_NAME, Host
+from tests.security.attempts.host import SECRET_NAME, Host, processes_of
 from tests.security.attempts.kernel import kernel
 from tests.security.attempts.network import network
 from tests.security.attempts.processes import processes
@@ -333,3 +334,95 @@ async def test_a_nursery_that_lies_is_not_believed(backend, tmp_path, answer, mo
     for nursed in backend._nurseries.ready:
         if nursed.stock.function_id == spec.function_id:
             nursed.end_nowait()
+
+
+async def test_a_nursery_serves_one_version_of_one_function_of_one_tenant(backend, tmp_path):
+    spec = _spec(tmp_path / "code", "import os\nWHERE = (os.stat('/code').st_ino, os.urandom(8).hex())")
+    others = {
+        "tenant": replace(spec, tenant="umbrella", function_id=uuid7()),
+        "function": replace(spec, function_id=uuid7()),
+        "memory": replace(spec, memory_mb=256),
+        "modules": replace(spec, preload=("hostile", "json")),
+        "version": replace(
+            _spec(tmp_path / "next", "import os\nWHERE = (0, os.urandom(8).hex())"), function_id=spec.function_id
+        ),
+    }
+    seen = {}
+    for name, each in {"first": spec, **others}.items():
+        instance = await _nursed(backend, each)
+        assert _is_nursed(instance)
+        seen[name] = (await _ask(instance, "return hostile.WHERE"))[1], instance.spawned, backend._nurseries.ready[-1]
+        await instance.destroy()
+    assert len({imported for imported, *_ in seen.values()}) == len(seen)
+    left = backend._nurseries.ready
+    assert seen["first"][2] not in left, "an older version's nursery goes when the function has another"
+    assert seen["version"][2] in left
+
+
+async def test_the_least_recently_used_nursery_makes_room(backend, tmp_path):
+    """Nurseries count in the memory of templates, and one with instances stays."""
+    busy = await _nursed(backend, _spec(tmp_path / "busy", "x = bytes(4 << 20)"))
+    kept = backend._nurseries.ready[-1]
+    idle = _spec(tmp_path / "idle", "x = bytes(4 << 20)", tenant="umbrella")
+    await (await _nursed(backend, idle)).destroy()
+    goes = backend._nurseries.ready[-1]
+    try:
+        await backend.keep_templates({"python"}, memory_bytes=1)
+        assert backend._nurseries.ready == (kept,)
+        with anyio.fail_after(10):
+            await goes._sandbox.spawned.wait()
+        assert await _ask(busy, "return 'alive'") == "alive"
+        ordinary = await _started(backend, idle)
+        assert not _is_nursed(ordinary), "without room it starts the ordinary way"
+        await ordinary.destroy()
+    finally:
+        await busy.destroy()
+        await backend.keep_templates({"python"}, memory_bytes=MEMORY_BYTES)
+
+
+async def test_an_idle_nursery_ends(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(nurseries, "_IDLE_S", -1.0)
+    monkeypatch.setattr(nurseries, "_LOOK_S", 0.01)
+    instance = await _nursed(backend, _spec(tmp_path / "code", ""))
+    made = backend._nurseries.ready[-1]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(backend._nurseries.run)
+        await anyio.sleep(0.1)
+        assert not made._sandbox.spawned.status, "it has an instance"
+        await instance.destroy()
+        with anyio.fail_after(10):
+            await made._sandbox.spawned.wait()
+        tasks.cancel_scope.cancel()
+
+
+async def test_the_end_of_an_instance_is_told_as_of_any_other(backend, tmp_path):
+    instance = await _nursed(backend, _spec(tmp_path / "code", ""))
+    try:
+        with pytest.raises(InstanceDied) as died:
+            await _ask(instance, "os._exit(7)")
+        assert died.value.cause == "exit status 7"
+    finally:
+        await instance.destroy()
+    instance = await _nursed(backend, _spec(tmp_path / "hog", "", memory_mb=64))
+    try:
+        with pytest.raises(InstanceDied) as died:
+            await _ask(instance, "return len(b'x' * (1 << 30))")
+        assert died.value.cause == "out of memory"
+    finally:
+        await instance.destroy()
+
+
+async def test_instances_die_with_their_nursery_and_nothing_is_left(backend, tmp_path):
+    spec = _spec(tmp_path / "code", "")
+    instance = await _nursed(backend, spec)
+    made = backend._nurseries.ready[-1]
+    os.kill(made.pid, signal.SIGKILL)
+    with anyio.fail_after(10):
+        await instance.died.wait()
+        await instance.destroy()
+        while made in backend._nurseries.ready or made.spares:
+            await anyio.sleep(0.01)
+    assert processes_of(made._uid) == []
+    again = await _started(backend, spec)
+    assert await _ask(again, "return 'alive'") == "alive"
+    await again.destroy()

@@ -92,7 +92,9 @@ async def test_a_client_that_stays_keeps_its_connection(port):
             await anyio.sleep(0.1)
 
 
-@pytest.mark.parametrize("junk", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "junk", [b"\x16\x03\x01\r\n\r\n", b"GET / HTTP/1.1\r\nhost : x\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"]
+)
 async def test_what_is_no_http_is_answered_with_a_problem(port, junk):
     async with await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(junk)
