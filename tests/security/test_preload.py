@@ -36,9 +36,11 @@ LEAST = 80  # of the attempts of test_escapes
 KINDS = ("pid", "mnt", "net", "ipc", "uts", "cgroup")
 UID_BASE = 1_700_000_000 + os.getpid() % 1_000 * 65_536
 # These are no way out here: it may keep two capabilities of its own user namespace, which the filter leaves one use;
-# the process that imports is not the first, so there is one besides to be signalled; and what it says on its channel
-# is tried below.
-OTHERWISE = {"capabilities", "signal_to_all", "descriptors_for_the_platform", "endless_frame"}
+# the process that imports is not the first, so there is one besides to be signalled. What it says on its channel, and
+# what a program has that it executes (which is what it has itself until a moment after the start), are tried below.
+OTHERWISE = {
+    "capabilities", "signal_to_all", "descriptors_for_the_platform", "endless_frame", "program_with_capabilities",
+}  # fmt: skip
 # What ends with the whole call, or is judged by what the platform makes of its answer, has no answer at import
 ATTEMPTS = [
     each
@@ -50,7 +52,7 @@ ATTEMPTS = [
 
 # Each attempt in a process of its own, as root of nothing: it may end it, and must not change the next one's chances.
 HOSTILE = """
-import errno, os, re, signal, sys
+import errno, os, re, signal, sys, time
 
 def _try(source, act, at):
     ours, theirs = os.pipe()
@@ -81,6 +83,15 @@ def attempt_all(attempts, at):
     os.mkdir("/tmp/scratch")
     return {name: _try(source, act, at) for name, source, act in attempts}
 
+def powers_of(program):
+    pid = os.posix_spawn(program, [program, "30"], {})
+    while open(f"/proc/{pid}/comm").read() != os.path.basename(program) + "\\n":
+        time.sleep(0.01)
+    time.sleep(0.1)
+    facts = dict(line.split(":", 1) for line in open(f"/proc/{pid}/status"))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return {name: int(facts[name], 16) for name in ("CapPrm", "CapEff", "CapAmb")}
 """
 ASK = """
 import os, sys
@@ -159,11 +170,12 @@ async def test_nothing_is_to_be_had_while_a_package_is_imported(backend, tmp_pat
         host.lay_traps(ASK)
         plan = [(each.name, source_of(each), each.act.__name__) for each in ATTEMPTS]
         at = {**host.seen_from_inside(), "scratch": "/tmp/scratch"}
-        source = f"{HOSTILE}\nRESULTS = attempt_all({plan!r}, {at!r})\n"
+        source = f"{HOSTILE}\nRESULTS = attempt_all({plan!r}, {at!r})\nPOWERS = powers_of('/code/has-power')\n"
         instance = await _nursed(backend, _spec(host.code, source))
         try:
             assert _is_nursed(instance)
             results = await _ask(instance, "return hostile.RESULTS")
+            assert await _ask(instance, "return hostile.POWERS") == {"CapPrm": 0, "CapEff": 0, "CapAmb": 0}
         finally:
             await instance.destroy()
         wanted: dict[str, Attempt] = {each.name: each for each in ATTEMPTS}
@@ -278,6 +290,7 @@ FAILING = {
 async def test_an_import_that_fails_costs_only_its_function(backend, tmp_path, source, monkeypatch):
     """Its instances start the ordinary way, and the fork server and everybody else go on."""
     monkeypatch.setattr(nursery, "_IMPORT_S", 2.0)
+    monkeypatch.setattr(backend, "_settings", replace(backend._settings, spawn_s=3.0))
     spec = _spec(tmp_path / "code", source)
     neighbour = await _nursed(backend, _spec(tmp_path / "other", "", tenant="umbrella"))
     server = dict(backend._servers.pids)
@@ -321,11 +334,11 @@ LIES = {
 @pytest.mark.parametrize("answer", LIES.values(), ids=LIES.keys())
 async def test_a_nursery_that_lies_is_not_believed(backend, tmp_path, answer, monkeypatch):
     """Instances start the ordinary way then."""
+    monkeypatch.setattr(backend, "_settings", replace(backend._settings, spawn_s=3.0))
     spec = _spec(tmp_path / "code", LIAR.format(answer=answer))
     await (await backend.create(spec, timeout_s=30)).destroy()
     with anyio.fail_after(30):
         await backend.templates_ready()
-    monkeypatch.setattr(backend, "_settings", replace(backend._settings, spawn_s=2.0))
     instance = await backend.create(spec, timeout_s=30)
     try:
         assert not _is_nursed(instance)
