@@ -302,7 +302,7 @@ class NamespaceBackend:
         try:
             return await self._branch(nursery)
         except (ConstellationError, OSError) as error:
-            _log.warning("nursery.not_used", function=spec.function_name, tenant=spec.tenant, error=str(error))
+            nurseries.refuse_nowait(nursery, str(error))
             return None
 
     async def _branch(self, nursery: Nursery) -> Sandbox:

@@ -52,12 +52,14 @@ class Nurseries:
 
     def get_nowait(self, stock: Stock) -> Nursery | None:
         """Return the function's nursery if it is ready; else see to it that there will be one."""
+        if anyio.current_time() < self._failed.get(stock, -math.inf):
+            return None
         nursery = self._kept.pop(stock, None)
         if nursery is not None:
             self._kept[stock] = nursery
             nursery.used_at_s = anyio.current_time()
             return nursery if nursery.is_ready else None
-        if self._is_open and anyio.current_time() >= self._failed.get(stock, -math.inf):
+        if self._is_open:
             for other in [other for other in self._kept if other.function_id == stock.function_id]:
                 self._end_if_idle(other)
             self._shrink(below_bytes=self._budget_bytes)
@@ -79,6 +81,13 @@ class Nurseries:
                 return sandbox
             self._tasks.start_soon(self._destroy, sandbox)
         return None
+
+    def refuse_nowait(self, nursery: Nursery, reason: str) -> None:
+        """Fork from it no more for a while: it gave no child, and may never; those that it has live on."""
+        if not nursery.is_ended:
+            self._fail(nursery.stock, reason)
+            if self._kept.get(nursery.stock) is nursery:
+                self._end_if_idle(nursery.stock)
 
     def keep(self, budget_bytes: int) -> int:
         """Hold nurseries within a bound of memory; return what they leave of it."""
@@ -149,7 +158,7 @@ class Nurseries:
                 else:
                     await self._destroy(sandbox)
         except (ConstellationError, OSError) as error:  # the next instance is forked for its caller
-            _log.warning("nursery.no_spare", function=str(nursery.stock.function_id), error=str(error))
+            self.refuse_nowait(nursery, str(error))
         finally:
             nursery.is_refilling = False
 

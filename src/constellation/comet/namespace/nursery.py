@@ -108,6 +108,11 @@ class Nursery:
         return self.is_ready and len(self._children) <= len(self.spares) and not self._askers
 
     @property
+    def is_ended(self) -> bool:
+        """Somebody wanted its end."""
+        return self._is_ended
+
+    @property
     def cost_bytes(self) -> int:
         return self.own_bytes + len(self.spares) * self.spare_bytes
 
@@ -241,6 +246,10 @@ class Nursery:
                 try:
                     socket.send_fds(self._sandbox.channel, [_TICKET.pack(ticket)], [channel_fd, stdio_fd, *groups])
                     await answer.wait()
+                except BaseException:
+                    given_up, _ = self._answered.pop(ticket, (-1, ""))
+                    _Word(kind=_BRANCHED, fds=[given_up] if given_up >= 0 else []).refuse_fds()
+                    raise
                 finally:
                     del self._answers[ticket]
         finally:

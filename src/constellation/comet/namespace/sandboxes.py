@@ -29,9 +29,11 @@ class Sandbox:
     @property
     def is_alive(self) -> bool:
         """Whether its first process runs, asked of the kernel: word of its end may still be on its way to us."""
+        if self.spawned.status is not None or self.spawned.pidfd < 0:
+            return False
         ended = select.poll()
         ended.register(self.spawned.pidfd, select.POLLIN)
-        return self.spawned.status is None and not ended.poll(0)
+        return not ended.poll(0)
 
     async def greeted(self) -> None:
         """Wait for the first bytes of the worker, which stay where they are; the end of the stream counts too."""
