@@ -83,7 +83,8 @@ peers: build ## the same hello function here and on other servers, in one run (P
 leaks: build ## make 10,000 instances and kill comet 200 times: what is left behind? (LEAKS='--cycles N --kills N')
 	$(BIN)/python bench/leaks.py $(LEAKS)
 
-clones: setup build ## ten thousand clones of one zygote: does any draw what another drew?
+clones: setup build ## ten thousand clones of one zygote, and of a nursery with numpy used: does any draw what another drew?
+	$(PIP) install numpy
 	CLONES=10000 $(BIN)/python -m pytest -q tests/security/test_clones.py
 
 # A Go module; it lives below build/ and is no part of the platform.

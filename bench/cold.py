@@ -3,6 +3,10 @@
 
   bench/cold.py                                    a fresh function for each sample, through the public API
   bench/cold.py --runtime node --samples 30
+  bench/cold.py --preload PACKAGE                  one function whose instances are forked with a package imported; each
+                                                   sample ends the instance of the one before (a package of this
+                                                   interpreter, within the platform's limit for code: for one as large
+                                                   as numpy see bench/sandboxes.py)
   bench/cold.py --request http://other/fn/{i} --before ./make-cold.sh
                                                    another server: the command makes sample {i} cold (it finds the
                                                    number in BENCH_SAMPLE too), then the address is asked once
@@ -13,8 +17,10 @@ The connection is open beforehand, so what is measured is the platform and not t
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
 import functools
+import importlib.util
 import json
 import os
 import subprocess
@@ -23,7 +29,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -40,6 +46,14 @@ SOURCES = {
     "python": "def handler(event, context):\n    return {'hello': event.get('name')}\n",
     "node": "exports.handler = async (event) => ({ hello: event.name });\n",
 }
+LEAVES = """
+import os, {package}
+
+def handler(event, context):
+    if event.get('leave'):
+        os._exit(0)
+    return {{'hello': event.get('name')}}
+"""
 IN_USE_S = 2.0  # chosen: the platform looks at what is deployed half a second after a change
 FIGURES = ("mean_ms", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
@@ -61,7 +75,10 @@ def main() -> int:
     args = _arguments()
     print_facts()
     try:
-        if args.request:
+        if args.preload:
+            with Client(args.url, api_key=args.api_key or None) as client, _preloading(args, client) as name:
+                histogram, errors = _measure(args, functools.partial(_left, args, client, name))
+        elif args.request:
             histogram, errors = _measure(args, functools.partial(_foreign, args))
         else:
             with Client(args.url, api_key=args.api_key or None) as client, _in_use(args, client):
@@ -69,7 +86,7 @@ def main() -> int:
     except (ValueError, ClientError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    where = args.request or f"{args.url}, {args.runtime}"
+    where = args.request or f"{args.url}, {args.runtime}" + (f", {args.preload} preloaded" if args.preload else "")
     figures = asdict(summary(histogram))
     print(f"\n{where}: {histogram.count} cold starts")
     if histogram.count:
@@ -143,6 +160,41 @@ def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> I
 
 
 @contextmanager
+def _preloading(args: argparse.Namespace, client: Client) -> Iterator[str]:
+    """A function with the package in its deps/, which it preloads."""
+    found = importlib.util.find_spec(args.preload)
+    if found is None or found.origin is None or not found.submodule_search_locations:
+        raise ValueError(f"{args.preload} is no package of this interpreter")
+    package = Path(found.origin).parent
+    files = {
+        f"deps/{path.relative_to(package.parent)}": base64.b64encode(path.read_bytes()).decode()
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    files["main.py"] = base64.b64encode(LEAVES.format(package=args.preload).encode()).decode()
+    name = f"bench-cold-{uuid.uuid4().hex[:8]}"
+    client.create_function(FunctionCreate(name=name, runtime="python", files=files, preload=(args.preload,)))
+    try:
+        client.invoke(name, {"name": "Ada"})  # asks for the nursery, which is ready some imports later
+        time.sleep(IN_USE_S)
+        yield name
+    finally:
+        client.delete_function(name)
+
+
+@contextmanager
+def _left(args: argparse.Namespace, client: Client, name: str, _: int) -> Iterator[Sample]:
+    """The function, whose only instance has just ended."""
+    with suppress(ClientError):
+        client.invoke(name, {"leave": True})
+    time.sleep(args.settle)
+    target = target_of(args.url)
+    headers = {"x-api-key": args.api_key} if args.api_key else {}
+    request = request_bytes(target, "POST", f"/functions/{name}/invoke", body=args.data.encode(), headers=headers)
+    yield Sample(target=target, request=request, is_cold=_said_cold)
+
+
+@contextmanager
 def _foreign(args: argparse.Namespace, number: int) -> Iterator[Sample]:
     """Another server's function, made cold by the user's command."""
     if args.before:
@@ -177,6 +229,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--api-key", default="")
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
+    parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")
     parser.add_argument("--settle", type=float, default=0.2, help="seconds between creation and call")

@@ -6,6 +6,8 @@ time goes.
   bench/sandboxes.py --lanes 8 --count 100000    as fast as it goes, for as long as it takes; no failure is tolerated
   bench/sandboxes.py --runtime node --rest 0.2   with time between two starts, so that templates are refilled
   bench/sandboxes.py --no-templates              what a start costs when no template is ready
+  bench/sandboxes.py --preload numpy --rest 0.1  forked from a nursery that has imported it (from this interpreter's
+                                                 packages; larger than the code that a platform takes today)
 
 Each sandbox is made, initialised with a hello function, called once and destroyed.
 """
@@ -13,6 +15,7 @@ Each sandbox is made, initialised with a hello function, called once and destroy
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import resource
 import shutil
@@ -57,10 +60,13 @@ class Bench:
         code_dir = self._home / "code"
         code_dir.mkdir()
         code_dir.chmod(0o755)
+        for module in args.preload:
+            source = f"import {module}\n" + source
+            _copy_package(module, code_dir / "deps")
         (code_dir / name).write_text(source)
         spec = InstanceSpec(
             tenant="bench", namespace="bench", function_id=uuid7(), function_name="hello", function_version="1",
-            runtime=args.runtime, handler="main.handler", code_dir=code_dir,
+            runtime=args.runtime, handler="main.handler", code_dir=code_dir, preload=tuple(args.preload),
         )  # fmt: skip
         async with running_backend(self._settings) as backend:
             if not backend.support().available:
@@ -69,8 +75,12 @@ class Bench:
                 await backend.keep_templates({args.runtime}, memory_bytes=args.template_memory << 20)
             else:
                 await (await backend.create(spec, timeout_s=60)).destroy()  # the fork server itself is no template
+            if args.preload:  # the first start asks for the nursery
+                await (await backend.create(spec, timeout_s=60)).destroy()
             with anyio.fail_after(READY_S):
                 await backend.templates_ready()
+            if args.preload and not backend.nurseries:
+                raise SystemExit("error: there is no nursery; the log above says why")
             began = time.perf_counter()
             async with anyio.create_task_group() as tasks:
                 for _ in range(args.lanes):
@@ -105,6 +115,16 @@ class Bench:
         for step, took_s in zip(STEPS, (*steps, time.perf_counter() - begin), strict=True):
             self.took_us[step].append(took_s * 1e6)
         self.took_us["to first answer"].append((stamps[-1] - stamps[0]) * 1e6)
+
+
+def _copy_package(name: str, deps: Path) -> None:
+    found = importlib.util.find_spec(name)
+    if found is None or found.origin is None or not found.submodule_search_locations:
+        raise SystemExit(f"error: {name} is no package of this interpreter")
+    package = Path(found.origin).parent
+    for part in (package, package.with_name(f"{name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, deps / part.name)
 
 
 def _cpu_s() -> float:
@@ -157,6 +177,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--lanes", type=int, default=1, help="sandboxes at a time")
     parser.add_argument("--rest", type=float, default=0.0, help="seconds of rest in a lane after each")
+    parser.add_argument("--preload", nargs="+", default=[], metavar="PACKAGE")
     parser.add_argument("--templates", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--template-memory", type=int, default=256, metavar="MIB")
     return parser.parse_args()

@@ -135,7 +135,10 @@ typedef struct ct_entry {
 } ct_entry;
 
 enum ct_plan_flag {
-    CT_PLAN_NO_SHARED_MEMORY = 1 /* refuse shmget and memfd_create: where no cgroup counts their pages */
+    CT_PLAN_NO_SHARED_MEMORY = 1, /* refuse shmget and memfd_create: where no cgroup counts their pages */
+    /* It preloads and forks: may clone into fresh namespaces below its own (branch.h), with CAP_SYS_ADMIN and
+     * CAP_SETPCAP of its own user namespace and nothing else that an instance may not */
+    CT_PLAN_NURSERY = 2
 };
 
 /* Strings are borrowed; none is NULL after decoding, "" means none. Zero in a limit means "leave as it is". */
@@ -171,7 +174,7 @@ int ct_plan_decode(const uint8_t *buf, size_t len, ct_plan *out);
 
 /* ---- sandbox/zygote.c: what passes over its control socket (SOCK_SEQPACKET), host byte order ----
  * Request: u32 ticket, then an encoded plan, and with it the descriptors [channel, stdio]; or a ct_claim, which has no
- * descriptors and begins with a number that no plan begins with.
+ * descriptors and begins with a number that no plan begins with; or a ct_furnish with the descriptor [pidfd].
  * Answer: one ct_zygote_note; a note CT_NOTE_SPAWNED with status 0 carries the child's pidfd. */
 
 enum { CT_CLAIM_MAGIC = 0x314D4C43 }; /* "CLM1" */
@@ -187,6 +190,17 @@ typedef struct ct_claim {
     uint64_t shm_bytes;
     char code_dir[CT_PATH_BYTES]; /* on the host */
 } ct_claim;
+
+enum { CT_FURNISH_MAGIC = 0x314E5246 }; /* "FRN1" */
+
+/* Gives a child that a nursery has cloned what it may not make itself: a /proc of its own, empty tmpfs on /tmp and
+ * /dev/shm, a loopback that is up. */
+typedef struct ct_furnish {
+    uint32_t magic;
+    uint32_t inodes; /* of each tmpfs */
+    uint64_t tmp_bytes;
+    uint64_t shm_bytes;
+} ct_furnish;
 
 /* Where a spawn stood when it failed. */
 enum ct_step {
@@ -217,7 +231,7 @@ enum ct_note_kind {
     CT_NOTE_SPAWNED = 1, /* the answer to a request; status 0: the isolation is complete */
     CT_NOTE_EXITED = 2,  /* pid has ended: exit_code, or signal when that is not 0 */
     CT_NOTE_READY = 3,   /* the server takes requests, or why it can not (status) */
-    CT_NOTE_CLAIMED = 4  /* the answer to a claim; below 0 the sandbox must be ended */
+    CT_NOTE_CLAIMED = 4  /* the answer to a claim and to a ct_furnish; below 0 the sandbox must be ended */
 };
 
 enum { CT_NOTE_PATH_BYTES = 232, CT_ZYGOTE_CHILDREN_MAX = 4096 };

@@ -46,7 +46,7 @@ static void drop_all(void) {
     char status[8192];
     if (geteuid() != 0 && unshare(CLONE_NEWUSER) != 0)
         return; /* nothing to drop, and no way to get something */
-    CHECK_INT(ct__privileges_drop(&why), 0);
+    CHECK_INT(ct__privileges_drop(0, &why), 0);
     CHECK(ct__read_file("/proc/self/status", status, sizeof status) > 0);
     static const char *const sets[] = {"CapInh:\t", "CapPrm:\t", "CapEff:\t", "CapBnd:\t", "CapAmb:\t"};
     for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {

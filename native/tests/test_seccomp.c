@@ -24,9 +24,8 @@ static ct__seccomp filters;
 static int under_filter(int (*body)(void), uint32_t flags) {
     const pid_t child = fork();
     if (child == 0) {
-        const ct_plan plan = {.flags = flags};
         ct__failure why;
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ct__seccomp_load(&filters, &plan, &why) != 0)
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || ct__seccomp_load(&filters, flags, &why) != 0)
             _exit(99);
         _exit(body());
     }

@@ -6,6 +6,7 @@
 #include <Python.h>
 
 #include "base/sysx.h"
+#include "sandbox/branch.h"
 #include "sandbox/zygote.h"
 
 #ifdef __GLIBC__
@@ -109,13 +110,65 @@ static PyObject *serve(PyObject *module, PyObject *argument) {
     return NULL;
 }
 
+/* The nursery's: of one interpreter, which calls prepare() once. */
+static ct__seccomp filters;
+
+static PyObject *prepare(PyObject *module, PyObject *unused) {
+    (void)module;
+    (void)unused;
+    const int result = ct__seccomp_init(&filters);
+    if (result < 0)
+        return PyErr_Format(PyExc_OSError, "nursery: %s", ct_strerror(result));
+    settle();
+    Py_RETURN_NONE;
+}
+
+static PyObject *branch(PyObject *module, PyObject *arguments) {
+    (void)module;
+    int tasks[CT_PLAN_CGROUPS_MAX];
+    ct__branch_request request = {.channel_fd = -1, .task_fds = tasks, .filters = &filters, .hooks = &HOOKS};
+    PyObject *list = NULL;
+    if (PyArg_ParseTuple(arguments, "iiO", &request.channel_fd, &request.stdio_fd, &list) == 0)
+        return NULL;
+    const Py_ssize_t count = PySequence_Size(list);
+    if (count < 0 || count > CT_PLAN_CGROUPS_MAX)
+        return PyErr_Format(PyExc_ValueError, "0 to %d control groups", CT_PLAN_CGROUPS_MAX);
+    for (; request.task_count < (uint32_t)count; request.task_count++) {
+        PyObject *item = PySequence_GetItem(list, request.task_count);
+        const long fd = item != NULL ? PyLong_AsLong(item) : -1;
+        Py_XDECREF(item);
+        if (fd == -1 && PyErr_Occurred() != NULL)
+            return NULL;
+        tasks[request.task_count] = (int)fd;
+    }
+    pid_t pid = 0;
+    int pidfd = -1;
+    const int result = ct__branch(&request, &pid, &pidfd);
+    if (result == CT__IN_CHILD) {
+        PyOS_AfterFork_Child();
+        return Py_BuildValue("ii", 0, CT__CHANNEL_FD);
+    }
+    if (result < 0)
+        return PyErr_Format(PyExc_OSError, "%s", ct_strerror(result));
+    return Py_BuildValue("ii", (int)pid, pidfd);
+}
+
+PyDoc_STRVAR(prepare_doc, "prepare()\n\nOnce before the first branch(), all imports done: the children's filters and heap.");
+PyDoc_STRVAR(branch_doc,
+             "branch(channel_fd, stdio_fd, task_fds, /) -> (pid, pidfd)\n\n"
+             "Clone a child into namespaces of its own. In the child, once a byte has come on its channel and every\n"
+             "power is given up: (0, descriptor of the channel). Raises OSError when there are threads, or no child.");
+
 PyDoc_STRVAR(serve_doc,
              "serve(control_fd, /) -> int\n\n"
              "Serve sandboxes; return only in a child, with the descriptor of its channel.\n"
              "os.environ is the plan's; every other descriptor but 0, 1 and 2 is closed.\n"
              "Raises SystemExit in the server once the other end of control_fd is closed.");
 
-static PyMethodDef METHODS[] = {{"serve", serve, METH_O, serve_doc}, {NULL, NULL, 0, NULL}};
+static PyMethodDef METHODS[] = {{"serve", serve, METH_O, serve_doc},
+                                {"prepare", prepare, METH_NOARGS, prepare_doc},
+                                {"branch", branch, METH_VARARGS, branch_doc},
+                                {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "ct_fork", .m_size = 0, .m_methods = METHODS};
 

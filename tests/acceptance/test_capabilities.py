@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import threading
 import time
 import uuid
@@ -241,3 +243,35 @@ def test_two_tenants_with_the_same_names_never_meet(platform):
         assert platform.http.post("/tenants", json={"id": "red"}, headers=keys[tenant]).status_code == 403
     job = platform.http.post("/functions/same/invoke-async", json={"payload": "j"}, headers=keys["blue"]).json()
     assert platform.http.get(f"/async-invocations/{job['id']}", headers=keys["green"]).status_code == 404
+
+
+PRELOADED = """
+import os, sys, preloaded
+
+def handler(event, context):
+    if event == 'leave':
+        os._exit(0)
+    return preloaded.PID != os.getpid()
+"""
+
+
+def test_a_preloaded_function_is_forked_with_its_modules_imported(platform):
+    if os.geteuid() != 0:
+        pytest.skip("instances are forked from nurseries where root has control groups")
+    files = {"main.py": PRELOADED, "deps/preloaded/__init__.py": "import os\nPID = os.getpid()\n"}
+    encoded = {path: base64.b64encode(text.encode()).decode() for path, text in files.items()}
+    body = {"name": "preloads", "runtime": "python", "files": encoded, "preload": ["preloaded"]}
+    made = platform.http.post("/functions", json=body)
+    assert made.status_code == 201, made.text
+    assert made.json()["preload"] == ["preloaded"]
+
+    def forked() -> bool:
+        platform.invoke("preloads", "leave")
+        return platform.output("preloads") is True
+
+    assert platform.eventually(forked), "an instance comes from where the module was imported before"
+    refused = platform.http.patch("/functions/preloads", json={"preload": ["not a module"]})
+    assert refused.status_code == 400
+    changed = platform.http.patch("/functions/preloads", json={"preload": []})
+    assert changed.status_code == 200, changed.text
+    platform.eventually(lambda: platform.output("preloads") is False)

@@ -10,9 +10,10 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -60,19 +61,36 @@ IMPORTED = draw()
 def handler(event, context):
     return {'drawn': [IMPORTED, draw(), draw()], 'own': {name: make() for name, make in OWN.items()}}
 """
-NUMPY = """
+# Imported, and drawn from, in the nursery: what it drew there once is the same in every clone, and left out
+USED = """
+import os, random, secrets, ssl, uuid
 import numpy
 
 def draw():
     return {
         'numpy.random': float(numpy.random.random()),
         'numpy.default_rng': int(numpy.random.default_rng().integers(1 << 62)),
+        'os.urandom': os.urandom(16).hex(),
+        'random.random': random.random(),
+        'secrets.token_hex': secrets.token_hex(16),
+        'uuid.uuid4': str(uuid.uuid4()),
+        'ssl.RAND_bytes': ssl.RAND_bytes(16).hex(),
     }
 
-IMPORTED = draw()
+BEFORE = draw()
+PID = os.getpid()
+"""
+NUMPY = """
+import os
+import used
+
+IMPORTED = used.draw()
 
 def handler(event, context):
-    return {'drawn': [IMPORTED, draw()], 'own': {}}
+    return {
+        'drawn': [IMPORTED, used.draw(), used.draw()], 'own': {},
+        'before': used.BEFORE, 'is_forked': used.PID != os.getpid(),
+    }
 """
 NODE = """
 const crypto = require('node:crypto');
@@ -110,15 +128,16 @@ def _code(directory: Path, source: str, runtime: str = "python") -> Path:
     return directory
 
 
-async def _ask(backend, code_dir: Path, runtime: str = "python"):
-    """Make an instance, call it once and end it."""
-    instance = await backend.create(
-        InstanceSpec(
-            tenant="acme", namespace="prod", function_id=uuid7(), function_name="f", function_version="1",
-            runtime=runtime, handler="main.handler", code_dir=code_dir,
-        ),
-        timeout_s=30,
+def _spec(code_dir: Path, runtime: str = "python", preload: tuple[str, ...] = ()) -> InstanceSpec:
+    return InstanceSpec(
+        tenant="acme", namespace="prod", function_id=uuid7(), function_name="f", function_version="1",
+        runtime=runtime, handler="main.handler", code_dir=code_dir, preload=preload,
     )  # fmt: skip
+
+
+async def _ask(backend, code_dir: Path, runtime: str = "python", spec: InstanceSpec | None = None):
+    """Make an instance, call it once and end it."""
+    instance = await backend.create(spec or _spec(code_dir, runtime), timeout_s=30)
     try:
         await instance.init(timeout_s=20)
         outcome = await instance.invoke(Call(request_id=uuid7(), payload=b"null", timeout_s=20))
@@ -128,14 +147,23 @@ async def _ask(backend, code_dir: Path, runtime: str = "python"):
     return json.loads(outcome.output)
 
 
-async def _repeated(backend, code_dir: Path, *, count: int, runtime: str = "python") -> dict[str, int]:
+async def _repeated(
+    backend,
+    code_dir: Path,
+    *,
+    count: int,
+    runtime: str = "python",
+    spec: InstanceSpec | None = None,
+    look: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, int]:
     """Return which sources of randomness repeated themselves, over `count` instances, and how often."""
     seen: dict[str, Counter[str]] = {}
     left = iter(range(count))
 
     async def lane() -> None:
         for _ in left:
-            answer = await _ask(backend, code_dir, runtime)
+            answer = await _ask(backend, code_dir, runtime, spec)
+            look(answer)
             for drawn in (*answer["drawn"], answer["own"]):
                 for name, value in drawn.items():
                     seen.setdefault(name, Counter())[str(value)] += 1
@@ -152,16 +180,41 @@ async def test_clones_of_one_zygote_never_draw_the_same(backend, tmp_path):
     assert await _repeated(backend, _code(tmp_path / "code", PYTHON), count=CLONES) == {}
 
 
-async def test_clones_with_numpy_never_draw_the_same(backend, tmp_path):
+def _with_numpy(code: Path) -> Path:
     found = importlib.util.find_spec("numpy")
     if found is None or found.origin is None:
         pytest.skip("numpy is not installed here, so there is none to put beside the function's code")
-    code = _code(tmp_path / "code", NUMPY)
     package = Path(found.origin).parent
     for part in (package, package.with_name("numpy.libs")):
         if part.is_dir():
             shutil.copytree(part, code / "deps" / part.name)
-    assert await _repeated(backend, code, count=min(CLONES, 300)) == {}
+    (code / "used.py").write_text(USED)
+    return code
+
+
+async def test_clones_with_numpy_never_draw_the_same(backend, tmp_path):
+    code = _with_numpy(_code(tmp_path / "code", NUMPY))
+    assert await _repeated(backend, code, count=min(CLONES, 100)) == {}
+
+
+async def test_clones_of_a_nursery_never_draw_the_same(backend, tmp_path):
+    """All of them forked after `random`, `ssl` and numpy were used, and none draws what was drawn there before."""
+    code = _with_numpy(_code(tmp_path / "code", NUMPY))
+    spec = _spec(code, preload=("numpy", "used"))
+    await (await backend.create(spec, timeout_s=60)).destroy()
+    with anyio.fail_after(60):
+        await backend.templates_ready()
+    if not backend.nurseries:
+        pytest.skip("this host keeps no nurseries: it takes root and memory and pids control groups")
+    before: dict[str, str] = {}
+
+    def look(answer) -> None:
+        assert answer["is_forked"]
+        before.update({f"{name} before": str(value) for name, value in answer["before"].items()})
+        assert not {str(value) for drawn in answer["drawn"] for value in drawn.values()} & set(before.values())
+
+    assert await _repeated(backend, code, count=CLONES, spec=spec, look=look) == {}
+    assert len(before) == len(set(before.values())) == 7, "there was one nursery"
 
 
 async def test_processes_of_node_never_draw_the_same(backend, tmp_path):

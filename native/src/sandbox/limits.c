@@ -51,21 +51,23 @@ static const unsigned long SECURE = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBI
                                     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |
                                     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
-int ct__privileges_drop(ct__failure *why) {
+int ct__privileges_drop(uint64_t kept, ct__failure *why) {
     if (prctl(PR_SET_SECUREBITS, SECURE, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "securebits");
     if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "ambient");
     for (unsigned long cap = 0; cap < 64; cap++) {
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0)
+        if ((kept >> cap & 1) != 0 || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0)
             continue;
         if (errno == EINVAL)
             break; /* past the last capability of this kernel */
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "bounding");
     }
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}, {0}};
-    if (syscall(SYS_capset, &head, none) != 0)
+    struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {{0}, {0}};
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        sets[i].effective = sets[i].permitted = (uint32_t)(kept >> 32 * i);
+    if (syscall(SYS_capset, &head, sets) != 0)
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "capset");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "no_new_privs");

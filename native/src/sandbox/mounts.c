@@ -138,6 +138,11 @@ static int mask_proc(const char *proc) {
         result = make_file(MASK_FILE, 0444, "");
     if (result == 0)
         result = make_dir(MASK_DIR, 0555);
+    return result < 0 ? result : ct__proc_cover(proc);
+}
+
+int ct__proc_cover(const char *proc) {
+    int result = 0;
     for (size_t i = 0; result == 0 && i < sizeof MASKED_FILES / sizeof MASKED_FILES[0]; i++)
         result = cover(proc, MASKED_FILES[i], MASK_FILE);
     for (size_t i = 0; result == 0 && i < sizeof MASKED_DIRS / sizeof MASKED_DIRS[0]; i++)

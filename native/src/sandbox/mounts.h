@@ -16,6 +16,9 @@ int ct__sources_open(const ct_plan *plan, ct__sources *out, ct__failure *why);
 /* Makes an empty tmpfs the root and lets the old root go. From here on no path leads to the host. */
 int ct__root_make(ct__failure *why);
 
+/* Covers what a /proc that is mounted there tells of the host, in a root that was filled before. */
+int ct__proc_cover(const char *proc);
+
 /* Makes the plan's entries in the new root, closing the sources, then makes the root read-only. */
 int ct__root_fill(const ct_plan *plan, ct__sources *sources, ct__failure *why);
 

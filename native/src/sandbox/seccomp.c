@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 #include "base/scope.h"
+#include "sandbox/branch.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -73,7 +74,7 @@ static const char *const ALLOWED[] = {
 static const char *const REFUSED[] = {
     "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd", "mount", "umount", "umount2", "pivot_root",
     "chroot", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr", "bpf", "userfaultfd",
-    "add_key", "request_key", "keyctl", "perf_event_open", "unshare", "setns", "open_by_handle_at", "name_to_handle_at",
+    "add_key", "request_key", "keyctl", "perf_event_open", "setns", "open_by_handle_at", "name_to_handle_at",
     "quotactl", "quotactl_fd", "fanotify_init", "fanotify_mark", "lookup_dcookie", "vhangup", "syslog", "settimeofday",
     "clock_settime", "clock_settime64", "clock_adjtime", "adjtimex", "stime", "sethostname", "setdomainname",
     "move_pages", "migrate_pages", "mbind", "set_mempolicy", "get_mempolicy", "memfd_secret", "nfsservctl", "modify_ldt",
@@ -142,7 +143,7 @@ static int open_families(scmp_filter_ctx ctx, int call) {
     return allow_values(ctx, call, values, sizeof FAMILIES / sizeof FAMILIES[0]);
 }
 
-static int build_calls(scmp_filter_ctx ctx) {
+static int build_listed(scmp_filter_ctx ctx) {
     int result = rules_for(ctx, ALLOWED, sizeof ALLOWED / sizeof ALLOWED[0], SCMP_ACT_ALLOW);
     if (result == 0)
         result = rules_for(ctx, REFUSED, sizeof REFUSED / sizeof REFUSED[0], SCMP_ACT_ERRNO(EPERM));
@@ -155,6 +156,21 @@ static int build_calls(scmp_filter_ctx ctx) {
     if (result == 0)
         result = allow_values(ctx, SCMP_SYS(personality), PERSONALITIES, sizeof PERSONALITIES / sizeof PERSONALITIES[0]);
     return result;
+}
+
+static int build_calls(scmp_filter_ctx ctx) {
+    const int result = build_listed(ctx);
+    return result < 0 ? result : rule(ctx, "unshare", SCMP_ACT_ERRNO(EPERM));
+}
+
+/* A branch leaves the nursery's control group, and then shall not see the path to its own. */
+static int build_nursery_calls(scmp_filter_ctx ctx) {
+    static const uint64_t cgroup = CLONE_NEWCGROUP;
+    int result = build_listed(ctx);
+    if (result == 0)
+        result = allow_values(ctx, SCMP_SYS(unshare), &cgroup, 1);
+    return result < 0 ? result
+                      : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), 1, SCMP_A0_64(SCMP_CMP_NE, cgroup));
 }
 
 static int refuse_bits(scmp_filter_ctx ctx, int call, unsigned arg, uint64_t bits) {
@@ -182,12 +198,15 @@ static int refuse_huge_pages(scmp_filter_ctx ctx) {
     return result;
 }
 
-static int build_arguments(scmp_filter_ctx ctx) {
-    for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++) {
-        const int refused = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
-        if (refused < 0)
-            return refused;
-    }
+static int refuse_namespaces(scmp_filter_ctx ctx, unsigned but) {
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
+        if ((NAMESPACES[i] & but) == 0)
+            result = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
+    return result;
+}
+
+static int build_other_arguments(scmp_filter_ctx ctx) {
     int result = refuse_commands(ctx, SCMP_SYS(ioctl), TERMINAL_REQUESTS, sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]);
     if (result == 0)
         result = refuse_commands(ctx, SCMP_SYS(fcntl), FILE_COMMANDS, sizeof FILE_COMMANDS / sizeof FILE_COMMANDS[0]);
@@ -198,6 +217,21 @@ static int build_arguments(scmp_filter_ctx ctx) {
     /* A child that forgets its parent's death would outlive the platform; to set one's own SIGKILL stays allowed. */
     return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 2,
                             SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_PDEATHSIG), SCMP_A1_64(SCMP_CMP_NE, SIGKILL));
+}
+
+static int build_arguments(scmp_filter_ctx ctx) {
+    const int result = refuse_namespaces(ctx, 0);
+    return result < 0 ? result : build_other_arguments(ctx);
+}
+
+/* Fresh namespaces all at once or none of them: a child in part of them would share the rest with the nursery. */
+static int build_nursery_arguments(scmp_filter_ctx ctx) {
+    const uint64_t all = CT__BRANCH_NAMESPACES;
+    int result = refuse_namespaces(ctx, CT__BRANCH_NAMESPACES);
+    for (uint64_t some = (all - 1) & all; result == 0 && some != 0; some = (some - 1) & all)
+        result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+                                  SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, all, some));
+    return result < 0 ? result : build_other_arguments(ctx);
 }
 
 static int build_shared_memory(scmp_filter_ctx ctx) {
@@ -254,6 +288,10 @@ int ct__seccomp_init(ct__seccomp *s) {
         result = build(SCMP_ACT_ALLOW, build_arguments, &s->arguments);
     if (result == 0)
         result = build(SCMP_ACT_ALLOW, build_shared_memory, &s->shared_memory);
+    if (result == 0)
+        result = build(SCMP_ACT_ERRNO(ENOSYS), build_nursery_calls, &s->nursery_calls);
+    if (result == 0)
+        result = build(SCMP_ACT_ALLOW, build_nursery_arguments, &s->nursery_arguments);
     if (result < 0)
         ct__seccomp_fini(s);
     return result;
@@ -263,6 +301,8 @@ void ct__seccomp_fini(ct__seccomp *s) {
     free(s->calls.code);
     free(s->arguments.code);
     free(s->shared_memory.code);
+    free(s->nursery_calls.code);
+    free(s->nursery_arguments.code);
     *s = (ct__seccomp){0};
 }
 
@@ -271,11 +311,12 @@ static int load(const ct__program *program) {
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0U, &prog) != 0 ? ct__errno() : 0;
 }
 
-int ct__seccomp_load(const ct__seccomp *s, const ct_plan *plan, ct__failure *why) {
-    int result = load(&s->arguments);
-    if (result == 0 && (plan->flags & CT_PLAN_NO_SHARED_MEMORY) != 0)
+int ct__seccomp_load(const ct__seccomp *s, uint32_t plan_flags, ct__failure *why) {
+    const bool is_nursery = (plan_flags & CT_PLAN_NURSERY) != 0;
+    int result = load(is_nursery ? &s->nursery_arguments : &s->arguments);
+    if (result == 0 && (plan_flags & CT_PLAN_NO_SHARED_MEMORY) != 0)
         result = load(&s->shared_memory);
     if (result == 0)
-        result = load(&s->calls);
+        result = load(is_nursery ? &s->nursery_calls : &s->calls);
     return result < 0 ? ct__fail(why, CT_STEP_SECCOMP, result, NULL) : 0;
 }

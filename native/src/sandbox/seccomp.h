@@ -19,13 +19,16 @@ typedef struct ct__seccomp {
     ct__program calls;
     ct__program arguments;
     ct__program shared_memory;
+    ct__program nursery_calls;
+    ct__program nursery_arguments;
 } ct__seccomp;
 
 /* Builds the programs. Returns 0 or -errno; on failure there is nothing to give back. */
 int ct__seccomp_init(ct__seccomp *s);
 void ct__seccomp_fini(ct__seccomp *s);
 
-/* In the child, with no_new_privs set: loads what the plan asks for. Nothing but what the filter allows works after. */
-int ct__seccomp_load(const ct__seccomp *s, const ct_plan *plan, ct__failure *why);
+/* In the child, with no_new_privs set: loads what the plan's flags ask for. Nothing but what the filter allows works
+ * after; what a nursery's allows, an instance's, loaded on top of it, refuses again. */
+int ct__seccomp_load(const ct__seccomp *s, uint32_t plan_flags, ct__failure *why);
 
 #endif

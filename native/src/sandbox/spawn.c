@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
+#include "sandbox/branch.h"
 #include "sandbox/limits.h"
 #include "sandbox/mounts.h"
 #include "sandbox/nets.h"
@@ -113,6 +114,10 @@ static int die_with_parent(int sync_fd, ct__failure *why) {
     return 0;
 }
 
+static uint64_t kept_by(const ct_plan *plan) {
+    return (plan->flags & CT_PLAN_NURSERY) != 0 ? CT__NURSERY_CAPS : 0;
+}
+
 static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, int *sync_fd, ct__failure *why) {
     const ct_plan *plan = request->plan;
     ct__sources sources;
@@ -129,13 +134,13 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
         (result = ct__root_fill(plan, &sources, why)) < 0 ||
         (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
         (result = name_host(plan, why)) < 0 || (result = lay_descriptors(request, sync_fd, why)) < 0 ||
-        (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(why)) < 0 ||
+        (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(kept_by(plan), why)) < 0 ||
         (result = die_with_parent(*sync_fd, why)) < 0)
         return result;
     /* A program that is executed becomes dumpable by that; one that was forked must be told */
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_PRIVILEGES, ct__errno(), "dumpable");
-    return ct__seccomp_load(request->filters, plan, why);
+    return ct__seccomp_load(request->filters, plan->flags, why);
 }
 
 static int run_child(const ct__spawn_request *request, bool is_privileged, int sync_fd) {

@@ -8,6 +8,7 @@
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "sandbox/claim.h"
+#include "sandbox/furnish.h"
 #include "sandbox/nets.h"
 
 #include <poll.h>
@@ -225,12 +226,9 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
     return 0;
 }
 
-static bool is_claim(const server *s, ssize_t len) {
-    uint32_t magic = 0;
-    if (len != (ssize_t)(TICKET_BYTES + sizeof(ct_claim)))
-        return false;
-    memcpy(&magic, s->request + TICKET_BYTES, sizeof magic);
-    return magic == CT_CLAIM_MAGIC;
+/* Whether the request is a struct of that size which begins with that number. */
+static bool is_small(const server *s, ssize_t len, size_t size, uint32_t wanted) {
+    return len == (ssize_t)(TICKET_BYTES + size) && memcmp(s->request + TICKET_BYTES, &wanted, sizeof wanted) == 0;
 }
 
 /* A claim of a child that has not ended, or whose end is not reaped: nobody else can have its pid. */
@@ -248,6 +246,17 @@ static int take_claim(server *s, uint32_t ticket) {
     return result == -ENOTRECOVERABLE ? result : told;
 }
 
+static int take_furnish(const server *s, uint32_t ticket, int pidfd) {
+    ct_furnish what;
+    ct__failure why = {0};
+    memcpy(&what, s->request + TICKET_BYTES, sizeof what);
+    if (pidfd < 0)
+        (void)ct__fail(&why, CT_STEP_REQUEST, -EBADF, NULL);
+    else
+        (void)ct__furnish(pidfd, &what, &why);
+    return tell(s, CT_NOTE_CLAIMED, ticket, &why);
+}
+
 /* One request. Returns 0, CT__IN_CHILD, -EPIPE when there will be no more, or another failure of the server itself. */
 static int take_request(server *s) {
     int fds[REQUEST_FDS] = {-1, -1};
@@ -261,8 +270,10 @@ static int take_request(server *s) {
     uint32_t ticket = 0;
     if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
         memcpy(&ticket, s->request, sizeof ticket);
-    if (is_claim(s, len))
+    if (is_small(s, len, sizeof(ct_claim), CT_CLAIM_MAGIC))
         return take_claim(s, ticket);
+    if (is_small(s, len, sizeof(ct_furnish), CT_FURNISH_MAGIC))
+        return take_furnish(s, ticket, channel);
     s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);

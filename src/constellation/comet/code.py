@@ -106,6 +106,7 @@ class CodeShelf:
             handler=function.handler,
             code_dir=path,
             env=function.env,
+            preload=function.preload,
             memory_mb=function.memory_mb,
             cpu_millis=function.cpu_millis,
             max_pids=function.max_pids,

@@ -61,13 +61,17 @@ class Directory:
     mode: int = 0o755
 
 
+# Chosen: a pip install of some ten packages; each costs about 1 KiB of kernel memory
+_TMPFS_INODES = 16384
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tmpfs:
     """A writable directory in memory; its pages count towards the instance's memory."""
 
     target: str
     size_bytes: int
-    inodes: int = 16384  # chosen: a pip install of some ten packages; each costs about 1 KiB of kernel memory
+    inodes: int = _TMPFS_INODES
     mode: int = 0o1777
     is_executable: bool = True
 
@@ -110,6 +114,7 @@ class Plan:
     task_files: tuple[str, ...] = ()  # cgroup v1 leaves to join
     setup_s: float = 5.0  # longest time from fork to a complete sandbox
     has_guest_init: bool = False  # ct-guest is pid 1 and argv its child: for programs that do not reap
+    is_nursery: bool = False  # may clone children into fresh namespaces below its own (native/src/sandbox/branch.h)
     may_share_memory: bool = True  # False refuses shmget and memfd_create, which only a memory cgroup counts
 
     def encode(self) -> bytes:
@@ -134,6 +139,7 @@ class Plan:
 
         plan = _ffi.new("ct_plan *")
         plan.flags = 0 if self.may_share_memory else _lib.CT_PLAN_NO_SHARED_MEMORY
+        plan.flags |= _lib.CT_PLAN_NURSERY if self.is_nursery else 0
         plan.host_uid, plan.host_gid = self.host_uid, self.host_gid
         plan.inside_uid, plan.inside_gid = self.inside_uid, self.inside_gid
         plan.setup_ms = round(self.setup_s * 1000)
@@ -179,6 +185,22 @@ class Claim:
         claim.processes, claim.address_space_bytes = self.processes or 0, self.address_space_bytes or 0
         claim.tmp_bytes, claim.shm_bytes = self.tmp_bytes or 0, self.shm_bytes or 0
         return bytes(_ffi.buffer(claim))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Furnish:
+    """What the host makes in the namespaces of a nursery's child: /proc, a loopback, and these."""
+
+    tmp_bytes: int
+    shm_bytes: int
+    inodes: int = _TMPFS_INODES
+
+    def encode(self) -> bytes:
+        """Return the request as ct-zygote reads it."""
+        furnish = _ffi.new("ct_furnish *")
+        furnish.magic, furnish.inodes = _lib.CT_FURNISH_MAGIC, self.inodes
+        furnish.tmp_bytes, furnish.shm_bytes = self.tmp_bytes, self.shm_bytes
+        return bytes(_ffi.buffer(furnish))
 
 
 def _fill(slots: Any, values: Iterable[Any], what: str, *, spare: int = 0) -> int:

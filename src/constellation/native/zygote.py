@@ -20,7 +20,7 @@ from anyio.abc import Process, TaskStatus
 from constellation.base.errors import ConstellationError
 from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
-from constellation.native.sandbox import Claim, Plan
+from constellation.native.sandbox import Claim, Furnish, Plan
 
 _lib, _ffi = _core.lib, _core.ffi
 
@@ -92,7 +92,8 @@ class Spawned:
             os.close(self.pidfd)
             self.pidfd = -1
 
-    def _end_nowait(self, status: ExitStatus) -> None:
+    def end_nowait(self, status: ExitStatus) -> None:
+        """Note how it ended, for who waits. For whoever the kernel has told."""
         if self.status is None:
             self.status = status
             self._exited.set()
@@ -216,10 +217,22 @@ class Zygote:
             SpawnFailed: a step failed, the sandbox has ended, or the time ran out.
             ZygoteGone: the fork server ended.
         """
+        await self._request(claim.encode(spawned.pid), timeout_s=timeout_s)
+
+    async def furnish(self, pidfd: int, furnish: Furnish, *, timeout_s: float) -> None:
+        """Make what a nursery's child may not make itself. Whose pidfd it is, the caller has made sure of.
+
+        Raises:
+            SpawnFailed: a step failed, the child has ended, or the time ran out.
+            ZygoteGone: the fork server ended.
+        """
+        await self._request(furnish.encode(), pidfd, timeout_s=timeout_s)
+
+    async def _request(self, message: bytes, *fds: int, timeout_s: float) -> None:
         number, ticket = self._next_ticket()
         try:
             with anyio.fail_after(timeout_s):
-                await self._send(number, ticket, number.to_bytes(4, sys.byteorder) + claim.encode(spawned.pid))
+                await self._send(number, ticket, number.to_bytes(4, sys.byteorder) + message, *fds)
                 await ticket.answered.wait()
         except TimeoutError as error:
             raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
@@ -310,7 +323,7 @@ class Zygote:
         self._report_nowait(spawned, ExitStatus(code=note.exit_code, signal=note.signal))
 
     def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
-        spawned._end_nowait(status)  # noqa: SLF001 - one module, two classes
+        spawned.end_nowait(status)
         if self._on_exit is not None and spawned._is_owned:  # noqa: SLF001 - one module, two classes
             self._on_exit(spawned)
 

@@ -87,6 +87,13 @@ CREATE = [
     (GOOD | {"env": {"A": 1}}, 400, "env[...]"),
     (GOOD | {"env": {"A": "x\0y"}}, 400, "env.A"),
     (GOOD | {"env": {f"A{place}": "x" * 32768 for place in range(9)}}, 400, "env"),
+    (GOOD | {"preload": ["a"] * 17}, 400, "preload"),
+    (GOOD | {"preload": ["numpy", "numpy"]}, 400, "preload"),
+    (GOOD | {"preload": ["os; import x"]}, 400, "preload[0]"),
+    (GOOD | {"preload": ["a..b"]}, 400, "preload[0]"),
+    (GOOD | {"preload": ["a\n"]}, 400, "preload"),
+    (GOOD | {"preload": "numpy"}, 400, "preload"),
+    (GOOD | {"runtime": "node", "code": "x", "preload": ["a"]}, 400, "preload"),
     (GOOD | {"description": "x" * 2001}, 400, "description"),
     (GOOD | {"description": "a\0b"}, 400, "description"),
 ]

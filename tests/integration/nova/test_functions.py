@@ -27,13 +27,18 @@ async def test_a_function_lives_from_create_to_delete(nova):
     assert read.status_code == 200
     assert read.json() == created
 
+    assert created["preload"] == []
+    modules = ["numpy", "pkg.sub_1"]
+    preloading = await nova.http.patch("/functions/hello", json={"preload": modules}, headers=nova.admin())
+    assert preloading.json()["preload"] == modules
     changed = await nova.http.patch("/functions/hello", json={"timeout_s": 5, "halted": True}, headers=nova.admin())
     assert changed.status_code == 200
     assert changed.json()["timeout_s"] == 5
     assert changed.json()["halted"] is True
-    assert changed.json()["version"] == 2
+    assert changed.json()["version"] == 3
     assert changed.json()["code_version"] == 1
     assert changed.json()["env"] == {"A": "1"}
+    assert changed.json()["preload"] == modules
 
     gone = await nova.http.delete("/functions/hello", headers=nova.admin())
     assert gone.json() == {"status": "deleted", "name": "hello"}

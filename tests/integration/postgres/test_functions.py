@@ -40,10 +40,18 @@ async def test_create_returns_what_get_reads(db: Database) -> None:
         breaker_probes=2,
     )
     created = await functions.create(
-        function(description="says hello", env={"A": "1", "ü": '"'}, capacity=capacity, timeout_s=0.25), CODE
+        function(
+            description="says hello",
+            env={"A": "1", "ü": '"'},
+            preload=("numpy", "b.c"),
+            capacity=capacity,
+            timeout_s=0.25,
+        ),
+        CODE,
     )
     assert created == await functions.get("default", "default", "hello")
     assert created.env == {"A": "1", "ü": '"'}
+    assert created.preload == ("numpy", "b.c")
     assert created.capacity == capacity
     reset = await functions.update(replace(created, capacity=CapacityPolicy()))
     assert reset.capacity == CapacityPolicy()

@@ -34,6 +34,7 @@ class InstanceSpec:
     handler: str
     code_dir: Path  # on the host; read-only inside
     env: Mapping[str, str] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()  # modules of the code that instances may start with; a backend may ignore it
     memory_mb: int = 128
     cpu_millis: int = 1000
     max_pids: int = 64

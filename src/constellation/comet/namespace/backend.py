@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,17 +20,19 @@ from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.instance import NamespaceInstance
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
+from constellation.comet.namespace.nurseries import Nurseries
+from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slots, until_empty
 from constellation.comet.namespace.spares import Shape, Spares
-from constellation.comet.runtimes.recipe import Runtime
+from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.link import Links
 from constellation.native.probe import probe
-from constellation.native.sandbox import Claim
+from constellation.native.sandbox import Claim, Furnish
 from constellation.native.zygote import Spawned, SpawnFailed, ZygoteGone
 
 _log = structlog.get_logger()
@@ -49,6 +52,7 @@ class NamespaceBackend:
         self._slots: Slots | None = None
         self._servers: ForkServers | None = None
         self._spares: Spares | None = None
+        self._nurseries: Nurseries | None = None
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
 
     @property
@@ -80,6 +84,15 @@ class NamespaceBackend:
             async with anyio.create_task_group() as tasks:
                 self._servers = ForkServers(tasks, record_dir=settings.run_dir, on_exit=self._exited)
                 self._spares = Spares(tasks, make=self._make_spare, destroy=self._destroy_sandbox)
+                self._nurseries = Nurseries(
+                    tasks,
+                    make=self._make_nursery,
+                    branch=self._branch,
+                    destroy=self._destroy_sandbox,
+                    furnisher=self._servers.executor,
+                    on_exit=self._exited,
+                )
+                tasks.start_soon(self._nurseries.run)
                 if not self._has_memory_group:
                     tasks.start_soon(self._watch_memory)
                 try:
@@ -88,11 +101,12 @@ class NamespaceBackend:
                     with anyio.move_on_after(_STOP_S, shield=True):
                         await self._spares.close()
                         await self._destroy_all()
+                        await self._nurseries.close()
                     self._servers.stop_nowait()
                     tasks.cancel_scope.cancel()
         finally:
             self._slots.close()
-            self._servers = self._slots = self._spares = None
+            self._servers = self._slots = self._spares = self._nurseries = None
             self._support = BackendSupport(name=self.name, available=False, reason="stopped", limits={})
 
     def support(self) -> BackendSupport:
@@ -106,12 +120,20 @@ class NamespaceBackend:
         wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
         await spares.release([each for each in self._registry.installed.values() if each not in wanted])
         left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
+        if self._nurseries is not None:
+            left_bytes = self._nurseries.keep(left_bytes)
         spares.keep([shape_of(installed, USUAL_LIMITS) for installed in wanted], budget_bytes=left_bytes)
 
     async def templates_ready(self) -> None:
         """Wait until as many sandboxes are ready as `keep_templates` allows; for tests and benches."""
-        if self._spares is not None:
+        if self._spares is not None and self._nurseries is not None:
             await self._spares.settled()
+            await self._nurseries.settled()
+
+    @property
+    def nurseries(self) -> int:
+        """How many are ready."""
+        return len(self._nurseries.ready) if self._nurseries is not None else 0
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> NamespaceInstance:
         """Make a sandbox with a worker inside that waits for `init`, or take one that is ready.
@@ -129,15 +151,17 @@ class NamespaceBackend:
         try:
             with spares.caller(), anyio.fail_after(timeout_s):
                 limits = Limits(memory_mb=spec.memory_mb, cpu_millis=spec.cpu_millis, processes=spec.max_pids)
-                sandbox = await self._claimed(spec, installed, limits) or await self._made(
-                    installed,
-                    limits,
-                    code_dir=spec.code_dir,
-                    memory_mb=spec.memory_mb,
-                    processes=spec.max_pids,
-                    tmp_mb=spec.tmp_mb,
-                    setup_s=min(self._settings.spawn_s, timeout_s),
-                )
+                sandbox = await self._branched(spec, installed, limits) or await self._claimed(spec, installed, limits)
+                if sandbox is None:
+                    sandbox = await self._made(
+                        installed,
+                        limits,
+                        code_dir=spec.code_dir,
+                        memory_mb=spec.memory_mb,
+                        processes=spec.max_pids,
+                        tmp_mb=spec.tmp_mb,
+                        setup_s=min(self._settings.spawn_s, timeout_s),
+                    )
                 instance = self._adopt(spec, installed.runtime, sandbox)
                 await instance.channel.hello()
         except TimeoutError as error:
@@ -172,6 +196,7 @@ class NamespaceBackend:
         processes: int,
         tmp_mb: int,
         setup_s: float,
+        is_nursery: bool = False,
     ) -> Sandbox:
         """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
         servers, slots = self._servers, self._slots
@@ -189,6 +214,7 @@ class NamespaceBackend:
                 shm_mb=self._settings.shm_mb,
                 has_memory_group=self._has_memory_group,
                 setup_s=setup_s,
+                is_nursery=is_nursery,
             )
             return await make(await servers.of(installed), plan, slot, timeout_s=self._settings.spawn_s)
         except BaseException:
@@ -249,6 +275,70 @@ class NamespaceBackend:
             await self._destroy_sandbox(sandbox)
             raise
         return sandbox
+
+    async def _branched(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
+        """Fork an instance from the nursery of its function; None when there is none (yet), or none that will."""
+        nurseries = self._nurseries
+        assert nurseries is not None
+        if not spec.preload or not self._can_nurse(installed):
+            return None
+        found = spec.code_dir.stat()  # as quick as the mount that an ordinary start makes of it
+        stock = Stock(
+            tenant=spec.tenant,
+            function_id=spec.function_id,
+            installed=installed,
+            code_dir=spec.code_dir,
+            code_inode=(found.st_dev, found.st_ino),
+            modules=spec.preload,
+            limits=limits,
+            tmp_mb=spec.tmp_mb,
+        )
+        nursery = nurseries.get_nowait(stock)
+        if nursery is None:
+            return None
+        sandbox = nurseries.take_nowait(nursery)
+        if sandbox is not None:
+            return sandbox
+        try:
+            return await self._branch(nursery)
+        except (ConstellationError, OSError) as error:
+            nurseries.refuse_nowait(nursery, str(error))
+            return None
+
+    async def _branch(self, nursery: Nursery) -> Sandbox:
+        """Fork from a nursery into a slot, which is given back when that fails."""
+        slots, settings, stock = self._slots, self._settings, nursery.stock
+        assert slots is not None
+        slot = slots.take(stock.limits)
+        furnish = Furnish(tmp_bytes=stock.tmp_mb << 20, shm_bytes=min(settings.shm_mb, stock.tmp_mb) << 20)
+        try:
+            return await nursery.branch(slot, furnish, timeout_s=settings.spawn_s)
+        except BaseException:
+            with anyio.move_on_after(settings.destroy_s, shield=True):
+                await until_empty(slot)
+                slots.give_back(slot)
+            raise
+
+    def _can_nurse(self, installed: Installed) -> bool:
+        """Whether nurseries are kept here; those who share a host uid need a control group each to be told apart by."""
+        limits = self._support.limits
+        return (
+            installed.runtime.start is Start.FORK
+            and os.geteuid() == 0
+            and all(limits.get(name, "").startswith("cgroup") for name in ("memory", "pids"))
+        )
+
+    async def _make_nursery(self, stock: Stock) -> Sandbox:
+        return await self._made(
+            stock.installed,
+            stock.limits,
+            code_dir=stock.code_dir,
+            memory_mb=stock.limits.memory_mb,
+            processes=0,  # RLIMIT_NPROC counts the host uid, which all its children share; their groups count each
+            tmp_mb=stock.tmp_mb,
+            setup_s=self._settings.spawn_s,
+            is_nursery=True,
+        )
 
     async def _destroy_sandbox(self, sandbox: Sandbox) -> None:
         is_empty = await sandbox.destroy(within_s=self._settings.destroy_s)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -39,8 +39,20 @@ class ForkServers:
         Raises:
             ZygoteGone: it does not come up.
         """
-        is_fork = installed.runtime.start is Start.FORK
-        name = _name_of(installed)
+        if installed.runtime.start is Start.EXEC:
+            return await self.executor()
+        env = {**installed.runtime.env, **installed.runtime.server_env}
+        return await self._named(_name_of(installed), installed.runtime.argv(installed.interpreter), env)
+
+    async def executor(self) -> Zygote:
+        """Return the one that runs nobody's interpreter, running.
+
+        Raises:
+            ZygoteGone: it does not come up.
+        """
+        return await self._named(_EXEC, (str(libexec_path("ct-zygote")),), None)
+
+    async def _named(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None) -> Zygote:
         zygote = self._running.get(name)
         if zygote is not None and not zygote.gone.is_set():
             return zygote
@@ -48,12 +60,7 @@ class ForkServers:
             zygote = self._running.get(name)
             if zygote is not None and not zygote.gone.is_set():
                 return zygote
-            if is_fork:
-                argv = installed.runtime.argv(installed.interpreter)
-                env = {**installed.runtime.env, **installed.runtime.server_env}
-                zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
-            else:
-                zygote = Zygote([str(libexec_path("ct-zygote"))], name=name, on_exit=self._on_exit)
+            zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
             with anyio.CancelScope(shield=True):  # half a start would leave a process that nobody holds; it is bounded
                 await self._tasks.start(self._keep, zygote)
             self._running[name] = zygote

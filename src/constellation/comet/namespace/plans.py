@@ -38,6 +38,7 @@ def plan_of(
     shm_mb: int,
     has_memory_group: bool,
     setup_s: float,
+    is_nursery: bool = False,
 ) -> Plan:
     """Return everything the sandbox of an instance is.
 
@@ -66,6 +67,7 @@ def plan_of(
         task_files=slot.leaf.task_files if slot.leaf is not None else (),
         setup_s=setup_s,
         may_share_memory=has_memory_group,
+        is_nursery=is_nursery,
     )
 
 

@@ -19,6 +19,7 @@ def same_sandbox(a: Function, b: Function) -> bool:
         and a.max_pids == b.max_pids
         and a.instance_concurrency == b.instance_concurrency
         and a.env == b.env
+        and a.preload == b.preload
     )
 
 

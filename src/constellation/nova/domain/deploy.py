@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
@@ -13,10 +13,13 @@ from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
 MAX_PATH_CHARS = 256
 MAX_SEGMENT_BYTES = 255  # of one name in a directory: NAME_MAX of Linux
 MAX_HANDLER_CHARS = 128
+MAX_PRELOAD = 16  # chosen: packages, whose own modules come with them
+MAX_MODULE_CHARS = 128
 MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
 
 # Dots and slashes divide the module; the last dot divides it from the function.
 _HANDLER = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.[A-Za-z_$][A-Za-z0-9_$]*")
+_MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -121,6 +124,23 @@ def check_env(env: Mapping[str, str]) -> None:
     size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in env.items())
     if size_bytes > MAX_ENV_BYTES:
         raise InvalidRequest(f"env holds {size_bytes} bytes; {MAX_ENV_BYTES} is the most", field="env")
+
+
+def check_preload(runtime: str, modules: Sequence[str]) -> None:
+    """Let the modules that a function preloads through, or raise `InvalidRequest`."""
+    wrong = None
+    if modules and not runtime_of(runtime).can_preload:
+        able = ", ".join(sorted(info.id for info in RUNTIMES.values() if info.can_preload))
+        wrong = f"runtime {runtime} can not preload modules; these can: {able}"
+    elif len(modules) > MAX_PRELOAD:
+        wrong = f"preload names {len(modules)} modules; {MAX_PRELOAD} is the most"
+    elif len(set(modules)) != len(modules):
+        wrong = "preload names a module twice"
+    for name in modules:
+        if len(name) > MAX_MODULE_CHARS or _MODULE.fullmatch(name) is None:
+            wrong = f"preload {name[:80]!r} is not the dotted name of a module"
+    if wrong is not None:
+        raise InvalidRequest(wrong, field="preload")
 
 
 def check_replicas(*, min_replicas: int, max_replicas: int) -> None:

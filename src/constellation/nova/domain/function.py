@@ -54,6 +54,7 @@ class Function:
     halted: bool = False
     capacity: CapacityPolicy = field(default_factory=CapacityPolicy)
     env: Mapping[str, str] = field(default_factory=dict)
+    preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
     code_version: int = 0
     code_hash: str = ""  # SHA-256 of the code, hex
     version: int = 1  # of the row; moves with each change

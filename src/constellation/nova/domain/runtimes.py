@@ -13,6 +13,7 @@ class RuntimeInfo:
     name: str
     extension: str  # of a source file, with its dot
     default_handler: str  # "module.function"
+    can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
 
     @property
     def entry_file(self) -> str:
@@ -20,7 +21,7 @@ class RuntimeInfo:
         return self.default_handler.rpartition(".")[0] + self.extension
 
 
-PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler")
+PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler", can_preload=True)
 NODE = RuntimeInfo(id="node", name="Node.js", extension=".js", default_handler="main.handler")
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})

@@ -185,6 +185,7 @@ def _settings(function: Function) -> tuple[object, ...]:
         function.halted,
         *(getattr(function.capacity, name) for name in _CAPACITY),
         msgspec.json.encode(function.env).decode(),
+        list(function.preload),
     )
 
 
@@ -192,4 +193,5 @@ def _function(row: Record) -> Function:
     columns = dict(row)
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
-    return Function(**columns, capacity=capacity, env=env)
+    preload = tuple(columns.pop("preload"))
+    return Function(**columns, capacity=capacity, env=env, preload=preload)

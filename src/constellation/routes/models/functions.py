@@ -20,6 +20,10 @@ Concurrency = Annotated[int, Meta(ge=1, le=1000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Handler = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^\S+$")]
 Env = dict[Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,127}$")], Annotated[str, Meta(max_length=32768)]]
+Preload = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=128)], ...],
+    Meta(max_length=16, description="modules of the code or its deps/ that instances start with imported; python"),
+]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
@@ -70,6 +74,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     halted: bool = False
     capacity: CapacityPolicyBody = CapacityPolicyBody()
     env: Env = {}
+    preload: Preload = ()
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +97,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     halted: bool | UnsetType = UNSET
     capacity: CapacityPolicyBody | UnsetType = UNSET
     env: Env | UnsetType = UNSET
+    preload: Preload | UnsetType = UNSET
 
 
 class FunctionBody(Struct, kw_only=True, frozen=True):
@@ -116,6 +122,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     halted: bool
     capacity: CapacityPolicyBody
     env: dict[str, str]
+    preload: tuple[str, ...]
     code_version: int
     code_hash: str
     version: int

@@ -23,10 +23,11 @@ import threading
 import time
 import types
 
+import worker_nursery
 from worker_orphans import Orphans
 from worker_values import Context, encode_chunk, encode_error, encode_output, listed, load_handler
 from worker_wire import (
-    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, PING, PONG, PROTOCOL, READY, RESULT,
+    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
 )  # fmt: skip
 
@@ -48,10 +49,13 @@ class Worker:
     def log(self):
         return _in_thread.get() or self._only or self._ambient
 
-    def serve(self):
-        """Run until told to stop. Never returns."""
+    def serve(self, ct_fork):
+        """Run until told to stop. Never returns, except in what was forked from a nursery, where it is to be called anew."""
         self._channel.send(HELLO, 0, _HELLO)
         kind, _, body = self._channel.receive()
+        if kind == NURSE:
+            worker_nursery.serve(self._channel, body, ct_fork)
+            return
         if kind == STOP:
             self._leave(0)
         if kind != INIT:
@@ -306,10 +310,12 @@ def warm_up():
             ours.recv(1 << 16)
 
 
-def main(fd):
+def main(fd, ct_fork=None):
     """Serve the channel `fd` for the rest of this process's life."""
     gc.enable()
     worker = Worker(fd)
     if os.path.isdir(CODE_DIR) and not os.listdir(CODE_DIR):
         worker.rehearse()
-    worker.serve()
+    worker.serve(ct_fork)
+    gc.enable()
+    Worker(fd).serve(None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import threading
 
 PROTOCOL = 1
 HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP = range(1, 13)
+NURSE = 64  # instead of INIT, and only from the backend of this host: preload, then fork (worker_nursery)
 LOG_STDERR, LOG_CUT = 1, 2
 MAX_BODY_BYTES = 6 << 20  # of an event and of an output; the platform's limit for a synchronous call
 READ_BYTES = 64 << 10
@@ -126,6 +128,10 @@ class Channel:
         if not data:
             os._exit(0)
         return data
+
+    def as_socket(self):
+        """Return the socket itself, for what is not frames."""
+        return socket.socket(fileno=self._fd)
 
     def forsake(self):
         """In a child that user code forked: what it says is not ours to say."""

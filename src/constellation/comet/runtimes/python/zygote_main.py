@@ -87,7 +87,7 @@ def main():
     import worker
 
     sys.path.remove(here)
-    for name in ("worker", "worker_orphans", "worker_values", "worker_wire"):
+    for name in ("worker", "worker_nursery", "worker_orphans", "worker_values", "worker_wire"):
         del sys.modules[name]  # a function may have a module of that name
     for name in PRELOADED:
         try:
@@ -105,7 +105,7 @@ def main():
     channel_fd = ct_fork.serve(control_fd)
     gate.is_open = True
     threading.main_thread()._set_native_id()
-    worker.main(channel_fd)
+    worker.main(channel_fd, ct_fork)
 
 
 main()

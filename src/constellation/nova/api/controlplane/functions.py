@@ -17,6 +17,7 @@ from constellation.nova.domain.deploy import (
     check_env,
     check_handler,
     check_module,
+    check_preload,
     check_replicas,
     check_shed_status,
     runtime_of,
@@ -72,6 +73,7 @@ class FunctionRoutes:
             halted=body.halted,
             capacity=_policy(body.capacity),
             env=body.env,
+            preload=body.preload,
         )
         _check(function)
         return _function_body(await self._functions.create(function, source.files))
@@ -174,6 +176,7 @@ class FunctionRoutes:
 def _check(function: Function) -> None:
     check_handler(function.handler)
     check_env(function.env)
+    check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
     check_shed_status(function.capacity.shed_status_code)
 
@@ -209,6 +212,7 @@ def _function_body(function: Function) -> FunctionBody:
         halted=function.halted,
         capacity=_policy_body(function.capacity),
         env=dict(function.env),
+        preload=function.preload,
         code_version=function.code_version,
         code_hash=function.code_hash,
         version=function.version,
