@@ -288,6 +288,7 @@ typedef struct ct_cgroup_usage {
 int ct_leaf_create(const ct_cgroup_host *host, const char *name);
 int ct_leaf_limit(const ct_cgroup_host *host, const char *name, const ct_cgroup_limits *limits);
 int ct_leaf_usage(const ct_cgroup_host *host, const char *name, ct_cgroup_usage *out);
+int ct_leaf_oom_kills(const ct_cgroup_host *host, const char *name, uint64_t *out); /* of usage, what is cheap to read */
 int ct_leaf_kill(const ct_cgroup_host *host, const char *name);
 int ct_leaf_remove(const ct_cgroup_host *host, const char *name);
 

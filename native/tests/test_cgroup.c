@@ -148,6 +148,14 @@ static void v2_usage_is_read(void) {
     CHECK_INT(usage.oom_kills, 2);
     CHECK_INT(usage.cpu_us, 1234);
     CHECK_INT(usage.processes, 5);
+    uint64_t kills = 99;
+    CHECK_INT(ct_leaf_oom_kills(&host, "a", &kills), 0);
+    CHECK_INT(kills, 2);
+    CHECK_INT(ct_leaf_oom_kills(&host, "gone", &kills), -ENOENT);
+    CHECK_INT(ct_leaf_oom_kills(&host, "a/b", &kills), CT_E_RANGE);
+    const ct_cgroup_host none = {0};
+    CHECK_INT(ct_leaf_oom_kills(&none, "a", &kills), 0); /* nobody counts */
+    CHECK_INT(kills, 0);
     remove_tree();
 }
 

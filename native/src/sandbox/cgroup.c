@@ -164,13 +164,27 @@ int ct_leaf_limit(const ct_cgroup_host *host, const char *name, const ct_cgroup_
     return result;
 }
 
+static int oom_kills_in(uint32_t version, const char *dir, uint64_t *out) {
+    return keyed_number_in(dir, version == CT_CGROUP_V2 ? "memory.events" : "memory.oom_control", "oom_kill", out);
+}
+
+int ct_leaf_oom_kills(const ct_cgroup_host *host, const char *name, uint64_t *out) {
+    char dir[CT_PATH_BYTES];
+    *out = 0;
+    if (!ct__cgroup_is_name(name))
+        return CT_E_RANGE;
+    if (host->memory == CT_CGROUP_NONE)
+        return 0;
+    const int result = ct__cgroup_join(dir, host->memory_dir, name);
+    return result < 0 ? result : oom_kills_in(host->memory, dir, out);
+}
+
 static int memory_usage(uint32_t version, const char *dir, ct_cgroup_usage *out) {
     const bool is_v2 = version == CT_CGROUP_V2;
     int result = number_in(dir, is_v2 ? "memory.current" : "memory.usage_in_bytes", &out->memory_bytes);
     if (result == 0 && number_in(dir, is_v2 ? "memory.peak" : "memory.max_usage_in_bytes", &out->memory_peak_bytes) < 0)
         out->memory_peak_bytes = out->memory_bytes; /* memory.peak came with Linux 5.19 */
-    return result == 0 ? keyed_number_in(dir, is_v2 ? "memory.events" : "memory.oom_control", "oom_kill", &out->oom_kills)
-                       : result;
+    return result == 0 ? oom_kills_in(version, dir, &out->oom_kills) : result;
 }
 
 int ct_leaf_usage(const ct_cgroup_host *host, const char *name, ct_cgroup_usage *out) {
@@ -227,7 +241,7 @@ static int kill_listed(const char *dir) {
     pid_list second;
     int held[KILL_BATCH];
     int result = list_processes(dir, &first);
-    if (result < 0)
+    if (result < 0 || first.count == 0)
         return result;
     for (size_t i = 0; i < first.count; i++)
         held[i] = (int)syscall(SYS_pidfd_open, first.pid[i], 0U);

@@ -141,11 +141,13 @@ async def execution_plane(
     )
     meters = Meters(context.registry, table)
     functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
+    looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
         functions,
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         log_limit_bytes=settings.sandbox.log_limit_bytes,
+        looks_ahead=looks_ahead,
     )
     pool = Pool(
         backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
@@ -161,7 +163,14 @@ async def execution_plane(
         service_token=context.service_token,
         node=context.node,
     )
-    cache = FunctionCache(functions, Tenancy(db), Changes(db), clock=context.clock, watchers=(pool, code, lane))
+    cache = FunctionCache(
+        functions,
+        Tenancy(db),
+        Changes(db),
+        clock=context.clock,
+        watchers=(pool, code, lane),
+        looks_ahead=looks_ahead,
+    )
     executor = Executor(
         functions=cache,
         pool=pool,

@@ -28,6 +28,8 @@ log = structlog.get_logger()
 
 _WRITERS = 4  # threads that write code at a time; chosen: the disk, not the number of threads, is the limit
 _CHECK_S = 30.0  # a removal that failed is tried again
+# What is fetched ahead of its first use is bounded, used or deleted ones not counted; beyond that, the first start fetches.
+_AHEAD_MAX, _AHEAD_BYTES = 1024, 256 << 20  # chosen: a deployment of a thousand functions; a small disk's share
 
 
 class CodeCorrupt(ConstellationError):
@@ -49,24 +51,39 @@ class _Directory:
     function_id: UUID
     lock: anyio.Lock = field(default_factory=anyio.Lock)
     users: int = 0
+    size_bytes: int = 0  # of the files
     is_ready: bool = False
     is_superseded: bool = False
 
 
 class CodeShelf:
-    """Directories of code and who uses them. `run` removes what nobody needs any more."""
+    """Directories of code and who uses them.
 
-    def __init__(self, root: Path, source: CodeSource, *, tmp_mb: int, log_limit_bytes: int) -> None:
+    `run` removes what nobody needs any more; with `looks_ahead` it fetches what is deployed before it is called.
+    """
+
+    def __init__(
+        self, root: Path, source: CodeSource, *, tmp_mb: int, log_limit_bytes: int, looks_ahead: bool = False
+    ) -> None:
         self._root, self._source = root, source
         self._tmp_mb, self._log_limit_bytes = tmp_mb, log_limit_bytes
         self._directories: dict[Path, _Directory] = {}
         self._useless = anyio.Event()
+        self._looks_ahead = looks_ahead
+        self._wanted: dict[UUID, Function] = {}  # to be fetched ahead
+        self._is_wanted = anyio.Event()
+        self._ahead_bytes: dict[Path, int] = {}  # fetched, and not used yet
         self._threads = anyio.CapacityLimiter(_WRITERS)
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Remove what a killed run left, then whatever becomes useless, until cancelled. Started means ready."""
         await anyio.to_thread.run_sync(_clear, self._root, limiter=self._threads)
-        task_status.started()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._fetch_ahead)
+            task_status.started()
+            await self._remove_useless()
+
+    async def _remove_useless(self) -> None:
         while True:
             with anyio.move_on_after(_CHECK_S):
                 await self._useless.wait()
@@ -74,7 +91,26 @@ class CodeShelf:
             for directory in list(self._directories.values()):
                 if directory.is_superseded and directory.users == 0:
                     del self._directories[directory.path]
+                    self._ahead_bytes.pop(directory.path, None)
                     await anyio.to_thread.run_sync(_remove, directory.path, limiter=self._threads)
+
+    async def _fetch_ahead(self) -> None:
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted = anyio.Event()
+            while self._wanted:
+                function = self._wanted.pop(next(iter(self._wanted)))
+                if len(self._ahead_bytes) >= _AHEAD_MAX or sum(self._ahead_bytes.values()) >= _AHEAD_BYTES:
+                    continue
+                try:
+                    spec = await self.acquire(function)
+                except (ConstellationError, OSError) as error:  # the first start tries again, and its caller hears
+                    log.info("code.not_fetched_ahead", function=function.name, reason=str(error))
+                    continue
+                directory = self._directories[spec.code_dir]
+                if directory.users == 1:
+                    self._ahead_bytes[directory.path] = directory.size_bytes
+                self.release_nowait(spec)
 
     async def acquire(self, function: Function) -> InstanceSpec:
         """Make the function's code ready and return what to boot; the files stay until `release_nowait`.
@@ -86,11 +122,12 @@ class CodeShelf:
         path = self._path(function)
         directory = self._directories.setdefault(path, _Directory(path, function.id))
         directory.users += 1
+        self._ahead_bytes.pop(path, None)
         try:
             if not directory.is_ready:  # else without suspending: a start waits
                 async with directory.lock:
                     if not directory.is_ready:
-                        await self._materialise(function, path)
+                        directory.size_bytes = await self._materialise(function, path)
                         directory.is_ready = True
         except BaseException:
             directory.users -= 1
@@ -121,12 +158,17 @@ class CodeShelf:
         directory.users -= 1
         self._retire_if_useless(directory)
 
-    def update(self, function: Function, *, is_suspended: bool) -> None:  # noqa: ARG002  # to files it is all one
+    def update(self, function: Function, *, is_suspended: bool) -> None:
         """The function's live code is this version now."""
-        self._supersede(function.id, live=self._path(function))
+        path = self._path(function)
+        self._supersede(function.id, live=path)
+        if self._looks_ahead and not is_suspended and path not in self._directories and len(self._wanted) < _AHEAD_MAX:
+            self._wanted[function.id] = function
+            self._is_wanted.set()
 
     def remove(self, function_id: UUID) -> None:
         """The function is deleted."""
+        self._wanted.pop(function_id, None)
         self._supersede(function_id, live=None)
 
     def forget(self, function_id: UUID) -> None:
@@ -147,9 +189,11 @@ class CodeShelf:
         version = f"{function.code_version}-{function.code_hash[:12]}"
         return self._root / function.tenant / str(function.id) / version
 
-    async def _materialise(self, function: Function, path: Path) -> None:
+    async def _materialise(self, function: Function, path: Path) -> int:
+        """Write the files; return how many bytes they have."""
         code = await self._source.code(function.tenant, function.id, function.code_version)
         await anyio.to_thread.run_sync(_write, function, code.files, path, limiter=self._threads)
+        return sum(map(len, code.files.values()))
 
 
 def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:

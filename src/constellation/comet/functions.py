@@ -1,7 +1,7 @@
 """The functions of this node's calls, kept in memory and as fresh as the change log.
 
-A miss reads the database; a change re-reads what is kept. Without the database what is kept goes on being served,
-and what is not known is refused with 503.
+A miss reads the database; a change re-reads what is kept, and what is deployed is read before its first call. Without
+the database what is kept goes on being served, and what is not known is refused with 503.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 Key = tuple[str, str, str]  # tenant, namespace, name
 
 MAX_KEPT = 10_000  # functions; chosen: about 2 KiB each
+# Of them, those that nobody has called on this node but were deployed while it ran: their first call then reads nothing.
+MAX_AHEAD = 5_000  # chosen: the other half is left to what is called
 MAX_ABSENT = 1024  # names that do not exist, remembered so that a wrong client does not become a database load
 # A name that is missed again and again is asked for ever more rarely. The first miss is not remembered at all: who
 # creates a function right after a 404 calls it before the change has arrived.
@@ -105,7 +107,14 @@ class FunctionCache:
         *,
         clock: Clock,
         watchers: Sequence[Watcher] = (),
+        looks_ahead: bool = False,
     ) -> None:
+        """Hold nothing yet.
+
+        Args:
+            looks_ahead: keep also what is deployed, before anybody calls it here, while there is room.
+        """
+        self._looks_ahead = looks_ahead
         self._functions, self._tenants, self._changes = functions, tenants, changes
         self._clock, self._watchers = clock, tuple(watchers)
         self._kept: dict[Key, Entry] = {}
@@ -214,7 +223,7 @@ class FunctionCache:
                 return  # the functions of a deleted namespace are changes of their own
 
     async def _refresh(self, key: Key) -> None:
-        """Read a key again if it is kept, or if its function is to be kept warm."""
+        """Read a key again if it is kept, if its function is to be kept warm, or ahead of its first call."""
         function = await self._functions.try_get(*key)
         kept = self._kept.get(key)
         if kept is not None and (function is None or function.id != kept.function.id):
@@ -222,7 +231,10 @@ class FunctionCache:
             for watcher in self._watchers:
                 watcher.remove(kept.function.id)
             kept = None
-        if function is None or (kept is None and function.min_replicas == 0):
+        if function is None:
+            return
+        is_ahead = self._looks_ahead and len(self._kept) < MAX_AHEAD
+        if kept is None and function.min_replicas == 0 and not is_ahead:
             return
         self._keep(Entry(function, kept.is_suspended if kept else await self._is_suspended(function.tenant)))
 

@@ -123,8 +123,14 @@ class Leaf:
         )
 
     def oom_kills(self) -> int:
-        """Return how many processes the kernel killed here for want of memory, since the leaf was made."""
-        return self.usage().oom_kills
+        """Return how many processes the kernel killed here for want of memory, since the leaf was made.
+
+        Raises:
+            OSError: the leaf is gone.
+        """
+        out = _ffi.new("uint64_t *")
+        checked(f"cgroup {self.name}", _lib.ct_leaf_oom_kills(self._host, self._name, out))
+        return int(out[0])
 
     def kill(self) -> int:
         """Send SIGKILL to every process inside; return how many were seen. Call again until it returns 0."""

@@ -116,6 +116,7 @@ class Plan:
     has_guest_init: bool = False  # ct-guest is pid 1 and argv its child: for programs that do not reap
     is_nursery: bool = False  # may clone children into fresh namespaces below its own (native/src/sandbox/branch.h)
     may_share_memory: bool = True  # False refuses shmget and memfd_create, which only a memory cgroup counts
+    _encoded: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)  # once it was asked for
 
     def encode(self) -> bytes:
         """Return the request as ct-zygote reads it.
@@ -125,6 +126,8 @@ class Plan:
             LengthOverLimit: more entries, arguments or bytes than a plan may have.
             FileNotFoundError: ct-guest is wanted and was not built.
         """
+        if self._encoded:
+            return self._encoded[0]
         entries, argv = self.entries, self.argv
         if self.has_guest_init:
             entries = (*entries, Bind(source=str(libexec_path("ct-guest")), target=_GUEST_INIT))
@@ -158,7 +161,8 @@ class Plan:
             _fill_entry(slot, entry, text)
         out = _ffi.new("uint8_t[]", _lib.CT_PLAN_BYTES_MAX)
         size = checked("plan", _lib.ct_plan_encode(plan, out, len(out)))
-        return bytes(_ffi.buffer(out, size))
+        self._encoded.append(bytes(_ffi.buffer(out, size)))
+        return self._encoded[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

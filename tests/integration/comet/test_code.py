@@ -103,3 +103,61 @@ async def test_code_can_not_leave_its_directory(shelf, tmp_path, name):
     with pytest.raises(CodeCorrupt, match="path"):
         await shelf.acquire(replace(FUNCTION, code_hash=code_hash({name: b"x"})))
     assert not list(tmp_path.rglob("out.py"))
+
+
+@pytest.fixture
+async def early_shelf(tmp_path):
+    made = CodeShelf(tmp_path / "code", Source(FILES), tmp_mb=64, log_limit_bytes=1000, looks_ahead=True)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(made.run)
+        yield made
+        tasks.cancel_scope.cancel()
+
+
+async def _until(condition) -> None:
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+async def test_code_is_fetched_before_its_first_use(early_shelf):
+    path = early_shelf._path(FUNCTION)
+    early_shelf.update(FUNCTION, is_suspended=False)
+    await _until(lambda: path in early_shelf._ahead_bytes)
+    assert (await early_shelf.acquire(FUNCTION)).code_dir == path
+    assert early_shelf._source.reads == 1
+    assert not early_shelf._ahead_bytes  # room for others again
+
+
+async def test_code_that_was_fetched_for_nothing_goes_with_its_function(early_shelf):
+    path = early_shelf._path(FUNCTION)
+    early_shelf.update(FUNCTION, is_suspended=False)
+    await _until(lambda: path in early_shelf._ahead_bytes)
+    early_shelf.remove(FUNCTION.id)
+    await _until(lambda: not path.exists())
+    assert not early_shelf._ahead_bytes
+    assert not early_shelf._directories
+
+
+async def test_what_is_fetched_ahead_has_a_bound(early_shelf, monkeypatch):
+    monkeypatch.setattr("constellation.comet.code._AHEAD_BYTES", 1)
+    for number in (1, 2):
+        early_shelf.update(replace(FUNCTION, id=UUID(int=number)), is_suspended=False)
+    await _until(lambda: not early_shelf._wanted and early_shelf._ahead_bytes)
+    assert early_shelf._source.reads == 1
+    second = await early_shelf.acquire(replace(FUNCTION, id=UUID(int=2)))
+    assert (second.code_dir / "main.py").read_bytes() == FILES["main.py"]
+
+
+async def test_code_that_can_not_be_fetched_ahead_is_refused_at_its_first_use(early_shelf):
+    damaged = replace(FUNCTION, id=UUID(int=2), code_hash="0" * 64)
+    early_shelf.update(damaged, is_suspended=False)
+    early_shelf.update(FUNCTION, is_suspended=False)
+    await _until(lambda: early_shelf._path(FUNCTION) in early_shelf._ahead_bytes)
+    with pytest.raises(CodeCorrupt):
+        await early_shelf.acquire(damaged)
+
+
+async def test_nothing_is_fetched_ahead_for_a_suspended_tenant(early_shelf):
+    early_shelf.update(FUNCTION, is_suspended=True)
+    assert not early_shelf._wanted

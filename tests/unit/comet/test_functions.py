@@ -114,10 +114,10 @@ class Watcher:
         self.forgotten.append(function_id)
 
 
-def simulate(main) -> None:
+def simulate(main, *, looks_ahead: bool = False) -> None:
     async def run():
         store, watcher = Store(), Watcher()
-        cache = FunctionCache(store, store, store, clock=VirtualClock(), watchers=[watcher])
+        cache = FunctionCache(store, store, store, clock=VirtualClock(), watchers=[watcher], looks_ahead=looks_ahead)
         async with anyio.create_task_group() as tasks:
             await tasks.start(cache.run, store.subscribe())
             await main(store, cache, watcher)
@@ -307,3 +307,21 @@ def test_watchers_hear_of_a_suspended_tenant_and_of_what_is_kept_no_more(monkeyp
         assert watcher.suspended == {FUNCTION.id, other.id}
 
     simulate(main)
+
+
+def test_what_is_deployed_is_read_before_its_first_call_while_there_is_room(monkeypatch):
+    async def main(store, cache, watcher):
+        monkeypatch.setattr(functions, "MAX_AHEAD", 1)
+        store.write(FUNCTION)
+        other = replace(FUNCTION, id=UUID(int=2), name="g")
+        await anyio.sleep(0.05)
+        store.write(other, key=other.key)
+        await anyio.sleep(0.05)
+        assert cache.get_nowait(KEY).function is FUNCTION
+        assert watcher.live == {FUNCTION.id: FUNCTION}
+        assert cache.get_nowait(other.key) is None
+        store.write(None)
+        await anyio.sleep(0.05)
+        assert watcher.live == {}
+
+    simulate(main, looks_ahead=True)
