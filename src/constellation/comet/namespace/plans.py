@@ -56,6 +56,7 @@ def plan_of(
         shm_mb=shm_mb,
         has_memory_group=has_memory_group,
         setup_s=setup_s,
+        is_nursery=is_nursery,
     )
 
 
@@ -72,6 +73,7 @@ def _plan_of(
     shm_mb: int,
     has_memory_group: bool,
     setup_s: float,
+    is_nursery: bool,
 ) -> Plan:
     runtime, interpreter = installed.runtime, installed.interpreter
     is_exec = runtime.start is Start.EXEC
