@@ -143,10 +143,12 @@ async def test_saved_file_is_deployed_and_a_mistake_does_not_end_it(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(source._develop, session, work, {"name": "f"}, deployed.function.name))
             await version(2)
-            (work / "function.yaml").write_text("memory_mb: lots\n")
-            while "memory_mb" not in capsys.readouterr().err:
-                await anyio.sleep(0.1)
-                (work / "function.yaml").write_text("memory_mb: lots\n")
+            said = ""
+            while "memory_mb" not in said:
+                (tmp_path / "saved").write_text("memory_mb: lots\n")
+                (tmp_path / "saved").replace(work / "function.yaml")
+                await anyio.sleep(0.3)
+                said += capsys.readouterr().err
             (work / "function.yaml").unlink()
             await version(3)
             tasks.cancel_scope.cancel()
