@@ -30,6 +30,15 @@ bool ct__span_like(ct__span span, const char *text) {
     return span.len == strlen(text) && like(span.at, text, span.len);
 }
 
+bool ct__span_same(ct__span a, ct__span b) {
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (lower(a.at[i]) != lower(b.at[i]))
+            return false;
+    return true;
+}
+
 bool ct__span_begins(ct__span span, const char *text) {
     const size_t len = strlen(text);
     return span.len >= len && like(span.at, text, len);
@@ -239,15 +248,6 @@ static int read_request_line(ct__span line, ct__http1_head *out) {
     return read_version(rest, &out->minor);
 }
 
-static bool same_text(ct__span a, ct__span b) {
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++)
-        if (lower(a.at[i]) != lower(b.at[i]))
-            return false;
-    return true;
-}
-
 /* A target that names a server must name the one that Host names (RFC 9112 section 3.2.2), and is then read as its path. */
 static int read_target(ct__http1_head *out) {
     if (out->target.at[0] == '/')
@@ -261,7 +261,7 @@ static int read_target(ct__http1_head *out) {
     size_t end = 0;
     while (end < rest.len && rest.at[end] != '/' && rest.at[end] != '?')
         end++;
-    if (end == 0 || !same_text((ct__span){rest.at, end}, out->host))
+    if (end == 0 || !ct__span_same((ct__span){rest.at, end}, out->host))
         return 400;
     if (end < rest.len && rest.at[end] == '?')
         return 400; /* a query without a path: we would have to write another target than came */

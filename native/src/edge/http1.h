@@ -27,6 +27,7 @@ typedef struct ct__span {
 bool ct__span_is(ct__span span, const char *text);
 bool ct__span_like(ct__span span, const char *text);
 bool ct__span_begins(ct__span span, const char *text); /* ignores case too */
+bool ct__span_same(ct__span a, ct__span b);               /* likewise */
 
 typedef struct ct__http1_field {
     ct__span name, value; /* the value without the blanks around it */

@@ -16,11 +16,4 @@ $(LOAD_TESTS): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(LOAD) $(BUILD)/libct.a
 	@echo '  ld $@'
 	@$(CC) $(LDFLAGS) -o $@ $^
 
-$(BUILD)/fuzz/fuzz_answer: fuzz/fuzz_answer.c fuzz/driver.c tools/load/answer.c Makefile
-	@mkdir -p $(@D)
-	$(or $(FUZZ_CC),$(CC)) -std=gnu11 -g -O1 -Iinclude -Isrc -Itools \
-	    -fsanitize=$(if $(FUZZ_CC),fuzzer$(comma))address,undefined -fno-sanitize-recover=all \
-	    -o $@ $< tools/load/answer.c $(if $(FUZZ_CC),,fuzz/driver.c)
-comma := ,
-
 -include $(LOAD:.o=.d)
