@@ -1,4 +1,4 @@
-/* Records of the calls that the lane ran, in a ring that Python drains; a call never waits for its own. */
+/* Records of the calls that the lane ran, in a ring until their rows are written; a call never waits for its own. */
 #include "table/state.h"
 
 #include <stdlib.h>
@@ -8,9 +8,8 @@ struct ct__records {
     uint8_t **owned; /* log and error of each */
     uint64_t dropped;
     uint32_t cap;
-    uint32_t first; /* the oldest, those lent included */
-    uint32_t count; /* lent and waiting */
-    uint32_t lent;  /* taken; theirs is freed by the next take */
+    uint32_t first; /* the oldest */
+    uint32_t count;
 };
 
 ct__records *ct__records_new(uint32_t cap) {
@@ -33,15 +32,6 @@ void ct__records_free(ct__records *ring) {
     free((void *)ring->owned);
     free(ring->slots);
     free(ring);
-}
-
-static void free_lent(ct__records *ring) {
-    for (; ring->lent > 0; ring->lent--) {
-        free(ring->owned[ring->first]);
-        ring->owned[ring->first] = NULL;
-        ring->first = (ring->first + 1) % ring->cap;
-        ring->count--;
-    }
 }
 
 int ct_record_append(ct_table *t, const ct_record *record) {
@@ -76,19 +66,25 @@ int ct_record_append(ct_table *t, const ct_record *record) {
     return 0;
 }
 
-size_t ct_record_take(ct_table *t, ct_record *out, size_t cap) {
+const ct_record *ct__record_at(const ct_table *t, uint32_t place) {
+    const ct__records *ring = t->records;
+    return place < ring->count ? &ring->slots[(ring->first + place) % ring->cap] : NULL;
+}
+
+void ct_record_forget(ct_table *t, uint32_t count) {
     ct__records *ring = t->records;
-    free_lent(ring);
-    size_t taken = 0;
-    for (; taken < cap && taken < ring->count; taken++) {
-        out[taken] = ring->slots[(ring->first + taken) % ring->cap];
-        ct__function *f = ct__function_at(t, out[taken].function);
+    for (; count > 0 && ring->count > 0; count--) {
+        ct__function *f = ct__function_at(t, ring->slots[ring->first].function);
         assert(f != NULL && f->records > 0);
+        if (f->row_head == NULL) /* it was in no row */
+            ring->dropped++;
         if (--f->records == 0)
             ct__function_settle(t, f);
+        free(ring->owned[ring->first]);
+        ring->owned[ring->first] = NULL;
+        ring->first = (ring->first + 1) % ring->cap;
+        ring->count--;
     }
-    ring->lent = (uint32_t)taken;
-    return taken;
 }
 
 uint64_t ct_record_dropped(const ct_table *t) {
@@ -96,5 +92,5 @@ uint64_t ct_record_dropped(const ct_table *t) {
 }
 
 uint32_t ct_record_count(const ct_table *t) {
-    return t->records->count - t->records->lent;
+    return t->records->count;
 }

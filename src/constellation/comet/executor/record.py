@@ -16,7 +16,7 @@ from constellation.nova.domain.invocation import InvocationRecord
 
 log = structlog.get_logger()
 
-_RETRY_BASE_S, _RETRY_CAP_S = 0.1, 2.0  # while the database is away
+RETRY_BASE_S, RETRY_CAP_S = 0.1, 2.0  # while the database is away
 
 
 class RecordSink(Protocol):
@@ -79,7 +79,7 @@ class RecordWriter:
         except ConstellationError as error:
             self._failures += 1
             log.warning("records.write_failed", reason=str(error), waiting=len(self._buffer))
-            wait_s = backoff_s(self._failures, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S, jitter=0.5)
+            wait_s = backoff_s(self._failures, base_s=RETRY_BASE_S, cap_s=RETRY_CAP_S, jitter=0.5)
             await anyio.sleep(wait_s)
             return
         except Exception:  # the supervision point of the log: a row that can not be stored costs itself only

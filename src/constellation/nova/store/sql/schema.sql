@@ -217,9 +217,14 @@ CREATE TABLE invocations (
     recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id DESC);
-CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id DESC);
+-- Ascending, though it is read backwards: ids grow, so that a page is left full behind the last row and not half empty.
+CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id);
+CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id);
 CREATE INDEX invocations_recorded ON invocations USING brin (recorded_at); -- rows lie in this order already
+
+-- Where a batch that is partly in the log already is put before the rest of it goes there: in one transaction, so that
+-- no row is ever committed here. No index and no WAL.
+CREATE UNLOGGED TABLE invocations_staged (LIKE invocations INCLUDING DEFAULTS);
 
 -- What changed, numbered in commit order; nova streams it and comet re-reads after it.
 CREATE TABLE changes (
