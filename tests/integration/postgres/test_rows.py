@@ -220,7 +220,7 @@ async def test_a_follower_is_woken_and_reads_the_rows(db: Database) -> None:
 
 async def test_what_is_not_durable_does_not_wait_for_the_disk(database: FreshDatabase) -> None:
     show = "SELECT current_setting('synchronous_commit') || current_setting('transaction_read_only')"
-    async with connect(f"{database.dsn()}?synchronous_commit=on", application="tests", max_size=1) as db:
+    async with connect(f"{database.dsn()}&synchronous_commit=on", application="tests", max_size=1) as db:
         async with db.transaction(is_durable=False) as tx:
             assert await tx.fetch_value(show) == "offoff"
         async with db.transaction() as tx:
