@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
@@ -206,8 +207,9 @@ async def execution_plane(
             )
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            await records.flush(within_s=FLUSH_S)
-            await rows.flush(within_s=FLUSH_S)
+            async with anyio.create_task_group() as ending:
+                ending.start_soon(partial(records.flush, within_s=FLUSH_S))
+                ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
