@@ -27,6 +27,7 @@ RELEASE_GRACE_S = 2.0  # chosen: ends a cancelled query and rolls back; then the
 CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
 RETRY_CONNECT_S = 0.1  # chosen: a restart of the embedded server takes a few tenths of a second
 STATEMENT_ALONE_LIMIT_S = 60.0  # chosen: a new database copies its template
+COPY_PIECE_BYTES = 64 << 10  # chosen: what a socket takes at once
 _BEGIN = "BEGIN READ WRITE"
 _BEGIN_UNSYNCED = "BEGIN READ WRITE; SET LOCAL synchronous_commit TO off"
 IDLE_CONNECTION_S = 60.0  # chosen: each idle backend holds a few MiB of the server's memory
@@ -88,7 +89,7 @@ class Session:
     async def copy(self, table: str, columns: Sequence[str], rows: memoryview) -> None:
         """Put rows into a table that are encoded for a binary COPY, its beginning and end included."""
         with translated(self._connection):
-            await self._connection.copy_to_table(table, columns=columns, source=rows, format="binary")
+            await self._connection.copy_to_table(table, columns=columns, source=_pieces(rows), format="binary")
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without arguments, as a migration is."""
@@ -184,6 +185,12 @@ def translated(connection: Connection | None = None) -> Iterator[None]:
         if connection is not None:
             _cut(connection)
         raise DatabaseUnavailable(reason=str(error)) from error
+
+
+async def _pieces(rows: memoryview) -> AsyncIterator[bytes]:
+    """Yield a batch in pieces, so that the driver waits for the server in between."""
+    for at in range(0, len(rows), COPY_PIECE_BYTES):
+        yield bytes(rows[at : at + COPY_PIECE_BYTES])
 
 
 def _is_open(connection: Connection) -> bool:
