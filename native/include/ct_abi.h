@@ -833,8 +833,8 @@ typedef struct ct_record {
     uint8_t source[CT_SOURCE_BYTES]; /* ended by NUL */
 } ct_record;
 
-/* Returns 0; CT_E_FULL: dropped and counted; -ENOMEM: the same; -ESTALE. The function stays until its records are
- * forgotten. */
+/* Returns 0; CT_E_FULL: dropped and counted, for there is no place or the texts of all are 64 MiB; -ENOMEM: the same;
+ * -ESTALE. The function stays until its records are forgotten. */
 int ct_record_append(ct_table *table, const ct_record *record);
 
 /* A row of the log is a row of PostgreSQL's binary COPY: its function's head, then CT_ROW_FIELDS fields: id uuid,

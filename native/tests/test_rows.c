@@ -3,6 +3,8 @@
 #include "ct_test.h"
 #include "table/state.h"
 
+#include <stdlib.h>
+
 static const uint8_t HEAD[] = {0, 14, 0, 0, 0, 1, 't'};
 
 typedef struct field {
@@ -195,6 +197,27 @@ static void a_function_without_a_head_has_no_rows(void) {
     ct_table_free(t);
 }
 
+static void texts_are_bounded_together(void) {
+    ct_table *t = table_of(3);
+    const uint64_t f = function_with_head(t);
+    const size_t most = (size_t)64 << 20;
+    char *text = calloc(1, most);
+    CHECK(text != NULL);
+    ct_record long_one = {.function = f, .log = (const uint8_t *)text, .log_len = (uint32_t)most,
+                          .error = (const uint8_t *)text, .error_len = 1};
+    CHECK_INT(ct_record_append(t, &long_one), CT_E_FULL);
+    long_one.error_len = 0;
+    CHECK_INT(ct_record_append(t, &long_one), 0);
+    put(t, f, "", 0);
+    long_one.log_len = 1;
+    CHECK_INT(ct_record_append(t, &long_one), CT_E_FULL);
+    ct_record_forget(t, 1);
+    CHECK_INT(ct_record_append(t, &long_one), 0);
+    CHECK_INT(ct_record_dropped(t), 2);
+    ct_table_free(t);
+    free(text);
+}
+
 static void heads_and_names_are_bounded(void) {
     ct_table *t = table_of(1);
     const uint64_t f = function_with_head(t);
@@ -214,6 +237,7 @@ int main(void) {
         CASE(what_is_no_text_is_replaced),
         CASE(only_whole_rows_are_written_and_room_is_enough),
         CASE(a_function_without_a_head_has_no_rows),
+        CASE(texts_are_bounded_together),
         CASE(heads_and_names_are_bounded),
     };
     return RUN("rows", cases);

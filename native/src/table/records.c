@@ -3,8 +3,12 @@
 
 #include <stdlib.h>
 
+/* Chosen: a thousand logs as long as they may be by default. The rest of the table has its size from the start. */
+static const size_t BYTES_MAX = (size_t)64 << 20;
+
 struct ct__records {
     ct_record *slots;
+    size_t bytes; /* of all logs and errors */
     uint8_t **owned; /* log and error of each */
     uint64_t dropped;
     uint32_t cap;
@@ -39,11 +43,11 @@ int ct_record_append(ct_table *t, const ct_record *record) {
     ct__function *f = ct__function_at(t, record->function);
     if (f == NULL)
         return -ESTALE;
-    if (ring->count == ring->cap) {
+    const size_t len = (size_t)record->log_len + record->error_len;
+    if (ring->count == ring->cap || len > BYTES_MAX - ring->bytes) {
         ring->dropped++;
         return CT_E_FULL;
     }
-    const size_t len = (size_t)record->log_len + record->error_len;
     uint8_t *bytes = NULL;
     if (len > 0) {
         bytes = malloc(len);
@@ -61,6 +65,7 @@ int ct_record_append(ct_table *t, const ct_record *record) {
     ring->slots[at].log = bytes;
     ring->slots[at].error = bytes != NULL ? bytes + record->log_len : NULL;
     ring->owned[at] = bytes;
+    ring->bytes += len;
     ring->count++;
     f->records++;
     return 0;
@@ -74,8 +79,10 @@ const ct_record *ct__record_at(const ct_table *t, uint32_t place) {
 void ct_record_forget(ct_table *t, uint32_t count) {
     ct__records *ring = t->records;
     for (; count > 0 && ring->count > 0; count--) {
-        ct__function *f = ct__function_at(t, ring->slots[ring->first].function);
+        const ct_record *oldest = &ring->slots[ring->first];
+        ct__function *f = ct__function_at(t, oldest->function);
         assert(f != NULL && f->records > 0);
+        ring->bytes -= (size_t)oldest->log_len + oldest->error_len;
         if (f->row_head == NULL) /* it was in no row */
             ring->dropped++;
         if (--f->records == 0)
