@@ -828,16 +828,38 @@ typedef struct ct_record {
     uint32_t flags;
     uint32_t log_len;
     uint32_t error_len;
-    const uint8_t *log;   /* append copies them; of a record that was taken they are borrowed until the next take */
+    const uint8_t *log; /* copied */
     const uint8_t *error;
     uint8_t source[CT_SOURCE_BYTES]; /* ended by NUL */
 } ct_record;
 
-/* Returns 0; CT_E_FULL: dropped and counted; -ENOMEM: the same; -ESTALE. The function stays until its records are taken. */
+/* Returns 0; CT_E_FULL: dropped and counted, for there is no place or the texts of all are 64 MiB; -ENOMEM: the same;
+ * -ESTALE. The function stays until its records are forgotten. */
 int ct_record_append(ct_table *table, const ct_record *record);
 
-/* Takes up to cap records, oldest first. Returns how many. */
-size_t ct_record_take(ct_table *table, ct_record *out, size_t cap);
+/* A row of the log is a row of PostgreSQL's binary COPY: its function's head, then CT_ROW_FIELDS fields: id uuid,
+ * function_version int4, started_at timestamptz, duration_ms float8, queued_ms float8, cold_start bool, status text,
+ * error text or null, input_bytes int4, output_bytes int4, log text, log_truncated bool, source text. Text is valid
+ * UTF-8: what was none, and NUL, is U+FFFD in it. */
+enum { CT_ROW_FIELDS = 13, CT_ROW_HEAD_BYTES_MAX = 8192, CT_STATUS_NAME_BYTES_MAX = 60 };
+
+/* How the rows of a function begin: the count of all fields, then those that are the same in each. Copied.
+ * Returns 0, CT_E_TOOBIG, -ENOMEM or -ESTALE. */
+int ct_function_set_row(ct_table *table, uint64_t function, const uint8_t *head, uint32_t head_len);
+
+/* What a status is called in rows; one without a name is called what CT_STATUS_OTHER is.
+ * Returns 0, CT_E_RANGE or CT_E_TOOBIG. */
+int ct_status_name(ct_table *table, uint32_t status, const uint8_t *name, uint32_t len);
+
+/* Writes rows of up to max records, oldest first but for the first skip, as many as fit whole. Returns how many records
+ * they stand for; those of a function without a head have no row. *used: bytes written. */
+uint32_t ct_record_rows(const ct_table *table, uint32_t skip, uint32_t max, uint8_t *out, size_t cap, size_t *used);
+
+/* Bytes that the row of the record after the first skip fits in; 0: there is none. */
+size_t ct_record_room(const ct_table *table, uint32_t skip);
+
+/* Frees the places of the oldest; what had no row is counted as dropped. */
+void ct_record_forget(ct_table *table, uint32_t count);
 uint64_t ct_record_dropped(const ct_table *table); /* since the table was made */
 uint32_t ct_record_count(const ct_table *table);
 

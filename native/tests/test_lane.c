@@ -15,7 +15,7 @@ static void a_call_is_answered_and_written_down(void) {
     CHECK_INT(c.status, 0);
     CHECK(holds(&c, "{\"a\":1}"));
     CHECK(event_of(&g, CT_LANE_RECORDS) != NULL);
-    const ct_record record = record_of(&g);
+    const ct_record record = record_of(&g, 0);
     CHECK_INT(record.status, CT_STATUS_OK);
     CHECK_INT(record.flags, CT_RECORD_COLD);
     CHECK_INT(record.code_version, 7);
@@ -94,11 +94,11 @@ static void a_caller_that_hangs_up_ends_its_call_wherever_it_is(void) {
     ct__h2_cancel(&c[1].call);
     for (int i = 0; i < 200 && ct_lane_in_hand(g.lane) != 1; i++)
         turn(&g, 50);
-    CHECK_INT(record_of(&g).status, CT_STATUS_CANCELLED);
+    CHECK_INT(record_of(&g, 0).status, CT_STATUS_CANCELLED);
     ct__h2_cancel(&c[0].call);
     until_event(&g, CT_LINK_GIVEN_UP);
     CHECK_INT(ct_lane_in_hand(g.lane), 0);
-    CHECK_INT(record_of(&g).status, CT_STATUS_CANCELLED);
+    CHECK_INT(record_of(&g, 1).status, CT_STATUS_CANCELLED);
     CHECK_INT(ask(&g, &c[0], "3"), 0); /* it gets another instance: the first one has its call still */
     const uint32_t id = hear(&g, 1, payload);
     CHECK_TEXT(payload, "3");
@@ -127,7 +127,7 @@ static void an_instance_that_dies_tells_why(void) {
     CHECK_INT(memcmp(event->data + sizeof told, "out of memory", 13), 0);
     CHECK_INT(ct_lane_refuse(g.lane, event->target, 10, NULL, 0, (const uint8_t *)"{}", 2), 0);
     until(&g, &c.done);
-    const ct_record record = record_of(&g);
+    const ct_record record = record_of(&g, 0);
     CHECK_INT(record.log_len, 10);
     CHECK_INT(record.error_len, 2);
     close_rig(&g);

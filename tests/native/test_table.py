@@ -131,7 +131,7 @@ def test_identities_come_back_until_they_expire_or_are_pushed_out(table):
     assert table.find_identity(b"three", now_s=0) is None
 
 
-def test_records_come_back_in_order_and_are_dropped_when_there_is_no_room(table):
+def test_records_are_written_in_order_and_are_dropped_when_there_is_no_room(table):
     function = table.put_function(ROW, now_ns=0)
     records = [
         Record(
@@ -153,6 +153,18 @@ def test_records_come_back_in_order_and_are_dropped_when_there_is_no_room(table)
         for number in range(3)
     ]
     assert [table.append_record(record) for record in records] == [True, True, False]
-    assert table.records_dropped == 1
-    assert table.take_records() == records[:2]
-    assert table.take_records() == []
+    assert (table.records, table.records_dropped) == (2, 1)
+    table.set_row_head(function, b"head")
+    assert len(b"head") < table.row_room()
+    into = memoryview(bytearray(1024))
+    one = table.write_rows(into, 3, skip=0, limit=1)[1]
+    assert table.write_rows(into, one, skip=1, limit=9)[0] == 1
+    first, second = bytes(into[3:one]), bytes(into[one:])
+    assert first.startswith(b"head" + bytes([0, 0, 0, 16]) + bytes(16))
+    assert second.startswith(b"head" + bytes([0, 0, 0, 16]) + bytes([1] * 16))
+    assert table.write_rows(into, 1020, skip=0, limit=9) == (0, 1020)
+    table.forget_records(1)
+    assert table.write_rows(into, 0, skip=0, limit=9)[0] == 1
+    assert bytes(into).startswith(b"head" + bytes([0, 0, 0, 16]) + bytes([1] * 16))
+    table.forget_records(1)
+    assert (table.records, table.row_room(), table.records_dropped) == (0, 0, 1)

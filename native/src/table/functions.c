@@ -188,6 +188,8 @@ void ct__function_free(ct_table *t, ct__function *f) {
         free(f->sayings);
         f->sayings = next;
     }
+    free(f->row_head);
+    f->row_head = NULL;
     free(f->key);
     f->key = NULL;
     ct__slab_give(&t->function_slab, &f->slot);

@@ -1,16 +1,19 @@
-/* Records of the calls that the lane ran, in a ring that Python drains; a call never waits for its own. */
+/* Records of the calls that the lane ran, in a ring until their rows are written; a call never waits for its own. */
 #include "table/state.h"
 
 #include <stdlib.h>
 
+/* Chosen: a thousand logs as long as they may be by default. The rest of the table has its size from the start. */
+static const size_t BYTES_MAX = (size_t)64 << 20;
+
 struct ct__records {
     ct_record *slots;
+    size_t bytes; /* of all logs and errors */
     uint8_t **owned; /* log and error of each */
     uint64_t dropped;
     uint32_t cap;
-    uint32_t first; /* the oldest, those lent included */
-    uint32_t count; /* lent and waiting */
-    uint32_t lent;  /* taken; theirs is freed by the next take */
+    uint32_t first; /* the oldest */
+    uint32_t count;
 };
 
 ct__records *ct__records_new(uint32_t cap) {
@@ -35,25 +38,16 @@ void ct__records_free(ct__records *ring) {
     free(ring);
 }
 
-static void free_lent(ct__records *ring) {
-    for (; ring->lent > 0; ring->lent--) {
-        free(ring->owned[ring->first]);
-        ring->owned[ring->first] = NULL;
-        ring->first = (ring->first + 1) % ring->cap;
-        ring->count--;
-    }
-}
-
 int ct_record_append(ct_table *t, const ct_record *record) {
     ct__records *ring = t->records;
     ct__function *f = ct__function_at(t, record->function);
     if (f == NULL)
         return -ESTALE;
-    if (ring->count == ring->cap) {
+    const size_t len = (size_t)record->log_len + record->error_len;
+    if (ring->count == ring->cap || len > BYTES_MAX - ring->bytes) {
         ring->dropped++;
         return CT_E_FULL;
     }
-    const size_t len = (size_t)record->log_len + record->error_len;
     uint8_t *bytes = NULL;
     if (len > 0) {
         bytes = malloc(len);
@@ -71,24 +65,33 @@ int ct_record_append(ct_table *t, const ct_record *record) {
     ring->slots[at].log = bytes;
     ring->slots[at].error = bytes != NULL ? bytes + record->log_len : NULL;
     ring->owned[at] = bytes;
+    ring->bytes += len;
     ring->count++;
     f->records++;
     return 0;
 }
 
-size_t ct_record_take(ct_table *t, ct_record *out, size_t cap) {
+const ct_record *ct__record_at(const ct_table *t, uint32_t place) {
+    const ct__records *ring = t->records;
+    return place < ring->count ? &ring->slots[(ring->first + place) % ring->cap] : NULL;
+}
+
+void ct_record_forget(ct_table *t, uint32_t count) {
     ct__records *ring = t->records;
-    free_lent(ring);
-    size_t taken = 0;
-    for (; taken < cap && taken < ring->count; taken++) {
-        out[taken] = ring->slots[(ring->first + taken) % ring->cap];
-        ct__function *f = ct__function_at(t, out[taken].function);
+    for (; count > 0 && ring->count > 0; count--) {
+        const ct_record *oldest = &ring->slots[ring->first];
+        ct__function *f = ct__function_at(t, oldest->function);
         assert(f != NULL && f->records > 0);
+        ring->bytes -= (size_t)oldest->log_len + oldest->error_len;
+        if (f->row_head == NULL) /* it was in no row */
+            ring->dropped++;
         if (--f->records == 0)
             ct__function_settle(t, f);
+        free(ring->owned[ring->first]);
+        ring->owned[ring->first] = NULL;
+        ring->first = (ring->first + 1) % ring->cap;
+        ring->count--;
     }
-    ring->lent = (uint32_t)taken;
-    return taken;
 }
 
 uint64_t ct_record_dropped(const ct_table *t) {
@@ -96,5 +99,5 @@ uint64_t ct_record_dropped(const ct_table *t) {
 }
 
 uint32_t ct_record_count(const ct_table *t) {
-    return t->records->count - t->records->lent;
+    return t->records->count;
 }

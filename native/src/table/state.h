@@ -113,6 +113,8 @@ typedef struct ct__function {
     uint64_t prewarm_after_ns;
     ct__breaker breaker;
     ct__saying *sayings;
+    uint8_t *row_head; /* how its rows of the log begin; NULL: nobody said yet */
+    uint32_t row_head_len;
     ct__effect drop;
 } ct__function;
 
@@ -173,6 +175,11 @@ typedef struct ct__taker {
     void *context;
 } ct__taker;
 
+typedef struct ct__word {
+    uint32_t len;
+    uint8_t text[CT_STATUS_NAME_BYTES_MAX];
+} ct__word;
+
 typedef struct ct__buckets ct__buckets;
 typedef struct ct__identities ct__identities;
 typedef struct ct__records ct__records;
@@ -202,6 +209,7 @@ struct ct_table {
     ct__buckets *buckets;
     ct__identities *identities;
     ct__records *records;
+    ct__word status_names[CT_STATUS_MAX];
     ct_meter *meters;
     ct_totals totals;
 };

@@ -36,6 +36,9 @@ typedef struct ct__function_facts {
 
 int ct__function_get(const ct_table *table, uint64_t function, ct__function_facts *out);
 
+/* The record at a place of the ring, the oldest at 0, borrowed until it is forgotten; NULL: there are not so many. */
+const ct_record *ct__record_at(const ct_table *table, uint32_t place);
+
 /* A call's owner word; lets the lane go from a handle to its own state. -ESTALE else. */
 int ct__call_owner(const ct_table *table, uint64_t call, uint64_t *out);
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
@@ -25,6 +26,7 @@ from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
+from constellation.comet.executor.rows import RowWriter
 from constellation.comet.functions import FunctionCache
 from constellation.comet.lane import LaneKeeper
 from constellation.comet.namespace.backend import NamespaceBackend
@@ -134,6 +136,7 @@ async def execution_plane(
             max_boots=settings.pool.max_boots,
             max_calls=settings.comet.max_inflight,
             idle_ttl_s=settings.pool.idle_ttl_s,
+            max_records=settings.invocation_log.buffer_rows,
             max_meters=settings.aurora.max_function_labels + 1,
             bucket_bounds_s=DURATION_BUCKETS_S,
             hash_seed=secrets.randbits(64),
@@ -153,13 +156,13 @@ async def execution_plane(
         backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
+    rows = RowWriter(table, invocations, settings.invocation_log, dropped=meters.records_dropped)
     lane = LaneKeeper(
         reactor,
         links,
         table,
         pool,
-        records,
-        meters,
+        rows,
         service_token=context.service_token,
         node=context.node,
     )
@@ -191,6 +194,7 @@ async def execution_plane(
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(templates.run, listener.subscribe(CHANGES))
             tasks.start_soon(records.run)
+            tasks.start_soon(rows.run, lane.hear_records)
             yield ExecutionPlane(
                 executor=executor,
                 pool=pool,
@@ -203,7 +207,9 @@ async def execution_plane(
             )
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
-            await records.flush(within_s=FLUSH_S)
+            async with anyio.create_task_group() as ending:
+                ending.start_soon(partial(records.flush, within_s=FLUSH_S))
+                ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:

@@ -35,7 +35,7 @@ _lib, _ffi = _core.lib, _core.ffi
 
 _KINDS = {int(kind): kind for kind in EffectKind}  # calling the enum costs more than the rest of an effect
 _GRANTED: int = _lib.CT_LEASE_GRANTED
-_LISTED = 256  # functions or records a C call
+_LISTED = 256  # functions a C call
 
 
 class Table(Ledger):
@@ -70,6 +70,8 @@ class Table(Ledger):
         self.options = options
         self._names = {status.name.lower(): int(status) for status in Status}
         self._next_status: int = _lib.CT_STATUS_FIRST_FREE
+        for name, number in self._names.items():
+            self._name_status(number, name)
         # One of each: every call fills them anew, and nobody keeps them.
         self._ask: Any = _ffi.new("ct_ask *")
         self._is_ask_plain = True  # neither chain nor rate stand in it
@@ -96,6 +98,7 @@ class Table(Ledger):
             number = Status.OTHER.value
             if self._next_status < Status.OTHER:
                 number, self._next_status = self._next_status, self._next_status + 1
+                self._name_status(number, code)
             self._names[code] = number
         return number
 
@@ -296,6 +299,10 @@ class Table(Ledger):
         return int(_lib.ct_table_check(self._table))
 
     # Inside.
+
+    def _name_status(self, number: int, name: str) -> None:
+        word = name.encode()
+        checked("status", _lib.ct_status_name(self._table, number, _ffi.from_buffer("uint8_t[]", word), len(word)))
 
     def _said(self) -> Verdict:
         said = self._verdict

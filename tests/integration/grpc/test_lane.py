@@ -11,7 +11,10 @@ from constellation.base.errors import RemoteProblem
 from constellation.base.ids import RequestId, uuid7
 from constellation.nova.domain.access import Role
 from constellation.nova.domain.function import CapacityPolicy
+from constellation.nova.store.pool import connect
 from constellation.rpc.metadata import CallContext
+
+from .conftest import running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -56,6 +59,20 @@ async def test_a_function_that_is_known_is_served_in_c_and_another_one_is_not(la
         await lane.output("none", 1)
     assert nothing.value.code == "not_found"
     assert taken(lane) == (3, 2)
+
+
+async def test_the_last_rows_are_written_when_comet_ends(database, tmp_path):
+    async with running(database, tmp_path / "state", is_native=True) as made:
+        support = made.plane.backend.support()
+        if not support.available:
+            pytest.skip(support.reason)
+        await made.deploy("echo", ECHO)
+        for number in range(6):
+            await made.output("echo", number)
+        assert taken(made) == (6, 1)
+    async with connect(database.dsn(), application="tests", max_size=1) as db:
+        found = await db.fetch("SELECT status, cold_start, node, runtime FROM invocations ORDER BY id")
+    assert [tuple(row) for row in found] == [("ok", at == 0, found[0]["node"], "python") for at in range(6)]
 
 
 async def test_a_token_that_may_not_invoke_is_refused_by_python(lane):

@@ -47,6 +47,7 @@ ALLOWED = {
         "function_files": "S",
         "changes": "S",
         "invocations": "SI",
+        "invocations_staged": "SID",
         "jobs": "SIUD",
         "jobs_done": "S",
         "job_keys": "SIUD",

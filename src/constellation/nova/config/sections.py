@@ -87,7 +87,7 @@ class SandboxSettings:
 class LogSettings:
     """Section `invocation_log`: how records of calls are written."""
 
-    batch_rows: int = setting("batch_size", 500, kind=Kind.INT, low=1, high=100_000)
+    batch_rows: int = setting("batch_size", 2000, kind=Kind.INT, low=1, high=100_000)
     buffer_rows: int = setting("buffer_size", 20_000, kind=Kind.INT, low=1)  # over it rows are dropped and counted
     flush_interval_s: float = setting("flush_interval", 0.25, kind=Kind.DURATION, low=0.01)
     retention_days: int = setting("retention_days", 30, kind=Kind.INT, low=1, high=3650)

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import asyncpg
+
 from constellation.base.errors import NotFound
 from constellation.nova.domain.invocation import InvocationRecord
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record
 from constellation.nova.store.queries import load
+from constellation.nova.store.rows import COLUMNS
 
 SQL = load("invocations")
 
@@ -55,8 +58,22 @@ class Invocations:
             [record.log_truncated for record in records],
             [record.source for record in records],
         )
-        async with self._db.transaction() as tx:
+        async with self._db.transaction(is_durable=False) as tx:
             await tx.execute(SQL["insert"], *columns)
+        await self._bell.ring()
+
+    async def copy(self, rows: memoryview) -> None:
+        """Write a batch that is encoded already (`store.rows`), as `record` does."""
+        try:
+            async with self._db.transaction(is_durable=False) as tx:
+                await tx.copy("invocations", COLUMNS, rows)
+        except asyncpg.UniqueViolationError:
+            # COPY knows no ON CONFLICT: a batch with a row that is there already takes the way round. It is rare, a
+            # commit whose answer got lost or a caller that used its request id again, so that the others go straight.
+            async with self._db.transaction(is_durable=False) as tx:
+                await tx.copy("invocations_staged", COLUMNS, rows)
+                await tx.execute(SQL["insert_staged"])
+                await tx.execute(SQL["clear_staged"])
         await self._bell.ring()
 
     async def get(self, tenant: str, namespace: str, request_id: UUID) -> InvocationRecord:

@@ -6,7 +6,7 @@ A server that went away is `DatabaseUnavailable` (503, try again) and the pool c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -27,6 +27,9 @@ RELEASE_GRACE_S = 2.0  # chosen: ends a cancelled query and rolls back; then the
 CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
 RETRY_CONNECT_S = 0.1  # chosen: a restart of the embedded server takes a few tenths of a second
 STATEMENT_ALONE_LIMIT_S = 60.0  # chosen: a new database copies its template
+COPY_PIECE_BYTES = 64 << 10  # chosen: what a socket takes at once
+_BEGIN = "BEGIN READ WRITE"
+_BEGIN_UNSYNCED = "BEGIN READ WRITE; SET LOCAL synchronous_commit TO off"
 IDLE_CONNECTION_S = 60.0  # chosen: each idle backend holds a few MiB of the server's memory
 
 # The server ended the session or has no room for one: the same call may succeed later.
@@ -83,6 +86,11 @@ class Session:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdecimal() else 0
 
+    async def copy(self, table: str, columns: Sequence[str], rows: memoryview) -> None:
+        """Put rows into a table that are encoded for a binary COPY, its beginning and end included."""
+        with translated(self._connection):
+            await self._connection.copy_to_table(table, columns=columns, source=_pieces(rows), format="binary")
+
     async def run_script(self, sql: str) -> None:
         """Run several statements without arguments, as a migration is."""
         with translated(self._connection):
@@ -125,14 +133,17 @@ class Database:
             return await session.fetch_value(sql, *args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
+    async def transaction(self, *, is_durable: bool = True) -> AsyncIterator[Session]:
         """Write: commits when the block ends, rolls back when it raises or is cancelled.
+
+        Args:
+            is_durable: wait for the disk. What is not may be lost, whole, when the server's host fails within a second.
 
         Raises:
             DatabaseUnavailable: as `fetch`; raised by the commit itself it leaves open whether it was written.
         """
         async with self._session() as session:
-            await session.execute("BEGIN READ WRITE")
+            await session.run_script(_BEGIN if is_durable else _BEGIN_UNSYNCED)
             try:
                 yield session
             except BaseException:
@@ -174,6 +185,12 @@ def translated(connection: Connection | None = None) -> Iterator[None]:
         if connection is not None:
             _cut(connection)
         raise DatabaseUnavailable(reason=str(error)) from error
+
+
+async def _pieces(rows: memoryview) -> AsyncIterator[bytes]:
+    """Yield a batch in pieces, so that the driver waits for the server in between."""
+    for at in range(0, len(rows), COPY_PIECE_BYTES):
+        yield bytes(rows[at : at + COPY_PIECE_BYTES])
 
 
 def _is_open(connection: Connection) -> bool:

@@ -32,6 +32,7 @@ GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_code, function_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON invocations_staged TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over

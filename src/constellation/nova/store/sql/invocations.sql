@@ -10,6 +10,23 @@ FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::inte
             $14::text[], $15::integer[], $16::integer[], $17::text[], $18::boolean[], $19::text[])
 ON CONFLICT (tenant, id) DO NOTHING;
 
+-- name: insert_staged
+-- Writes the rows that this transaction put into invocations_staged; nobody sees those of others, and none is ever
+-- committed there. One that is in the log already is left alone.
+-- index: invocations_pkey
+INSERT INTO invocations (tenant, namespace, id, function_id, function_name, function_version, runtime, node,
+                         started_at, duration_ms, queued_ms, cold_start, status, error, input_bytes, output_bytes,
+                         log, log_truncated, source)
+SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node,
+       started_at, duration_ms, queued_ms, cold_start, status, error, input_bytes, output_bytes,
+       log, log_truncated, source
+FROM invocations_staged
+ON CONFLICT (tenant, id) DO NOTHING;
+
+-- name: clear_staged
+-- Takes them out again.
+DELETE FROM invocations_staged;
+
 -- name: get
 -- One record of a scope.
 -- index: invocations_pkey or invocations_by_scope

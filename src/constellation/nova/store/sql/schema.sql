@@ -217,9 +217,14 @@ CREATE TABLE invocations (
     recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
-CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id DESC);
-CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id DESC);
+-- Ascending, though it is read backwards: ids grow, so that a page is left full behind the last row and not half empty.
+CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id);
+CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id);
 CREATE INDEX invocations_recorded ON invocations USING brin (recorded_at); -- rows lie in this order already
+
+-- Where a batch that is partly in the log already is put before the rest of it goes there: in one transaction, so that
+-- no row is ever committed here. No index and no WAL.
+CREATE UNLOGGED TABLE invocations_staged (LIKE invocations INCLUDING DEFAULTS);
 
 -- What changed, numbered in commit order; nova streams it and comet re-reads after it.
 CREATE TABLE changes (
@@ -303,6 +308,9 @@ BEGIN
                        'INSERT INTO public.%I SELECT * FROM moved', strays, first, beyond, part);
         EXECUTE format('ALTER TABLE public.%I ATTACH PARTITION public.%I FOR VALUES FROM (%L) TO (%L)',
                        parent, part, first, beyond);
+        IF parent = 'invocations' THEN -- what the planner is to know of a day's rows hardly changes while they come
+            EXECUTE format('ALTER TABLE public.%I SET (autovacuum_analyze_scale_factor = 0.5)', part);
+        END IF;
     END LOOP;
     FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                 WHERE i.inhparent = ('public.' || parent)::regclass AND c.relname ~ '_[0-9]{8}$' LOOP
