@@ -57,22 +57,17 @@ class Worker:
         return _in_thread.get() or self._only or self._ambient
 
     def serve(self, ct_fork):
-        """Run until told to stop. Never returns, except in what was forked from a nursery, where it is to be called anew."""
+        """Run until told to stop. True in what was forked from a nursery, where another worker is to serve."""
         self._channel.send(HELLO, 0, _HELLO)
         kind, _, body = self._channel.receive()
         if kind == NURSE:
             worker_nursery.serve(self._channel, body, ct_fork)
-            return
+            return True
         if kind == STOP:
-            self._leave(0)
+            return False
         if kind != INIT:
             self._leave(1)
         self._load(Init(body))
-        self._answer()
-        self._stop()
-
-    def _answer(self):
-        """Answer calls until told to stop."""
         receive, one = self._channel.receive, self._init.concurrency <= 1
         while True:
             kind, call_id, body = receive()
@@ -88,7 +83,7 @@ class Worker:
             elif kind == CANCEL and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._cancel, call_id)
             elif kind == STOP:
-                return
+                return False
 
     def _load(self, init):
         self._init = init
@@ -277,7 +272,7 @@ class Worker:
 
     # ends
 
-    def _stop(self):
+    def stop(self):
         while self._busy or self._tasks:
             time.sleep(0.005)
         self._leave(0)
@@ -314,7 +309,7 @@ _REHEARSALS = 24  # chosen: several times what CPython 3.11 to 3.14 need to spec
 _made = []  # the worker of the next instance
 
 
-def warm_up():
+def warm_up(at_fork):
     """Run what every instance runs, in the zygote: the interpreter specialises the code before the children share it.
 
     What it would write in each child instead, it writes here once, and those pages stay shared. Nothing of it is left
@@ -330,16 +325,16 @@ def warm_up():
             with ours, theirs:
                 worker = Worker(at_fork=lambda after_in_child: None)
                 worker.open(theirs.fileno())
+                _is_template(here)
                 for kind, body in ((INIT, init), (EXEC, call), (EXEC, call), (STOP, b"")):
                     ours.sendall(HEADER.pack(len(body), kind, 0, 0, 1) + body)
-                worker._load(Init(worker._channel.receive()[2]))
+                worker.serve(None)
                 print("line")
-                worker._answer()
             del sys.modules["hello"]
     finally:
         sys.stdout, sys.stderr, sys.argv, sys.path[:], sys.dont_write_bytecode, sys.modules["__main__"] = kept
         sys.path_importer_cache.pop(here, None)
-    _made.append(Worker())
+    _made.append(Worker(at_fork))
 
 
 def main(fd, ct_fork=None):
@@ -347,17 +342,19 @@ def main(fd, ct_fork=None):
     gc.enable()
     worker = _made.pop() if _made else Worker()
     worker.open(fd)
-    if _is_template():
+    if _is_template(CODE_DIR):
         worker.rehearse()
-    worker.serve(ct_fork)
-    gc.enable()
-    worker = Worker()
-    worker.open(fd)
-    worker.serve(None)
+    if worker.serve(ct_fork):
+        gc.enable()
+        worker = Worker()
+        worker.open(fd)
+        worker.serve(None)
+    worker.stop()
 
 
-def _is_template():
+def _is_template(code_dir):
+    """Its code is not there yet."""
     try:
-        return not os.listdir(CODE_DIR)
+        return not os.listdir(code_dir)
     except OSError:
         return False

@@ -204,22 +204,23 @@ def _import_file(name, code_dir):
     """
     file = name + ".py"
     names = os.listdir(code_dir)
-    if file not in names or "__pycache__" in names or name in sys.modules or name in sys.stdlib_module_names:
+    if file not in names or name in sys.modules or name in sys.stdlib_module_names:
         return None
     for other in names:
         if other == name or (other.startswith(name + ".") and other != file):
             return None
-    path = f"{code_dir}/{file}"
+    path, cached = f"{code_dir}/{file}", f"{code_dir}/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
+    if "__pycache__" in names and os.path.exists(cached):
+        return None
     loader = SourceFileLoader(name, path)
     spec = ModuleSpec(name, loader, origin=path)
     spec.has_location = True
-    spec.cached = f"{code_dir}/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
+    spec.cached = cached
     module = ModuleType(name)
     module.__dict__.update(
-        __file__=path, __cached__=spec.cached, __loader__=loader, __package__="", __spec__=spec
+        __file__=path, __cached__=cached, __loader__=loader, __package__="", __spec__=spec
     )
-    with open(path, "rb", buffering=0) as source:
-        code = compile(source.readall(), path, "exec", dont_inherit=True)
+    code = compile(_read(path), path, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:
         exec(code, module.__dict__)
@@ -227,3 +228,15 @@ def _import_file(name, code_dir):
         sys.modules.pop(name, None)
         raise
     return sys.modules[name]  # a module may have put another object in its own place
+
+
+def _read(path):
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        text = part = os.read(fd, 64 << 10)
+        while part:
+            part = os.read(fd, 64 << 10)
+            text += part
+        return text
+    finally:
+        os.close(fd)

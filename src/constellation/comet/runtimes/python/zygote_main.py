@@ -39,34 +39,40 @@ class _Hooks:
     """
 
     def __init__(self):
+        self.is_open = False
         self._register = os.register_at_fork
         self._before, self._in_child, self._in_parent = [], [], []
+        self._register(before=self._run_before, after_in_child=self._run_in_child, after_in_parent=self._run_in_parent)
 
     def __enter__(self):
-        os.register_at_fork = self._keep
+        os.register_at_fork = self.keep
 
     def __exit__(self, *_):
         os.register_at_fork = self._register
 
-    def _keep(self, *, before=None, after_in_child=None, after_in_parent=None):
+    def keep(self, *, before=None, after_in_child=None, after_in_parent=None):
         for kept, hook in ((self._before, before), (self._in_child, after_in_child), (self._in_parent, after_in_parent)):
             if hook is not None:
                 kept.append(hook)
 
-    def register(self):
-        self._register(before=self._run_before, after_in_child=self._run_in_child, after_in_parent=self._run_in_parent)
+    def warm_up(self):
+        for _ in range(32):  # chosen: as in worker.warm_up
+            self._run_in_child()
 
     def _run_before(self):
-        for hook in reversed(self._before):
-            hook()
+        if self.is_open:
+            for hook in reversed(self._before):
+                hook()
 
     def _run_in_child(self):
-        for hook in self._in_child:
-            hook()
+        if self.is_open:
+            for hook in self._in_child:
+                hook()
 
     def _run_in_parent(self):
-        for hook in self._in_parent:
-            hook()
+        if self.is_open:
+            for hook in self._in_parent:
+                hook()
 
 
 def _fill_pools():
@@ -115,7 +121,9 @@ def main():
     for name in ("MALLOC_ARENA_MAX", "LD_BIND_NOW"):  # were read at the start; what is left is what the children get
         os.environ.pop(name, None)
     ct_fork = _load_fork(fork_path)
-    worker.warm_up()
+    hooks.warm_up()
+    worker.warm_up(hooks.keep)
+    sys.argv = []
     gc.collect()
     _fill_pools()
     gc.freeze()  # collections in the children would write to every page that they share with us
@@ -124,7 +132,7 @@ def main():
     reseed = functools.partial(_random.Random.seed, random._inst)  # from the kernel; its state is all that it has here
     channel_fd = ct_fork.serve(control_fd)
     reseed()
-    hooks.register()
+    hooks.is_open = True
     worker.main(channel_fd, ct_fork)
 
 
