@@ -294,7 +294,7 @@ class Zygote:
         try:
             if not self._receive(ours) and not ended.done():
                 ended.set_result(None)
-        except Exception as error:  # what the fork server said makes no sense: `run` fails of it
+        except (LookupError, OSError) as error:  # what the fork server said makes no sense: `run` fails of it
             if not ended.done():
                 ended.set_exception(error)
 

@@ -23,6 +23,10 @@ OUR_DIR = os.path.dirname(__file__) + os.sep
 PLAIN = frozenset((dict, list, str, int, float, bool, type(None)))  # neither awaited nor iterated: answers as they are
 _scan = json.JSONDecoder().scan_once
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+# `encode` makes a C encoder for each value; this one is made once. Without looking for circles: it gives up in any case.
+_pieces = json.encoder.c_make_encoder and json.encoder.c_make_encoder(
+    None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
+)
 _ascii_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
@@ -126,13 +130,21 @@ def decode_event(raw):
 def encode_output(value):
     """Return a handler's output as JSON, or raise TypeError naming what JSON can not hold."""
     try:
+        raw = "".join(_pieces(value, 0)).encode()
+    except Exception:  # there is no C encoder, or the other one says what is wrong
+        raw = _encode(value)
+    if len(raw) > MAX_BODY_BYTES:
+        raise OutputTooLarge(f"the output has {len(raw)} bytes; at most {MAX_BODY_BYTES} are carried")
+    return raw
+
+
+def _encode(value):
+    try:
         raw = _encoder.encode(value).encode()
     except UnicodeEncodeError:  # lone surrogates: legal in JSON only as escapes
         raw = _ascii_encoder.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"the output is not JSON: {_misfit(value) or error}") from None
-    if len(raw) > MAX_BODY_BYTES:
-        raise OutputTooLarge(f"the output has {len(raw)} bytes; at most {MAX_BODY_BYTES} are carried")
     return raw
 
 
