@@ -229,9 +229,7 @@ def _import_file(name, code_dir):
     spec.has_location = True
     spec.cached = cached
     module = ModuleType(name)
-    module.__dict__.update(
-        __file__=path, __cached__=cached, __loader__=loader, __package__="", __spec__=spec
-    )
+    module.__dict__.update(__file__=path, __cached__=cached, __loader__=loader, __package__="", __spec__=spec)
     code = compile(_read(path), path, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:

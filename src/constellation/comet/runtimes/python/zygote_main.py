@@ -51,7 +51,11 @@ class _Hooks:
         os.register_at_fork = self._register
 
     def keep(self, *, before=None, after_in_child=None, after_in_parent=None):
-        for kept, hook in ((self._before, before), (self._in_child, after_in_child), (self._in_parent, after_in_parent)):
+        for kept, hook in (
+            (self._before, before),
+            (self._in_child, after_in_child),
+            (self._in_parent, after_in_parent),
+        ):
             if hook is not None:
                 kept.append(hook)
 
