@@ -117,6 +117,8 @@ def main():
     sys.path.remove(here)
     for name in ("worker", "worker_nursery", "worker_orphans", "worker_values", "worker_wire"):
         del sys.modules[name]  # a function may have a module of that name
+    for place in (here, __file__):
+        sys.path_importer_cache.pop(place, None)
     for name in PRELOADED:
         try:
             importlib.import_module(name)
