@@ -316,6 +316,11 @@ def test_what_import_prefers_to_a_source_file_is_preferred(python_worker, tmp_pa
         assert json.loads(ready.error)["type"] == "ImportError"
 
 
+def test_a_file_whose_name_has_a_dot_is_no_module(python_worker):
+    ready, _ = python_worker("", a__b__py="def handler(event, context): ...\n").init("a.b.handler")
+    assert json.loads(ready.error)["type"] == "ModuleNotFoundError"
+
+
 def test_a_module_may_put_another_object_in_its_place(python_worker):
     worker = python_worker(
         "import sys, types\nsys.modules[__name__] = types.SimpleNamespace(handler=lambda event, context: 'the other')\n"

@@ -51,7 +51,7 @@ class NamespaceInstance:
         self._channel: Channel | None = None
         self._cause: str | None = None
         self._exit_timer: asyncio.TimerHandle | None = None
-        self._destroyed: anyio.Event | None = None
+        self._destroyed: asyncio.Event | None = None
 
     @property
     def pid(self) -> int:
@@ -113,7 +113,7 @@ class NamespaceInstance:
             with anyio.CancelScope(shield=True):  # bounded: the first caller's own wait is
                 await self._destroyed.wait()
             return
-        self._destroyed = anyio.Event()
+        self._destroyed = asyncio.Event()
         self.kill_nowait("destroyed")
         is_empty = False
         try:

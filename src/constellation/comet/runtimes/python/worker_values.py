@@ -216,7 +216,7 @@ def _import_file(name, code_dir):
     """
     file = name + ".py"
     names = os.listdir(code_dir)
-    if file not in names or name in sys.modules or name in sys.stdlib_module_names:
+    if file not in names or "." in name or name in sys.modules or name in sys.stdlib_module_names:
         return None
     for other in names:
         if other == name or (other.startswith(name + ".") and other != file):

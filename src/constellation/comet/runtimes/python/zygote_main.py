@@ -1,7 +1,7 @@
 """The fork server of the python runtime: imports the worker and what functions import most, then forks sandboxes.
 
 Started by exec as `python -I -S zygote_main.py CT_FORK_PATH CONTROL_FD`. It holds privilege, so nothing but the
-standard library is ever imported here, and it stays single-threaded.
+standard library and the platform's own files beside this one is ever imported here, and it stays single-threaded.
 """
 
 from __future__ import annotations
