@@ -6,6 +6,7 @@ and an interpreter that has called `ct_fork.serve`, whose children return into i
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 from anyio.abc import Process, TaskStatus
@@ -69,7 +71,8 @@ class Spawned:
         self.pid = pid
         self.pidfd = pidfd  # -1 once closed
         self.status: ExitStatus | None = None
-        self._exited = anyio.Event()
+        self.is_reaped = False  # the kernel has told: every process of its pid namespace ended before it did
+        self._exited = asyncio.Event()
         self._is_owned = True  # False: nobody waited for it any more when it came up
 
     async def wait(self) -> ExitStatus:
@@ -92,23 +95,11 @@ class Spawned:
             os.close(self.pidfd)
             self.pidfd = -1
 
-    def end_nowait(self, status: ExitStatus) -> None:
-        """Note how it ended, for who waits. For whoever the kernel has told."""
+    def end_nowait(self, status: ExitStatus, *, is_reaped: bool = False) -> None:
+        """Note how it ended, for who waits. `is_reaped` is for a fork server that waited for its own child."""
         if self.status is None:
-            self.status = status
+            self.status, self.is_reaped = status, is_reaped
             self._exited.set()
-
-
-class _Ticket:
-    """One request on its way. Whoever finds it abandoned must end the child that it brought."""
-
-    __slots__ = ("answered", "error", "is_abandoned", "spawned")
-
-    def __init__(self) -> None:
-        self.answered = anyio.Event()
-        self.spawned: Spawned | None = None
-        self.error: ConstellationError | None = None
-        self.is_abandoned = False
 
 
 class Zygote:
@@ -133,8 +124,8 @@ class Zygote:
         self._argv, self._env = list(argv), dict(CLEAN_ENV if env is None else env)
         self._on_exit = on_exit
         self._socket: socket.socket | None = None
-        self._sending = anyio.Lock()
-        self._tickets: dict[int, _Ticket] = {}
+        self._sending = anyio.Lock()  # of those who found the socket full
+        self._tickets: dict[int, asyncio.Future[Spawned | None]] = {}  # done before the answer: nobody waits for it
         self._last_ticket = 0
         self._living: dict[int, Spawned] = {}
 
@@ -170,8 +161,7 @@ class Zygote:
             await self._greet(ours)
             self._socket = ours
             task_status.started()
-            while await self._receive(ours):
-                pass
+            await self._listen(ours)
         finally:
             self._socket = None
             ours.close()
@@ -191,22 +181,9 @@ class Zygote:
 
         If cancelled, a child that comes up later is killed.
         """
-        number, ticket = self._next_ticket()
-        message = number.to_bytes(4, sys.byteorder) + plan.encode()
-        try:
-            with anyio.fail_after(timeout_s):
-                await self._send(number, ticket, message, channel_fd, stdio_fd)
-                await ticket.answered.wait()
-        except TimeoutError as error:
-            self._abandon_nowait(ticket)
-            raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
-        except BaseException:
-            self._abandon_nowait(ticket)
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        assert ticket.spawned is not None
-        return ticket.spawned
+        spawned = await self._request(plan.encode(), channel_fd, stdio_fd, timeout_s=timeout_s)
+        assert spawned is not None
+        return spawned
 
     async def claim(self, spawned: Spawned, claim: Claim, *, timeout_s: float) -> None:
         """Make a sandbox of this fork server that waits, and has run nobody's code yet, one function's.
@@ -228,22 +205,24 @@ class Zygote:
         """
         await self._request(furnish.encode(), pidfd, timeout_s=timeout_s)
 
-    async def _request(self, message: bytes, *fds: int, timeout_s: float) -> None:
-        number, ticket = self._next_ticket()
-        try:
-            with anyio.fail_after(timeout_s):
-                await self._send(number, ticket, number.to_bytes(4, sys.byteorder) + message, *fds)
-                await ticket.answered.wait()
-        except TimeoutError as error:
-            raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
-        if ticket.error is not None:
-            raise ticket.error
-
-    def _next_ticket(self) -> tuple[int, _Ticket]:
+    async def _request(self, message: bytes, *fds: int, timeout_s: float) -> Spawned | None:
         if self._socket is None:
             raise ZygoteGone(self.name, reason="it is not running")
-        self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
-        return self._last_ticket, _Ticket()
+        number = self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
+        message = number.to_bytes(4, sys.byteorder) + message
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Spawned | None] = loop.create_future()
+        if not self._try_send(number, answer, message, fds):
+            await self._send(number, answer, message, fds, timeout_s=timeout_s)
+        timer = loop.call_later(timeout_s, _overdue, answer)
+        try:
+            return await answer
+        except BaseException:
+            if answer.done() and not answer.cancelled() and answer.exception() is None:  # in the same turn
+                self._abandon_nowait(answer.result())
+            raise
+        finally:
+            timer.cancel()
 
     def stop_nowait(self) -> None:
         """End the fork server and all its children; `run` then returns."""
@@ -260,31 +239,67 @@ class Zygote:
         if note.status < 0:
             raise ZygoteGone(self.name, reason=describe(note.status))
 
-    async def _send(self, number: int, ticket: _Ticket, message: bytes, *fds: int) -> None:
-        async with self._sending:
-            while True:
-                if self._socket is None:
-                    raise ZygoteGone(self.name, reason="it ended")
-                try:
-                    socket.send_fds(self._socket, [message], list(fds))
-                except BlockingIOError:
-                    await anyio.wait_writable(self._socket)
-                except (BrokenPipeError, ConnectionResetError) as error:
-                    raise ZygoteGone(self.name, reason="it ended") from error
-                else:
-                    self._tickets[number] = ticket
-                    return
+    def _try_send(
+        self, number: int, answer: asyncio.Future[Spawned | None], message: bytes, fds: Sequence[int]
+    ) -> bool:
+        """Send a request; False when the socket is full."""
+        if self._socket is None:
+            raise ZygoteGone(self.name, reason="it ended")
+        try:
+            socket.send_fds(self._socket, [message], fds)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise ZygoteGone(self.name, reason="it ended") from error
+        self._tickets[number] = answer
+        return True
 
-    def _abandon_nowait(self, ticket: _Ticket) -> None:
-        ticket.is_abandoned = True
-        if ticket.spawned is not None:
-            ticket.spawned._is_owned = False  # noqa: SLF001 - one module, two classes
-            ticket.spawned.kill_nowait()
-            ticket.spawned.close()
+    async def _send(
+        self,
+        number: int,
+        answer: asyncio.Future[Spawned | None],
+        message: bytes,
+        fds: Sequence[int],
+        *,
+        timeout_s: float,
+    ) -> None:
+        try:
+            with anyio.fail_after(timeout_s):
+                async with self._sending:
+                    while not self._try_send(number, answer, message, fds):
+                        assert self._socket is not None
+                        await anyio.wait_writable(self._socket)
+        except TimeoutError as error:
+            raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
 
-    async def _receive(self, ours: socket.socket) -> bool:
-        """Wait for notes and act on at most a batch of them; False when the fork server has ended."""
-        await anyio.wait_readable(ours)
+    @staticmethod
+    def _abandon_nowait(spawned: Spawned | None) -> None:
+        """End a child that nobody waits for any more."""
+        if spawned is not None:
+            spawned._is_owned = False  # noqa: SLF001 - one module, two classes
+            spawned.kill_nowait()
+            spawned.close()
+
+    async def _listen(self, ours: socket.socket) -> None:
+        """Act on notes until the fork server has ended."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(ours.fileno(), self._hear, ours, ended)
+        try:
+            await ended
+        finally:
+            loop.remove_reader(ours.fileno())
+
+    def _hear(self, ours: socket.socket, ended: asyncio.Future[None]) -> None:
+        try:
+            if not self._receive(ours) and not ended.done():
+                ended.set_result(None)
+        except (LookupError, OSError) as error:  # what the fork server said makes no sense: `run` fails of it
+            if not ended.done():
+                ended.set_exception(error)
+
+    def _receive(self, ours: socket.socket) -> bool:
+        """Act on at most a batch of notes; False when the fork server has ended."""
         for _ in range(_BATCH):
             try:
                 note = _read_note(ours)
@@ -294,48 +309,41 @@ class Zygote:
                 return False
             if note is None:
                 return False
-            if note.kind == _lib.CT_NOTE_SPAWNED:
-                self._answer_nowait(note)
-            elif note.kind == _lib.CT_NOTE_CLAIMED:
-                self._settle_nowait(note)
-            elif note.kind == _lib.CT_NOTE_EXITED:
+            if note.kind == _lib.CT_NOTE_EXITED:
                 self._end_nowait(note)
+            elif note.kind in (_lib.CT_NOTE_SPAWNED, _lib.CT_NOTE_CLAIMED):
+                self._answer_nowait(note)
         return True
 
     def _answer_nowait(self, note: _Note) -> None:
-        ticket = self._tickets.pop(note.ticket)
-        if note.status < 0:
-            ticket.error = SpawnFailed(step=note.step, number=note.status, path=note.path)
+        answer, spawned = self._tickets.pop(note.ticket), None
+        if note.status >= 0 and note.kind == _lib.CT_NOTE_SPAWNED:
+            spawned = self._living[note.pid] = Spawned(note.pid, note.pidfd)
+        if answer.done():
+            self._abandon_nowait(spawned)
+        elif note.status < 0:
+            answer.set_exception(SpawnFailed(step=note.step, number=note.status, path=note.path))
         else:
-            ticket.spawned = self._living[note.pid] = Spawned(note.pid, note.pidfd)
-            if ticket.is_abandoned:
-                self._abandon_nowait(ticket)
-        ticket.answered.set()
-
-    def _settle_nowait(self, note: _Note) -> None:
-        ticket = self._tickets.pop(note.ticket)
-        if note.status < 0:
-            ticket.error = SpawnFailed(step=note.step, number=note.status, path=note.path)
-        ticket.answered.set()
+            answer.set_result(spawned)
 
     def _end_nowait(self, note: _Note) -> None:
         spawned = self._living.pop(note.pid)
-        self._report_nowait(spawned, ExitStatus(code=note.exit_code, signal=note.signal))
+        self._report_nowait(spawned, ExitStatus(code=note.exit_code, signal=note.signal), is_reaped=True)
 
-    def _report_nowait(self, spawned: Spawned, status: ExitStatus) -> None:
-        spawned.end_nowait(status)
+    def _report_nowait(self, spawned: Spawned, status: ExitStatus, *, is_reaped: bool) -> None:
+        spawned.end_nowait(status, is_reaped=is_reaped)
         if self._on_exit is not None and spawned._is_owned:  # noqa: SLF001 - one module, two classes
             self._on_exit(spawned)
 
     def _bury_nowait(self) -> None:
         self.gone.set()
-        for ticket in self._tickets.values():
-            ticket.error = ZygoteGone(self.name, reason="it ended")
-            ticket.answered.set()
+        for answer in self._tickets.values():
+            if not answer.done():
+                answer.set_exception(ZygoteGone(self.name, reason="it ended"))
         self._tickets.clear()
         for spawned in list(self._living.values()):
             spawned.kill_nowait()
-            self._report_nowait(spawned, ExitStatus(code=0, signal=signal.SIGKILL))
+            self._report_nowait(spawned, ExitStatus(code=0, signal=signal.SIGKILL), is_reaped=False)
         self._living.clear()
 
     async def _reap(self, process: Process) -> None:
@@ -347,8 +355,12 @@ class Zygote:
                 await process.wait()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Note:
+def _overdue(answer: asyncio.Future[Spawned | None]) -> None:
+    if not answer.done():
+        answer.set_exception(SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path=""))
+
+
+class _Note(NamedTuple):
     """A ct_zygote_note; `pidfd` is -1 where none came with it."""
 
     kind: int
@@ -375,9 +387,9 @@ def _read_note(ours: socket.socket) -> _Note | None:
         ticket=raw.ticket,
         pid=raw.pid,
         status=raw.status,
-        step=_ffi.string(_lib.ct_step_name(raw.step)).decode(),
+        step=_ffi.string(_lib.ct_step_name(raw.step)).decode() if raw.status < 0 else "",
         exit_code=raw.exit_code,
         signal=raw.signal,
-        path=os.fsdecode(_ffi.string(raw.path)),
+        path=os.fsdecode(_ffi.string(raw.path)) if raw.status < 0 else "",
         pidfd=fds[0] if fds else -1,
     )

@@ -162,6 +162,20 @@ async def test_the_backend_ends_what_its_user_forgot(tmp_path):
     assert not list((tmp_path / "run").iterdir())
 
 
+async def test_a_slot_comes_back_when_what_is_in_it_ends_late(tmp_path):
+    code_dir = _code(tmp_path / "code")
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path), destroy_s=0)
+    async with running_backend(settings) as backend:
+        if not backend.support().available:
+            pytest.skip(backend.support().reason)
+        instance = await backend.create(_spec(code_dir), timeout_s=30)
+        await instance.destroy()
+        assert instance.slot.number not in backend._slots._free
+        with anyio.fail_after(20):
+            while instance.slot.number not in backend._slots._free:
+                await anyio.sleep(0.005)
+
+
 async def test_a_burst_of_starts_all_succeed(tmp_path):
     code_dir = _code(tmp_path / "code")
     settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path))

@@ -145,6 +145,44 @@ async def test_a_rehearsal_leaves_no_trace(backend, tmp_path):
     assert seen[1][0] == []
 
 
+async def test_an_instance_is_as_if_its_interpreter_had_just_started(backend, tmp_path):
+    source = (
+        "import os, random, sys, threading\n"
+        "def handler(event, context):\n"
+        "    read, write = os.pipe()\n"
+        "    if os.fork() == 0:\n"
+        "        os.write(write, repr(random.random()).encode())\n"
+        "        os._exit(0)\n"
+        "    os.wait()\n"
+        "    return {\n"
+        "        'native_id': threading.main_thread().native_id - threading.get_native_id(),\n"
+        "        'is_child_alike': os.read(read, 64).decode() == repr(random.random()),\n"
+        "        'modules': [name for name in sys.modules if name.startswith(('hello', 'worker', 'rehearsal'))],\n"
+        "        'places': [str(place) for place in (*sys.path, *sys.path_importer_cache) if 'runtimes' in str(place)],\n"
+        "    }\n"
+    )
+    async with _instance(backend, tmp_path, source) as instance:
+        assert await _ask(instance) == {"native_id": 0, "is_child_alike": False, "modules": [], "places": []}
+
+
+async def test_a_slot_is_empty_at_once_when_its_instance_is_destroyed(backend, tmp_path):
+    source = (
+        "import os, time\n"
+        "def handler(event, context):\n"
+        "    for _ in range(3):\n"
+        "        if os.fork() == 0:\n"
+        "            os.setsid()\n"
+        "            os.fork()\n"
+        "            time.sleep(1000)\n"
+    )
+    async with _instance(backend, tmp_path, source) as instance:
+        leaf = instance.slot.leaf
+        if leaf is None:
+            pytest.skip("no control groups on this host")
+        await _ask(instance)
+    assert leaf.kill() == 0
+
+
 async def test_a_template_that_died_serves_nobody(backend, tmp_path):
     ready = await _ready(backend)
     for sandbox in ready:

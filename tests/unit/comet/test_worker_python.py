@@ -286,6 +286,56 @@ def test_a_module_named_like_one_of_the_standard_library_is_the_functions(python
     assert worker.call(None) == "mine"
 
 
+MODULE = (
+    "import sys\n"
+    "def facts():\n"
+    "    spec = __spec__\n"
+    "    found = [__name__, __file__, __package__, __cached__, type(__loader__).__name__, __loader__.get_source(__name__)[:6]]\n"
+    "    found += [spec.name, spec.origin, spec.cached, spec.parent, spec.has_location, spec.loader is __loader__]\n"
+    "    return [*found, sys.modules[__name__].facts is facts, sorted(globals())]\n"
+)
+
+
+def test_the_module_of_the_handler_is_as_any_import_makes_it(python_worker):
+    source = MODULE + "def handler(event, context):\n    import other\n    return [facts(), other.facts()]\n"
+    worker = python_worker(source, other__py=MODULE + "def handler(): ...\n")
+    assert worker.init()[0].ok
+    mine, others = worker.call(None)
+    assert json.loads(json.dumps(others).replace("other", "main")) == mine
+
+
+@pytest.mark.parametrize("rival", ["main/__init__.py", "main.abi3.so"])
+def test_what_import_prefers_to_a_source_file_is_preferred(python_worker, tmp_path, rival):
+    (tmp_path / rival).parent.mkdir(exist_ok=True)
+    (tmp_path / rival).write_text("def handler(event, context):\n    return 'package'\n")
+    worker = python_worker("def handler(event, context):\n    return 'file'\n")
+    ready, _ = worker.init()
+    if ready.ok:
+        assert worker.call(None) == "package"
+    else:  # no library that the linker could load
+        assert json.loads(ready.error)["type"] == "ImportError"
+
+
+def test_a_file_whose_name_has_a_dot_is_no_module(python_worker):
+    ready, _ = python_worker("", a__b__py="def handler(event, context): ...\n").init("a.b.handler")
+    assert json.loads(ready.error)["type"] == "ModuleNotFoundError"
+
+
+def test_a_module_may_put_another_object_in_its_place(python_worker):
+    worker = python_worker(
+        "import sys, types\nsys.modules[__name__] = types.SimpleNamespace(handler=lambda event, context: 'the other')\n"
+    )
+    assert worker.init()[0].ok
+    assert worker.call(None) == "the other"
+
+
+def test_an_event_in_another_encoding_or_with_blanks_around_is_read(python_worker):
+    worker = python_worker("def handler(event, context):\n    return event\n")
+    worker.init()
+    for raw in (b' {"a": 1}\n', '{"a": 1}'.encode("utf-16"), b'\xef\xbb\xbf{"a": 1}'):
+        assert worker.call(raw) == {"a": 1}
+
+
 def test_stop_ends_it_cleanly(python_worker):
     worker = python_worker("def handler(event, context):\n    return 1\n")
     worker.init()

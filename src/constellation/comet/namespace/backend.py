@@ -25,7 +25,7 @@ from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slots, until_empty
+from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, until_empty
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
@@ -54,6 +54,7 @@ class NamespaceBackend:
         self._spares: Spares | None = None
         self._nurseries: Nurseries | None = None
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
+        self._late: dict[Spawned, Slot] = {}  # killed, and not ended when nobody waited for it any longer
 
     @property
     def runtimes(self) -> Registry:
@@ -345,6 +346,7 @@ class NamespaceBackend:
         if is_empty and self._slots is not None:
             self._slots.give_back(sandbox.slot)
         elif not is_empty:
+            self._await_late(sandbox.spawned, sandbox.slot)
             _log.error("template.stuck", pid=sandbox.spawned.pid, uid=sandbox.slot.uid)
 
     def _adopt(self, spec: InstanceSpec, runtime: Runtime, sandbox: Sandbox) -> NamespaceInstance:
@@ -375,6 +377,9 @@ class NamespaceBackend:
 
     def _exited(self, spawned: Spawned) -> None:
         instance = self._instances.get(spawned)
+        slot = self._late.pop(spawned, None)
+        if slot is not None and spawned.is_reaped and self._slots is not None:
+            self._slots.give_back(slot)
         if instance is not None and spawned.status is not None:
             instance.exited_nowait(spawned.status)
         elif instance is None and self._spares is not None:
@@ -384,6 +389,13 @@ class NamespaceBackend:
         self._instances.pop(instance.spawned, None)
         if is_empty and self._slots is not None:
             self._slots.give_back(instance.slot)
+        elif not is_empty:
+            self._await_late(instance.spawned, instance.slot)
+
+    def _await_late(self, spawned: Spawned, slot: Slot) -> None:
+        """Have the slot back if it ends after all, as on a machine with far more to do than it can."""
+        if spawned.status is None:
+            self._late[spawned] = slot
 
     async def _destroy_all(self) -> None:
         async with anyio.create_task_group() as tasks:

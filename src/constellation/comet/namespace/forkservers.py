@@ -41,6 +41,9 @@ class ForkServers:
         """
         if installed.runtime.start is Start.EXEC:
             return await self.executor()
+        zygote = self._running.get(installed.runtime.id)
+        if zygote is not None and not zygote.gone.is_set():
+            return zygote
         env = {**installed.runtime.env, **installed.runtime.server_env}
         return await self._named(_name_of(installed), installed.runtime.argv(installed.interpreter), env)
 

@@ -14,7 +14,7 @@ from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.memory import resident_bytes
-from constellation.comet.namespace.slots import Slot, until_empty
+from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.native.zygote import ExitStatus, Spawned
 from constellation.wire.gen import agent_pb2
@@ -51,7 +51,7 @@ class NamespaceInstance:
         self._channel: Channel | None = None
         self._cause: str | None = None
         self._exit_timer: asyncio.TimerHandle | None = None
-        self._destroyed: anyio.Event | None = None
+        self._destroyed: asyncio.Event | None = None
 
     @property
     def pid(self) -> int:
@@ -113,13 +113,12 @@ class NamespaceInstance:
             with anyio.CancelScope(shield=True):  # bounded: the first caller's own wait is
                 await self._destroyed.wait()
             return
-        self._destroyed = anyio.Event()
+        self._destroyed = asyncio.Event()
         self.kill_nowait("destroyed")
         is_empty = False
         try:
             with anyio.move_on_after(self._destroy_s, shield=True):
-                await self.spawned.wait()
-                await until_empty(self.slot)
+                await until_gone(self.spawned, self.slot)
                 is_empty = True
         finally:
             if self._channel is not None:

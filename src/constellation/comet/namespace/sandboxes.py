@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from constellation.comet.namespace.slots import Slot, until_empty
+from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.native.sandbox import Plan
 from constellation.native.zygote import Spawned, Zygote
 
@@ -50,8 +50,7 @@ class Sandbox:
         is_empty = False
         try:
             with anyio.move_on_after(within_s, shield=True):
-                await self.spawned.wait()
-                await until_empty(self.slot)
+                await until_gone(self.spawned, self.slot)
                 is_empty = True
         finally:
             self.spawned.close()

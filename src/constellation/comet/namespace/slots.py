@@ -13,6 +13,7 @@ import anyio
 from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.namespace.settings import SLOTS
 from constellation.native.cgroups import CgroupSupport, Leaf
+from constellation.native.zygote import Spawned
 
 _POLL_S = 0.002
 
@@ -116,6 +117,13 @@ class Slots:
         for parent in self._cgroups.dirs if self._cgroups is not None else ():
             with suppress(OSError):
                 Path(parent).rmdir()
+
+
+async def until_gone(spawned: Spawned, slot: Slot) -> None:
+    """Wait until a killed sandbox has ended with all that it started. The caller bounds the wait."""
+    await spawned.wait()
+    if not spawned.is_reaped:
+        await until_empty(slot)
 
 
 async def until_empty(slot: Slot) -> None:

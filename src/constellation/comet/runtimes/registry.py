@@ -14,9 +14,9 @@ from constellation.comet.runtimes.recipe import Interpreter, Runtime
 KNOWN: tuple[Runtime, ...] = (PYTHON, NODE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Installed:
-    """A runtime with its interpreter on this host."""
+    """A runtime with its interpreter on this host; the same only as itself, for it is a key of what starts count on."""
 
     runtime: Runtime
     interpreter: Interpreter

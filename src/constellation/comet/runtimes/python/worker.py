@@ -14,7 +14,6 @@ import asyncio
 import contextvars
 import gc
 import inspect
-import json
 import os
 import queue
 import socket
@@ -25,39 +24,47 @@ import types
 
 import worker_nursery
 from worker_orphans import Orphans
-from worker_values import Context, encode_chunk, encode_error, encode_output, listed, load_handler
+from worker_values import PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
 )  # fmt: skip
 
+_READY = field(1, 1)
 _HELLO = field(1, PROTOCOL) + field(2, "python") + field(3, ".".join(map(str, sys.version_info[:3])))
 CODE_DIR = "/code"
 _in_thread = contextvars.ContextVar("constellation_call", default=None)
 
 
 class Worker:
-    """Reads frames in the main thread and answers every exec frame with exactly one result or error frame."""
+    """Reads frames in the main thread and answers every exec frame with exactly one result or error frame.
 
-    def __init__(self, fd):
-        self._channel = Channel(fd)
+    Made before the fork, where it costs no instance anything: `open` gives it its channel.
+    """
+
+    def __init__(self, at_fork=os.register_at_fork):
+        self._channel, self._at_fork = Channel(), at_fork
+        self._streams, self._main = (LogStream(self, 0), LogStream(self, LOG_STDERR)), types.ModuleType("__main__")
         self._ambient = CallLog(self._channel, 0, 64 << 10)
         self._only = None  # the log of the call in hand when calls come one at a time
         self._loop, self._tasks, self._orphans = None, {}, Orphans()
         self._queue, self._threads, self._busy, self._count = queue.SimpleQueue(), 0, 0, threading.Lock()
 
+    def open(self, fd):
+        self._channel.open(fd)
+
     def log(self):
         return _in_thread.get() or self._only or self._ambient
 
     def serve(self, ct_fork):
-        """Run until told to stop. Never returns, except in what was forked from a nursery, where it is to be called anew."""
+        """Run until told to stop. True in what was forked from a nursery, where another worker is to serve."""
         self._channel.send(HELLO, 0, _HELLO)
         kind, _, body = self._channel.receive()
         if kind == NURSE:
             worker_nursery.serve(self._channel, body, ct_fork)
-            return
+            return True
         if kind == STOP:
-            self._leave(0)
+            return False
         if kind != INIT:
             self._leave(1)
         self._load(Init(body))
@@ -76,21 +83,22 @@ class Worker:
             elif kind == CANCEL and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._cancel, call_id)
             elif kind == STOP:
-                self._stop()
+                return False
 
     def _load(self, init):
         self._init = init
         self._ambient = CallLog(self._channel, 0, init.log_limit_bytes)
-        sys.stdout, sys.stderr = LogStream(self, 0), LogStream(self, LOG_STDERR)
-        sys.path[:0] = [init.code_dir, os.path.join(init.code_dir, "deps")]
+        sys.stdout, sys.stderr = self._streams
+        sys.path[:0] = [init.code_dir, init.code_dir + "/deps"]
         sys.dont_write_bytecode = True  # /code is read-only: every attempt would cost a cold start its time
-        sys.argv = [os.path.join(init.code_dir, init.handler.partition(".")[0] + ".py")]
-        sys.modules["__main__"] = types.ModuleType("__main__")
-        os.register_at_fork(after_in_child=self._became_child)
+        sys.argv = [f"{init.code_dir}/{init.handler.partition('.')[0]}.py"]
+        sys.modules["__main__"] = self._main
+        self._at_fork(after_in_child=self._became_child)
         try:
-            os.environ.update(init.env)
-            if "TZ" in init.env:
-                time.tzset()
+            if init.env:
+                os.environ.update(init.env)
+                if "TZ" in init.env:
+                    time.tzset()
             self._handler = load_handler(init)
         except SystemExit as error:
             self._leave(error.code)
@@ -98,9 +106,11 @@ class Worker:
             self._ambient.flush()
             self._channel.send(READY, 0, field(2, encode_error(error)))
             self._leave(1)
-        self._is_async = inspect.iscoroutinefunction(self._handler) or inspect.isasyncgenfunction(self._handler)
+        self._is_async = init.concurrency > 1 and (
+            inspect.iscoroutinefunction(self._handler) or inspect.isasyncgenfunction(self._handler)
+        )
         self._ambient.flush()
-        self._channel.send(READY, 0, field(1, 1))
+        self._channel.send(READY, 0, _READY)
 
     def rehearse(self):
         """In a template, whose code is not there yet: load and call a handler, so that this process already has the
@@ -150,10 +160,13 @@ class Worker:
         try:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
-            event = json.loads(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
+            event = decode_event(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
             value = self._handler(event, Context(self._init, head))
-            if inspect.isawaitable(value):
+            is_plain = type(value) in PLAIN
+            if not is_plain and inspect.isawaitable(value):
                 value = wait(_awaited(value))
+            if is_plain and not streamed:
+                return RESULT, encode_output(value)
             if inspect.isgenerator(value):
                 pieces = value
             elif inspect.isasyncgen(value):
@@ -237,7 +250,7 @@ class Worker:
         try:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
-            event = json.loads(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
+            event = decode_event(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
             value = self._handler(event, Context(self._init, head))
             if not inspect.isasyncgen(value):
                 value = await value
@@ -259,7 +272,7 @@ class Worker:
 
     # ends
 
-    def _stop(self):
+    def stop(self):
         while self._busy or self._tasks:
             time.sleep(0.005)
         self._leave(0)
@@ -292,30 +305,56 @@ def _pull(generator, wait):
             return
 
 
-def warm_up():
-    """Run what every call runs, in the zygote: the interpreter specialises the code before the children share it.
+_REHEARSALS = 24  # chosen: several times what CPython 3.11 to 3.14 need to specialise
+_made = []  # the worker of the next instance
 
-    What it would write in each child instead, it writes here once, and those pages stay shared.
+
+def warm_up(at_fork):
+    """Run what every instance runs, in the zygote: the interpreter specialises the code before the children share it.
+
+    What it would write in each child instead, it writes here once, and those pages stay shared. Nothing of it is left
+    for a function to find.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        worker = Worker(theirs.fileno())
-        worker._init, worker._handler = Init(field(1, "main.handler")), lambda event, context: event
-        body = EXEC_HEAD.pack(bytes(16), bytes(16), bytes(8), 1000, 0) + b'{"list": [1, 2.5, null, true], "text": "x"}'
-        out = LogStream(worker, 0)
-        for call_id in range(1, 65):  # chosen: several times what CPython 3.11 to 3.14 need to specialise
-            ours.sendall(HEADER.pack(len(body), EXEC, 0, 0, call_id) + body)
-            worker._run_alone(*worker._channel.receive()[1:])
-            out.write("line\n")
-            ours.recv(1 << 16)
+    here = os.path.dirname(os.path.abspath(__file__))
+    init = field(1, "hello.handler") + field(6, 128) + field(7, 1) + field(9, here) + field(10, 64 << 10)
+    call = EXEC_HEAD.pack(bytes(16), bytes(16), bytes(8), 1000, 0) + b'{"name": "x", "list": [1, 2.5, null, true]}'
+    kept = sys.stdout, sys.stderr, sys.argv, sys.path[:], sys.dont_write_bytecode, sys.modules["__main__"]
+    try:
+        for _ in range(_REHEARSALS):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                worker = Worker(at_fork=lambda after_in_child: None)
+                worker.open(theirs.fileno())
+                _is_template(here)
+                for kind, body in ((INIT, init), (EXEC, call), (EXEC, call), (STOP, b"")):
+                    ours.sendall(HEADER.pack(len(body), kind, 0, 0, 1) + body)
+                worker.serve(None)
+                print("line")
+            del sys.modules["hello"]
+    finally:
+        sys.stdout, sys.stderr, sys.argv, sys.path[:], sys.dont_write_bytecode, sys.modules["__main__"] = kept
+        sys.path_importer_cache.pop(here, None)
+    _made.append(Worker(at_fork))
 
 
 def main(fd, ct_fork=None):
     """Serve the channel `fd` for the rest of this process's life."""
     gc.enable()
-    worker = Worker(fd)
-    if os.path.isdir(CODE_DIR) and not os.listdir(CODE_DIR):
+    worker = _made.pop() if _made else Worker()
+    worker.open(fd)
+    if _is_template(CODE_DIR):
         worker.rehearse()
-    worker.serve(ct_fork)
-    gc.enable()
-    Worker(fd).serve(None)
+    if worker.serve(ct_fork):
+        gc.enable()
+        worker = Worker()
+        worker.open(fd)
+        worker.serve(None)
+    worker.stop()
+
+
+def _is_template(code_dir):
+    """Its code is not there yet."""
+    try:
+        return not os.listdir(code_dir)
+    except OSError:
+        return False

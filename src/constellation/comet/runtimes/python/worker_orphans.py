@@ -20,10 +20,12 @@ class Orphans:
 
     def __init__(self, look_s=LOOK_S, age_s=AGE_S):
         self._look_s, self._age_s = look_s, age_s
-        self._next_s, self._seen = time.monotonic() + look_s, {}
+        self._next_s, self._seen = None, {}
 
     def reap(self):
         now = time.monotonic()
+        if self._next_s is None:  # made before the fork, perhaps long ago
+            self._next_s = now + self._look_s
         if now < self._next_s:
             return
         self._next_s = now + self._look_s

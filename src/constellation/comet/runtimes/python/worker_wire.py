@@ -87,9 +87,11 @@ class Init:
 class Channel:
     """Frames over one blocking stream socket. Whatever breaks it ends the process: nobody is left to talk to."""
 
-    def __init__(self, fd):
-        self._fd, self._pending, self._lock = fd, b"", threading.Lock()
-        os.set_blocking(fd, True)
+    def __init__(self):
+        self._fd, self._pending, self._lock = -1, b"", threading.Lock()
+
+    def open(self, fd):
+        self._fd = fd
         os.set_inheritable(fd, False)
 
     def send(self, kind, call_id=0, body=b"", flags=0):

@@ -1,11 +1,13 @@
 """The fork server of the python runtime: imports the worker and what functions import most, then forks sandboxes.
 
 Started by exec as `python -I -S zygote_main.py CT_FORK_PATH CONTROL_FD`. It holds privilege, so nothing but the
-standard library is ever imported here, and it stays single-threaded.
+standard library and the platform's own files beside this one is ever imported here, and it stays single-threaded.
 """
 
 from __future__ import annotations
 
+import _random
+import functools
 import gc
 import importlib.machinery
 import importlib.util
@@ -28,29 +30,53 @@ def _load_fork(path):
     return module
 
 
-class _Gate:
-    """Keeps at-fork hooks that only make locks anew out of the forks of this server; those of user code have them.
+class _Hooks:
+    """Keeps at-fork hooks of the standard library out of the forks of this server; those of user code have them.
 
-    Here nobody holds a lock: there is one thread, and it stands in `ct_fork.serve`. `threading`'s hook alone would
-    write to a quarter of the pages that an instance ever copies.
+    They make locks anew, and here nobody holds a lock: there is one thread, and it stands in `ct_fork.serve`. That of
+    `threading` alone would write to a quarter of the pages that an instance ever copies. `random` is the exception,
+    and seeded by `main`.
     """
 
     def __init__(self):
         self.is_open = False
         self._register = os.register_at_fork
+        self._before, self._in_child, self._in_parent = [], [], []
+        self._register(before=self._run_before, after_in_child=self._run_in_child, after_in_parent=self._run_in_parent)
 
     def __enter__(self):
-        os.register_at_fork = self._register_gated
+        os.register_at_fork = self.keep
 
     def __exit__(self, *_):
         os.register_at_fork = self._register
 
-    def _register_gated(self, *, before=None, after_in_child=None, after_in_parent=None):
-        hooks = {"before": before, "after_in_child": after_in_child, "after_in_parent": after_in_parent}
-        self._register(**{when: self._gated(hook) for when, hook in hooks.items() if hook is not None})
+    def keep(self, *, before=None, after_in_child=None, after_in_parent=None):
+        for kept, hook in (
+            (self._before, before),
+            (self._in_child, after_in_child),
+            (self._in_parent, after_in_parent),
+        ):
+            if hook is not None:
+                kept.append(hook)
 
-    def _gated(self, hook):
-        return lambda: hook() if self.is_open else None
+    def warm_up(self):
+        for _ in range(32):  # chosen: as in worker.warm_up
+            self._run_in_child()
+
+    def _run_before(self):
+        if self.is_open:
+            for hook in reversed(self._before):
+                hook()
+
+    def _run_in_child(self):
+        if self.is_open:
+            for hook in self._in_child:
+                hook()
+
+    def _run_in_parent(self):
+        if self.is_open:
+            for hook in self._in_parent:
+                hook()
 
 
 def _fill_pools():
@@ -78,9 +104,11 @@ _plugs = []
 
 def main():
     fork_path, control_fd = sys.argv[1], int(sys.argv[2])
-    gate = _Gate()
-    with gate:
+    hooks = _Hooks()
+    with hooks:
+        import concurrent.futures.thread
         import logging
+        import random
         import threading
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
@@ -89,6 +117,8 @@ def main():
     sys.path.remove(here)
     for name in ("worker", "worker_nursery", "worker_orphans", "worker_values", "worker_wire"):
         del sys.modules[name]  # a function may have a module of that name
+    for place in (here, __file__):
+        sys.path_importer_cache.pop(place, None)
     for name in PRELOADED:
         try:
             importlib.import_module(name)
@@ -97,14 +127,18 @@ def main():
     for name in ("MALLOC_ARENA_MAX", "LD_BIND_NOW"):  # were read at the start; what is left is what the children get
         os.environ.pop(name, None)
     ct_fork = _load_fork(fork_path)
-    worker.warm_up()
+    hooks.warm_up()
+    worker.warm_up(hooks.keep)
+    sys.argv = []
     gc.collect()
     _fill_pools()
     gc.freeze()  # collections in the children would write to every page that they share with us
     gc.disable()
+    threading.main_thread()._native_id = 1  # a child's, which is the first process of its namespace
+    reseed = functools.partial(_random.Random.seed, random._inst)  # from the kernel; its state is all that it has here
     channel_fd = ct_fork.serve(control_fd)
-    gate.is_open = True
-    threading.main_thread()._set_native_id()
+    reseed()
+    hooks.is_open = True
     worker.main(channel_fd, ct_fork)
 
 
