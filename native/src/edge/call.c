@@ -33,9 +33,7 @@ struct ct__lane {
 /* ---- who calls ---- */
 
 static const ct__principal *principal_of(ct__caller *c, const ct__http1_head *head, const ct__plain *plain, uint64_t now_ns) {
-    if (plain->kind == CT__LOCAL
-        && (!plain->is_lone || c->host_len == 0 || c->host_len != head->host.len
-            || memcmp(c->host, head->host.at, c->host_len) != 0))
+    if (plain->kind == CT__LOCAL && !(plain->is_lone && ct__trusts(c, head->host)))
         return NULL;
     const size_t len = 1 + plain->credential.len + 1 + plain->tenant.len + 1 + plain->space.len;
     if (len > CT__PRINCIPAL_KEY_BYTES)

@@ -10,7 +10,7 @@
 
 #include <time.h>
 
-enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64 };
+enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64, CT__LOCAL_HOSTS = 4 };
 
 typedef struct ct__caller ct__caller;
 typedef struct ct__lane ct__lane;
@@ -26,6 +26,20 @@ enum ct__phase {
     CT__LINGERING,  /* its last answer is on the way; what still comes is forgotten, so that no reset overtakes the answer */
     CT__GONE,
 };
+
+typedef struct ct__host {
+    size_t len; /* 0: none */
+    char text[CT__HOST_BYTES];
+} ct__host;
+
+/* Who is let in without a credential. */
+typedef struct ct__local {
+    int netlink; /* to ask the kernel whose a connection is; below 0: Python alone says */
+    uint32_t uid;
+    uint32_t sequence;
+    uint32_t next_host; /* the oldest makes room */
+    ct__host hosts[CT__LOCAL_HOSTS];
+} ct__local;
 
 struct ct__caller {
     ct__conn conn;
@@ -53,8 +67,7 @@ struct ct__caller {
     uint64_t began_ns;
     ct__h2_call call;
     char request_id[CT__UUID_BYTES];
-    size_t host_len; /* 0: not trusted */
-    char host[CT__HOST_BYTES]; /* what Host said when the peer was found to be trusted */
+    ct__host host; /* what Host said when the peer was found to be trusted */
     size_t peer_len;
     char peer[CT__PEER_BYTES]; /* value of Constellation-Peer up to its last word */
 };
@@ -88,6 +101,7 @@ struct ct_edge {
     ct_edge_counts counts;
     ct__problem problems[CT_EDGE_REFUSALS];
     ct__lane *lane; /* NULL: every call is forwarded */
+    ct__local local;
     ct__caller **slots;    /* by the low half of a handle */
     uint32_t *free_slots;
     uint32_t free_count, slot_count;
@@ -136,6 +150,11 @@ const char *ct__edge_date(ct_edge *edge);
 bool ct__call(ct__caller *caller, const ct__http1_head *head);
 void ct__call_cancel(ct__caller *caller);
 void ct__lane_free(ct_edge *edge);
+
+/* ---- trust.c ---- */
+
+/* Whether the peer is the trusted local user, for requests with this Host. */
+bool ct__trusts(ct__caller *caller, ct__span host);
 
 /* ---- forward.c ---- */
 
