@@ -263,7 +263,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="turns that these seconds are spread over")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of each turn that are not counted")
     parser.add_argument("--samples", type=int, default=30, help="cold starts of each")
-    parser.add_argument("--docker-image", default="python:3-alpine", help="a local image with python3")
+    parser.add_argument("--docker-image", help="a local image with python3; else one of this host's Python")
     parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
     return parser.parse_args()
 

@@ -252,6 +252,47 @@ static void a_local_user_is_known_on_every_connection(void) {
     close_both();
 }
 
+static void one_call_asks_for_all_of_its_caller(void) {
+    open_both();
+#define NEW "X-API-Key: new\r\n"
+    int c[4];
+    for (int i = 0; i < 4; i++)
+        c[i] = client();
+    (void)call(c[0], "echo", NEW, "0");
+    const int s = server();
+    (void)hear(s, "\r\n\r\n0");
+    (void)call(c[1], "echo", NEW, "1");
+    (void)call(c[2], "echo", NEW, "2");
+    (void)call(c[3], "echo", KEY, "3"); /* another caller has nothing to wait for */
+    CHECK(has(hear(c[3], "}"), "\"output\":3,"));
+    CHECK_INT(counts().forwarded, 1);
+    (void)close(c[2]); /* whoever leaves is not missed */
+    UNTIL(counts().inflight == 2);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"knew\0\0", 6, (const uint8_t *)"fresh", 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK(has(hear(c[1], "}"), "\"output\":1,"));
+    CHECK_TEXT(last_identity, "fresh");
+    CHECK_INT(counts().forwarded, 1);
+    say(s, "HTTP/1.1 204 \r\n\r\n");
+    (void)hear(c[0], "\r\n\r\n");
+    ct_edge_forget(edge);
+    (void)call(c[0], "echo", NEW, "0");
+    (void)hear(s, "\r\n\r\n0");
+    (void)call(c[1], "echo", NEW, "1");
+    (void)call(c[3], "echo", NEW, "3");
+    UNTIL(counts().inflight == 3);
+    CHECK_INT(counts().forwarded, 2);
+    say(s, "HTTP/1.1 403 \r\ncontent-length: 0\r\n\r\n"); /* nothing was learnt: the next one asks */
+    (void)hear(c[0], "\r\n\r\n");
+    UNTIL(counts().forwarded == 3);
+    (void)hear(s, "\r\n\r\n"); /* one of the two */
+    UNTIL(counts().forwarded == 4); /* and who hears nothing for long asks as well */
+    for (int i = 0; i < 4; i++)
+        if (i != 2)
+            (void)close(c[i]);
+    (void)close(s);
+    close_both();
+}
+
 static void who_leaves_cancels(void) {
     open_both();
     const int c = client();
@@ -382,6 +423,7 @@ static void memory_runs_out(void) {
 
 int main(void) {
     static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(a_local_user_is_known_on_every_connection),
+                                    CASE(one_call_asks_for_all_of_its_caller),
                                     CASE(who_leaves_cancels), CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks),
                                     CASE(memory_runs_out)};
     return RUN("edge_call_nomem", cases);
