@@ -106,7 +106,9 @@ async def _ask(connection: Connection, request: bytes, outcome: Outcome) -> None
 def _judge(args: argparse.Namespace, outcome: Outcome, watch: Watch) -> list[str]:
     print(f"\nburst of {args.burst} on a function without an instance: {outcome.elapsed_s * 1000:.0f} ms")
     _print(outcome)
-    print(f"  instances at most {watch.instances} by /stats, {watch.sandboxes} sandboxes with its code, {watch.looks} looks")
+    print(
+        f"  instances at most {watch.instances} by /stats, {watch.sandboxes} sandboxes with its code, {watch.looks} looks"
+    )
     failures = [f"burst: {count} x {what}" for what, count in outcome.answers.items() if what != "200"]
     if max(watch.instances, watch.sandboxes) > REPLICAS:
         failures.append(f"burst: {watch.instances} instances, {watch.sandboxes} sandboxes; {REPLICAS} allowed")

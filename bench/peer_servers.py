@@ -47,13 +47,24 @@ def quart() -> Iterator[str]:
 
 
 @contextmanager
-def granian() -> Iterator[str]:
-    """Granian with one worker."""
+def granian(workers: int) -> Iterator[str]:
+    """Granian with so many workers, a process each."""
     program = HOME / "venv" / "bin" / "granian"
     if not program.exists():
         _install([sys.executable, "-m", "venv", str(HOME / "venv")])
         _install([str(HOME / "venv" / "bin" / "pip"), "install", "-q", "granian[uvloop]"])
-    words = [str(program), "--interface", "rsgi", "--workers", "1", "--loop", "uvloop", "--no-ws", "--port", "PORT"]
+    words = [
+        str(program),
+        "--interface",
+        "rsgi",
+        "--workers",
+        str(workers),
+        "--loop",
+        "uvloop",
+        "--no-ws",
+        "--port",
+        "PORT",
+    ]
     with _listening([*words, "granian_app:app"]) as url:
         yield url
 
@@ -77,7 +88,9 @@ def bare() -> Iterator[str]:
     """ct-bare in front of one Python worker, which is the platform's own but in no sandbox."""
     ours, theirs = socket.socketpair()
     start = f"import sys; sys.path.insert(0, {str(_WORKER)!r}); import worker; worker.main({theirs.fileno()})"
-    worker = subprocess.Popen([_python(), "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        [_python(), "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+    )
     theirs.close()
     try:
         with ours:
@@ -155,7 +168,12 @@ def _host_image() -> str:
                 tar.add(path, filter=_wanted)
         archive.seek(0)
         done = subprocess.run(
-            ["docker", "import", "-", name], stdin=archive, capture_output=True, text=True, timeout=INSTALL_S, check=False
+            ["docker", "import", "-", name],
+            stdin=archive,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
         )
     if done.returncode != 0:
         raise Missing(f"no image can be made: {_last_line(done.stderr)}")
