@@ -86,12 +86,12 @@ static int connect_route(ct__h2_client *client, ct__h2_wire **out) {
 }
 
 /* The first with room, so that one connection carries all until it is full: what is sent together is cheaper. One that is being made takes
- * all that come meanwhile. */
+ * what comes meanwhile, but no more than it surely can: the rest would wait there for others to end. */
 static int choose(ct__h2_client *client, ct__h2_wire **out) {
     for (ct__h2_route *r = client->routes; r != NULL; r = r->next) {
         const ct__h2_wire *w = &r->wire;
         const uint32_t own = client->limits.streams;
-        const uint32_t most = w->is_greeted && w->peer_streams < own ? w->peer_streams : own;
+        const uint32_t most = w->peer_streams < own ? w->peer_streams : own;
         if (!w->is_leaving && !w->is_over && w->leg_count < most) {
             *out = &r->wire;
             return 0;
