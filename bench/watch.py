@@ -14,7 +14,9 @@ import census
 from rig import Failed, Rig
 
 LOOK_S = 0.005
-ASK_S = 2.0  # /stats is answered by Python: with four looks a second zenith grew by 11 MiB in a load, with one in all by 3
+ASK_S = (
+    2.0  # /stats is answered by Python: with four looks a second zenith grew by 11 MiB in a load, with one in all by 3
+)
 
 
 @dataclass(slots=True, kw_only=True)
