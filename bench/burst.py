@@ -4,7 +4,8 @@
   bench/burst.py
 
 A platform of its own is started: `--burst` calls at the same instant on a function that has no instance and may have
-five. All must succeed, and there must never be more than five instances, by /stats and by counting sandboxes in /proc.
+five. All must succeed, and there must never be more than five instances: by /stats, and by counting in /proc the
+sandboxes that hold the function's code.
 Latencies are from a request's first byte to its answer's last. `bench/overload.py` is the load that does not end.
 
 Ends with status 1 when a call fails or an instance is too many.
@@ -105,7 +106,9 @@ async def _ask(connection: Connection, request: bytes, outcome: Outcome) -> None
 def _judge(args: argparse.Namespace, outcome: Outcome, watch: Watch) -> list[str]:
     print(f"\nburst of {args.burst} on a function without an instance: {outcome.elapsed_s * 1000:.0f} ms")
     _print(outcome)
-    print(f"  instances at most {watch.instances} by /stats, {watch.sandboxes} sandboxes, {watch.looks} looks")
+    print(
+        f"  instances at most {watch.instances} by /stats, {watch.sandboxes} sandboxes with its code, {watch.looks} looks"
+    )
     failures = [f"burst: {count} x {what}" for what, count in outcome.answers.items() if what != "200"]
     if max(watch.instances, watch.sandboxes) > REPLICAS:
         failures.append(f"burst: {watch.instances} instances, {watch.sandboxes} sandboxes; {REPLICAS} allowed")

@@ -73,6 +73,15 @@ def leaks(before: Census, after: Census, *, max_leaves: int, socket_slack: int) 
     return found
 
 
+def holds_code(pid: int) -> bool:
+    """Say whether a sandbox is some function's: its /code is a mount then, in a template's it is an empty directory."""
+    try:
+        inside = Path(f"/proc/{pid}/root")
+        return (inside / "code").stat().st_dev != inside.stat().st_dev
+    except (FileNotFoundError, ProcessLookupError):  # it has ended, or has no root of its own yet
+        return False
+
+
 def kernel_groups() -> dict[str, int]:
     """Return how many control groups the kernel counts a controller, on the whole host, removed ones included."""
     try:

@@ -6,11 +6,15 @@ What is installed for them lives below build/peers and is no dependency of the p
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
 import struct
 import subprocess
 import sys
+import sysconfig
+import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,13 +47,24 @@ def quart() -> Iterator[str]:
 
 
 @contextmanager
-def granian() -> Iterator[str]:
-    """Granian with one worker."""
+def granian(workers: int) -> Iterator[str]:
+    """Granian with so many workers, a process each."""
     program = HOME / "venv" / "bin" / "granian"
     if not program.exists():
         _install([sys.executable, "-m", "venv", str(HOME / "venv")])
         _install([str(HOME / "venv" / "bin" / "pip"), "install", "-q", "granian[uvloop]"])
-    words = [str(program), "--interface", "rsgi", "--workers", "1", "--loop", "uvloop", "--no-ws", "--port", "PORT"]
+    words = [
+        str(program),
+        "--interface",
+        "rsgi",
+        "--workers",
+        str(workers),
+        "--loop",
+        "uvloop",
+        "--no-ws",
+        "--port",
+        "PORT",
+    ]
     with _listening([*words, "granian_app:app"]) as url:
         yield url
 
@@ -73,8 +88,9 @@ def bare() -> Iterator[str]:
     """ct-bare in front of one Python worker, which is the platform's own but in no sandbox."""
     ours, theirs = socket.socketpair()
     start = f"import sys; sys.path.insert(0, {str(_WORKER)!r}); import worker; worker.main({theirs.fileno()})"
-    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
-    worker = subprocess.Popen([python, "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+    worker = subprocess.Popen(
+        [_python(), "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+    )
     theirs.close()
     try:
         with ours:
@@ -101,8 +117,8 @@ def bwrap_command() -> list[str]:
         Missing: there is no bubblewrap, or it may not make namespaces.
     """
     if shutil.which("bwrap") is None:
-        raise Missing("there is no bwrap")
-    python = Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
+        raise Missing("there is no bwrap (on Debian: apt-get install bubblewrap)")
+    python = _python()
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]
     words += ["--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", str(APPS), "/code"]
     for name in ("/bin", "/lib", "/lib64"):
@@ -115,21 +131,79 @@ def bwrap_command() -> list[str]:
     return command
 
 
-def docker_command(image: str) -> list[str]:
+def docker_command(image: str | None) -> list[str]:
     """Return a command that runs the handler in a new container, event on standard input.
+
+    Args:
+        image: a local one with python3; None: one is made of this host's Python, and kept for the next time.
 
     Raises:
         Missing: there is no docker, its daemon does not answer, or the image is not there.
     """
     if shutil.which("docker") is None:
-        raise Missing("there is no docker")
-    known = subprocess.run(["docker", "image", "inspect", image], capture_output=True, text=True, check=False)
-    if known.returncode != 0:
-        raise Missing(known.stderr.strip().splitlines()[-1])
+        raise Missing("there is no docker (on Debian: apt-get install docker.io)")
+    asked = subprocess.run(["docker", "version"], capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        raise Missing(f"no daemon answers (dockerd starts one; DOCKER_HOST names another): {_last_line(asked.stderr)}")
+    python = "python3"
+    if image is None:
+        python = str(_python())
+        image = _host_image()
+    elif not _has_image(image):
+        raise Missing(f"there is no local image {image} (docker pull, or none named: one is made)")
     words = ["docker", "run", "--rm", "-i", "--network", "none", "-v", f"{APPS}:/code:ro", image]
-    command = [*words, "python3", "-I", "-S", "-c", _ONCE.format(code="/code")]
+    command = [*words, python, "-I", "-S", "-c", _ONCE.format(code="/code")]
     _try_once("docker", command)
     return command
+
+
+def _host_image() -> str:
+    """Return an image of this interpreter, its library and what it is linked with, and nothing else: the least to start."""
+    name = f"constellation-bench-python:{platform.python_version()}"
+    if _has_image(name):
+        return name
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:  # a name may lead through other links
+            for path in _files_of_python():
+                tar.add(path, filter=_wanted)
+        archive.seek(0)
+        done = subprocess.run(
+            ["docker", "import", "-", name],
+            stdin=archive,
+            capture_output=True,
+            text=True,
+            timeout=INSTALL_S,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise Missing(f"no image can be made: {_last_line(done.stderr)}")
+    return name
+
+
+def _files_of_python() -> list[str]:
+    """Return the interpreter, its library and its shared objects by the names under which they are looked for."""
+    linked = subprocess.run(["ldd", str(_python())], capture_output=True, text=True, check=False).stdout
+    # "libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x...)"; the loader's line has no arrow
+    paths = [word for line in linked.splitlines() for word in line.split() if word.startswith("/")]
+    names = [str(_python()), sysconfig.get_paths()["stdlib"], *paths]
+    return list(dict.fromkeys([*names, *(str(Path(name).resolve()) for name in names)]))
+
+
+def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    return None if Path(entry.name).name in ("site-packages", "dist-packages", "test", "idlelib") else entry
+
+
+def _has_image(name: str) -> bool:
+    return subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode == 0
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+def _python() -> Path:
+    """Return the interpreter outside of any virtual environment."""
+    return Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 
 
 _ONCE = (

@@ -5,16 +5,18 @@
   bench/peers.py --url http://host:9000 --csv peers.csv
 
 Warm: Constellation through zenith and comet; the same worker behind a bare server in C (`overhead` is the difference at
-one connection); granian on the bare handler (no isolation: an upper bound); Quart on Hypercorn; workerd for
-JavaScript. All are up at the same time and measured by turns, so that a machine that slows down does so for all.
+one connection); granian on the bare handler, with one worker and with one a core (no isolation: an upper bound); Quart
+on Hypercorn, one process; workerd for JavaScript. All are up at the same time and measured by turns, so that a machine that slows down does so for all.
 Cold: from request to answer through the platform (bench/cold.py), against a new `bwrap ... python3` and a new
-`docker run` for each call. What this machine lacks is named as missing. Peers are installed below build/peers.
+`docker run` for each call, of an image that is made of this host's Python unless one is named. What this machine lacks
+is named as missing, with what to do about it. Peers are installed below build/peers.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,7 @@ from constellation.client import Client, ClientError, FunctionCreate
 EVENT = b'{"name":"Ada"}'
 OURS, OURS_JS, BARE = "constellation python", "constellation node", "bare C + worker"
 COLD = "constellation cold"
+CORES = len(os.sched_getaffinity(0))
 NODE = "exports.handler = async (event) => ({ message: `Hello, ${event.name}!` });\n"
 
 
@@ -117,7 +120,8 @@ def _peers(args: argparse.Namespace, url: str, stack: ExitStack, missing: dict[s
         yield Peer(name=name, url=url, path=f"/functions/{function}/invoke", base=name, headers=headers)
     others: tuple[tuple[str, str, Callable[[], AbstractContextManager[str]]], ...] = (
         (BARE, OURS, peer_servers.bare),
-        ("granian, the handler alone", OURS, peer_servers.granian),
+        ("granian, 1 worker", OURS, lambda: peer_servers.granian(1)),
+        (f"granian, {CORES} workers", OURS, lambda: peer_servers.granian(CORES)),
         ("Quart on Hypercorn", OURS, peer_servers.quart),
         ("workerd", OURS_JS, peer_servers.workerd),
     )
@@ -263,7 +267,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=2, help="turns that these seconds are spread over")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of each turn that are not counted")
     parser.add_argument("--samples", type=int, default=30, help="cold starts of each")
-    parser.add_argument("--docker-image", default="python:3-alpine", help="a local image with python3")
+    parser.add_argument("--docker-image", help="a local image with python3; else one of this host's Python")
     parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
     return parser.parse_args()
 

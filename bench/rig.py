@@ -155,3 +155,14 @@ class Rig:
         status, answer = self.ask("POST", "/functions", {"name": name, "runtime": runtime, "code": code, **settings})
         if status != 201:
             raise Failed(f"{name}: {status} {answer}")
+
+    def make_key(self, name: str) -> str:
+        """Make an API key that may call functions, and return it.
+
+        Raises:
+            Failed: nova refused.
+        """
+        status, answer = self.ask("POST", "/apikeys", {"name": name, "role": "invoker"})
+        if status != 201:
+            raise Failed(f"key {name}: {status} {answer}")
+        return str(answer["key"])

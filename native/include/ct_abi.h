@@ -995,6 +995,10 @@ void ct_edge_fresh(ct_edge *edge, uint64_t until_ns);
  * need no credential. A connection that is gone is no error. */
 void ct_edge_trust(ct_edge *edge, uint64_t handle, const uint8_t *host, size_t host_len);
 
+/* Takes every connection that this uid of this host holds for the trusted local user's, for the values of Host that ct_edge_trust
+ * named; others are Python's to judge. Returns 0 or -errno: the kernel can not be asked. */
+int ct_edge_local(ct_edge *edge, uint32_t uid);
+
 /* Adds to the bytes of bodies in memory, or takes off. Returns 0, or CT_E_FULL: they would be over bodies_max. */
 int ct_edge_hold(ct_edge *edge, int64_t bytes);
 

@@ -213,6 +213,86 @@ static void who_is_not_known_is_forwarded(void) {
     close_both();
 }
 
+/* By the rule that Python gave: this uid, and a Host that Python let in on some connection before. */
+static void a_local_user_is_known_on_every_connection(void) {
+    open_both();
+    CHECK_INT(ct_edge_local(edge, (uint32_t)geteuid() + 1), 0);
+    const int first = client();
+    UNTIL(counts().connections == 1);
+    ct_edge_trust(edge, (uint64_t)1 << 32, (const uint8_t *)"h", 1);
+    const int stranger = client();
+    (void)call(stranger, "echo", "", "1");
+    int s = server();
+    (void)hear(s, "\r\n\r\n1"); /* is somebody else's: Python says */
+    CHECK_INT(ct_edge_local(edge, (uint32_t)geteuid()), 0);
+    const int c = client();
+    (void)call(c, "echo", "Via: 1.1 proxy\r\n", "2");
+    s = server();
+    (void)hear(s, "\r\n\r\n2"); /* has a sign of another hand */
+    say(s, "HTTP/1.1 204 \r\n\r\n");
+    (void)hear(c, "\r\n\r\n");
+    say(c, "POST /functions/echo/invoke HTTP/1.1\r\nHost: other\r\nContent-Length: 1\r\n\r\n3");
+    (void)hear(s, "\r\n\r\n3"); /* names a Host that nobody let in */
+    say(s, "HTTP/1.1 204 \r\n\r\n");
+    (void)hear(c, "\r\n\r\n");
+    CHECK_INT(counts().forwarded, 3);
+    (void)call(c, "echo", "", "4");
+    CHECK(has(hear(c, "}"), "\"output\":4,"));
+    CHECK_TEXT(last_identity, "local");
+    CHECK_INT(counts().forwarded, 3);
+    for (char host[] = "1"; host[0] <= '4'; host[0]++)
+        ct_edge_trust(edge, (uint64_t)1 << 32, (const uint8_t *)host, 1);
+    const int late = client();
+    (void)call(late, "echo", "", "5");
+    (void)hear(s, "\r\n\r\n5"); /* that Host made room for four others */
+    (void)close(first);
+    (void)close(stranger);
+    (void)close(c);
+    (void)close(late);
+    close_both();
+}
+
+static void one_call_asks_for_all_of_its_caller(void) {
+    open_both();
+#define NEW "X-API-Key: new\r\n"
+    int c[4];
+    for (int i = 0; i < 4; i++)
+        c[i] = client();
+    (void)call(c[0], "echo", NEW, "0");
+    const int s = server();
+    (void)hear(s, "\r\n\r\n0");
+    (void)call(c[1], "echo", NEW, "1");
+    (void)call(c[2], "echo", NEW, "2");
+    (void)call(c[3], "echo", KEY, "3"); /* another caller has nothing to wait for */
+    CHECK(has(hear(c[3], "}"), "\"output\":3,"));
+    CHECK_INT(counts().forwarded, 1);
+    (void)close(c[2]); /* whoever leaves is not missed */
+    UNTIL(counts().inflight == 2);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"knew\0\0", 6, (const uint8_t *)"fresh", 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK(has(hear(c[1], "}"), "\"output\":1,"));
+    CHECK_TEXT(last_identity, "fresh");
+    CHECK_INT(counts().forwarded, 1);
+    say(s, "HTTP/1.1 204 \r\n\r\n");
+    (void)hear(c[0], "\r\n\r\n");
+    ct_edge_forget(edge);
+    (void)call(c[0], "echo", NEW, "0");
+    (void)hear(s, "\r\n\r\n0");
+    (void)call(c[1], "echo", NEW, "1");
+    (void)call(c[3], "echo", NEW, "3");
+    UNTIL(counts().inflight == 3);
+    CHECK_INT(counts().forwarded, 2);
+    say(s, "HTTP/1.1 403 \r\ncontent-length: 0\r\n\r\n"); /* nothing was learnt: the next one asks */
+    (void)hear(c[0], "\r\n\r\n");
+    UNTIL(counts().forwarded == 3);
+    (void)hear(s, "\r\n\r\n"); /* one of the two */
+    UNTIL(counts().forwarded == 4); /* and who hears nothing for long asks as well */
+    for (int i = 0; i < 4; i++)
+        if (i != 2)
+            (void)close(c[i]);
+    (void)close(s);
+    close_both();
+}
+
 static void who_leaves_cancels(void) {
     open_both();
     const int c = client();
@@ -342,7 +422,9 @@ static void memory_runs_out(void) {
 }
 
 int main(void) {
-    static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(who_leaves_cancels),
-                                    CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks), CASE(memory_runs_out)};
+    static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(a_local_user_is_known_on_every_connection),
+                                    CASE(one_call_asks_for_all_of_its_caller),
+                                    CASE(who_leaves_cancels), CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks),
+                                    CASE(memory_runs_out)};
     return RUN("edge_call_nomem", cases);
 }

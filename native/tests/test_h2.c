@@ -37,6 +37,8 @@ static void a_refusal_carries_its_problem(void) {
 static void many_calls_share_a_connection(void) {
     open_rig(&PLAIN, &PLAIN);
     static caller many[1000];
+    CHECK_INT(begin(client, &many[0], "/c/echo", "x", 1, 60LL * SECOND), 0);
+    finish(&many[0]); /* from now on it is known how many it takes */
     for (int round = 0; round < 5; round++) {
         for (int i = 0; i < 1000; i++) {
             char text[16];
@@ -61,6 +63,22 @@ static void many_calls_share_a_connection(void) {
     CHECK_INT(ct__h2_server_counts(front.server).connections, 1);
     CHECK_INT(ct__h2_server_counts(front.server).held_bytes, 0);
     close_rig();
+}
+
+/* Of which it is not known yet how many it takes. */
+static void calls_do_not_crowd_a_connection_that_is_being_made(void) {
+    for (uint32_t connections = 1; connections <= 3; connections += 2) {
+        open_rig(&PLAIN, &(ct__h2_limits){.connections = connections});
+        static caller many[350];
+        for (int i = 0; i < 350; i++)
+            CHECK_INT(begin(client, &many[i], "/c/echo", "x", 1, 60LL * SECOND), 0);
+        for (int i = 0; i < 350; i++) {
+            finish(&many[i]);
+            CHECK_TEXT(many[i].body, "x");
+        }
+        CHECK_INT(ct__h2_server_counts(front.server).connections, connections);
+        close_rig();
+    }
 }
 
 static void large_messages_pass_both_ways(void) {
@@ -373,6 +391,7 @@ int main(void) {
     static const ct_case cases[] = {CASE(a_call_is_answered),
                                     CASE(a_refusal_carries_its_problem),
                                     CASE(many_calls_share_a_connection),
+                                    CASE(calls_do_not_crowd_a_connection_that_is_being_made),
                                     CASE(large_messages_pass_both_ways),
                                     CASE(other_streams_pass_through),
                                     CASE(a_cancelled_call_ends_on_every_hop),

@@ -2,7 +2,7 @@
  *
  * RATE 0: closed loops, each connection asks again when it is answered, and a call's time begins when it is sent. Above
  * 0: an open loop of so many calls a second, whose time begins when they are due, so that a server that stalls is charged
- * for everybody who would have waited; what is due and finds no free connection by the end is "not sent". Prints JSON:
+ * for everybody who would have waited; what finds no free connection at the end is "not sent". Prints JSON:
  * the seconds counted, the CPU used, how late the generator was, and a histogram for each kind of answer. */
 
 #define _GNU_SOURCE
@@ -52,6 +52,7 @@ typedef struct load {
     double rate;
     uint64_t timeout_ns, start_ns, begin_ns, until_ns, last_ns, sweep_ns, now_ns;
     uint64_t due; /* calls of the schedule that were sent */
+    bool is_over; /* nothing more is begun */
     ct__outcomes outcomes;
     ct__histogram *late_us;
 } load;
@@ -136,7 +137,7 @@ static int ready(load *l, conn *c) {
 static int send_due(load *l) {
     while (l->idle_count > 0) {
         const uint64_t due = due_ns(l, l->due);
-        if (due > l->now_ns || due >= l->until_ns || l->now_ns >= l->until_ns)
+        if (l->is_over || due > l->now_ns || due >= l->until_ns)
             return 0;
         l->due++;
         if (due >= l->begin_ns)
@@ -239,15 +240,16 @@ static int wait_batch(load *l, struct epoll_event *events) {
 
 static int run(load *l) {
     struct epoll_event events[BATCH];
-    while (l->now_ns < l->until_ns || l->busy > 0) {
+    while (!l->is_over || l->busy > 0) {
         int result = 0;
         if (l->now_ns >= l->sweep_ns) {
             l->sweep_ns = l->now_ns + SWEEP_NS;
             result = sweep(l);
         }
         if (result == 0 && l->rate > 0)
-            result = send_due(l);
-        const int count = result < 0 ? result : wait_batch(l, events);
+            result = send_due(l); /* at the end too, of what was due before it */
+        l->is_over |= l->now_ns >= l->until_ns;
+        const int count = result < 0 ? result : l->is_over && l->busy == 0 ? 0 : wait_batch(l, events);
         l->now_ns = clock_ns();
         for (int i = 0; i < count && result == 0; i++) {
             conn *c = &l->conns[events[i].data.u32];

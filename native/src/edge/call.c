@@ -32,13 +32,13 @@ struct ct__lane {
 
 /* ---- who calls ---- */
 
-static const ct__principal *principal_of(ct__caller *c, const ct__http1_head *head, const ct__plain *plain, uint64_t now_ns) {
-    if (plain->kind == CT__LOCAL
-        && (!plain->is_lone || c->host_len == 0 || c->host_len != head->host.len
-            || memcmp(c->host, head->host.at, c->host_len) != 0))
-        return NULL;
+/* NULL: it is not known. Returns at *hash what others of the same caller present too; 0: this request is for Python whoever it is. */
+static const ct__principal *principal_of(ct__caller *c, const ct__http1_head *head, const ct__plain *plain, uint64_t now_ns,
+                                         uint64_t *hash) {
+    ct__principals *known = &c->edge->lane->principals;
     const size_t len = 1 + plain->credential.len + 1 + plain->tenant.len + 1 + plain->space.len;
-    if (len > CT__PRINCIPAL_KEY_BYTES)
+    *hash = 0;
+    if (len > CT__PRINCIPAL_KEY_BYTES || (plain->kind == CT__LOCAL && !plain->is_lone))
         return NULL;
     uint8_t key[CT__PRINCIPAL_KEY_BYTES];
     ct__writer w = {.at = key, .left = sizeof key};
@@ -49,7 +49,11 @@ static const ct__principal *principal_of(ct__caller *c, const ct__http1_head *he
     ct__write_bytes(&w, plain->tenant.at, plain->tenant.len);
     ct__write_bytes(&w, &end, 1);
     ct__write_bytes(&w, plain->space.at, plain->space.len);
-    return ct__principals_get(&c->edge->lane->principals, key, len, now_ns);
+    const bool is_allowed = plain->kind != CT__LOCAL || ct__trusts(c, head->host);
+    const ct__principal *who = is_allowed ? ct__principals_get(known, key, len, now_ns) : NULL;
+    if (who == NULL)
+        *hash = ct__siphash(known->secret, key, len);
+    return who;
 }
 
 /* ---- the call ---- */
@@ -255,9 +259,10 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     if (lane == NULL || !ct__plain_read(head, lane->max_timeout_ns, &plain))
         return false;
     const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
-    const ct__principal *who = principal_of(c, head, &plain, now_ns);
+    uint64_t hash;
+    const ct__principal *who = principal_of(c, head, &plain, now_ns, &hash);
     if (who == NULL)
-        return false;
+        return hash != 0 && ct__hold(c, hash, now_ns);
     const int is_whole = look_at_body(c, head);
     if (is_whole == 0)
         gather(c, head, now_ns);
@@ -342,9 +347,11 @@ void ct__lane_free(ct_edge *edge) {
 
 int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
                   uint64_t renew_ns, uint64_t until_ns) {
-    return edge->lane == NULL
-             ? 0
-             : ct__principals_put(&edge->lane->principals, key, key_len, token, token_len, renew_ns, until_ns);
+    if (edge->lane == NULL)
+        return 0;
+    const int result = ct__principals_put(&edge->lane->principals, key, key_len, token, token_len, renew_ns, until_ns);
+    ct__hold_heard(edge);
+    return result;
 }
 
 void ct_edge_forget(ct_edge *edge) {

@@ -32,6 +32,7 @@ void ct__caller_deadline(ct__caller *c, uint64_t at_ns) {
 }
 
 static void give_back(ct__caller *c) {
+    ct__hold_end(c);
     c->edge->counts.held_bytes -= c->held_bytes;
     c->held_bytes = 0;
     c->gather_seen = c->gather_data = 0;
@@ -263,6 +264,7 @@ static void due(ct__alarm *alarm) {
             ct__caller_close(c, c->conn.out.len > 0);
         break;
     case CT__WAITING:
+        ct__hold_leave(c);
         c->phase = CT__HEADING;
         look(c);
         break;

@@ -2,6 +2,7 @@
 #include "edge/edge.h"
 
 #include "base/err.h"
+#include "base/scope.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -80,6 +81,7 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings) {
     if (edge == NULL)
         return NULL;
     edge->reactor = reactor;
+    edge->local.netlink = -1;
     edge->idle_ns = settings->idle_ns;
     edge->inflight_max = settings->inflight_max;
     edge->bodies_max = settings->bodies_max;
@@ -142,15 +144,6 @@ void ct_edge_stop(ct_edge *edge) {
     }
 }
 
-void ct_edge_trust(ct_edge *edge, uint64_t handle, const uint8_t *host, size_t host_len) {
-    const uint32_t slot = (uint32_t)handle;
-    ct__caller *c = slot < edge->slot_count ? edge->slots[slot] : NULL;
-    if (c == NULL || c->handle != handle || host_len == 0 || host_len > sizeof c->host)
-        return;
-    memcpy(c->host, host, host_len);
-    c->host_len = host_len;
-}
-
 void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out) {
     *out = edge->counts;
 }
@@ -171,6 +164,7 @@ void ct_edge_free(ct_edge *edge) {
         free(edge->problems[i].fields);
     }
     ct__lane_free(edge);
+    ct_drop_fd(&edge->local.netlink);
     free((void *)edge->slots);
     free(edge->free_slots);
     free(edge->upstream_path);

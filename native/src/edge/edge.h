@@ -10,7 +10,7 @@
 
 #include <time.h>
 
-enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64 };
+enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64, CT__LOCAL_HOSTS = 4, CT__ASKED = 64 };
 
 typedef struct ct__caller ct__caller;
 typedef struct ct__lane ct__lane;
@@ -27,6 +27,27 @@ enum ct__phase {
     CT__GONE,
 };
 
+typedef struct ct__host {
+    size_t len; /* 0: none */
+    char text[CT__HOST_BYTES];
+} ct__host;
+
+/* A caller that Python is being asked about. */
+typedef struct ct__asked {
+    uint64_t hash;  /* of what it presented */
+    uint64_t asker; /* whose call asks; 0: none */
+    uint64_t until_ns;
+} ct__asked;
+
+/* Who is let in without a credential. */
+typedef struct ct__local {
+    int netlink; /* to ask the kernel whose a connection is; below 0: Python alone says */
+    uint32_t uid;
+    uint32_t sequence;
+    uint32_t next_host; /* the oldest makes room */
+    ct__host hosts[CT__LOCAL_HOSTS];
+} ct__local;
+
 struct ct__caller {
     ct__conn conn;
     ct_edge *edge;
@@ -37,6 +58,10 @@ struct ct__caller {
     ct__task task;        /* looks at the input again; at last, frees */
     enum ct__phase phase;
     bool is_counted; /* among the requests in hand */
+    bool is_held;    /* until Python has told who this is */
+    bool is_asking;  /* and others wait for that */
+    uint64_t asked_hash;
+    uint64_t hold_ns; /* how long this request was to be held at most; 0: it was not */
     bool has_begun;  /* a head */
     bool is_answered; /* bytes of the answer in hand were sent */
     bool was_empty;  /* while lingering: nothing was left to send at the last look */
@@ -53,8 +78,7 @@ struct ct__caller {
     uint64_t began_ns;
     ct__h2_call call;
     char request_id[CT__UUID_BYTES];
-    size_t host_len; /* 0: not trusted */
-    char host[CT__HOST_BYTES]; /* what Host said when the peer was found to be trusted */
+    ct__host host; /* what Host said when the peer was found to be trusted */
     size_t peer_len;
     char peer[CT__PEER_BYTES]; /* value of Constellation-Peer up to its last word */
 };
@@ -88,6 +112,9 @@ struct ct_edge {
     ct_edge_counts counts;
     ct__problem problems[CT_EDGE_REFUSALS];
     ct__lane *lane; /* NULL: every call is forwarded */
+    ct__local local;
+    ct__asked asked[CT__ASKED]; /* by hash; a newer one takes the place, and nobody waits for the older any more than its time */
+    uint32_t held_count;
     ct__caller **slots;    /* by the low half of a handle */
     uint32_t *free_slots;
     uint32_t free_count, slot_count;
@@ -136,6 +163,19 @@ const char *ct__edge_date(ct_edge *edge);
 bool ct__call(ct__caller *caller, const ct__http1_head *head);
 void ct__call_cancel(ct__caller *caller);
 void ct__lane_free(ct_edge *edge);
+
+/* ---- trust.c ---- */
+
+/* Whether the peer is the trusted local user, for requests with this Host. */
+bool ct__trusts(ct__caller *caller, ct__span host);
+
+/* ---- hold.c ---- */
+
+/* Whether a call of an unknown caller is held: by `hash`, of what it presents, another one's is asked about already. */
+bool ct__hold(ct__caller *caller, uint64_t hash, uint64_t now_ns);
+void ct__hold_leave(ct__caller *caller); /* it looks again */
+void ct__hold_heard(ct_edge *edge);      /* Python has told of somebody: all look again */
+void ct__hold_end(ct__caller *caller);   /* its request is over */
 
 /* ---- forward.c ---- */
 

@@ -86,18 +86,26 @@ static int connect_route(ct__h2_client *client, ct__h2_wire **out) {
 }
 
 /* The first with room, so that one connection carries all until it is full: what is sent together is cheaper. One that is being made takes
- * all that come meanwhile. */
+ * what comes meanwhile, but more than it surely can only when no other may be made: the rest would wait there for others to end. */
 static int choose(ct__h2_client *client, ct__h2_wire **out) {
+    ct__h2_wire *untold = NULL;
     for (ct__h2_route *r = client->routes; r != NULL; r = r->next) {
-        const ct__h2_wire *w = &r->wire;
+        ct__h2_wire *w = &r->wire;
         const uint32_t own = client->limits.streams;
-        const uint32_t most = w->is_greeted && w->peer_streams < own ? w->peer_streams : own;
-        if (!w->is_leaving && !w->is_over && w->leg_count < most) {
-            *out = &r->wire;
+        const uint32_t most = w->peer_streams < own ? w->peer_streams : own;
+        if (w->is_leaving || w->is_over)
+            continue;
+        if (w->leg_count < most) {
+            *out = w;
             return 0;
         }
+        if (!w->is_greeted && w->leg_count < own && (untold == NULL || w->leg_count < untold->leg_count))
+            untold = w;
     }
-    return client->route_count < client->limits.connections ? connect_route(client, out) : CT_E_FULL;
+    if (client->route_count < client->limits.connections)
+        return connect_route(client, out);
+    *out = untold;
+    return untold != NULL ? 0 : CT_E_FULL;
 }
 
 /* ---- calls ---- */

@@ -418,7 +418,7 @@ int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int
     w->pull.run = pull;
     w->bury.run = bury;
     w->tick.due = tick;
-    w->peer_streams = 100; /* until its settings are here */
+    w->peer_streams = 100; /* until its settings are here: every server should take as many (RFC 9113, 6.5.2) */
     w->opened_ns = w->heard_ns = w->rested_ns = w->moved_ns = ct__reactor_now_ns(reactor);
     int result = ct__conn_open(&w->conn, reactor, fd, is_connecting, &CONN_CALLS);
     if (result < 0)

@@ -191,6 +191,16 @@ class Edge:
         """The peer of this connection is the trusted local user, for requests with this Host."""
         _lib.ct_edge_trust(self._handle, connection, host, len(host))
 
+    def trust_local(self, uid: int) -> None:
+        """Take the connections that this user of this host opens for the trusted local user's, as `trust` does.
+
+        They are for requests with a Host that `trust` was told of.
+
+        Raises:
+            OSError: the kernel can not be asked whose a connection is.
+        """
+        checked("edge", _lib.ct_edge_local(self._handle, uid))
+
     def hold(self, count_bytes: int) -> bool:
         """Add to the bytes of bodies in memory, or take off; False: they would be too many."""
         return bool(self._handle == _ffi.NULL or _lib.ct_edge_hold(self._handle, count_bytes) == 0)

@@ -149,6 +149,8 @@ def build(
     )  # fmt: skip
     is_trusting = settings.auth == "loopback"
     peers = PeerLookup() if is_trusting else None
+    if lane is not None and is_trusting:
+        lane.edge.trust_local(settings.trusted_uid)
     doorman = Doorman(
         principals=principals,
         freshness=follower,

@@ -11,7 +11,15 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from constellation.base.clock import Clock
-from constellation.base.errors import InvalidRequest, NotFound, Overloaded, ScopeDenied, Unauthenticated, Unavailable
+from constellation.base.errors import (
+    ConstellationError,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ScopeDenied,
+    Unauthenticated,
+    Unavailable,
+)
 from constellation.nova.domain.access import ANY, Identity, Principal
 from constellation.nova.domain.identity import IDENTITY_TTL_S, identity_of, mint
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT, check_scope_name
@@ -67,6 +75,15 @@ class _Entry:
     accesses: dict[tuple[bytes, bytes], Access] = field(default_factory=dict)  # by the two scope headers as sent
 
 
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One caller's way into one scope, while nova is asked about it; neither result: who asked went away."""
+
+    landed: anyio.Event = field(default_factory=anyio.Event)
+    access: Access | None = None
+    error: ConstellationError | None = None
+
+
 class Directory(Protocol):
     """Where principals and scopes are looked up: nova."""
 
@@ -94,6 +111,8 @@ class Principals:
         self._entries: dict[bytes, _Entry] = {}
         self._unknown: dict[bytes, float] = {}
         self._flights: dict[bytes, anyio.Event] = {}
+        # By the generation too: who comes after a change must not be answered by what was asked before it.
+        self._entering: dict[tuple[bytes, bytes, bytes, int], _Flight] = {}
         self._questions = anyio.CapacityLimiter(_QUESTIONS_AT_ONCE)
         self._generation = 0  # answers that were asked for in an older one are not kept
 
@@ -116,6 +135,29 @@ class Principals:
         if known is not None and now_s < known.renew_at_s:
             self._metrics.hit()
             return known
+        key = (digest, tenant, namespace, self._generation)
+        while (flight := self._entering.get(key)) is not None:
+            with anyio.move_on_after(2 * _QUESTION_WAIT_S) as late:
+                await flight.landed.wait()
+            if late.cancelled_caught:
+                raise Overloaded("questions to nova", limit=_QUESTIONS_AT_ONCE)
+            if flight.error is not None:
+                raise flight.error.with_traceback(None)  # else each of many who wait would add theirs to it
+            if flight.access is not None:
+                return flight.access
+        flight = self._entering[key] = _Flight()
+        try:
+            flight.access = await self._enter(entry, tenant, namespace, known)
+        except ConstellationError as error:
+            flight.error = error
+            raise
+        finally:
+            del self._entering[key]
+            flight.landed.set()
+        return flight.access
+
+    async def _enter(self, entry: _Entry, tenant: bytes, namespace: bytes, known: Access | None) -> Access:
+        """Ask nova about the scope, and keep the access to it."""
         generation = self._generation
         wanted_tenant, wanted_namespace = wanted_scope(entry.principal, tenant, namespace)
         is_suspended = await self._is_suspended(wanted_tenant, wanted_namespace, known)

@@ -156,7 +156,8 @@ async def test_a_stranger_of_this_host_is_not_trusted(native_lane, tmp_path):
 @pytest.mark.root
 @pytest.mark.skipif(os.getuid() != 0, reason="needs uid 0 to call as somebody else")
 @pytest.mark.parametrize("uid", [0, 4242, 65534])
-async def test_a_call_by_another_uid_is_refused(rig, uid):
+async def test_a_call_by_another_uid_is_refused(rig, http, uid):
+    assert (await call(http, Host="localhost")).status_code == 200  # from now on this caller and name are well known
     code = (
         "import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]));"
         "c.request('POST', '/functions/echo/invoke', '1', {'Host': 'localhost'}); print(c.getresponse().status)"

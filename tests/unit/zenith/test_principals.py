@@ -42,6 +42,7 @@ class FakeDirectory:
     asked_scopes: int = 0
     is_down: bool = False
     gate: anyio.Event | None = None
+    scope_gate: anyio.Event | None = None
 
     async def authenticate(self, kind: str, credential: str) -> Principal:
         self.asked += 1
@@ -55,6 +56,8 @@ class FakeDirectory:
 
     async def scope_status(self, tenant: str, namespace: str) -> str | None:
         self.asked_scopes += 1
+        if self.scope_gate is not None:
+            await self.scope_gate.wait()
         if self.is_down:
             raise Unavailable("nova", reason="down")
         return self.scopes.get((tenant, namespace))
@@ -97,7 +100,76 @@ async def test_many_at_once_are_one_question(principals, directory):
             tasks.start_soon(principals.access, KEY, b"", b"")
         await anyio.wait_all_tasks_blocked()
         directory.gate.set()
-    assert directory.asked == 1
+    assert directory.asked == directory.asked_scopes == 1
+
+
+async def test_many_at_once_share_a_renewal_and_its_failure(principals, directory, clock):
+    await principals.access(KEY, b"", b"")
+    clock.passed_s += 40  # the key's entry and the token are due
+    directory.scope_gate, directory.scopes = anyio.Event(), {}
+    tokens, refusals = set(), []
+
+    async def ask() -> None:
+        try:
+            tokens.add((await principals.access(KEY, b"", b"")).token)
+        except NotFound as error:
+            refusals.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        directory.scope_gate.set()
+    assert (len(refusals), directory.asked_scopes) == (50, 2)
+    directory.scopes = {("acme", "prod"): "active"}
+    async with anyio.create_task_group() as tasks:
+        for _ in range(50):
+            tasks.start_soon(ask)
+    assert (len(tokens), directory.asked_scopes) == (1, 3)
+
+
+async def test_who_comes_after_a_change_is_not_answered_by_an_older_question(principals, directory):
+    directory.scope_gate = anyio.Event()
+    suspended = []
+
+    async def ask() -> None:
+        suspended.append((await principals.access(KEY, b"", b"")).is_suspended)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        principals.forget(change("tenant", "acme"))
+        directory.scopes = {("acme", "prod"): "suspended"}
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        assert directory.asked_scopes == 2
+        directory.scope_gate.set()
+    assert suspended == [True, True]
+
+
+async def test_a_scope_question_whose_asker_hangs_up_is_asked_again(principals, directory):
+    directory.scope_gate = anyio.Event()
+    got = []
+
+    async def ask() -> None:
+        got.append(await principals.access(KEY, b"", b""))
+
+    async with anyio.create_task_group() as tasks:
+        first = anyio.CancelScope()
+
+        async def hangs_up() -> None:
+            with first:
+                await ask()
+
+        tasks.start_soon(hangs_up)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(ask)
+        tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        first.cancel()
+        await anyio.wait_all_tasks_blocked()
+        directory.scope_gate.set()
+    assert (len(got), directory.asked_scopes) == (2, 2)
 
 
 async def test_one_that_hangs_up_does_not_take_the_others_along(principals, directory):
