@@ -33,7 +33,9 @@ static void give_back(ct__caller *c) {
     c->conn.in_limit = CT__IN_LIMIT_BYTES;
     if (c->is_counted)
         c->edge->counts.inflight--;
-    c->is_counted = false;
+    if (c->is_h2)
+        c->edge->counts.tunnels--;
+    c->is_counted = c->is_h2 = false;
 }
 
 static void run_free(ct__task *task) {
@@ -51,8 +53,6 @@ void ct__caller_close(ct__caller *c, bool is_cut) {
     edge->slots[slot] = NULL;
     edge->free_slots[edge->free_count++] = slot;
     give_back(c);
-    if (c->is_h2)
-        edge->counts.tunnels--;
     if (is_cut && c->conn.fd >= 0) {
         const struct linger at_once = {.l_onoff = 1};
         (void)setsockopt(c->conn.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);

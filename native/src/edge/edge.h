@@ -39,7 +39,7 @@ struct ct__caller {
     ct__task task;        /* looks at the input again; at last, frees */
     enum ct__phase phase;
     bool is_counted; /* among the requests in hand */
-    bool is_h2;      /* and counted among the tunnels */
+    bool is_h2;      /* its server has it whole; and counted among the tunnels */
     bool has_begun;  /* a head */
     bool is_answered; /* bytes of the answer in hand were sent */
     bool was_empty;  /* while lingering: nothing was left to send at the last look */

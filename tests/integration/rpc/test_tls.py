@@ -196,7 +196,9 @@ async def test_renewed_files_are_used_by_new_connections_and_bad_ones_are_not(
         await call(address, by_stranger)
 
 
-async def test_an_authority_that_is_taken_out_is_trusted_no_more(authority, stranger, comet_cert, zenith_cert, tmp_path):
+async def test_an_authority_that_is_taken_out_is_trusted_no_more(
+    authority, stranger, comet_cert, zenith_cert, tmp_path
+):
     ca = tmp_path / "ca.pem"
     ca.write_text(stranger.cert.read_text() + authority.cert.read_text())
     ours = await caller(ca, zenith_cert)

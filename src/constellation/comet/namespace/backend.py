@@ -82,7 +82,10 @@ class NamespaceBackend:
             (_log.warning if means == "none" else _log.info)("backend.limit", limit=limit, means=means)
         if self._support.preload_reason:
             _log.warning(
-                "backend.preload", means="none", reason=self._support.preload_reason, effect="instances start the ordinary way"
+                "backend.preload",
+                means="none",
+                reason=self._support.preload_reason,
+                effect="instances start the ordinary way",
             )
         await anyio.to_thread.run_sync(reap, settings.run_dir, self._cgroups)
         self._slots = Slots(uid_base=settings.uid_base, cgroups=self._cgroups)
