@@ -172,7 +172,7 @@ static SSL_CTX *context_for(const ct__tls_table *table, const char *asked) {
     if (table->host_count == 0 || len == 0 || len > sizeof name - 2)
         return NULL;
     for (size_t i = 0; i <= len; i++)
-        own[i] = asked[i] >= 'A' && asked[i] <= 'Z' ? (char)(asked[i] | 0x20) : asked[i];
+        own[i] = (char)(asked[i] >= 'A' && asked[i] <= 'Z' ? asked[i] | 0x20 : asked[i]);
     const struct ct__tls_host *found = bsearch(own, table->hosts, table->host_count, sizeof *found, by_name);
     char *dot = found == NULL ? strchr(own, '.') : NULL;
     if (dot != NULL) {
