@@ -265,9 +265,9 @@ class BoundedH2(H2Protocol):
                 del self._inboxes[stream_id]
                 await inbox.close()
 
-        self.app = alone  # of the stream that is made here
+        self.app = alone  # type: ignore[assignment]  # of the stream that is made here
         await super()._create_stream(request)
-        self.streams[stream_id].app_put = inbox.put  # type: ignore[assignment]  # its own would hold up all streams
+        self.streams[stream_id].app_put = inbox.put  # its own would hold up all streams
 
     async def _receive(self, event: DataReceived) -> None:
         inbox, stream = self._inboxes.get(event.stream_id), self.streams.get(event.stream_id)
