@@ -49,7 +49,7 @@ class Request:
         self._limit_bytes, self._timeout_s, self._ends_at_s, self._read_bytes = 0, 0.0, 0.0, 0
         self.held_bytes = 0
         self.http_version: str = scope["http_version"]
-        self.scheme: str = scope["scheme"]  # of the client's connection
+        self.scheme: str = scope.get("scheme", "http")  # of the client's connection
         self.method: str = scope["method"]
         self.path = path  # percent-encoded, without /v1
         self.query: bytes = scope["query_string"]
