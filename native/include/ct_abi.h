@@ -326,7 +326,8 @@ void ct_event_done(ct_event *event);
 typedef struct ct_tls ct_tls;
 
 enum ct_tls_role { CT_TLS_SERVER = 1, CT_TLS_CLIENT = 2 };
-enum ct_tls_protocol { CT_TLS_HTTP1 = 1, CT_TLS_H2 = 2 }; /* what ALPN says; a peer without ALPN is served */
+/* What ALPN says; a peer without ALPN is served. Either: a server's, HTTP/2 for whom knows it. */
+enum ct_tls_protocol { CT_TLS_HTTP1 = 1, CT_TLS_H2 = 2, CT_TLS_EITHER = 3 };
 
 enum { CT_TLS_IDENTITIES_MAX = 1024, CT_TLS_PEM_BYTES_MAX = 1048576, CT_TLS_NAME_BYTES = 256 };
 
@@ -892,8 +893,10 @@ int ct_table_check(const ct_table *table);
 
 /* ---- edge/: zenith's HTTP/1.1 listeners ----
  * Each request that C does not answer itself goes to an HTTP server on a unix socket of this process, with a header
- * Constellation-Peer: "CLIENT PORT SERVER PORT HANDLE direct|proxied" (the connection's real ends; whether the client sent
- * Forwarded, X-Forwarded-* or Via, the first two of which are taken out, as is any Constellation-*). */
+ * Constellation-Peer: "CLIENT PORT SERVER PORT HANDLE plain|tls direct|proxied" (the connection's real ends; whether the client
+ * sent Forwarded, X-Forwarded-* or Via, the first two of which are taken out, as is any Constellation-*).
+ * A connection that chose HTTP/2 by ALPN goes whole to another such server, as bytes behind a line of its own:
+ * "CLIENT PORT SERVER PORT HANDLE tls\n". Whatever its requests say of a peer is the client's word alone. */
 
 typedef struct ct_edge ct_edge;
 
@@ -927,11 +930,14 @@ typedef struct ct_edge_settings {
     uint32_t inflight_max;
     uint32_t connections_max;
     uint64_t bodies_max;  /* bytes of all bodies that are being gathered */
+    const char *h2_upstream; /* path of the unix socket of the server for HTTP/2; copied. NULL: none, and ALPN must not offer it */
+    uint32_t tunnels_max; /* connections of HTTP/2 */
 } ct_edge_settings;
 
 typedef struct ct_edge_counts {
     uint32_t inflight;    /* requests in hand, whoever answers them */
     uint32_t connections;
+    uint32_t tunnels;     /* connections of HTTP/2, of those */
     uint64_t forwarded;
     uint64_t refused[CT_EDGE_REFUSALS];
     uint64_t called;      /* calls that were answered without Python */
@@ -971,7 +977,7 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings);
 int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint8_t *problem, size_t problem_len,
                     const char *fields);
 
-/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/1.1, and outlives the edge. */
+/* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/1.1 or for either, and outlives the edge. */
 void ct_edge_secure(ct_edge *edge, ct_tls *tls);
 
 /* Accepts from a listening, non-blocking socket, which stays the caller's. Returns 0, CT_E_FULL (8 listeners) or -errno. */
@@ -1001,6 +1007,10 @@ int ct_edge_local(ct_edge *edge, uint32_t uid);
 
 /* Adds to the bytes of bodies in memory, or takes off. Returns 0, or CT_E_FULL: they would be over bodies_max. */
 int ct_edge_hold(ct_edge *edge, int64_t bytes);
+
+/* Counts a request of an HTTP/2 connection among those in hand, until ct_edge_leave. Returns 0, or CT_E_FULL: inflight_max. */
+int ct_edge_enter(ct_edge *edge);
+void ct_edge_leave(ct_edge *edge);
 
 /* Copies at most `cap` codes. Returns how many. */
 size_t ct_edge_codes(const ct_edge *edge, ct_edge_code *out, size_t cap);

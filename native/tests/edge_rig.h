@@ -17,10 +17,10 @@
 
 static ct_reactor *reactor;
 static ct_edge *edge;
-static int door = -1, back_door = -1;
+static int door = -1, back_door = -1, h2_door = -1;
 static uint16_t port;
 static char directory[] = "/tmp/ct-edge-XXXXXX";
-static char back_path[64];
+static char back_path[64], h2_path[64];
 
 static inline void turn(int ms) {
     struct pollfd wait = {.fd = ct_reactor_fd(reactor), .events = POLLIN};
@@ -28,16 +28,23 @@ static inline void turn(int ms) {
         CHECK(ct_reactor_drain(reactor) >= 0);
 }
 
+static inline int unix_door(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)strcpy(address.sun_path, path);
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    CHECK_INT(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    CHECK_INT(listen(fd, 16), 0);
+    return fd;
+}
+
 static inline void open_rig(uint32_t inflight_max) {
     static const uint64_t SECOND_NS = 1000000000;
     (void)strcpy(directory, "/tmp/ct-edge-XXXXXX");
     CHECK(mkdtemp(directory) != NULL);
     (void)snprintf(back_path, sizeof back_path, "%s/s", directory);
-    struct sockaddr_un back = {.sun_family = AF_UNIX};
-    (void)strcpy(back.sun_path, back_path);
-    back_door = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    CHECK_INT(bind(back_door, (const struct sockaddr *)&back, sizeof back), 0);
-    CHECK_INT(listen(back_door, 16), 0);
+    (void)snprintf(h2_path, sizeof h2_path, "%s/h", directory);
+    back_door = unix_door(back_path);
+    h2_door = unix_door(h2_path);
     struct sockaddr_in front = {.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
     socklen_t len = sizeof front;
     door = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -50,7 +57,9 @@ static inline void open_rig(uint32_t inflight_max) {
                                        .idle_ns = 2 * SECOND_NS,
                                        .inflight_max = inflight_max,
                                        .connections_max = 16,
-                                       .bodies_max = 1 << 20};
+                                       .bodies_max = 1 << 20,
+                                       .h2_upstream = h2_path,
+                                       .tunnels_max = 2};
     edge = ct_edge_new(reactor, &settings);
     CHECK(edge != NULL);
     for (uint32_t i = 0; i < CT_EDGE_REFUSALS; i++) {
@@ -66,7 +75,9 @@ static inline void close_rig(void) {
     ct_reactor_free(reactor);
     (void)close(door);
     (void)close(back_door);
+    (void)close(h2_door);
     (void)unlink(back_path);
+    (void)unlink(h2_path);
     (void)rmdir(directory);
 }
 
@@ -79,10 +90,10 @@ static inline int client(void) {
     return fd;
 }
 
-/* The edge's next connection to the server. */
-static inline int server(void) {
+/* The edge's next connection to a server. */
+static inline int server_at(int listener) {
     for (int i = 0; i < 200; i++) {
-        const int fd = accept4(back_door, NULL, NULL, SOCK_NONBLOCK);
+        const int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
         if (fd >= 0)
             return fd;
         turn(10);
@@ -94,6 +105,10 @@ static inline int server(void) {
 static inline void say(int fd, const char *text) {
     const size_t len = strlen(text);
     CHECK_INT(send(fd, text, len, MSG_NOSIGNAL), len);
+}
+
+static inline int server(void) {
+    return server_at(back_door);
 }
 
 /* Reads until `until` has come, or the end; returns all that came, as text that lives until the next call. */

@@ -8,11 +8,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum {
-    STALL_S = 60, /* chosen: a client that takes nothing of its answer for so long is gone */
-};
-
-static const uint64_t SECOND_NS = 1000000000;
 static const uint64_t LINGER_NS = 1000000000;      /* chosen: a client that is still sending reads our answer in this time */
 static const uint64_t RETRY_NS = 2000000;          /* chosen: until our own server has taken its backlog */
 static const uint64_t PATIENCE_NS = 5000000000;    /* chosen: it has not moved for that long: it hangs */
@@ -39,7 +34,9 @@ static void give_back(ct__caller *c) {
     c->conn.in_limit = CT__IN_LIMIT_BYTES;
     if (c->is_counted)
         c->edge->counts.inflight--;
-    c->is_counted = false;
+    if (c->is_h2)
+        c->edge->counts.tunnels--;
+    c->is_counted = c->is_h2 = false;
 }
 
 static void run_free(ct__task *task) {
@@ -125,6 +122,14 @@ static enum ct_edge_refusal refusal_of(int status) {
     }
 }
 
+/* Tries again as long as the server's backlog is full. Returns when it may, 0: not any more. */
+static uint64_t patience(ct__caller *c) {
+    const uint64_t now_ns = ct__reactor_now_ns(c->edge->reactor);
+    if (c->patience_ns == 0)
+        c->patience_ns = now_ns + PATIENCE_NS;
+    return now_ns < c->patience_ns ? now_ns + RETRY_NS : 0;
+}
+
 static void serve(ct__caller *c, const ct__http1_head *head) {
     ct_edge *edge = c->edge;
     if (!c->is_counted) {
@@ -142,19 +147,36 @@ static void serve(ct__caller *c, const ct__http1_head *head) {
         return;
     if (ct__forward(c, head) != -EAGAIN)
         return;
-    const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
-    if (c->patience_ns == 0)
-        c->patience_ns = now_ns + PATIENCE_NS;
-    if (now_ns >= c->patience_ns) {
+    const uint64_t retry_ns = patience(c);
+    if (retry_ns == 0) {
         ct__caller_refuse(c, CT_EDGE_UPSTREAM, false);
         return;
     }
     c->phase = CT__WAITING; /* the head stays in `in`, and is read again */
-    ct__caller_deadline(c, now_ns + RETRY_NS);
+    ct__caller_deadline(c, retry_ns);
+}
+
+static bool speaks_h2(const ct__caller *c) {
+    return c->edge->h2_path != NULL && strcmp(ct__conn_alpn(&c->conn), "h2") == 0;
+}
+
+static void tunnel(ct__caller *c) {
+    const int result = ct__tunnel(c);
+    const uint64_t retry_ns = result == -EAGAIN ? patience(c) : 0;
+    if (retry_ns > 0) {
+        c->phase = CT__WAITING;
+        ct__caller_deadline(c, retry_ns);
+    } else if (result != 0) {
+        ct__caller_close(c, true);
+    }
 }
 
 /* Reads the next head, if it is there. */
 static void look(ct__caller *c) {
+    if (c->phase == CT__HEADING && c->conn.in.len > 0 && speaks_h2(c)) {
+        tunnel(c);
+        return;
+    }
     while (c->phase == CT__HEADING && c->conn.in.len > 0 && !c->conn.is_full) {
         ct__http1_head head;
         const int result = ct__http1_request(&c->scan, ct__bytes_front(&c->conn.in), c->conn.in.len, &head);
@@ -231,7 +253,7 @@ static void linger(ct__caller *c, uint64_t now_ns) {
     const size_t left = c->conn.is_broken ? 0 : c->conn.out.len;
     c->quiet = left == c->out_seen ? c->quiet + 1 : 0;
     c->out_seen = left;
-    if ((left == 0 && (c->was_empty || c->conn.has_ended)) || c->quiet >= STALL_S) {
+    if ((left == 0 && (c->was_empty || c->conn.has_ended)) || c->quiet >= CT__STALL_NS / LINGER_NS) {
         ct__caller_close(c, false);
         return;
     }
@@ -246,14 +268,14 @@ static void watch_stall(ct__caller *c, uint64_t now_ns) {
         return;
     }
     c->out_seen = c->conn.out.len;
-    ct__caller_deadline(c, now_ns + STALL_S * SECOND_NS);
+    ct__caller_deadline(c, now_ns + CT__STALL_NS);
 }
 
 static void due(ct__alarm *alarm) {
     ct__caller *c = caller_of(alarm, offsetof(ct__caller, alarm));
     const uint64_t now_ns = ct__reactor_now_ns(c->edge->reactor);
     /* Set again before anything else: the place in the heap that it just left is still free. */
-    (void)ct__alarm_set(c->edge->reactor, alarm, c->deadline_ns > now_ns ? c->deadline_ns : now_ns + SECOND_NS);
+    (void)ct__alarm_set(c->edge->reactor, alarm, c->deadline_ns > now_ns ? c->deadline_ns : now_ns + LINGER_NS);
     if (c->deadline_ns > now_ns)
         return;
     switch (c->phase) {

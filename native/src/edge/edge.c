@@ -42,8 +42,8 @@ static void name_peer(ct__caller *c) {
     unsigned from_port, to_port;
     name_end(&client, from, sizeof from, &from_port);
     name_end(&server, to, sizeof to, &to_port);
-    c->peer_len = (size_t)snprintf(c->peer, sizeof c->peer, "%s %u %s %u %llu ", from, from_port, to, to_port,
-                                   (unsigned long long)c->handle);
+    c->peer_len = (size_t)snprintf(c->peer, sizeof c->peer, "%s %u %s %u %llu %s ", from, from_port, to, to_port,
+                                   (unsigned long long)c->handle, c->conn.tls != NULL ? "tls" : "plain");
 }
 
 static void accepted(ct__listener *listener, int fd) {
@@ -75,7 +75,8 @@ static void accepted(ct__listener *listener, int fd) {
 
 ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings) {
     struct sockaddr_un address;
-    if (strlen(settings->upstream) >= sizeof address.sun_path)
+    if (strlen(settings->upstream) >= sizeof address.sun_path
+        || (settings->h2_upstream != NULL && strlen(settings->h2_upstream) >= sizeof address.sun_path))
         return NULL;
     ct_edge *edge = calloc(1, sizeof *edge);
     if (edge == NULL)
@@ -87,9 +88,12 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings) {
     edge->bodies_max = settings->bodies_max;
     edge->slot_count = settings->connections_max;
     edge->upstream_path = strdup(settings->upstream);
+    edge->h2_path = settings->h2_upstream != NULL ? strdup(settings->h2_upstream) : NULL;
+    edge->tunnels_max = settings->tunnels_max;
     edge->slots = calloc(edge->slot_count, sizeof(ct__caller *));
     edge->free_slots = calloc(edge->slot_count, sizeof *edge->free_slots);
-    if (edge->upstream_path == NULL || edge->slots == NULL || edge->free_slots == NULL) {
+    if (edge->upstream_path == NULL || (edge->h2_path == NULL && settings->h2_upstream != NULL) || edge->slots == NULL
+        || edge->free_slots == NULL) {
         ct_edge_free(edge);
         return NULL;
     }
@@ -144,6 +148,17 @@ void ct_edge_stop(ct_edge *edge) {
     }
 }
 
+int ct_edge_enter(ct_edge *edge) {
+    if (edge->counts.inflight >= edge->inflight_max)
+        return CT_E_FULL;
+    edge->counts.inflight++;
+    return 0;
+}
+
+void ct_edge_leave(ct_edge *edge) {
+    edge->counts.inflight--;
+}
+
 void ct_edge_counts_get(const ct_edge *edge, ct_edge_counts *out) {
     *out = edge->counts;
 }
@@ -168,5 +183,6 @@ void ct_edge_free(ct_edge *edge) {
     free((void *)edge->slots);
     free(edge->free_slots);
     free(edge->upstream_path);
+    free(edge->h2_path);
     free(edge);
 }

@@ -12,6 +12,8 @@
 
 enum { CT__LISTENERS = 8, CT__PEER_BYTES = 160, CT__NOISE_BYTES = 1024, CT__HOST_BYTES = 64, CT__LOCAL_HOSTS = 4, CT__ASKED = 64 };
 
+static const uint64_t CT__STALL_NS = 60000000000; /* chosen: a client that takes nothing of its answer for so long is gone */
+
 typedef struct ct__caller ct__caller;
 typedef struct ct__lane ct__lane;
 typedef struct ct__upstream ct__upstream;
@@ -20,7 +22,7 @@ enum ct__phase {
     CT__HEADING,    /* waits for a request's head */
     CT__WAITING,    /* has one, and no connection to forward it on: the server's backlog is full */
     CT__FORWARDING,
-    CT__TUNNELLING, /* behind an upgrade */
+    CT__TUNNELLING, /* behind an upgrade, or in HTTP/2 */
     CT__GATHERING,  /* a call's body is not whole yet; it stays in `in`, with its head */
     CT__CALLING,    /* comet has the call */
     CT__LINGERING,  /* its last answer is on the way; what still comes is forgotten, so that no reset overtakes the answer */
@@ -58,6 +60,7 @@ struct ct__caller {
     ct__task task;        /* looks at the input again; at last, frees */
     enum ct__phase phase;
     bool is_counted; /* among the requests in hand */
+    bool is_h2;      /* its server has it whole; and counted among the tunnels */
     bool is_held;    /* until Python has told who this is */
     bool is_asking;  /* and others wait for that */
     uint64_t asked_hash;
@@ -101,6 +104,8 @@ struct ct_edge {
     uint32_t inflight_max;
     uint64_t bodies_max;
     char *upstream_path;
+    char *h2_path; /* NULL: HTTP/2 is not spoken */
+    uint32_t tunnels_max;
     ct_tls *tls; /* NULL: in the clear */
     bool is_stopping;
     uint32_t listener_count;
@@ -182,10 +187,16 @@ void ct__hold_end(ct__caller *caller);   /* its request is over */
 /* Sends the request on. Returns 0 (its head is no longer needed) or -EAGAIN: try again soon; else it was refused. */
 int ct__forward(ct__caller *caller, const ct__http1_head *head);
 
+/* Hands the whole connection over to the server for HTTP/2. Returns 0, -EAGAIN as above, or another error: it must end. */
+int ct__tunnel(ct__caller *caller);
+
 void ct__forward_received(ct__caller *caller); /* more of the request, or of the tunnel */
 void ct__forward_drained(ct__caller *caller);  /* the client took what was queued */
 void ct__forward_ended(ct__caller *caller);    /* the client half-closed a tunnel */
 void ct__forward_drop(ct__caller *caller);     /* the connection to the server is of no use any more */
-void ct__upstreams_close(ct_edge *edge);       /* frees them at once: not from within a turn of the reactor */
+
+/* ---- upstream.c ---- */
+
+void ct__upstreams_close(ct_edge *edge); /* frees them at once: not from within a turn of the reactor */
 
 #endif

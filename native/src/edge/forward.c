@@ -1,6 +1,6 @@
 /* What C does not answer: each request goes to our own HTTP server over a kept connection, its answer comes back byte for
  * byte, and neither side is read faster than the other takes it. */
-#include "edge/edge.h"
+#include "edge/upstream.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,85 +9,8 @@
 
 enum { LINE_BYTES = 32 };
 
-static const uint64_t KEEP_NS = 30000000000; /* chosen: an unused connection costs the server a task */
-
-struct ct__upstream {
-    ct__conn conn;
-    ct_edge *edge;
-    ct__caller *caller; /* NULL: at rest */
-    ct__upstream *next, *previous; /* at rest */
-    ct__task task; /* frees */
-    uint64_t rests_since_ns;
-    ct__http1_scan scan;
-    ct__http1_body answer;
-    bool of_head;     /* the request is a HEAD */
-    bool has_head;    /* of its final answer */
-    bool closes;      /* after this answer */
-    bool is_upgrading;
-    bool is_tunnel;
-};
-
 static ct__upstream *upstream_of(ct__conn *conn) {
     return (ct__upstream *)((char *)conn - offsetof(ct__upstream, conn));
-}
-
-/* ---- connections to the server ---- */
-
-static void run_free(ct__task *task) {
-    free((ct__upstream *)((char *)task - offsetof(ct__upstream, task)));
-}
-
-static void unlink_idle(ct__upstream *u) {
-    if (u->previous != NULL)
-        u->previous->next = u->next;
-    else if (u->edge->idle == u)
-        u->edge->idle = u->next;
-    if (u->next != NULL)
-        u->next->previous = u->previous;
-    u->next = u->previous = NULL;
-}
-
-static void drop(ct__upstream *u) {
-    if (u->conn.fd < 0)
-        return;
-    unlink_idle(u);
-    if (u->caller != NULL)
-        u->caller->upstream = NULL;
-    u->caller = NULL;
-    ct__conn_close(&u->conn);
-    u->task.run = run_free;
-    ct__task_defer(u->edge->reactor, &u->task);
-}
-
-static void run_trim(ct__alarm *alarm) {
-    ct_edge *edge = (ct_edge *)((char *)alarm - offsetof(ct_edge, trim));
-    const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
-    uint64_t next_ns = 0;
-    for (ct__upstream *u = edge->idle, *next; u != NULL; u = next) {
-        next = u->next;
-        if (u->rests_since_ns + KEEP_NS <= now_ns)
-            drop(u);
-        else
-            next_ns = u->rests_since_ns + KEEP_NS;
-    }
-    if (next_ns > 0)
-        (void)ct__alarm_set(edge->reactor, alarm, next_ns); /* failed: they stay until the next one rests */
-}
-
-static void rest(ct__upstream *u) {
-    ct_edge *edge = u->edge;
-    u->caller = NULL;
-    u->scan = (ct__http1_scan){0};
-    u->has_head = false;
-    u->rests_since_ns = ct__reactor_now_ns(edge->reactor);
-    u->next = edge->idle;
-    if (u->next != NULL)
-        u->next->previous = u;
-    edge->idle = u;
-    if (edge->trim.place == 0) {
-        edge->trim.due = run_trim;
-        (void)ct__alarm_set(edge->reactor, &edge->trim, u->rests_since_ns + KEEP_NS);
-    }
 }
 
 /* ---- from the server to the client ---- */
@@ -97,7 +20,7 @@ static void rest(ct__upstream *u) {
 static void give_up(ct__upstream *u, enum ct_edge_refusal refusal) {
     ct__caller *c = u->caller;
     const bool has_no_end = u->has_head && u->answer.framing == CT__HTTP1_UNTIL_CLOSE;
-    drop(u);
+    ct__upstream_drop(u);
     if (c == NULL)
         return;
     if (!c->is_answered)
@@ -119,10 +42,10 @@ static void end_answer(ct__upstream *u) {
     c->upstream = NULL;
     u->caller = NULL;
     if (closes || u->conn.in.len > 0 || u->conn.has_ended || c->edge->is_stopping) {
-        drop(u);
+        ct__upstream_drop(u);
     } else {
         ct__conn_resume(&u->conn);
-        rest(u);
+        ct__upstream_rest(u);
     }
     if (closes)
         ct__caller_finish(c);
@@ -198,7 +121,7 @@ static void received(ct__conn *conn) {
     ct__upstream *u = upstream_of(conn);
     ct__caller *c = u->caller;
     if (c == NULL) {
-        drop(u); /* it speaks without being asked */
+        ct__upstream_drop(u); /* it speaks without being asked */
         return;
     }
     if (!u->is_tunnel)
@@ -211,8 +134,9 @@ static void received(ct__conn *conn) {
     }
 }
 
+/* HTTP/2 ends as a whole: behind the server's last word nobody hears the client any more. */
 static void end_tunnel(ct__caller *c, ct__conn *other) {
-    if (c->conn.has_ended && c->upstream->conn.has_ended)
+    if (c->upstream->conn.has_ended && (c->conn.has_ended || c->is_h2))
         ct__caller_finish(c);
     else
         ct__conn_finish(other);
@@ -221,7 +145,7 @@ static void end_tunnel(ct__caller *c, ct__conn *other) {
 static void ended(ct__conn *conn, int error) {
     ct__upstream *u = upstream_of(conn);
     if (u->caller == NULL) {
-        drop(u);
+        ct__upstream_drop(u);
     } else if (u->is_tunnel && error == 0) {
         end_tunnel(u->caller, &u->caller->conn);
     } else if (error == 0 && u->has_head && u->answer.framing == CT__HTTP1_UNTIL_CLOSE) {
@@ -245,24 +169,7 @@ static void drained(ct__conn *conn) {
         send_body(c);
 }
 
-static ct__upstream *connect_new(ct_edge *edge, int *error) {
-    static const ct__conn_calls CALLS = {.received = received, .drained = drained, .ended = ended};
-    ct__upstream *u = calloc(1, sizeof *u);
-    if (u == NULL) {
-        *error = -ENOMEM;
-        return NULL;
-    }
-    u->conn.reads_to_end = true;
-    bool is_connecting;
-    const int fd = ct__connect_unix(edge->upstream_path, &is_connecting);
-    *error = fd < 0 ? fd : ct__conn_open(&u->conn, edge->reactor, fd, is_connecting, &CALLS);
-    if (*error < 0) {
-        free(u);
-        return NULL;
-    }
-    u->edge = edge;
-    return u;
-}
+static const ct__conn_calls CALLS = {.received = received, .drained = drained, .ended = ended};
 
 /* ---- from the client to the server ---- */
 
@@ -363,17 +270,15 @@ static void send_body(ct__caller *c) {
 
 int ct__forward(ct__caller *c, const ct__http1_head *head) {
     ct_edge *edge = c->edge;
-    ct__upstream *u = edge->idle;
     int result = 0;
-    if (u != NULL)
-        unlink_idle(u);
-    else
-        u = connect_new(edge, &result);
+    ct__upstream *u = ct__upstream_rested(edge);
+    if (u == NULL)
+        u = ct__upstream_new(edge, edge->upstream_path, &CALLS, &result);
     if (u == NULL && result == -EAGAIN)
         return result;
     if (u == NULL || send_head(u, c, head) != 0) {
         if (u != NULL)
-            drop(u);
+            ct__upstream_drop(u);
         ct__caller_refuse(c, CT_EDGE_UPSTREAM, false);
         return -EPIPE;
     }
@@ -387,9 +292,39 @@ int ct__forward(ct__caller *c, const ct__http1_head *head) {
     c->body = ct__http1_body_of(head);
     c->out_seen = 0;
     edge->counts.forwarded++;
-    ct__caller_deadline(c, ct__reactor_now_ns(edge->reactor) + 2 * KEEP_NS);
+    ct__caller_deadline(c, ct__reactor_now_ns(edge->reactor) + CT__STALL_NS);
     ct__bytes_skip(&c->conn.in, head->used);
     send_body(c);
+    return 0;
+}
+
+int ct__tunnel(ct__caller *c) {
+    ct_edge *edge = c->edge;
+    if (edge->counts.tunnels >= edge->tunnels_max)
+        return CT_E_FULL;
+    int result = 0;
+    ct__upstream *u = ct__upstream_new(edge, edge->h2_path, &CALLS, &result);
+    if (u == NULL)
+        return result;
+    uint8_t line[CT__PEER_BYTES];
+    memcpy(line, c->peer, c->peer_len);
+    line[c->peer_len - 1] = '\n';
+    result = ct__conn_write(&u->conn, line, c->peer_len);
+    if (result != 0) {
+        ct__upstream_drop(u);
+        return result;
+    }
+    u->is_tunnel = true;
+    u->caller = c;
+    c->upstream = u;
+    c->phase = CT__TUNNELLING;
+    c->is_h2 = true;
+    c->is_answered = true; /* no refusal of ours can be said within it */
+    c->patience_ns = 0;
+    c->out_seen = 0;
+    edge->counts.tunnels++;
+    ct__caller_deadline(c, ct__reactor_now_ns(edge->reactor) + CT__STALL_NS);
+    move(&c->conn, &u->conn);
     return 0;
 }
 
@@ -416,22 +351,5 @@ void ct__forward_ended(ct__caller *c) {
 
 void ct__forward_drop(ct__caller *c) {
     if (c->upstream != NULL)
-        drop(c->upstream);
-}
-
-static void free_now(ct__upstream *u) {
-    drop(u);
-    ct__task_drop(u->edge->reactor, &u->task);
-    free(u);
-}
-
-void ct__upstreams_close(ct_edge *edge) {
-    for (ct__caller *c = edge->callers; c != NULL; c = c->next)
-        if (c->upstream != NULL)
-            free_now(c->upstream);
-    for (ct__upstream *u = edge->idle, *next; u != NULL; u = next) {
-        next = u->next;
-        free_now(u);
-    }
-    ct__alarm_clear(edge->reactor, &edge->trim);
+        ct__upstream_drop(c->upstream);
 }

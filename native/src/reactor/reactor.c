@@ -164,7 +164,7 @@ int ct__alarm_set(ct_reactor *r, ct__alarm *alarm, uint64_t at_ns) {
     if (alarm->place == 0) {
         if (r->alarms == r->heap_room) {
             const uint32_t room = r->heap_room == 0 ? FIRST_ROOM : 2 * r->heap_room;
-            ct__alarm **grown = reallocarray((void *)r->heap, room, sizeof *grown);
+            ct__alarm **grown = reallocarray((void *)r->heap, room, sizeof(ct__alarm *));
             if (grown == NULL)
                 return -ENOMEM;
             r->heap = grown;

@@ -14,7 +14,7 @@
 
 /* Forward secrecy and authenticated encryption only; what TLS 1.3 has is all of that kind. */
 static const char CIPHERS_OF_1_2[] = "ECDHE+AESGCM:ECDHE+CHACHA20";
-static const unsigned char HTTP1[] = "\x08http/1.1", H2[] = "\x02h2";
+static const unsigned char HTTP1[] = "\x08http/1.1", H2[] = "\x02h2", EITHER[] = "\x02h2\x08http/1.1";
 static const char KEY_LINE[] = "PRIVATE KEY-----";
 static const uint64_t NS_A_MS = 1000000;
 
@@ -150,13 +150,14 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
                            unsigned offered_len, void *data) {
     (void)ssl;
     const ct__tls_table *table = data;
-    const unsigned char *ours = table->protocol == CT_TLS_H2 ? H2 : HTTP1;
-    for (unsigned at = 0; at < offered_len && offered[at] < offered_len - at; at += 1U + offered[at])
-        if (offered[at] == ours[0] && memcmp(offered + at + 1, ours + 1, ours[0]) == 0) {
-            *out = offered + at + 1;
-            *out_len = ours[0];
-            return SSL_TLSEXT_ERR_OK;
-        }
+    const unsigned char *ours = table->protocol == CT_TLS_EITHER ? EITHER : table->protocol == CT_TLS_H2 ? H2 : HTTP1;
+    for (; ours[0] != 0; ours += 1U + ours[0])
+        for (unsigned at = 0; at < offered_len && offered[at] < offered_len - at; at += 1U + offered[at])
+            if (offered[at] == ours[0] && memcmp(offered + at + 1, ours + 1, ours[0]) == 0) {
+                *out = offered + at + 1;
+                *out_len = ours[0];
+                return SSL_TLSEXT_ERR_OK;
+            }
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
@@ -171,7 +172,7 @@ static SSL_CTX *context_for(const ct__tls_table *table, const char *asked) {
     if (table->host_count == 0 || len == 0 || len > sizeof name - 2)
         return NULL;
     for (size_t i = 0; i <= len; i++)
-        own[i] = asked[i] >= 'A' && asked[i] <= 'Z' ? (char)(asked[i] | 0x20) : asked[i];
+        own[i] = (char)(asked[i] >= 'A' && asked[i] <= 'Z' ? asked[i] | 0x20 : asked[i]);
     const struct ct__tls_host *found = bsearch(own, table->hosts, table->host_count, sizeof *found, by_name);
     char *dot = found == NULL ? strchr(own, '.') : NULL;
     if (dot != NULL) {
@@ -266,8 +267,8 @@ static bool is_name(const char *text) {
 
 static int check(const ct_tls_settings *settings) {
     const bool is_server = settings->role == CT_TLS_SERVER;
-    if ((!is_server && settings->role != CT_TLS_CLIENT) || (settings->protocol != CT_TLS_HTTP1 && settings->protocol != CT_TLS_H2)
-        || settings->handshake_ms == 0 || settings->ticket_s > INT_MAX || (is_server && settings->identity_count == 0)
+    const bool is_known = settings->protocol >= CT_TLS_HTTP1 && settings->protocol <= (is_server ? CT_TLS_EITHER : CT_TLS_H2);
+    if ((!is_server && settings->role != CT_TLS_CLIENT) || !is_known || settings->handshake_ms == 0 || settings->ticket_s > INT_MAX || (is_server && settings->identity_count == 0)
         || settings->identity_count > (is_server ? CT_TLS_IDENTITIES_MAX : 1U) || (!is_server && !is_name(settings->server_name)))
         return CT_E_RANGE;
     if (settings->authorities_len > CT_TLS_PEM_BYTES_MAX)

@@ -56,6 +56,7 @@ class RefusalAnswer:
 class EdgeCounts:
     inflight: int  # requests in hand, whoever answers them
     connections: int
+    tunnels: int  # of those, connections of HTTP/2
     forwarded: int
     refused: Mapping[int, int]  # by the number of the refusal
     called: int  # calls that were answered without Python
@@ -110,10 +111,13 @@ class Edge:
         max_bodies_bytes: int,
         refusals: Mapping[int, RefusalAnswer],
         tls: Tls | None = None,
+        h2_upstream: Path | None = None,
+        max_tunnels: int = 0,
     ) -> None:
         if set(refusals) != {*Refusal, *(grpc_refusal(status) for status in range(1, 17))}:
             raise ValueError("every refusal needs its answer")
         path = _ffi.new("char[]", str(upstream).encode())
+        h2_path = _ffi.NULL if h2_upstream is None else _ffi.new("char[]", str(h2_upstream).encode())
         settings = _ffi.new(
             "ct_edge_settings *",
             {
@@ -122,6 +126,8 @@ class Edge:
                 "inflight_max": max_inflight,
                 "connections_max": max_connections,
                 "bodies_max": max_bodies_bytes,
+                "h2_upstream": h2_path,
+                "tunnels_max": max_tunnels,
             },
         )
         self._reactor = reactor  # it outlives us
@@ -205,6 +211,15 @@ class Edge:
         """Add to the bytes of bodies in memory, or take off; False: they would be too many."""
         return bool(self._handle == _ffi.NULL or _lib.ct_edge_hold(self._handle, count_bytes) == 0)
 
+    def enter(self) -> bool:
+        """Count a request of an HTTP/2 connection among those in hand; False: they would be too many."""
+        return bool(self._handle == _ffi.NULL or _lib.ct_edge_enter(self._handle) == 0)
+
+    def leave(self) -> None:
+        """Take one off."""
+        if self._handle != _ffi.NULL:
+            _lib.ct_edge_leave(self._handle)
+
     def stop(self) -> None:
         """Take no more connections; quiet ones end now, the others behind the answer in hand."""
         _lib.ct_edge_stop(self._handle)
@@ -217,6 +232,7 @@ class Edge:
         return EdgeCounts(
             inflight=raw.inflight,
             connections=raw.connections,
+            tunnels=raw.tunnels,
             forwarded=raw.forwarded,
             refused={number: raw.refused[number] for number in range(_lib.CT_EDGE_REFUSALS) if raw.refused[number]},
             called=raw.called,

@@ -24,6 +24,7 @@ class Protocol(IntEnum):
 
     HTTP1 = _lib.CT_TLS_HTTP1
     H2 = _lib.CT_TLS_H2
+    EITHER = _lib.CT_TLS_EITHER  # a server's: HTTP/2 for whom knows it
 
 
 class Part(IntEnum):

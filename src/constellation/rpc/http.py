@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from hypercorn.asyncio import serve
-from hypercorn.config import Config, Sockets
+from hypercorn.config import Sockets
 from quart import Quart
 
 from constellation.base.sockets import BACKLOG
@@ -25,16 +25,16 @@ HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
 _LAST_GRACE_S = 1.0  # what is cut off after the drain may take this long to end
 
 
-class _Bound(Config):
+class _Bound(hypercorn_parts.BoundConfig):
     """Serves on listeners as they are.
 
     Hypercorn's own `fd://` makes a descriptor inheritable, and uvloop closes none when it starts a process: a
     program that we start (PostgreSQL, which outlives us) would hold our port.
     """
 
-    def __init__(self, listeners: Sequence[socket.socket], tls: ServerTls | None) -> None:
+    def __init__(self, listeners: Sequence[socket.socket], tls: ServerTls | None, *, is_introduced: bool) -> None:
         super().__init__()
-        self._listeners, self._tls = listeners, tls
+        self._listeners, self._tls, self.is_introduced = listeners, tls, is_introduced
         self.ssl_handshake_timeout = HANDSHAKE_S
         self.backlog = BACKLOG  # asyncio listens once more, with this
         self.include_server_header = False
@@ -72,6 +72,7 @@ async def serving_asgi(
     head_limit_bytes: int = HEAD_LIMIT_BYTES,
     cut_off: Callable[[], None] | None = None,
     tls: ServerTls | None = None,
+    is_introduced: bool = False,
 ) -> AsyncIterator[None]:
     """Serve until the block is left; then take no new connections and give requests in hand `drain_s` seconds.
 
@@ -82,9 +83,10 @@ async def serving_asgi(
         idle_timeout_s: how long a connection may be quiet; also bounds a head that does not come to its end.
         cut_off: ends what the drain leaves, more quietly than Hypercorn, which else cancels it.
         tls: all listeners speak it; HTTP/2 too is served then.
+        is_introduced: each connection is HTTP/2 of a client of the C core, which says first who that is.
     """
     hypercorn_parts.install()
-    config = _Bound(listeners, tls)
+    config = _Bound(listeners, tls, is_introduced=is_introduced)
     config.keep_alive_timeout = idle_timeout_s
     config.h11_max_incomplete_size = config.h2_max_header_list_size = head_limit_bytes
     config.graceful_timeout = drain_s if cut_off is None else drain_s + _LAST_GRACE_S
@@ -106,6 +108,8 @@ async def serving_asgi(
             yield
         finally:
             stopping.set()
+            for connection in list(config.open_h2):
+                tasks.start_soon(connection.announce_end)
             with anyio.move_on_after(drain_s, shield=True):
                 await ended.wait()
             if cut_off is not None:

@@ -1,19 +1,24 @@
-"""The two classes of Hypercorn that are replaced by ours, as it has no setting for what they do.
+"""The classes of Hypercorn that are replaced by ours, as it has no setting for what they do.
 
 Its connection, which we end when its client has ended it: Hypercorn lets a quiet connection's keep-alive timer run out
 before it closes its socket, even when the client is gone already. With its default of 5 s nobody notices; with ours,
 clients that open a connection a call would cost us a descriptor each for a minute.
 
 Its HTTP/1.1, whose refusals of what is no HTTP carry a problem, as everything else does, and not an empty body. Clients
-see it where C does not own the port.
+see it where C does not own the port. Nor does it let a client turn the connection into another protocol: behind the C core
+that would be a way past what it adds to each request.
 
-Nothing else touches names of Hypercorn which are not public; `tests/integration/rpc/test_connections.py` fails when they
+Its HTTP/2 is in `rpc.http2`. Nothing else touches names of Hypercorn which are not public; `tests/integration/rpc/test_connections.py` fails when they
 change.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
+from dataclasses import dataclass
+from typing import Any
 
 import h11
 import hypercorn.protocol
@@ -23,7 +28,11 @@ from hypercorn.events import Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
 
 from constellation.base.errors import ConstellationError
+from constellation.rpc import http2
 from constellation.rpc.problems import PROBLEM_JSON
+
+_INTRODUCTION_S = 5.0  # chosen: it is sent with the first bytes
+_CLOSING_S = 1.0  # chosen: at a stop, for the last bytes that a client has not taken
 
 
 class MalformedRequest(ConstellationError):
@@ -36,8 +45,81 @@ class MalformedRequest(ConstellationError):
         self.http_status = http_status
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduced:
+    """A client's TLS connection that came through the C core, as Hypercorn asks its writer about it."""
+
+    writer: Any
+    client: tuple[str, int]
+    server: tuple[str, int]
+
+    @classmethod
+    def by(cls, line: bytes, writer: Any) -> Introduced:
+        """Read the line before the connection's own bytes (see the edge in `ct_abi.h`).
+
+        Raises:
+            ValueError: it is not one.
+        """
+        client, client_port, server, server_port, _, _ = line.decode("ascii").removesuffix("\n").split(" ")
+        return cls(writer=writer, client=(client, int(client_port)), server=(server, int(server_port)))
+
+    def get_extra_info(self, name: str) -> Any:
+        return self if name in ("socket", "ssl_object") else self.writer.get_extra_info(name)
+
+    @property
+    def family(self) -> int:
+        return socket.AF_INET6 if ":" in self.client[0] else socket.AF_INET
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.client
+
+    def getsockname(self) -> tuple[str, int]:
+        return self.server
+
+    def selected_alpn_protocol(self) -> str:
+        return "h2"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.writer, name)
+
+
+class BoundConfig(http2.Http2Config):
+    """`is_introduced`: each connection begins with a line about its client, and is HTTP/2."""
+
+    is_introduced = False
+
+
 class Connection(TCPServer):
     """A connection whose keep-alive timer stops at the end of what the client sends."""
+
+    config: BoundConfig
+
+    async def run(self) -> None:
+        if self.config.is_introduced:
+            try:
+                line = await asyncio.wait_for(self.reader.readline(), _INTRODUCTION_S)
+                self.writer = Introduced.by(line, self.writer)  # type: ignore[assignment]  # it stands for it
+            except (ValueError, OSError, TimeoutError):
+                self.writer.close()
+                return
+        await super().run()
+
+    async def _initiate_server_close(self) -> None:
+        if isinstance(self.protocol.protocol, http2.BoundedH2):
+            await self.protocol.protocol.say_goodbye()
+        await super()._initiate_server_close()
+        if self.context.terminated.is_set():
+            await self._close()
+
+    async def _close(self) -> None:
+        if not self.context.terminated.is_set():
+            await super()._close()
+            return
+        # A client that does not answer our end of TLS would hold up the stop for half a minute.
+        async with asyncio.timeout(_CLOSING_S) as limit:
+            await super()._close()
+        if limit.expired():
+            self.writer.transport.abort()
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and event.idle and self.reader.at_eof():
@@ -50,7 +132,11 @@ class Connection(TCPServer):
 
 
 class ProblemH11(H11Protocol):
-    """Hypercorn's HTTP/1.1, whose refusals carry a problem."""
+    """Hypercorn's HTTP/1.1, whose refusals carry a problem, and which stays what it is."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        if event.method == b"PRI":
+            await super()._check_protocol(event)  # HTTP/2 from the first byte on
 
     async def _send_error_response(self, status_code: int) -> None:
         body = json.dumps(MalformedRequest(status_code).problem(), separators=(",", ":")).encode()
@@ -69,3 +155,4 @@ def install() -> None:
     """Make Hypercorn use them in this process."""
     setattr(run, "TCPServer", Connection)  # noqa: B010  # the module does not export what it imports
     hypercorn.protocol.H11Protocol = ProblemH11  # type: ignore[attr-defined]  # a class is put in place of its parent
+    http2.install()

@@ -8,6 +8,7 @@ connections, what is bad is said in the log and the old stays.
 from __future__ import annotations
 
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class _Pair:
             raise ConfigInvalid(f"{self.where}.cert", f"{self.cert} is not valid before {_date(begins_s)}")
 
 
-class _Renewed:
+class _Renewed(ABC):
     """What is made from files, and made anew when they change."""
 
     def __init__(self, files: Iterable[Path], clock: Clock) -> None:
@@ -116,9 +117,9 @@ class _Renewed:
 
         return tuple(of(file) for file in self._files)
 
+    @abstractmethod
     def _load(self) -> Callable[[], None]:
         """Read and check, in a thread; return what puts it to use, in the loop."""
-        raise NotImplementedError
 
 
 _Made = TypeVar("_Made", bound=_Renewed)
@@ -196,11 +197,30 @@ class ServerTls(_Renewed):
         connection.context = self._contexts.get(host) or self._contexts.get(wild) or self._contexts[""]
 
 
+class _Latest(ssl.SSLContext):
+    """Begins each connection under the settings of that moment; whoever was given it need not know of renewals.
+
+    A context only ever learns authorities and forgets none, so it is replaced and not changed.
+    """
+
+    latest: ssl.SSLContext
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self.latest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
 class CallerTls(_Renewed):
     """Who we are to comet, and who comet must be. Made by `caller_tls`.
 
-    A renewed certificate of ours is used by the next connection; authorities that are no longer in `ca` are trusted by
-    Python's channels until the plane starts anew.
+    What is renewed holds for the next connection, in Python as in the C core: an authority that is no longer in `ca` is
+    no longer trusted. Open connections go on, as they were in order when they began.
     """
 
     def __init__(self, *, where: str, ca: Path | None, pair: _Pair | None, server_name: str, clock: Clock) -> None:
@@ -211,10 +231,7 @@ class CallerTls(_Renewed):
         self._side: ClientSide
         self._native: list[Tls] = []
         self.refusals = Refusals(where)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the name and the chain by default
-        _harden(self.context)
-        self.context.set_alpn_protocols(["h2"])
-        self.context.sslobject_class = self.refusals.client_objects()
+        self.context = _Latest(ssl.PROTOCOL_TLS_CLIENT)
 
     @property
     def doubt(self) -> str:
@@ -235,19 +252,27 @@ class CallerTls(_Renewed):
         side = ClientSide(server_name=self.server_name, authorities=authorities, identity=identity)
         if self._ca is not None:
             _check_authorities(f"{self._where}.ca", self._ca, side)
+        context = self._new_context()
 
         def install() -> None:
-            self._side = side
-            if self._ca is None:
-                self.context.load_default_certs()
-            else:
-                _load_authorities(self.context, f"{self._where}.ca", self._ca)
-            if self._pair is not None:
-                _load_pair(self.context, self._pair)
+            self._side, self.context.latest = side, context
             for tls in self._native:
                 tls.replace(side)
 
         return install
+
+    def _new_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the name and the chain by default
+        _harden(context)
+        context.set_alpn_protocols(["h2"])
+        context.sslobject_class = self.refusals.client_objects()
+        if self._ca is None:
+            context.load_default_certs()
+        else:
+            _load_authorities(context, f"{self._where}.ca", self._ca)
+        if self._pair is not None:
+            _load_pair(context, self._pair)
+        return context
 
 
 async def public_tls(settings: PublicTlsSettings, *, clock: Clock | None = None) -> ServerTls | None:

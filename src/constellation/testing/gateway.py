@@ -50,10 +50,12 @@ async def gateway_rig(
     caller_tls: CallerTls | None = None,
     comet_at: Address | None = None,
     is_native: bool = True,
+    cuts_off: bool = True,
 ) -> AsyncIterator[GatewayRig]:
     """Run the three for the length of the block; settings name everything but the addresses.
 
-    `comet_at`: where the gateway looks for comet, when that is not where it is.
+    `comet_at`: where the gateway looks for comet, when that is not where it is. `cuts_off`: what is in hand at the
+    block's end gets no time.
     """
     context = new_context(
         "zenith", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key="identity-key"
@@ -99,7 +101,8 @@ async def gateway_rig(
                             comet_at=seen_at,
                         )
                     finally:
-                        parts.hangups.cancel_all()
+                        if cuts_off:
+                            parts.hangups.cancel_all()
             finally:
                 tasks.cancel_scope.cancel()
                 parts.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,14 +33,19 @@ from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.edge import (
     BODIES_BYTES,
+    MAX_TUNNELS,
     CountedAtEdge,
+    EnteredAtEdge,
     HeldAtEdge,
     KnownAtEdge,
     behind_edge,
     connection_limit,
     edge_socket_path,
+    in_tunnel,
     listening,
     refusals,
+    take_no_more,
+    tunnel_socket_path,
     upstream_socket,
 )
 from constellation.zenith.execution import Execution, check_health
@@ -76,6 +81,7 @@ class Lane:
     reactor: Reactor
     edge: Edge
     upstream: Path
+    h2_upstream: Path | None  # None: HTTP/2 is not spoken, as there is no TLS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,7 @@ class Parts:
     """The gateway and what must run beside it."""
 
     gateway: Gateway
+    h2_gateway: Gateway | None  # of the requests that the edge does not read
     follower: ChangeFollower
     hangups: HangupWatch
     execution: Execution
@@ -191,19 +198,25 @@ def build(
         route.operation: local[route.operation] if route.transport is Transport.LOCAL else by_transport[route.transport]
         for route in ROUTES
     }
-    gateway = Gateway(
-        router=Router(RouteTable()),
-        doorman=doorman,
-        handlers=handlers,
-        gate=gate,
-        budget=budget,
-        hangups=hangups,
-        metrics=GatewayMetrics(
-            context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
-        ),
+    metrics = GatewayMetrics(
+        context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
     )
+    router = Router(RouteTable())
+
+    def gateway(behind: Admission) -> Gateway:
+        return Gateway(
+            router=router,
+            doorman=doorman,
+            handlers=handlers,
+            gate=behind,
+            budget=budget,
+            hangups=hangups,
+            metrics=metrics,
+        )
+
     return Parts(
-        gateway=gateway,
+        gateway=gateway(gate),
+        h2_gateway=None if lane is None else gateway(EnteredAtEdge(lane.edge, limit=settings.max_inflight)),
         follower=follower,
         hangups=hangups,
         execution=execution,
@@ -229,7 +242,8 @@ def native_lane(
         of_clients=None if tls is None else tls.refusals.native,
         of_servers=None if comet_tls is None else comet_tls.refusals.native,
     )
-    upstream = edge_socket_path(socket_path(context.state_dir, context.plane).parent)
+    sockets = socket_path(context.state_dir, context.plane).parent
+    upstream, h2_upstream = edge_socket_path(sockets), None if tls is None else tunnel_socket_path(sockets)
     edge = Edge(
         reactor,
         upstream=upstream,
@@ -238,7 +252,9 @@ def native_lane(
         max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
         max_bodies_bytes=BODIES_BYTES,
         refusals=refusals(settings),
-        tls=None if tls is None else tls.native(Protocol.HTTP1),
+        tls=None if tls is None else tls.native(Protocol.EITHER),
+        h2_upstream=h2_upstream,
+        max_tunnels=MAX_TUNNELS,
     )
     if comet is not None:
         edge.call(
@@ -255,7 +271,7 @@ def native_lane(
                 tls=None if comet_tls is None else comet_tls.native(),
             )
         )
-    return Lane(reactor=reactor, edge=edge, upstream=upstream)
+    return Lane(reactor=reactor, edge=edge, upstream=upstream, h2_upstream=h2_upstream)
 
 
 async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
@@ -332,7 +348,11 @@ async def serving_gateway(
         ):
             yield
         return
-    with lane.reactor.turning(), upstream_socket(lane.upstream) as behind:
+    with (
+        lane.reactor.turning(),
+        upstream_socket(lane.upstream) as behind,
+        nullcontext() if lane.h2_upstream is None else upstream_socket(lane.h2_upstream) as h2_behind,
+    ):
         async with (
             serving_asgi(
                 behind_edge(parts.gateway),
@@ -343,8 +363,26 @@ async def serving_gateway(
                 cut_off=parts.hangups.cancel_all,
             ),
             listening(lane.edge, listeners, drain_s=_DRAIN_S, cut_off=parts.hangups.cancel_all, last_s=_LAST_S),
+            nullcontext() if h2_behind is None else _serving_h2(parts, h2_behind, idle_timeout_s=idle_timeout_s),
         ):
-            yield
+            try:
+                yield
+            finally:
+                take_no_more(lane.edge, listeners)  # before the clients of HTTP/2 are told to go elsewhere
+
+
+def _serving_h2(parts: Parts, behind: socket.socket, *, idle_timeout_s: float) -> AbstractAsyncContextManager[None]:
+    """Serve the connections that the edge hands over."""
+    assert parts.h2_gateway is not None
+    return serving_asgi(
+        in_tunnel(parts.h2_gateway),
+        listeners=[behind],
+        drain_s=_DRAIN_S,
+        idle_timeout_s=idle_timeout_s,
+        head_limit_bytes=MAX_HEADER_BYTES,
+        cut_off=parts.hangups.cancel_all,
+        is_introduced=True,
+    )
 
 
 async def numeric(address: Address) -> Address | None:

@@ -79,7 +79,7 @@ class Doorman:
         """Say whether architecture section 8's rule for local callers holds for this request."""
         if self._trusted_uid is None or self._peers is None or request.client is None or request.server is None:
             return False
-        if not request.is_direct or not is_local_request(request.headers):
+        if not request.is_direct or not is_local_request(request.headers, scheme=request.scheme):
             return False
         return self._peers.uid(request.client, request.server) == self._trusted_uid
 

@@ -37,6 +37,8 @@ BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _SPARE_DESCRIPTORS = 256  # for all else that the process opens
 _POLL_S = 0.02
 MAX_KEY_BYTES = 1024  # of a caller, in C
+MAX_TUNNELS = 2048  # chosen: connections of HTTP/2, each of which is Python's and costs it some 100 KiB
+_NO_HANDLE = 0  # the edge reads no requests of such a connection, so it has nobody to trust on it
 
 App = Callable[[dict[str, Any], Callable[..., Any], Callable[..., Any]], Awaitable[None]]
 
@@ -90,6 +92,26 @@ class CountedAtEdge:
 
     def admitted(self) -> nullcontext[None]:
         return nullcontext()
+
+
+class EnteredAtEdge:
+    """The gate of a gateway whose requests the edge has not seen, but counts among all."""
+
+    def __init__(self, edge: Edge, *, limit: int) -> None:
+        self._edge, self._limit = edge, limit
+
+    @property
+    def inflight(self) -> int:
+        return self._edge.counts.inflight
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        if not self._edge.enter():
+            raise Overloaded("gateway", limit=self._limit)
+        try:
+            yield
+        finally:
+            self._edge.leave()
 
 
 class HeldAtEdge:
@@ -146,10 +168,29 @@ def behind_edge(app: App) -> App:
             name, value = scope["headers"].pop()
             if name != PEER:
                 raise RuntimeError(f"the last header is {name!r}, not the edge's")
-            client, client_port, server, server_port, handle, way = value.decode("ascii").split(" ")
+            client, client_port, server, server_port, handle, wire, way = value.decode("ascii").split(" ")
+            scope["scheme"] = "https" if wire == "tls" else "http"
             scope["client"] = (client, int(client_port))
             scope["server"] = (server, int(server_port))
             scope["extensions"][PEER_EXTENSION] = (int(handle), way == "direct")
+        await app(scope, receive, send)
+
+    return asgi
+
+
+def in_tunnel(app: App) -> App:
+    """Have `app` see of an HTTP/2 client's headers what the edge would have left. The connection was introduced by the edge."""
+
+    async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        if scope["type"] == "http":
+            kept, is_direct = [], True
+            for name, value in scope["headers"]:
+                is_proxys = name == b"forwarded" or name.startswith(b"x-forwarded-")
+                is_direct &= not is_proxys and name != b"via"
+                if not is_proxys and not name.startswith(b"constellation-"):
+                    kept.append((name, value))
+            scope["headers"] = kept
+            scope["extensions"][PEER_EXTENSION] = (_NO_HANDLE, is_direct)
         await app(scope, receive, send)
 
     return asgi
@@ -160,11 +201,16 @@ def edge_socket_path(directory: Path) -> Path:
     return directory / f"edge-{os.getpid()}.sock"
 
 
+def tunnel_socket_path(directory: Path) -> Path:
+    """Return where its server for HTTP/2 does."""
+    return directory / f"edge-{os.getpid()}-h2.sock"
+
+
 @contextmanager
 def upstream_socket(path: Path) -> Iterator[socket.socket]:
     """Lend a listening socket for the server behind the edge, gone with the block; those of killed processes go too."""
     for left in path.parent.glob("edge-*.sock"):
-        owner = left.stem.removeprefix("edge-")
+        owner = left.stem.removeprefix("edge-").removesuffix("-h2")
         if owner.isdigit() and not Path(f"/proc/{owner}").exists():
             left.unlink(missing_ok=True)
     listener = listen_unix(path)
@@ -184,9 +230,7 @@ async def listening(
     try:
         yield
     finally:
-        edge.stop()
-        for listener in listeners:
-            listener.close()
+        take_no_more(edge, listeners)
         with anyio.CancelScope(shield=True):
             await _until_idle(edge, drain_s)
             cut_off()
@@ -194,7 +238,14 @@ async def listening(
         edge.close()
 
 
+def take_no_more(edge: Edge, listeners: Sequence[socket.socket]) -> None:
+    """Refuse new connections. May be repeated."""
+    edge.stop()
+    for listener in listeners:
+        listener.close()
+
+
 async def _until_idle(edge: Edge, limit_s: float) -> None:
     with anyio.move_on_after(limit_s):
-        while edge.counts.inflight:  # noqa: ASYNC110  # C counts: nothing there can be waited for
+        while (counts := edge.counts).inflight or counts.tunnels:  # noqa: ASYNC110  # C counts: nothing there can be waited for
             await anyio.sleep(_POLL_S)

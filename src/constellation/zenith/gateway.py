@@ -86,7 +86,10 @@ class Gateway:
             # which no client takes for the whole.
             log.warning("answer.cut_off", request_id=str(request.request_id), code=problem["code"], detail=str(error))
             return
-        await request.refuse(error)
+        try:
+            await request.refuse(error)
+        except ClientGone:
+            request.gone = True
 
 
 async def _other(scope: Message, receive: Receive, send: Send) -> None:

@@ -25,6 +25,7 @@ MAX_HEADER_BYTES = 32 << 10
 MAX_TARGET_BYTES = 8 << 10
 _LINGER_S = 1.0  # chosen: a client that is still sending reads our refusal in this time or never
 _SEND_STALL_S = 60.0  # chosen: a client that takes nothing for so long is gone
+_PIECE_BYTES = 64 << 10  # of an answer over HTTP/2: what must be taken in that time
 
 # Read more than once a request or by more than one part; a second copy of any is refused: which one would count?
 _SINGLE = frozenset({
@@ -40,7 +41,7 @@ class Request:
     __slots__ = (
         "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "body_done", "cancel",
         "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "path", "query",
-        "request_id", "server", "single", "status", "watch",
+        "request_id", "scheme", "server", "single", "status", "watch",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, *, path: str) -> None:
@@ -48,6 +49,7 @@ class Request:
         self._limit_bytes, self._timeout_s, self._ends_at_s, self._read_bytes = 0, 0.0, 0.0, 0
         self.held_bytes = 0
         self.http_version: str = scope["http_version"]
+        self.scheme: str = scope.get("scheme", "http")  # of the client's connection
         self.method: str = scope["method"]
         self.path = path  # percent-encoded, without /v1
         self.query: bytes = scope["query_string"]
@@ -161,11 +163,16 @@ class Request:
             if status != 204
             else headers,
         )
-        if self.body_done:
+        if self.http_version == "2":
+            # One client's streams could else hold as many requests in hand as they like, by a window that stays shut.
+            for at in range(0, len(body), _PIECE_BYTES):
+                await self.chunk(body[at : at + _PIECE_BYTES])
+            await self.end()
+        elif self.body_done:
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
-            return
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        await self._end_early()
+        else:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._end_early()
 
     async def refuse(self, error: ConstellationError) -> None:
         """Answer with an error's problem, whose headers follow from it."""
@@ -196,17 +203,24 @@ class Request:
         Raises:
             ClientGone: it took nothing for a minute.
         """
-        with anyio.move_on_after(_SEND_STALL_S) as stalled:
-            await self._send({"type": "http.response.body", "body": body, "more_body": True})
-        if stalled.cancelled_caught:
-            raise ClientGone
+        await self._send_body(body, is_last=False)
 
     async def end(self) -> None:
-        """Say that the body is complete. An answer left without this is seen as cut off by the client."""
+        """Say that the body is complete. An answer left without this is seen as cut off by the client.
+
+        Raises:
+            ClientGone: it took nothing for a minute.
+        """
         if self.body_done:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_body(b"", is_last=True)
         else:
             await self._end_early()
+
+    async def _send_body(self, body: bytes, *, is_last: bool) -> None:
+        with anyio.move_on_after(_SEND_STALL_S) as stalled:
+            await self._send({"type": "http.response.body", "body": body, "more_body": not is_last})
+        if stalled.cancelled_caught:
+            raise ClientGone
 
     async def _end_early(self) -> None:
         """End an answer given before the request's body was read.

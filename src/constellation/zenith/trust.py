@@ -8,11 +8,12 @@ from collections.abc import Iterable
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def is_local_request(headers: Headers) -> bool:
+def is_local_request(headers: Headers, *, scheme: str) -> bool:
     """Say whether a request's headers leave it what it seems: a local program's own, sent straight to us.
 
     A proxy's traces, a Host that is no loopback name (DNS rebinding), or a browser acting for another site each
-    disqualify it. Whose socket it is must be asked besides.
+    disqualify it. Whose socket it is must be asked besides. `scheme`: what the connection itself is, "http" or "https";
+    a page of our own has its origin there.
     """
     host: str | None = None
     origin: str | None = None
@@ -31,7 +32,7 @@ def is_local_request(headers: Headers) -> bool:
             return False
     if host is None or not _is_loopback_name(host):
         return False
-    return origin is None or origin == f"http://{host}"
+    return origin is None or origin == f"{scheme}://{host}"
 
 
 def _is_loopback_name(host: str) -> bool:

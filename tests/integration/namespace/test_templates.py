@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from constellation.base.errors import Unavailable
 from constellation.base.ids import uuid7
@@ -32,6 +33,15 @@ async def backend(tmp_path):
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         yield backend
+
+
+async def test_a_host_that_can_not_preload_says_why_once(tmp_path):
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group="none", use_cgroups=False)
+    with capture_logs() as logs:
+        async with running_backend(settings) as backend:
+            assert "control groups for memory and pids" in backend.support().preload_reason
+            said = [line for line in logs if line["event"] == "backend.preload"]
+            assert [line["reason"] for line in said] == [backend.support().preload_reason]
 
 
 def _names(backend):

@@ -196,6 +196,37 @@ async def test_renewed_files_are_used_by_new_connections_and_bad_ones_are_not(
         await call(address, by_stranger)
 
 
+async def test_an_authority_that_is_taken_out_is_trusted_no_more(
+    authority, stranger, comet_cert, zenith_cert, tmp_path
+):
+    ca = tmp_path / "ca.pem"
+    ca.write_text(stranger.cert.read_text() + authority.cert.read_text())
+    ours = await caller(ca, zenith_cert)
+    async with secured_comet(authority, comet_cert) as (address, _), lasting_channel(address, ours) as channel:
+        await ask(channel)
+        shutil.copy(stranger.cert, ca)
+        await ours.look()
+        await ask(channel)  # it was in order when it began
+        assert "its certificate is refused: " in await refusal(address, ours)
+        shutil.copy(authority.cert, ca)
+        await ours.look()
+        await call(address, ours)
+
+
+async def test_a_callers_authority_that_is_taken_out_is_trusted_no_more(
+    authority, stranger, comet_cert, zenith_cert, tmp_path
+):
+    ca = tmp_path / "ca.pem"
+    ca.write_text(stranger.cert.read_text() + authority.cert.read_text())
+    tls = await plane_tls(PlaneTlsSettings(**comet_cert.settings(), client_ca=str(ca)))
+    ours = await caller(authority.cert, zenith_cert)
+    async with comet_at(tls) as address:
+        await call(address, ours)
+        shutil.copy(stranger.cert, ca)
+        await tls.look()
+        await refusal(address, ours)
+
+
 async def test_each_host_is_shown_its_own_certificate(authority):
     usual = authority.issue("usual", "DNS:usual.example.org")
     api = authority.issue("api", "DNS:api.example.org")

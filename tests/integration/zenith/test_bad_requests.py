@@ -196,3 +196,10 @@ async def test_a_connection_that_its_client_ended_is_ended(rig, sent):
             with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
                 while True:
                     await stream.receive()
+
+
+async def test_no_request_turns_its_connection_into_http_2(rig):
+    """Behind the edge that would be a way to say `Constellation-Peer` oneself, and so whose the connection is."""
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    got = await raw(rig, b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+    assert got.startswith(b"HTTP/1.1 200 ")

@@ -131,25 +131,26 @@ async def test_saved_file_is_deployed_and_a_mistake_does_not_end_it(
     deployed = source._deploy(session, work, {"name": "f"})
     key = ("default", "default", "f")
 
-    async def version(wanted: int) -> None:
-        # Saved again and again, since a change before the watch is set up would never be seen; and whole, since half
-        # a file would be deployed too.
-        while platform.functions[key].body.code_version < wanted:
-            (tmp_path / "saved").write_text(f"def handler(event, context):\n    return {wanted}\n")
-            (tmp_path / "saved").replace(work / "main.py")
-            await anyio.sleep(0.3)
+    def save(text: str, name: str) -> None:
+        (tmp_path / "saved").write_text(text)  # whole, since half a file would be deployed too
+        (tmp_path / "saved").replace(work / name)
 
-    with anyio.fail_after(30):
+    async def version(wanted: int) -> None:
+        while platform.functions[key].body.code_version < wanted:
+            await anyio.sleep(0.05)
+
+    save("def handler(event, context):\n    return 2\n", "main.py")  # before anybody watches
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(partial(source._develop, session, work, {"name": "f"}, deployed.function.name))
             await version(2)
             said = ""
+            save("memory_mb: lots\n", "function.yaml")
             while "memory_mb" not in said:
-                (tmp_path / "saved").write_text("memory_mb: lots\n")
-                (tmp_path / "saved").replace(work / "function.yaml")
-                await anyio.sleep(0.3)
+                await anyio.sleep(0.05)
                 said += capsys.readouterr().err
             (work / "function.yaml").unlink()
+            save("def handler(event, context):\n    return 3\n", "main.py")
             await version(3)
             tasks.cancel_scope.cancel()
     assert platform.functions[key].body.code_version == 3

@@ -37,7 +37,7 @@ async def test_the_app_sees_the_clients_own_connection():
     async def app(scope, _receive, _send) -> None:
         seen.append(scope)
 
-    peer = b"::ffff:10.0.0.1 5 ::1 9000 4294967297 proxied"
+    peer = b"::ffff:10.0.0.1 5 ::1 9000 4294967297 tls proxied"
     scope = {"type": "http", "client": None, "server": None, "extensions": {},
              "headers": [(b"host", b"h"), (b"constellation-peer", peer)]}  # fmt: skip
     await behind_edge(app)(scope, None, None)

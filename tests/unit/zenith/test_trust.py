@@ -27,7 +27,7 @@ def headers(**changes: str) -> list[tuple[bytes, bytes]]:
     ],
 )
 def test_a_local_program_is_trusted(changes):
-    assert is_local_request(headers(**changes))
+    assert is_local_request(headers(**changes), scheme="http")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +60,21 @@ def test_a_local_program_is_trusted(changes):
     ],
 )
 def test_each_sign_of_another_hand_disqualifies(changes):
-    assert not is_local_request(headers(**changes))
+    assert not is_local_request(headers(**changes), scheme="http")
 
 
 def test_two_hosts_are_no_host():
-    assert not is_local_request([*headers(), (b"host", b"localhost:9000")])
-    assert not is_local_request([*headers(origin="http://localhost:9000"), (b"origin", b"http://localhost:9000")])
+    assert not is_local_request([*headers(), (b"host", b"localhost:9000")], scheme="http")
+    twice = [*headers(origin="http://localhost:9000"), (b"origin", b"http://localhost:9000")]
+    assert not is_local_request(twice, scheme="http")
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:9000", "[::1]:9000", "localhost"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_our_own_origin_is_that_of_the_connection(host, scheme):
+    other = {"http": "https", "https": "http"}[scheme]
+    assert is_local_request(headers(host=host, origin=f"{scheme}://{host}"), scheme=scheme)
+    for origin in (
+        f"{other}://{host}", f"{scheme}://{host}:1", f"{scheme}://{host}.evil.example", f"{scheme}://evil.example", host, "null",
+    ):  # fmt: skip
+        assert not is_local_request(headers(host=host, origin=origin), scheme=scheme), origin

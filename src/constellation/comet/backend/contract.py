@@ -98,6 +98,7 @@ class BackendSupport:
     available: bool
     reason: str  # empty when available
     limits: Mapping[str, str]  # limit -> "cgroup v1", "cgroup v2", "rlimit" or "none"
+    preload_reason: str = ""  # why `preload` has no effect here, if it has none
 
 
 class InstanceDied(ConstellationError):

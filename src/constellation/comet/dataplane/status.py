@@ -60,6 +60,7 @@ class StatusRoutes:
                     reason=support.reason,
                     is_default=place == 0,
                     limits=dict(support.limits),
+                    preload_reason=support.preload_reason,
                 )
             )
         return BackendsBody(backends=bodies)

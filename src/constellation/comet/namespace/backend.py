@@ -20,7 +20,7 @@ from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.instance import NamespaceInstance
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.memory import resident_bytes
-from constellation.comet.namespace.nurseries import Nurseries
+from constellation.comet.namespace.nurseries import Nurseries, missing
 from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
@@ -73,12 +73,21 @@ class NamespaceBackend:
         result = await anyio.to_thread.run_sync(probe)
         self._cgroups = detect(settings.group) if settings.use_cgroups else None
         reason = "" if result.is_able else f"{result.reason}; {result.advice}"
+        limits = self._limits(self._cgroups)
         self._support = BackendSupport(
-            name=self.name, available=result.is_able, reason=reason, limits=self._limits(self._cgroups)
-        )
+            name=self.name, available=result.is_able, reason=reason, limits=limits,
+            preload_reason=missing(limits, is_root=os.geteuid() == 0),
+        )  # fmt: skip
         _log.info("backend.probed", backend=self.name, available=result.is_able, reason=reason)
         for limit, means in self._support.limits.items():
             (_log.warning if means == "none" else _log.info)("backend.limit", limit=limit, means=means)
+        if self._support.preload_reason:
+            _log.warning(
+                "backend.preload",
+                means="none",
+                reason=self._support.preload_reason,
+                effect="instances start the ordinary way",
+            )
         await anyio.to_thread.run_sync(reap, settings.run_dir, self._cgroups)
         self._slots = Slots(uid_base=settings.uid_base, cgroups=self._cgroups)
         try:
@@ -321,13 +330,7 @@ class NamespaceBackend:
             raise
 
     def _can_nurse(self, installed: Installed) -> bool:
-        """Whether nurseries are kept here; those who share a host uid need a control group each to be told apart by."""
-        limits = self._support.limits
-        return (
-            installed.runtime.start is Start.FORK
-            and os.geteuid() == 0
-            and all(limits.get(name, "").startswith("cgroup") for name in ("memory", "pids"))
-        )
+        return installed.runtime.start is Start.FORK and not self._support.preload_reason
 
     async def _make_nursery(self, stock: Stock) -> Sandbox:
         return await self._made(

@@ -8,7 +8,7 @@ that can not be forked starts the ordinary way, and the reason is logged.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import anyio
@@ -28,6 +28,18 @@ _RETRY_S = 60.0  # chosen: until imports that failed are tried again; an update 
 _SPARES = 2  # chosen: of each, as of a runtime that is executed; a burst forks the rest as it comes
 _QUIET_S = 0.02  # chosen: what an instance needs to load a function and answer; after that spares are made
 _FAILED = 256  # chosen: failures that are remembered
+
+
+def missing(limits: Mapping[str, str], *, is_root: bool) -> str:
+    """Return what a host lacks for nurseries, "" when nothing.
+
+    Those who share a host uid need a control group each to be told apart by.
+    """
+    groups = [name for name in ("memory", "pids") if not limits.get(name, "").startswith("cgroup")]
+    lacks = [] if is_root else ["root"]
+    if groups:
+        lacks.append(f"control groups for {' and '.join(groups)}")
+    return f"it needs {' and '.join(lacks)}" if lacks else ""
 
 
 class Nurseries:

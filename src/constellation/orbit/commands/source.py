@@ -28,6 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # The platform promises that new code is live on every node within a second; twice that is told as a fault.
 LIVE_WITHIN_S = 2.0
 LIVE_POLL_S = 0.1
+_LOOK_MS = 1000  # chosen: after the watch began, for what was saved just before
 
 Target = Annotated[
     Path, typer.Argument(metavar="[DIR|FILE]", help="directory with a function.yaml, or one source file")
@@ -116,11 +117,17 @@ def dev(
 
 
 async def _develop(session: Session, directory: Path, given: dict[str, Any], name: str) -> None:
-    patterns = manifest.read(directory).files
+    patterns, has_looked = manifest.read(directory).files, False
     async with session.open_async() as client, anyio.create_task_group() as tasks:
         tasks.start_soon(_follow, session, LogFollower(session.output, client, name, since=datetime.now(UTC)))
-        async for _ in awatch(directory, watch_filter=CodeFilter(directory, patterns), debounce=200, step=50):
-            await anyio.to_thread.run_sync(_redeploy, session, directory, given)
+        async for changes in awatch(
+            directory, watch_filter=CodeFilter(directory, patterns), debounce=200, step=50,
+            rust_timeout=_LOOK_MS, yield_on_timeout=True,
+        ):  # fmt: skip
+            # Once more than there are changes: what was saved before the watch began is told by nobody.
+            if changes or not has_looked:
+                await anyio.to_thread.run_sync(_redeploy, session, directory, given)
+            has_looked = True
 
 
 async def _follow(session: Session, follower: LogFollower) -> None:

@@ -123,6 +123,7 @@ class BackendBody(Struct, kw_only=True, frozen=True):
     reason: str
     is_default: bool
     limits: dict[str, str]
+    preload_reason: str = ""  # why modules of `preload` are not imported ahead, when they are not
 
 
 class BackendsBody(Struct, kw_only=True, frozen=True):
