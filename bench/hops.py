@@ -182,19 +182,25 @@ def _pids(server: Server) -> dict[str, list[int]]:
     return found
 
 
-def _used(pids: Iterable[int]) -> Use:
-    return sum(map(_used_by, pids), Use())
+def used_since(before: Mapping[int, Use], after: Mapping[int, Use]) -> Use:
+    """Return what was used between two looks: all of a process that came, nothing of one that went."""
+    return sum((use.since(before.get(pid, Use())) for pid, use in after.items()), Use())
 
 
-def _used_by(pid: int) -> Use:
+def used(pids: Iterable[int]) -> dict[int, Use]:
+    """Return what each process has used so far, all threads together; one that is gone is left out."""
+    return {pid: use for pid in pids if (use := _used_by(pid)) is not None}
+
+
+def _used_by(pid: int) -> Use | None:
     total = Use()
     try:
         for task in Path(f"/proc/{pid}/task").iterdir():
             cpu_ns, waited_ns, _ = map(int, (task / "schedstat").read_text().split())
             switches = sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text())))
             total += Use(cpu_ns=cpu_ns, waited_ns=waited_ns, switches=switches)
-    except OSError:  # it ended meanwhile
-        return total
+    except OSError:  # it, or a thread of it, ended meanwhile
+        return None
     return total
 
 
@@ -220,13 +226,12 @@ def _spans(server: Server) -> dict[str, tuple[float, float]]:
 
 def _measure(server: Server, connections: int, seconds: float, run: Run) -> None:
     spans = _spans(server)
-    pids = _pids(server)
-    before = {process: _used(found) for process, found in pids.items()}
+    before = {process: used(found) for process, found in _pids(server).items()}
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     measured = generator.run(server.work(connections), duration_s=seconds)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    for process, found in pids.items():
-        run.add(process, _used(found).since(before[process]))
+    for process, found in _pids(server).items():
+        run.add(process, used_since(before[process], used(found)))
     switches = after.ru_nvcsw + after.ru_nivcsw - children.ru_nvcsw - children.ru_nivcsw
     run.add(CLIENT, Use(cpu_ns=round(1e9 * measured.cpu_s), switches=switches))
     for span, (seconds_then, calls_then) in _spans(server).items():

@@ -67,7 +67,14 @@ def test_a_server_that_answers_nothing_has_no_hops_and_divides_by_nothing():
 
 
 def test_what_a_process_used_is_read_of_all_its_threads():
-    used = hops._used([os.getpid()])
-    assert used.cpu_ns > 0
-    assert used.switches > 0
-    assert hops._used([2**22 + 1]) == hops.Use()  # above the greatest pid there is
+    mine = os.getpid()
+    found = hops.used([mine, 2**22 + 1])  # above the greatest pid there is
+    assert list(found) == [mine]
+    assert found[mine].cpu_ns > 0
+    assert found[mine].switches > 0
+
+
+def test_a_process_that_came_counts_and_one_that_went_takes_nothing_away():
+    before = {1: hops.Use(cpu_ns=100, waited_ns=10, switches=1), 2: hops.Use(cpu_ns=5000)}
+    after = {1: hops.Use(cpu_ns=130, waited_ns=30, switches=2), 3: hops.Use(cpu_ns=7, switches=1)}
+    assert hops.used_since(before, after) == hops.Use(cpu_ns=37, waited_ns=20, switches=2)
