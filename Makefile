@@ -76,6 +76,7 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/memory.py --seconds 60
 	$(BIN)/python bench/burst.py
 	$(BIN)/python bench/overload.py
+	$(BIN)/python bench/hops.py
 
 peers: build ## the same hello function here and on other servers, in one run (PEERS='--duration S --samples N')
 	$(BIN)/python bench/peers.py $(PEERS)

@@ -293,7 +293,8 @@ int ct_leaf_kill(const ct_cgroup_host *host, const char *name);
 int ct_leaf_remove(const ct_cgroup_host *host, const char *name);
 
 /* ---- reactor/reactor.c: the C core's part in Python's loop ----
- * The loop watches ct_reactor_fd for reading and calls ct_reactor_drain, which never blocks. */
+ * The loop watches ct_reactor_fd for reading and calls ct_reactor_drain, which never blocks, and nothing of Python's around it.
+ * It watches ct_reactor_bell_fd for what Python must hear. */
 
 typedef struct ct_reactor ct_reactor;
 
@@ -301,6 +302,12 @@ typedef struct ct_reactor ct_reactor;
 ct_reactor *ct_reactor_new(void);
 void ct_reactor_free(ct_reactor *reactor);
 int ct_reactor_fd(const ct_reactor *reactor);
+
+/* Readable when a drain has left events to take, until all are taken, or has failed. */
+int ct_reactor_bell_fd(const ct_reactor *reactor);
+
+/* 0, or the -errno of the last drain that failed. */
+int ct_reactor_failure(const ct_reactor *reactor);
 
 /* Something that Python must hear. `kind` says whose the other fields are; each part of the core has its block of kinds. */
 typedef struct ct_event {

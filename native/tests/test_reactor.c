@@ -170,6 +170,27 @@ static void events_keep_their_order_while_the_ring_grows(void) {
     ct_reactor_free(r); /* and its data */
 }
 
+static void the_bell_rings_until_all_events_are_taken(void) {
+    ct_reactor *r = ct_reactor_new();
+    struct pollfd bell = {.fd = ct_reactor_bell_fd(r), .events = POLLIN};
+    ct_event taken[2];
+    for (int round = 0; round < 2; round++) {
+        CHECK_INT(ct__emit(r, &(ct_event){.kind = 1}), 0);
+        CHECK_INT(ct__emit(r, &(ct_event){.kind = 2}), 0);
+        CHECK_INT(drain_when_ready(r, 1000), 2);
+        CHECK_INT(ct_reactor_drain(r), 2);
+        CHECK_INT(poll(&bell, 1, 0), 1);
+        CHECK_INT(ct_reactor_take(r, taken, 1), 1);
+        CHECK_INT(poll(&bell, 1, 0), 1);
+        CHECK_INT(ct_reactor_take(r, taken, 2), 1);
+        CHECK_INT(poll(&bell, 1, 0), 0);
+    }
+    CHECK_INT(ct_reactor_drain(r), 0);
+    CHECK_INT(poll(&bell, 1, 0), 0);
+    CHECK_INT(ct_reactor_failure(r), 0);
+    ct_reactor_free(r);
+}
+
 static void a_reserved_event_has_its_place(void) {
     ct_reactor *r = ct_reactor_new();
     CHECK_INT(ct__emit_reserve(r, 100), 0);
@@ -193,6 +214,6 @@ int main(void) {
         CASE(the_loop_sees_what_is_ready_and_drains_it), CASE(a_dropped_watch_is_not_called_by_the_batch_in_hand),
         CASE(alarms_ring_in_their_order), CASE(deferred_work_wakes_the_loop_and_runs_once),
         CASE(events_keep_their_order_while_the_ring_grows),
-        CASE(a_reserved_event_has_its_place)};
+        CASE(the_bell_rings_until_all_events_are_taken), CASE(a_reserved_event_has_its_place)};
     return RUN("reactor", cases);
 }

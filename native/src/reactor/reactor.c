@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -33,6 +34,9 @@ struct ct_reactor {
     ct_event *events; /* a ring */
     size_t event_first, event_count, event_room;
     size_t event_reserved; /* places that are promised */
+    int bell_fd;           /* rings while events wait */
+    bool has_rung;
+    int failure;
 };
 
 static uint64_t clock_ns(void) {
@@ -47,13 +51,14 @@ ct_reactor *ct_reactor_new(void) {
         return NULL;
     r->tasks_end = &r->tasks;
     r->armed_ns = NEVER;
-    r->timer_fd = -1;
+    r->timer_fd = r->bell_fd = -1;
     r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     r->batch = calloc(BATCH, sizeof *r->batch);
     if (r->epoll_fd >= 0 && r->batch != NULL)
         r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    r->bell_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     struct epoll_event interest = {.events = EPOLLIN, .data = {.ptr = NULL}};
-    if (r->timer_fd < 0 || epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, r->timer_fd, &interest) != 0) {
+    if (r->timer_fd < 0 || r->bell_fd < 0 || epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, r->timer_fd, &interest) != 0) {
         ct_reactor_free(r);
         return NULL;
     }
@@ -65,6 +70,8 @@ void ct_reactor_free(ct_reactor *r) {
         return;
     if (r->timer_fd >= 0)
         (void)close(r->timer_fd);
+    if (r->bell_fd >= 0)
+        (void)close(r->bell_fd);
     if (r->epoll_fd >= 0)
         (void)close(r->epoll_fd);
     for (size_t i = 0; i < r->event_count; i++)
@@ -77,6 +84,10 @@ void ct_reactor_free(ct_reactor *r) {
 
 int ct_reactor_fd(const ct_reactor *r) {
     return r->epoll_fd;
+}
+
+int ct_reactor_bell_fd(const ct_reactor *r) {
+    return r->bell_fd;
 }
 
 uint64_t ct__reactor_now_ns(const ct_reactor *r) {
@@ -297,12 +308,28 @@ size_t ct_reactor_take(ct_reactor *r, ct_event *out, size_t cap) {
         out[taken] = r->events[r->event_first];
         r->event_first = (r->event_first + 1) % r->event_room;
     }
+    if (r->has_rung && r->event_count == 0) {
+        uint64_t rings;
+        (void)!read(r->bell_fd, &rings, sizeof rings);
+        r->has_rung = false;
+    }
     return taken;
 }
 
 void ct_event_done(ct_event *event) {
     free(event->data);
     event->data = NULL;
+}
+
+/* Wakes whoever takes the events. What fails for good is told so, too: he asks. */
+static void ring_bell(ct_reactor *r) {
+    const uint64_t once = 1;
+    if (!r->has_rung)
+        r->has_rung = write(r->bell_fd, &once, sizeof once) == sizeof once;
+}
+
+int ct_reactor_failure(const ct_reactor *r) {
+    return r->failure;
 }
 
 /* ---- one turn ---- */
@@ -341,6 +368,10 @@ int ct_reactor_drain(ct_reactor *r) {
     for (int turns = 1; count > 0 && turns < TURNS && r->event_count == 0; turns++)
         count = turn(r);
     r->is_draining = false;
+    if (count < 0)
+        r->failure = count;
+    if (count < 0 || r->event_count > 0)
+        ring_bell(r);
     if (count < 0)
         return count;
     if (r->alarms > 0)
