@@ -78,6 +78,8 @@ _plugs = []
 
 def main():
     fork_path, control_fd = sys.argv[1], int(sys.argv[2])
+    ct_fork = _load_fork(fork_path)
+    ct_fork.arrange()
     gate = _Gate()
     with gate:
         import logging
@@ -96,7 +98,6 @@ def main():
             continue  # an interpreter built without it: the function's own import says so
     for name in ("MALLOC_ARENA_MAX", "LD_BIND_NOW"):  # were read at the start; what is left is what the children get
         os.environ.pop(name, None)
-    ct_fork = _load_fork(fork_path)
     worker.warm_up()
     gc.collect()
     _fill_pools()
