@@ -1,12 +1,12 @@
 /* From fork to exec, with the parts it is made of: userns.c, mounts.c, limits.c, seccomp.c. */
 #define _GNU_SOURCE
+#include "sandbox/probe.h"
 #include "sandbox/spawn.h"
 
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "ct_test.h"
-#include "sandbox/zygote.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -168,7 +168,7 @@ int main(void) {
                                     CASE(a_hook_can_refuse),
                                     CASE(no_descriptor_is_left)};
     ct__failure why;
-    if (ct__zygote_probe(host_id(), geteuid() == 0 ? 1900000 : (uint32_t)getegid(), &why) < 0) {
+    if (ct__probe(host_id(), geteuid() == 0 ? 1900000 : (uint32_t)getegid(), &why) < 0) {
         (void)printf("spawn: no sandboxes here: %s: %s\n", ct_step_name(why.step), ct_strerror(why.status));
         return CANNOT;
     }

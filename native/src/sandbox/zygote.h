@@ -16,7 +16,4 @@ typedef struct ct__served {
  * hooks say how to fork an interpreter; NULL for a program that executes: it refuses a plan without argv. */
 int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out);
 
-/* Makes one sandbox with nothing to run in it. Returns 0, or a negative number with *why filled. */
-int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why);
-
 #endif

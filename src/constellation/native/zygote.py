@@ -28,6 +28,8 @@ _NOTE_BYTES: int = _ffi.sizeof("ct_zygote_note")
 _START_S = 20.0  # chosen: an interpreter with its imports on a loaded machine; a healthy start takes 50 ms
 _STOP_S = 2.0  # chosen: a fork server ends within a millisecond of its socket
 _BATCH = 64  # chosen: notes read before other tasks get their turn
+TENANT_NOBODY: int = _lib.CT_TENANT_NOBODY  # whose sandbox nobody's code runs in before it is claimed
+TENANT_UNKNOWN: int = _lib.CT_TENANT_UNKNOWN  # somebody's; what it leaves serves nobody
 CLEAN_ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -179,11 +181,14 @@ class Zygote:
             if process is not None:
                 await self._reap(process)
 
-    async def spawn(self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float) -> Spawned:
+    async def spawn(
+        self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float, tenant: int = TENANT_UNKNOWN
+    ) -> Spawned:
         """Make a sandbox; on return its isolation is complete and its program runs.
 
         Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, and there are no others. The
-        caller's own descriptors stay the caller's to close.
+        caller's own descriptors stay the caller's to close. Its network namespace may be one that a sandbox of the same
+        `tenant` has left, and will be left to the next.
 
         Raises:
             SpawnFailed: a step failed, or the time ran out.
@@ -192,7 +197,7 @@ class Zygote:
         If cancelled, a child that comes up later is killed.
         """
         number, ticket = self._next_ticket()
-        message = number.to_bytes(4, sys.byteorder) + plan.encode()
+        message = _head(number, tenant) + plan.encode()
         try:
             with anyio.fail_after(timeout_s):
                 await self._send(number, ticket, message, channel_fd, stdio_fd)
@@ -208,7 +213,9 @@ class Zygote:
         assert ticket.spawned is not None
         return ticket.spawned
 
-    async def claim(self, spawned: Spawned, claim: Claim, *, timeout_s: float) -> None:
+    async def claim(
+        self, spawned: Spawned, claim: Claim, *, timeout_s: float, tenant: int = TENANT_UNKNOWN
+    ) -> None:
         """Make a sandbox of this fork server that waits, and has run nobody's code yet, one function's.
 
         Its plan has an empty directory /code. After a failure, or a cancellation, the sandbox must be ended.
@@ -217,7 +224,7 @@ class Zygote:
             SpawnFailed: a step failed, the sandbox has ended, or the time ran out.
             ZygoteGone: the fork server ended.
         """
-        await self._request(claim.encode(spawned.pid), timeout_s=timeout_s)
+        await self._request(claim.encode(spawned.pid), timeout_s=timeout_s, tenant=tenant)
 
     async def furnish(self, pidfd: int, furnish: Furnish, *, timeout_s: float) -> None:
         """Make what a nursery's child may not make itself. Whose pidfd it is, the caller has made sure of.
@@ -228,11 +235,11 @@ class Zygote:
         """
         await self._request(furnish.encode(), pidfd, timeout_s=timeout_s)
 
-    async def _request(self, message: bytes, *fds: int, timeout_s: float) -> None:
+    async def _request(self, message: bytes, *fds: int, timeout_s: float, tenant: int = TENANT_UNKNOWN) -> None:
         number, ticket = self._next_ticket()
         try:
             with anyio.fail_after(timeout_s):
-                await self._send(number, ticket, number.to_bytes(4, sys.byteorder) + message, *fds)
+                await self._send(number, ticket, _head(number, tenant) + message, *fds)
                 await ticket.answered.wait()
         except TimeoutError as error:
             raise SpawnFailed(step="wait", number=_lib.CT_E_TIMEOUT, path="") from error
@@ -360,6 +367,11 @@ class _Note:
     signal: int
     path: str
     pidfd: int
+
+
+def _head(number: int, tenant: int) -> bytes:
+    """Return a ct_request_head."""
+    return number.to_bytes(4, sys.byteorder) + tenant.to_bytes(4, sys.byteorder)
 
 
 def _read_note(ours: socket.socket) -> _Note | None:
