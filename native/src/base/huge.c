@@ -17,6 +17,16 @@ size_t ct__huge_join(uintptr_t from, uintptr_t to) {
     return made;
 }
 
+void *ct__pages_new(size_t size) {
+    void *const pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void ct__pages_free(void *pages, size_t size) {
+    if (pages != NULL)
+        (void)munmap(pages, size);
+}
+
 int ct__region_init(ct__region *region, size_t size) {
     *region = (ct__region){0};
     if (size == 0 || size % CT__HUGE_BYTES != 0 || size > SIZE_MAX - CT__HUGE_BYTES)

@@ -17,6 +17,12 @@ static inline uintptr_t ct__huge_ceil(uintptr_t at) {
  * can not (before 6.1), or has no memory for them. What was never written to takes memory after this. */
 size_t ct__huge_join(uintptr_t from, uintptr_t to);
 
+/* Zeroed memory in pages of its own, for what changes all the time: a write to what is in a huge page after a fork takes
+ * that page apart. NULL when there is none. */
+void *ct__pages_new(size_t size);
+
+void ct__pages_free(void *pages, size_t size);
+
 /* Addresses handed out one after the other, from a huge page's start on. */
 typedef struct ct__region {
     uintptr_t start; /* 0: none */

@@ -5,6 +5,7 @@
 #include "sandbox/zygote.h"
 
 #include "base/err.h"
+#include "base/huge.h"
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "sandbox/claim.h"
@@ -53,7 +54,7 @@ typedef struct server {
     uint32_t pending;
 } server;
 
-enum { NO_WORD_YET = 1 };
+enum { NO_WORD_YET = 1, SLOTS_BYTES = CT_ZYGOTE_CHILDREN_MAX * sizeof(slot) };
 
 static int send_note(const server *s, const ct_zygote_note *note, int fd) {
     union {
@@ -377,9 +378,9 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
     (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
     ct__nets_init(&s->nets);
-    s->plan = calloc(1, sizeof *s->plan);
-    s->request = calloc(1, REQUEST_BYTES);
-    s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
+    s->plan = ct__pages_new(sizeof *s->plan);
+    s->request = ct__pages_new(REQUEST_BYTES);
+    s->slots = ct__pages_new(SLOTS_BYTES);
     if (s->plan == NULL || s->request == NULL || s->slots == NULL)
         return -ENOMEM;
     sigset_t child;
@@ -396,9 +397,16 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
 
 static void server_fini(server *s) {
     ct__seccomp_fini(&s->filters);
-    free(s->plan);
-    free(s->request);
-    free(s->slots);
+    ct__pages_free(s->plan, sizeof *s->plan);
+    ct__pages_free(s->request, REQUEST_BYTES);
+    ct__pages_free(s->slots, SLOTS_BYTES);
+}
+
+void ct__served_fini(ct__served *served) {
+    explicit_bzero(served->bytes, served->len);
+    ct__pages_free(served->bytes, REQUEST_BYTES);
+    ct__pages_free(served->plan, sizeof *served->plan);
+    *served = (ct__served){.channel_fd = served->channel_fd};
 }
 
 int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out) {

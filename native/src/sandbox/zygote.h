@@ -6,10 +6,13 @@
 
 typedef struct ct__served {
     int channel_fd; /* in a child: its channel */
-    ct_plan *plan;  /* in a child: what it was made from, environment included; the caller frees both */
-    uint8_t *bytes; /* what the plan borrows; may hold secrets: clear it */
+    ct_plan *plan;  /* in a child: what it was made from, environment included */
+    uint8_t *bytes; /* what the plan borrows; may hold secrets */
     size_t len;     /* of what was received there: only those pages are worth a copy */
 } ct__served;
+
+/* Clears and gives back everything but the descriptor. */
+void ct__served_fini(ct__served *served);
 
 /* Serves requests on control_fd until its other end closes; then every child is dead and 0 is returned. In a freshly
  * forked child it returns CT__IN_CHILD, with *out filled. A negative number: the server could not start or go on.
