@@ -80,9 +80,18 @@ static void less_than_a_huge_page_stays_as_it_is(void) {
     CHECK_INT(ct__huge_join(r.start + CT__HUGE_BYTES, r.start), 0);
 }
 
+static void pages_are_zeroed_and_given_back(void) {
+    char *pages = ct__pages_new(3 * 4096);
+    CHECK(pages != NULL && pages[0] == 0 && pages[3 * 4096 - 1] == 0);
+    ct__pages_free(pages, 3 * 4096);
+    CHECK(!is_mapped((uintptr_t)pages));
+    CHECK(ct__pages_new(SIZE_MAX & ~(size_t)4095) == NULL);
+    ct__pages_free(NULL, 4096);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_region_begins_at_a_huge_page), CASE(it_gives_what_it_has_and_no_more),
                                     CASE(trimming_keeps_what_was_taken), CASE(joined_memory_is_what_it_was),
-                                    CASE(less_than_a_huge_page_stays_as_it_is)};
+                                    CASE(less_than_a_huge_page_stays_as_it_is), CASE(pages_are_zeroed_and_given_back)};
     return RUN("huge", cases);
 }

@@ -11,6 +11,7 @@
 #include "sandbox/claim.h"
 #include "sandbox/furnish.h"
 #include "sandbox/nets.h"
+#include "sandbox/roots.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -46,6 +47,7 @@ typedef struct server {
     ct__seccomp filters;
     ct__home home;
     ct__nets nets;
+    ct__roots roots;
     ct_plan *plan;
     uint8_t *request;
     size_t request_len;
@@ -213,17 +215,23 @@ static int start(server *s, const ct_request_head *head, const int fds[REQUEST_F
             return ct__fail(why, CT_STEP_NETWORK, made, NULL);
         net = ct__nets_take(&s->nets, head->tenant);
     }
+    ct_autofd root = ct__roots_clone(&s->roots, &s->home, s->plan);
+    if (root == -ENOTRECOVERABLE)
+        return ct__fail(why, CT_STEP_ROOT, root, NULL);
     const ct__spawn_request request = {.plan = s->plan,
                                        .channel_fd = fds[0],
                                        .stdio_fd = fds[1],
                                        .net_fd = net,
                                        .home_net_fd = s->nets.home_fd,
+                                       .root_fd = root,
                                        .filters = &s->filters,
                                        .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
-    if (result == CT__IN_CHILD)
-        (void)ct_take_fd(&net); /* its number is another thing's by now */
+    if (result == CT__IN_CHILD) {
+        (void)ct_take_fd(&net); /* their numbers are another thing's by now */
+        (void)ct_take_fd(&root);
+    }
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
@@ -378,6 +386,7 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
     (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
     ct__nets_init(&s->nets);
+    ct__roots_init(&s->roots, &s->home);
     s->plan = ct__pages_new(sizeof *s->plan);
     s->request = ct__pages_new(REQUEST_BYTES);
     s->slots = ct__pages_new(SLOTS_BYTES);
@@ -427,6 +436,7 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
         ct_drop_fd(&s.signal_fd);
         ct__home_fini(&s.home);
         ct__nets_fini(&s.nets);
+        ct__roots_fini(&s.roots);
     }
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;
