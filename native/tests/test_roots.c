@@ -19,6 +19,7 @@
 enum { CANNOT = 77, FAILED = 99 };
 
 static ct__roots roots;
+static ct__root_key keys[CT__ROOTS_KEPT + 1];
 static ct__home home;
 static ct__failure why;
 
@@ -33,7 +34,7 @@ static int inside(int (*body)(void)) {
     if (child == 0) {
         if (unshare(CLONE_NEWNS) != 0 || ct__mount_restrict_all("/", 0) != 0 || ct__home_init(&home) != 0)
             _exit(CANNOT);
-        ct__roots_init(&roots, &home);
+        ct__roots_init(&roots, &home, keys);
         _exit(body());
     }
     return ended(child);
@@ -188,7 +189,14 @@ static int others_make_none(void) {
     ct__roots_fini(&roots);
     if (setresuid(65534, 65534, 65534) != 0)
         return CANNOT;
-    ct__roots_init(&roots, &home);
+    ct__roots_init(&roots, &home, keys);
+    return ct__roots_clone(&roots, &home, &plan) == -1 ? 0 : 1;
+}
+
+static int without_room_there_are_none(void) {
+    const ct_plan plan = sample();
+    ct__roots_fini(&roots);
+    ct__roots_init(&roots, &home, NULL);
     return ct__roots_clone(&roots, &home, &plan) == -1 ? 0 : 1;
 }
 
@@ -201,6 +209,7 @@ static void clones(void) {
 static void exceptions(void) {
     CHECK_INT(inside(some_are_made_whole), 0);
     CHECK_INT(inside(others_make_none), 0);
+    CHECK_INT(inside(without_room_there_are_none), 0);
 }
 
 int main(void) {

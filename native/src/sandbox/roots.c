@@ -3,7 +3,6 @@
 
 #include "base/cursor.h"
 #include "base/err.h"
-#include "base/huge.h"
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "sandbox/mounts.h"
@@ -86,18 +85,19 @@ static int make(const ct__home *home, const ct_plan *plan) {
     return result < 0 ? result : ct_take_fd(&mounts);
 }
 
-void ct__roots_init(ct__roots *roots, const ct__home *home) {
+void ct__roots_init(ct__roots *roots, const ct__home *home, ct__root_key *keys) {
     *roots = (ct__roots){0};
     for (size_t i = 0; i < CT__ROOTS_KEPT; i++)
         roots->mounts_fd[i] = -1;
     if (geteuid() == 0 && home->mounts_fd >= 0) /* others have no power over mounts outside a sandbox */
-        roots->wanted = ct__pages_new(sizeof *roots->wanted);
+        roots->keys = keys;
 }
 
 static int find(const ct__roots *roots) {
+    const ct__root_key *wanted = &roots->keys[CT__ROOTS_KEPT];
     for (int i = 0; i < CT__ROOTS_KEPT; i++)
-        if (roots->mounts_fd[i] >= 0 && roots->keys[i]->len == roots->wanted->len &&
-            memcmp(roots->keys[i]->bytes, roots->wanted->bytes, roots->wanted->len) == 0)
+        if (roots->mounts_fd[i] >= 0 && roots->keys[i].len == wanted->len &&
+            memcmp(roots->keys[i].bytes, wanted->bytes, wanted->len) == 0)
             return i;
     return -1;
 }
@@ -107,22 +107,18 @@ static int add(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
     const int mounts = make(home, plan);
     if (mounts < 0)
         return mounts == -ENOTRECOVERABLE ? mounts : -1;
-    ct_autofd made = mounts;
     const uint32_t at = roots->next;
-    if (roots->keys[at] == NULL)
-        roots->keys[at] = ct__pages_new(sizeof *roots->keys[at]);
-    if (roots->keys[at] == NULL)
-        return -1;
+    const ct__root_key *wanted = &roots->keys[CT__ROOTS_KEPT];
     ct_drop_fd(&roots->mounts_fd[at]);
-    roots->mounts_fd[at] = ct_take_fd(&made);
-    roots->keys[at]->len = roots->wanted->len;
-    memcpy(roots->keys[at]->bytes, roots->wanted->bytes, roots->wanted->len);
+    roots->mounts_fd[at] = mounts;
+    roots->keys[at].len = wanted->len;
+    memcpy(roots->keys[at].bytes, wanted->bytes, wanted->len);
     roots->next = (at + 1) % CT__ROOTS_KEPT;
     return (int)at;
 }
 
 int ct__roots_clone(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
-    if (roots->wanted == NULL || !can_be_parted(plan) || !describe(plan, roots->wanted))
+    if (roots->keys == NULL || !can_be_parted(plan) || !describe(plan, &roots->keys[CT__ROOTS_KEPT]))
         return -1;
     int at = find(roots);
     if (at < 0)
@@ -138,10 +134,7 @@ int ct__roots_clone(ct__roots *roots, const ct__home *home, const ct_plan *plan)
 }
 
 void ct__roots_fini(ct__roots *roots) {
-    for (size_t i = 0; i < CT__ROOTS_KEPT; i++) {
+    for (size_t i = 0; i < CT__ROOTS_KEPT; i++)
         ct_drop_fd(&roots->mounts_fd[i]);
-        ct__pages_free(roots->keys[i], sizeof *roots->keys[i]);
-    }
-    ct__pages_free(roots->wanted, sizeof *roots->wanted);
-    *roots = (ct__roots){0};
+    roots->keys = NULL;
 }

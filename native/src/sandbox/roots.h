@@ -23,12 +23,12 @@ typedef struct ct__root_key {
  * mounts. The files in them are the same for all, and read-only, as /usr is. */
 typedef struct ct__roots {
     uint32_t next;               /* to be replaced */
-    ct__root_key *wanted;        /* NULL: none are kept */
-    ct__root_key *keys[CT__ROOTS_KEPT];
+    ct__root_key *keys;          /* of each, and at last of what is wanted; NULL: none are kept */
     int mounts_fd[CT__ROOTS_KEPT]; /* -1 when there is none */
 } ct__roots;
 
-void ct__roots_init(ct__roots *roots, const ct__home *home);
+/* keys has room for CT__ROOTS_KEPT + 1 and is the caller's; NULL when there shall be none. */
+void ct__roots_init(ct__roots *roots, const ct__home *home, ct__root_key *keys);
 
 /* Gives the common part of the plan's root as a detached mount, read-only, the caller's; or -1 when this root must be
  * made whole; or -ENOTRECOVERABLE: this process is left among other mounts, and must end. What has been replaced on the

@@ -40,6 +40,14 @@ typedef struct slot {
     ct__failure report; /* the last word of the child; status 1 before the first */
 } slot;
 
+/* What changes with every request, in pages of its own: they are all that the server and a child copy of it. */
+typedef struct memory {
+    ct_plan plan;
+    uint8_t request[REQUEST_BYTES];
+    ct__root_key root_keys[CT__ROOTS_KEPT + 1];
+    slot slots[CT_ZYGOTE_CHILDREN_MAX];
+} memory;
+
 typedef struct server {
     int control_fd;
     int signal_fd;
@@ -48,6 +56,7 @@ typedef struct server {
     ct__home home;
     ct__nets nets;
     ct__roots roots;
+    memory *memory;
     ct_plan *plan;
     uint8_t *request;
     size_t request_len;
@@ -56,7 +65,7 @@ typedef struct server {
     uint32_t pending;
 } server;
 
-enum { NO_WORD_YET = 1, SLOTS_BYTES = CT_ZYGOTE_CHILDREN_MAX * sizeof(slot) };
+enum { NO_WORD_YET = 1 };
 
 static int send_note(const server *s, const ct_zygote_note *note, int fd) {
     union {
@@ -386,12 +395,13 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
     (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
     ct__nets_init(&s->nets);
-    ct__roots_init(&s->roots, &s->home);
-    s->plan = ct__pages_new(sizeof *s->plan);
-    s->request = ct__pages_new(REQUEST_BYTES);
-    s->slots = ct__pages_new(SLOTS_BYTES);
-    if (s->plan == NULL || s->request == NULL || s->slots == NULL)
+    s->memory = ct__pages_new(sizeof *s->memory);
+    ct__roots_init(&s->roots, &s->home, s->memory != NULL ? s->memory->root_keys : NULL);
+    if (s->memory == NULL)
         return -ENOMEM;
+    s->plan = &s->memory->plan;
+    s->request = s->memory->request;
+    s->slots = s->memory->slots;
     sigset_t child;
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
@@ -405,16 +415,17 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
 }
 
 static void server_fini(server *s) {
+    ct_drop_fd(&s->signal_fd);
+    ct__home_fini(&s->home);
+    ct__nets_fini(&s->nets);
+    ct__roots_fini(&s->roots);
     ct__seccomp_fini(&s->filters);
-    ct__pages_free(s->plan, sizeof *s->plan);
-    ct__pages_free(s->request, REQUEST_BYTES);
-    ct__pages_free(s->slots, SLOTS_BYTES);
+    ct__pages_free(s->memory, sizeof *s->memory);
 }
 
 void ct__served_fini(ct__served *served) {
     explicit_bzero(served->bytes, served->len);
-    ct__pages_free(served->bytes, REQUEST_BYTES);
-    ct__pages_free(served->plan, sizeof *served->plan);
+    ct__pages_free(served->memory, sizeof(memory));
     *served = (ct__served){.channel_fd = served->channel_fd};
 }
 
@@ -427,17 +438,12 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
         result = told;
     while (result == 0)
         result = serve_once(&s);
-    if (result == CT__IN_CHILD) {
-        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len};
-        s.plan = NULL;
-        s.request = NULL;
-    } else {
-        end_children(&s);
-        ct_drop_fd(&s.signal_fd);
-        ct__home_fini(&s.home);
-        ct__nets_fini(&s.nets);
-        ct__roots_fini(&s.roots);
+    if (result == CT__IN_CHILD) { /* what it does not give back, it does not copy */
+        *out = (ct__served){
+            .channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len, .memory = s.memory};
+        return result;
     }
+    end_children(&s);
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;
 }

@@ -9,6 +9,7 @@ typedef struct ct__served {
     ct_plan *plan;  /* in a child: what it was made from, environment included */
     uint8_t *bytes; /* what the plan borrows; may hold secrets */
     size_t len;     /* of what was received there: only those pages are worth a copy */
+    void *memory;   /* where both are */
 } ct__served;
 
 /* Clears and gives back everything but the descriptor. */
