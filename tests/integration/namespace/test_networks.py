@@ -26,7 +26,7 @@ held = []
 def handler(event, context):
     found = {
         "net": os.readlink("/proc/self/ns/net"),
-        "interfaces": [name for _, name in socket.if_nameindex()],
+        "interfaces": [line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]],
         "listening": [line for kind in ("tcp", "tcp6") for line in open(f"/proc/net/{kind}") if line.split()[3] == "0A"],
         "unix": [line for line in open("/proc/net/unix") if "@left" in line],
     }

@@ -220,9 +220,7 @@ class NamespaceBackend:
                 setup_s=setup_s,
                 is_nursery=is_nursery,
             )
-            return await make(
-                await servers.of(installed), plan, slot, tenant=tenant, timeout_s=self._settings.spawn_s
-            )
+            return await make(await servers.of(installed), plan, slot, tenant=tenant, timeout_s=self._settings.spawn_s)
         except BaseException:
             with anyio.move_on_after(self._settings.destroy_s, shield=True):
                 await until_empty(slot)
