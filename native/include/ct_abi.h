@@ -173,9 +173,21 @@ int ct_plan_encode(const ct_plan *plan, uint8_t *out, size_t cap);
 int ct_plan_decode(const uint8_t *buf, size_t len, ct_plan *out);
 
 /* ---- sandbox/zygote.c: what passes over its control socket (SOCK_SEQPACKET), host byte order ----
- * Request: u32 ticket, then an encoded plan, and with it the descriptors [channel, stdio]; or a ct_claim, which has no
- * descriptors and begins with a number that no plan begins with; or a ct_furnish with the descriptor [pidfd].
+ * Request: a ct_request_head, then an encoded plan, and with it the descriptors [channel, stdio]; or a ct_claim, which has
+ * no descriptors and begins with a number that no plan begins with; or a ct_furnish with the descriptor [pidfd].
  * Answer: one ct_zygote_note; a note CT_NOTE_SPAWNED with status 0 carries the child's pidfd. */
+
+/* Whose code a sandbox runs: any other number is a tenant. The network namespace of one that has ended serves the same
+ * tenant again, one in which nobody's code has run serves whoever comes next. */
+enum ct_tenant {
+    CT_TENANT_NOBODY = 0, /* of a plan: nobody's, until it is claimed */
+    CT_TENANT_UNKNOWN = 1 /* somebody's: nobody gets what it leaves */
+};
+
+typedef struct ct_request_head {
+    uint32_t ticket;
+    uint32_t tenant; /* of a plan and of a claim */
+} ct_request_head;
 
 enum { CT_CLAIM_MAGIC = 0x314D4C43 }; /* "CLM1" */
 

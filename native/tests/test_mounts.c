@@ -37,10 +37,10 @@ static ct__failure why;
 
 static int build(const ct_plan *plan) {
     ct__sources sources;
-    int result = ct__sources_open(plan, &sources, &why);
+    int result = ct__sources_open(plan, CT__PART_WHOLE, &sources, &why);
     if (result == 0)
-        result = ct__root_make(&why);
-    return result == 0 ? ct__root_fill(plan, &sources, &why) : result;
+        result = ct__root_make(-1, &why);
+    return result == 0 ? ct__root_fill(plan, CT__PART_WHOLE, &sources, &why) : result;
 }
 
 static unsigned long mount_flags(const char *path) {

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "ct_test.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -51,13 +52,13 @@ static int each_is_new_and_up(void) {
         return CANNOT;
     ino_t before = home;
     for (int i = 0; i < CT__NETS_READY; i++) {
-        const int fd = ct__nets_take(&nets);
+        const int fd = ct__nets_take(&nets, CT_TENANT_UNKNOWN);
         if (fd < 0 || setns(fd, CLONE_NEWNET) != 0 || own_net() == before || own_net() == home || !has_loopback())
             return 2;
         before = own_net();
         (void)close(fd);
     }
-    if (ct__nets_take(&nets) != -1 || !ct__nets_wants_more(&nets))
+    if (ct__nets_take(&nets, CT_TENANT_UNKNOWN) != -1 || !ct__nets_wants_more(&nets))
         return 3;
     ct__nets_fini(&nets);
     return 0;
@@ -68,10 +69,55 @@ static int one_who_may_not_never_tries_again(void) {
         return CANNOT;
     ct__nets nets;
     ct__nets_init(&nets);
-    if (ct__nets_make(&nets) != 0 || ct__nets_take(&nets) != -1 || ct__nets_wants_more(&nets))
+    if (ct__nets_make(&nets) != 0 || ct__nets_take(&nets, CT_TENANT_UNKNOWN) != -1 || ct__nets_wants_more(&nets))
         return 1;
     ct__nets_fini(&nets);
     return 0;
+}
+
+static int lent(ct__nets *nets, uint32_t tenant) {
+    int fd = ct__nets_take(nets, tenant);
+    return fd >= 0 ? ct__nets_lend(nets, &fd) : -1;
+}
+
+/* No kernel needed: what is kept are descriptors of anything. */
+static int the_oldest_makes_room(void) {
+    ct__nets nets;
+    ct__nets_init(&nets);
+    for (uint32_t i = 0; i < CT__NETS_KEPT + 1; i++) {
+        int fd = dup(STDERR_FILENO);
+        if (fd < 0)
+            return 1;
+        ct__nets_give(&nets, 100 + i, ct__nets_lend(&nets, &fd));
+    }
+    if (nets.kept_count != CT__NETS_KEPT || nets.lent_count != 0 || lent(&nets, 100) != -1)
+        return 2;
+    int fd = lent(&nets, 101);
+    if (fd < 0 || nets.kept_count != CT__NETS_KEPT - 1)
+        return 3;
+    ct__nets_give(&nets, CT_TENANT_UNKNOWN, fd);
+    if (fcntl(fd, F_GETFD) != -1 || lent(&nets, CT_TENANT_UNKNOWN) != -1 || lent(&nets, CT_TENANT_NOBODY) != -1)
+        return 4;
+    for (uint32_t i = CT__NETS_KEPT; i > 1; i--) /* the others are still whose they were */
+        if (lent(&nets, 100 + i) < 0)
+            return 5;
+    return nets.kept_count == 0 ? 0 : 6;
+}
+
+static int too_many_are_not_lent(void) {
+    ct__nets nets;
+    ct__nets_init(&nets);
+    nets.lent_count = CT__NETS_LENT;
+    int fd = dup(STDERR_FILENO);
+    if (ct__nets_lend(&nets, &fd) != -1 || fd < 0)
+        return 1;
+    ct__nets_give(&nets, 100, -1);
+    return nets.lent_count == CT__NETS_LENT && nets.kept_count == 0 ? 0 : 2;
+}
+
+static void what_is_kept_is_bounded(void) {
+    CHECK_INT(inside(the_oldest_makes_room), 0);
+    CHECK_INT(inside(too_many_are_not_lent), 0);
 }
 
 static void namespaces_made_ahead(void) {
@@ -83,7 +129,8 @@ static void without_the_right_there_are_none(void) {
 }
 
 int main(void) {
-    static const ct_case cases[] = {CASE(namespaces_made_ahead), CASE(without_the_right_there_are_none)};
+    static const ct_case cases[] = {CASE(namespaces_made_ahead), CASE(without_the_right_there_are_none),
+                                    CASE(what_is_kept_is_bounded)};
     if (inside(each_is_new_and_up) == CANNOT) {
         (void)printf("nets: no network namespaces here\n");
         return CANNOT;

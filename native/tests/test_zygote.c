@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "base/sysx.h"
 #include "ct_test.h"
+#include "sandbox/probe.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -67,10 +68,10 @@ static ct_zygote_note receive(served s, int *fd) {
     return note;
 }
 
-static uint8_t request[4 + CT_PLAN_BYTES_MAX];
+static uint8_t request[sizeof(ct_request_head) + CT_PLAN_BYTES_MAX];
 
 /* Asks for a sandbox that runs a script; 0 descriptors make a request that must be refused. */
-static void ask(served s, uint32_t ticket, const char *script, size_t descriptors) {
+static void ask_for(served s, ct_request_head asked, const char *script, size_t descriptors) {
     ct_plan plan = {.host_uid = host_uid(),
                     .host_gid = host_gid(),
                     .inside_uid = 1000,
@@ -95,8 +96,8 @@ static void ask(served s, uint32_t ticket, const char *script, size_t descriptor
     plan.argv[0] = script != NULL ? "/bin/sh" : NULL;
     plan.argv[1] = script != NULL ? "-c" : NULL;
     plan.argv[2] = script;
-    memcpy(request, &ticket, sizeof ticket);
-    const int len = ct_plan_encode(&plan, request + 4, CT_PLAN_BYTES_MAX);
+    memcpy(request, &asked, sizeof asked);
+    const int len = ct_plan_encode(&plan, request + sizeof asked, CT_PLAN_BYTES_MAX);
     CHECK(len > 0);
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     const int fds[2] = {null, null};
@@ -104,7 +105,7 @@ static void ask(served s, uint32_t ticket, const char *script, size_t descriptor
         struct cmsghdr head;
         char bytes[CMSG_SPACE(sizeof fds)];
     } control = {0};
-    struct iovec part = {.iov_base = request, .iov_len = (size_t)len + 4};
+    struct iovec part = {.iov_base = request, .iov_len = (size_t)len + sizeof asked};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     if (descriptors > 0) {
         message.msg_control = control.bytes;
@@ -117,6 +118,10 @@ static void ask(served s, uint32_t ticket, const char *script, size_t descriptor
     }
     CHECK_INT(sendmsg(s.control, &message, 0), (ssize_t)part.iov_len);
     (void)close(null);
+}
+
+static void ask(served s, uint32_t ticket, const char *script, size_t descriptors) {
+    ask_for(s, (ct_request_head){.ticket = ticket, .tenant = CT_TENANT_UNKNOWN}, script, descriptors);
 }
 
 static served ready_server(void) {
@@ -205,20 +210,24 @@ static void when_the_owner_goes_the_children_are_dead(void) {
     }
 }
 
-static ct_zygote_note claim(served s, ct_claim what, const char *code_dir) {
+static ct_zygote_note claim_for(served s, uint32_t tenant, ct_claim what, const char *code_dir) {
     int fd = -1;
-    uint8_t message[4 + sizeof what];
-    const uint32_t ticket = 40;
+    const ct_request_head asked = {.ticket = 40, .tenant = tenant};
+    uint8_t message[sizeof asked + sizeof what];
     what.magic = CT_CLAIM_MAGIC;
     (void)ct__format(what.code_dir, sizeof what.code_dir, "%s", code_dir);
-    memcpy(message, &ticket, sizeof ticket);
-    memcpy(message + 4, &what, sizeof what);
+    memcpy(message, &asked, sizeof asked);
+    memcpy(message + sizeof asked, &what, sizeof what);
     CHECK_INT(send(s.control, message, sizeof message, 0), (ssize_t)sizeof message);
     const ct_zygote_note note = receive(s, &fd);
     CHECK_INT(note.kind, CT_NOTE_CLAIMED);
-    CHECK_INT(note.ticket, ticket);
+    CHECK_INT(note.ticket, asked.ticket);
     CHECK_INT(fd, -1);
     return note;
+}
+
+static ct_zygote_note claim(served s, ct_claim what, const char *code_dir) {
+    return claim_for(s, CT_TENANT_UNKNOWN, what, code_dir);
 }
 
 /* Waits until it is told, by the code that appears, what to find out; the exit status is the answer. */
@@ -285,15 +294,103 @@ static void a_bad_claim_changes_nothing(void) {
     remove_code(dir);
 }
 
+typedef struct running {
+    int pid;
+    int pidfd;
+    ino_t net;
+} running;
+
+/* A sandbox that waits. Its network namespace is held open, for good: else another could get its number. */
+static running run_for(served s, uint32_t tenant) {
+    running one = {.pidfd = -1};
+    char path[64];
+    struct stat st;
+    ask_for(s, (ct_request_head){.ticket = 1, .tenant = tenant}, WAITING, 2);
+    const ct_zygote_note note = receive(s, &one.pidfd);
+    CHECK_INT(note.status, 0);
+    one.pid = note.pid;
+    CHECK_INT(ct__format(path, sizeof path, "/proc/%d/ns/net", one.pid), 0);
+    const int held = open(path, O_RDONLY | O_CLOEXEC);
+    CHECK(held >= 0);
+    CHECK_INT(fstat(held, &st), 0);
+    one.net = st.st_ino;
+    return one;
+}
+
+static ino_t end(served s, running one) {
+    int fd = -1;
+    CHECK_INT(ct__pidfd_kill(one.pidfd), 0);
+    const ct_zygote_note note = receive(s, &fd);
+    CHECK_INT(note.kind, CT_NOTE_EXITED);
+    CHECK_INT(note.pid, one.pid);
+    (void)close(one.pidfd);
+    return one.net;
+}
+
+enum { ANNE = 5, BOB = 6 };
+
+static void a_network_serves_its_tenant_again_and_nobody_else(void) {
+    const served s = ready_server();
+    const running first = run_for(s, ANNE);
+    const running second = run_for(s, ANNE);
+    CHECK(first.net != second.net); /* not while it is in use */
+    const ino_t annes = end(s, first);
+    const running bobs = run_for(s, BOB);
+    CHECK(bobs.net != annes);
+    const running unknown = run_for(s, CT_TENANT_UNKNOWN);
+    CHECK(unknown.net != annes);
+    const running third = run_for(s, ANNE);
+    CHECK_INT(third.net, annes);
+    const ino_t unknowns = end(s, unknown);
+    CHECK(end(s, run_for(s, CT_TENANT_UNKNOWN)) != unknowns);
+    CHECK_INT(end(s, bobs), bobs.net);
+    CHECK_INT(end(s, run_for(s, BOB)), bobs.net);
+    stop_server(s);
+}
+
+static void a_template_that_nobody_used_leaves_its_network_to_whoever_comes(void) {
+    const served s = ready_server();
+    const ino_t unused = end(s, run_for(s, CT_TENANT_NOBODY));
+    CHECK_INT(end(s, run_for(s, BOB)), unused);
+    CHECK(end(s, run_for(s, ANNE)) != unused); /* it is Bob's now */
+    stop_server(s);
+}
+
+static void a_template_leaves_its_network_to_who_claimed_it(void) {
+    char dir[] = "/tmp/ct-claim-XXXXXX";
+    code_with(dir, "sleep 300\n");
+    const served s = ready_server();
+    const struct {
+        uint32_t first, second; /* claims */
+        uint32_t heir;
+        bool inherits;
+    } cases[] = {{ANNE, ANNE, ANNE, true}, {ANNE, ANNE, BOB, false}, {ANNE, BOB, BOB, false},
+                 {CT_TENANT_NOBODY, CT_TENANT_NOBODY, ANNE, false}, {CT_TENANT_UNKNOWN, ANNE, ANNE, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const running one = run_for(s, CT_TENANT_NOBODY);
+        CHECK_INT(claim_for(s, cases[i].first, (ct_claim){.pid = one.pid}, dir).status, 0);
+        CHECK_INT(claim_for(s, cases[i].second, (ct_claim){.pid = one.pid}, dir).status, 0);
+        const ino_t left = end(s, one);
+        CHECK_INT(end(s, run_for(s, cases[i].heir)) == left, cases[i].inherits);
+    }
+    stop_server(s);
+    remove_code(dir);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_child_is_told_of_twice), CASE(bad_requests_are_refused_one_by_one),
                                     CASE(many_overlap_and_each_is_told_of),
                                     CASE(when_the_owner_goes_the_children_are_dead),
                                     CASE(a_claim_brings_code_limits_and_sizes), CASE(a_bad_claim_changes_nothing)};
+    static const ct_case privileged[] = {CASE(a_network_serves_its_tenant_again_and_nobody_else),
+                                         CASE(a_template_that_nobody_used_leaves_its_network_to_whoever_comes),
+                                         CASE(a_template_leaves_its_network_to_who_claimed_it)};
     ct__failure why;
-    if (ct__zygote_probe(host_uid(), host_gid(), &why) < 0) {
+    if (ct__probe(host_uid(), host_gid(), &why) < 0) {
         (void)printf("zygote: no sandboxes here: %s: %s\n", ct_step_name(why.step), ct_strerror(why.status));
         return CANNOT;
     }
+    if (geteuid() == 0 && RUN("zygote, networks", privileged) != 0) /* others make theirs in the child */
+        return 1;
     return RUN("zygote", cases);
 }

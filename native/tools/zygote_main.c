@@ -4,6 +4,7 @@
  * ct-zygote --probe UID GID: makes one and says, as "STEP NUMBER PATH", what this host refuses. */
 
 #include "base/err.h"
+#include "sandbox/probe.h"
 #include "sandbox/userns.h"
 #include "sandbox/zygote.h"
 
@@ -29,7 +30,7 @@ static int probe(const char *uid_text, const char *gid_text) {
     if (number(uid_text, UINT32_MAX, &uid) != 0 || number(gid_text, UINT32_MAX, &gid) != 0)
         return USAGE;
     ct__failure why = {0};
-    if (ct__zygote_probe((uint32_t)uid, (uint32_t)gid, &why) == 0)
+    if (ct__probe((uint32_t)uid, (uint32_t)gid, &why) == 0)
         return EXIT_SUCCESS;
     (void)printf("%s %d %s\n", ct_step_name(why.step), (int)why.status, why.path);
     return EXIT_FAILURE;

@@ -178,3 +178,41 @@ channel.recv(1)
     assert "done" not in said
     if rig.who.name == "ordinary":
         assert said[:2] == ["Read-only file system"] * 2
+
+
+async def test_a_server_runs_no_python_between_its_forks(rig):
+    boot = (
+        f"import os, sys; sys.path.append({str(rig.libexec)!r})\n"
+        "import ct_fork, socket\n"
+        "seen = []\n"
+        "os.register_at_fork(before=lambda: seen.append('before'), after_in_parent=lambda: seen.append('parent'),\n"
+        "                    after_in_child=lambda: seen.append('child'))\n"
+        "channel = socket.socket(fileno=ct_fork.serve(int(sys.argv[1])))\n"
+        "if os.fork() == 0: os._exit(0)\n"  # a child's own forks are ordinary ones
+        "channel.sendall(' '.join(seen).encode()); channel.recv(1); os._exit(0)\n"
+    )
+    async with rig.serving(rig.who.python, "-I", "-S", "-c", boot) as zygote:
+        for _ in range(3):
+            async with rig.spawned(zygote, rig.plan()) as (_child, ours, _out):
+                assert await receive(ours) == b"before child before parent"
+
+
+async def test_arranged_memory_holds_what_it_held(rig):
+    """And a child gets more of it than the server had set aside."""
+    boot = (
+        f"import os, sys; sys.path.append({str(rig.libexec)!r})\n"
+        "import ct_fork\n"
+        "ct_fork.arrange(); ct_fork.arrange()\n"
+        "import socket\n"
+        "small = [str(n) for n in range(200_000)]; large = [bytes([n % 251]) * 3000 for n in range(2_000)]\n"
+        "channel = socket.socket(fileno=ct_fork.serve(int(sys.argv[1])))\n"
+        "more = [str(n) for n in range(1_500_000)]; del small[::2]; del more[::2]\n"
+        "again = [(n,) for n in range(500_000)]\n"
+        "fine = all(text == str(2 * n + 1) for n, text in enumerate(small)) and sum(map(int, more)) == 750_000 ** 2\n"
+        "fine = fine and all(part == bytes([n % 251]) * 3000 for n, part in enumerate(large)) and again[-1] == (499_999,)\n"
+        "channel.sendall(str(fine).encode()); channel.recv(1); os._exit(0)\n"
+    )
+    async with rig.serving(rig.who.python, "-I", "-S", "-c", boot) as zygote:
+        for _ in range(2):
+            async with rig.spawned(zygote, rig.plan()) as (_child, ours, _out):
+                assert await receive(ours) == b"True"

@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
+#include "sandbox/mounts.h"
 #include "sandbox/plan.h"
 
 #include <fcntl.h>
@@ -17,10 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define CODE_DIR "/code"
-
-/* Entering a mount namespace moves root and working directory to that namespace's root; ours may be another. */
-static int return_home(const ct__home *home) {
+int ct__home_return(const ct__home *home) {
     if (setns(home->mounts_fd, CLONE_NEWNS) != 0 || fchdir(home->root_fd) != 0 || chroot(".") != 0)
         return -ENOTRECOVERABLE;
     return 0;
@@ -33,7 +31,7 @@ int ct__home_init(ct__home *home) {
     if (mounts < 0 || root < 0)
         return ct__errno();
     const ct__home found = {.mounts_fd = mounts, .root_fd = root};
-    if (return_home(&found) < 0) /* tried while we are there, so that nothing is lost by it */
+    if (ct__home_return(&found) < 0) /* tried while we are there, so that nothing is lost by it */
         return -EPERM;
     *home = (ct__home){.mounts_fd = ct_take_fd(&mounts), .root_fd = ct_take_fd(&root)};
     return 0;
@@ -56,9 +54,9 @@ static int resize(const char *target, unsigned long flags, uint64_t bytes) {
 }
 
 static int furnish(const ct_claim *claim, int tree, ct__failure *why) {
-    int result = ct__move_mount(tree, CODE_DIR);
+    int result = ct__move_mount(tree, CT__CODE_DIR);
     if (result < 0)
-        return ct__fail(why, CT_STEP_CODE, result, CODE_DIR);
+        return ct__fail(why, CT_STEP_CODE, result, CT__CODE_DIR);
     if ((result = resize("/tmp", 0, claim->tmp_bytes)) < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/tmp");
     if ((result = resize("/dev/shm", MS_NOEXEC, claim->shm_bytes)) < 0)
@@ -104,7 +102,7 @@ int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     if (setns(mounts, CLONE_NEWNS) != 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), "setns");
     result = furnish(claim, tree, why);
-    return return_home(home) < 0 ? ct__fail(why, CT_STEP_CODE, -ENOTRECOVERABLE, "home") : result;
+    return ct__home_return(home) < 0 ? ct__fail(why, CT_STEP_CODE, -ENOTRECOVERABLE, "home") : result;
 }
 
 void ct__home_fini(ct__home *home) {

@@ -14,6 +14,10 @@ typedef struct ct__home {
  * directory is its root afterwards. */
 int ct__home_init(ct__home *home);
 
+/* Comes back; entering a mount namespace moves root and working directory to that namespace's root, and ours may be
+ * another. Returns 0 or -ENOTRECOVERABLE: this process must end. */
+int ct__home_return(const ct__home *home);
+
 /* Carries out a claim on a child of this process that is not reaped yet, so that its pid is its own. Returns 0; a
  * negative number with *why filled; -ENOTRECOVERABLE when this process is left inside the sandbox's mounts, and must
  * end. */

@@ -38,29 +38,42 @@ static int open_source(const ct_entry *e) {
     return result < 0 ? result : ct_take_fd(&fd);
 }
 
-int ct__sources_open(const ct_plan *plan, ct__sources *out, ct__failure *why) {
+bool ct__entry_is_own(const ct_entry *e) {
+    const bool is_dir = e->kind == CT_ENTRY_BIND || e->kind == CT_ENTRY_DIR;
+    return e->kind == CT_ENTRY_PROC || e->kind == CT_ENTRY_TMPFS || (is_dir && strcmp(e->target, CT__CODE_DIR) == 0);
+}
+
+static bool is_in(const ct_entry *e, enum ct__part part) {
+    return (part & (ct__entry_is_own(e) ? CT__PART_OWN : CT__PART_COMMON)) != 0;
+}
+
+int ct__sources_open(const ct_plan *plan, enum ct__part part, ct__sources *out, ct__failure *why) {
+    for (uint32_t i = 0; i < CT_PLAN_ENTRIES_MAX; i++)
+        out->fd[i] = -1;
     for (uint32_t i = 0; i < plan->entry_count; i++) {
         const ct_entry *e = &plan->entries[i];
-        out->fd[i] = -1;
+        if (!is_in(e, part))
+            continue;
         if (e->kind != CT_ENTRY_BIND && e->kind != CT_ENTRY_DEVICE && e->kind != CT_ENTRY_PROC)
             continue;
         const int fd = open_source(e);
         if (fd == -ENOENT && (e->flags & CT_ENTRY_OPTIONAL) != 0)
             continue;
-        if (fd < 0) /* the child ends now, and with it every descriptor opened so far */
+        if (fd < 0) /* those opened so far stay the caller's; a child ends now, and they with it */
             return ct__fail(why, CT_STEP_SOURCE, fd, e->kind == CT_ENTRY_PROC ? e->target : e->source);
         out->fd[i] = fd;
     }
     return 0;
 }
 
-int ct__root_make(ct__failure *why) {
+int ct__root_make(int root_fd, ct__failure *why) {
     int result = ct__mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     if (result < 0)
         return ct__fail(why, CT_STEP_ROOT, result, "private");
-    result = ct__mount("tmpfs", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_OPTIONS);
+    result = root_fd >= 0 ? ct__move_mount(root_fd, MOUNT_POINT)
+                          : ct__mount("tmpfs", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_OPTIONS);
     if (result < 0)
-        return ct__fail(why, CT_STEP_ROOT, result, "tmpfs");
+        return ct__fail(why, CT_STEP_ROOT, result, root_fd >= 0 ? "common" : "tmpfs");
     if (chdir(MOUNT_POINT) != 0)
         return ct__fail(why, CT_STEP_ROOT, ct__errno(), "chdir");
     result = ct__pivot_root(".", "."); /* the old root now lies on top of the new one */
@@ -132,13 +145,11 @@ static int cover(const char *proc, const char *name, const char *mask) {
     return result < 0 ? result : ct__move_mount(fd, path);
 }
 
-static int mask_proc(const char *proc) {
+static int make_masks(void) {
     int result = make_parents(MASK_FILE);
     if (result == 0)
         result = make_file(MASK_FILE, 0444, "");
-    if (result == 0)
-        result = make_dir(MASK_DIR, 0555);
-    return result < 0 ? result : ct__proc_cover(proc);
+    return result < 0 ? result : make_dir(MASK_DIR, 0555);
 }
 
 int ct__proc_cover(const char *proc) {
@@ -152,46 +163,68 @@ int ct__proc_cover(const char *proc) {
 
 static int mount_tmpfs(const ct_entry *e) {
     char options[96];
-    int result = ct__format(options, sizeof options, "size=%llu,nr_inodes=%u,mode=%o", (unsigned long long)e->size_bytes,
-                            e->inodes, e->mode);
-    if (result == 0)
-        result = make_dir(e->target, 0755);
+    const int result = ct__format(options, sizeof options, "size=%llu,nr_inodes=%u,mode=%o",
+                                  (unsigned long long)e->size_bytes, e->inodes, e->mode);
     const unsigned long noexec = (e->flags & CT_ENTRY_NOEXEC) != 0 ? MS_NOEXEC : 0;
     return result < 0 ? result : ct__mount("tmpfs", e->target, "tmpfs", MS_NOSUID | MS_NODEV | noexec, options);
 }
 
-static int make_entry(const ct_entry *e, int source) {
-    const int result = make_parents(e->target);
-    if (result < 0)
-        return result;
+static int make_common(const ct_entry *e, int source) {
     switch (e->kind) {
     case CT_ENTRY_BIND:
     case CT_ENTRY_DEVICE:
         return source < 0 ? 0 : attach(source, e->target);
-    case CT_ENTRY_PROC: {
-        const int attached = attach(source, e->target);
-        return attached < 0 ? attached : mask_proc(e->target);
-    }
     case CT_ENTRY_LINK:
         return symlink(e->source, e->target) != 0 ? ct__errno() : 0;
     case CT_ENTRY_FILE:
         return make_file(e->target, e->mode, e->source);
     case CT_ENTRY_DIR:
         return make_dir(e->target, e->mode);
-    case CT_ENTRY_TMPFS:
-        return mount_tmpfs(e);
     default:
         return CT_E_RANGE; /* the plan's decoder lets no other kind through */
     }
 }
 
-int ct__root_fill(const ct_plan *plan, ct__sources *sources, ct__failure *why) {
+static int make_place(const ct_entry *e) {
+    const int result = make_dir(e->target, e->kind == CT_ENTRY_DIR ? e->mode : 0755);
+    return result < 0 || e->kind != CT_ENTRY_PROC ? result : make_masks();
+}
+
+static int mount_own(const ct_entry *e, int source) {
+    int result;
+    switch (e->kind) {
+    case CT_ENTRY_PROC:
+        result = ct__move_mount(source, e->target);
+        return result < 0 ? result : ct__proc_cover(e->target);
+    case CT_ENTRY_TMPFS:
+        return mount_tmpfs(e);
+    case CT_ENTRY_BIND:
+        return source < 0 ? 0 : ct__move_mount(source, e->target);
+    default:
+        return 0; /* the place itself is all there is */
+    }
+}
+
+static int make_entry(const ct_entry *e, enum ct__part part, int source) {
+    int result = 0;
+    const bool is_own = ct__entry_is_own(e);
+    if ((part & CT__PART_COMMON) != 0) {
+        result = make_parents(e->target);
+        if (result == 0)
+            result = is_own ? make_place(e) : make_common(e, source);
+    }
+    return result == 0 && is_own && (part & CT__PART_OWN) != 0 ? mount_own(e, source) : result;
+}
+
+int ct__root_fill(const ct_plan *plan, enum ct__part part, ct__sources *sources, ct__failure *why) {
     for (uint32_t i = 0; i < plan->entry_count; i++) {
         ct_autofd source = ct_take_fd(&sources->fd[i]);
-        const int result = make_entry(&plan->entries[i], source);
+        const int result = make_entry(&plan->entries[i], part, source);
         if (result < 0)
             return ct__fail(why, CT_STEP_ENTRY, result, plan->entries[i].target);
     }
+    if (part == CT__PART_OWN)
+        return 0;
     const int result = ct__mount_restrict(-1, "/", SAFE | MOUNT_ATTR_NODEV);
     return result < 0 ? ct__fail(why, CT_STEP_ROOT, result, "read-only") : 0;
 }

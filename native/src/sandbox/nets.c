@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <string.h>
 #include <unistd.h>
 
 #define OWN_NET "/proc/self/ns/net"
@@ -48,12 +49,53 @@ int ct__nets_make(ct__nets *nets) {
     return 0;
 }
 
-int ct__nets_take(ct__nets *nets) {
+static int take_kept(ct__nets *nets, uint32_t tenant) {
+    for (uint32_t i = nets->kept_count; i-- > 0;) {
+        const ct__kept_net one = nets->kept[i];
+        const bool is_theirs = one.tenant == CT_TENANT_NOBODY || (one.tenant == tenant && tenant != CT_TENANT_UNKNOWN);
+        if (!is_theirs)
+            continue;
+        nets->kept_count--;
+        memmove(&nets->kept[i], &nets->kept[i + 1], (nets->kept_count - i) * sizeof nets->kept[0]);
+        return one.fd;
+    }
+    return -1;
+}
+
+int ct__nets_take(ct__nets *nets, uint32_t tenant) {
+    const int kept = take_kept(nets, tenant);
+    if (kept >= 0)
+        return kept;
     return nets->count > 0 ? nets->ready[--nets->count] : -1;
+}
+
+int ct__nets_lend(ct__nets *nets, int *fd) {
+    if (*fd < 0 || nets->lent_count == CT__NETS_LENT)
+        return -1;
+    nets->lent_count++;
+    return ct_take_fd(fd);
+}
+
+void ct__nets_give(ct__nets *nets, uint32_t tenant, int fd) {
+    if (fd < 0)
+        return;
+    nets->lent_count--;
+    if (tenant == CT_TENANT_UNKNOWN) {
+        (void)close(fd);
+        return;
+    }
+    if (nets->kept_count == CT__NETS_KEPT) {
+        (void)close(nets->kept[0].fd);
+        nets->kept_count--;
+        memmove(&nets->kept[0], &nets->kept[1], nets->kept_count * sizeof nets->kept[0]);
+    }
+    nets->kept[nets->kept_count++] = (ct__kept_net){.tenant = tenant, .fd = fd};
 }
 
 void ct__nets_fini(ct__nets *nets) {
     while (nets->count > 0)
         (void)close(nets->ready[--nets->count]);
+    while (nets->kept_count > 0)
+        (void)close(nets->kept[--nets->kept_count].fd);
     ct_drop_fd(&nets->home_fd);
 }

@@ -120,6 +120,7 @@ static uint64_t kept_by(const ct_plan *plan) {
 
 static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, int *sync_fd, ct__failure *why) {
     const ct_plan *plan = request->plan;
+    const enum ct__part part = request->root_fd >= 0 ? CT__PART_OWN : CT__PART_WHOLE;
     ct__sources sources;
     int result = start_session(plan->argc > 0, why);
     if (result < 0)
@@ -129,9 +130,9 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
      * could not after this, without privilege. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_SESSION, ct__errno(), "dumpable");
-    if ((result = join_cgroups(plan, why)) < 0 || (result = ct__sources_open(plan, &sources, why)) < 0 ||
-        (result = ct__userns_become(plan, is_privileged, why)) < 0 || (result = ct__root_make(why)) < 0 ||
-        (result = ct__root_fill(plan, &sources, why)) < 0 ||
+    if ((result = join_cgroups(plan, why)) < 0 || (result = ct__sources_open(plan, part, &sources, why)) < 0 ||
+        (result = ct__userns_become(plan, is_privileged, why)) < 0 ||
+        (result = ct__root_make(request->root_fd, why)) < 0 || (result = ct__root_fill(plan, part, &sources, why)) < 0 ||
         (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
         (result = name_host(plan, why)) < 0 || (result = lay_descriptors(request, sync_fd, why)) < 0 ||
         (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(kept_by(plan), why)) < 0 ||

@@ -20,6 +20,7 @@ typedef struct ct__spawn_request {
     int stdio_fd;
     int net_fd;      /* a network namespace of our user namespace, with its loopback up; -1 for a fresh one */
     int home_net_fd; /* our own, when there is a net_fd */
+    int root_fd;     /* the common part of its root, borrowed; -1: the child makes it */
     const ct__seccomp *filters;
     const ct__fork_hooks *hooks;
 } ct__spawn_request;

@@ -5,11 +5,13 @@
 #include "sandbox/zygote.h"
 
 #include "base/err.h"
+#include "base/huge.h"
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "sandbox/claim.h"
 #include "sandbox/furnish.h"
 #include "sandbox/nets.h"
+#include "sandbox/roots.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -22,19 +24,29 @@
 enum {
     PENDING_MAX = 64, /* chosen: children in set-up at once; more only contend for the kernel's mount lock */
     REQUEST_FDS = 2,
-    TICKET_BYTES = 4,
+    HEAD_BYTES = sizeof(ct_request_head),
     FAREWELL_MS = 1000, /* chosen: below what the owner waits for the server's own end */
-    REQUEST_BYTES = TICKET_BYTES + CT_PLAN_BYTES_MAX
+    REQUEST_BYTES = HEAD_BYTES + CT_PLAN_BYTES_MAX
 };
 
 typedef struct slot {
     pid_t pid; /* 0: free */
     uint32_t ticket;
+    uint32_t tenant;
+    int net_fd;  /* -1 when its network namespace ends with it */
     int pidfd;   /* -1 once handed over */
     int sync_fd; /* -1 once the sandbox is complete or has failed */
     uint64_t deadline_ms;
     ct__failure report; /* the last word of the child; status 1 before the first */
 } slot;
+
+/* What changes with every request, in pages of its own: they are all that the server and a child copy of it. */
+typedef struct memory {
+    ct_plan plan;
+    uint8_t request[REQUEST_BYTES];
+    ct__root_key root_keys[CT__ROOTS_KEPT + 1];
+    slot slots[CT_ZYGOTE_CHILDREN_MAX];
+} memory;
 
 typedef struct server {
     int control_fd;
@@ -43,6 +55,8 @@ typedef struct server {
     ct__seccomp filters;
     ct__home home;
     ct__nets nets;
+    ct__roots roots;
+    memory *memory;
     ct_plan *plan;
     uint8_t *request;
     size_t request_len;
@@ -145,6 +159,7 @@ static int report_exit(server *s, slot *one, const siginfo_t *info) {
     else
         note.signal = info->si_status;
     one->pid = 0;
+    ct__nets_give(&s->nets, one->tenant, ct_take_fd(&one->net_fd)); /* the first process ends last */
     return result == 0 && was_running ? send_note(s, &note, -1) : result;
 }
 
@@ -188,36 +203,50 @@ static ssize_t receive(const server *s, int fds[REQUEST_FDS]) {
 static int check_request(const server *s, ssize_t len, const int fds[REQUEST_FDS]) {
     if (len < 0)
         return (int)len;
-    if (len < TICKET_BYTES)
+    if (len < HEAD_BYTES)
         return CT_E_MORE;
     if (fds[0] < 0 || fds[1] < 0)
         return -EBADF;
-    const int result = ct_plan_decode(s->request + TICKET_BYTES, (size_t)len - TICKET_BYTES, s->plan);
+    const int result = ct_plan_decode(s->request + HEAD_BYTES, (size_t)len - HEAD_BYTES, s->plan);
     if (result < 0)
         return result;
     return s->hooks == NULL && s->plan->argc == 0 ? CT_E_RANGE : 0;
 }
 
-static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__failure *why) {
+static int start(server *s, const ct_request_head *head, const int fds[REQUEST_FDS], ct__failure *why) {
     slot *one = free_slot(s);
     if (one == NULL)
         return ct__fail(why, CT_STEP_REQUEST, CT_E_FULL, NULL);
-    ct_autofd net = ct__nets_take(&s->nets);
+    ct_autofd net = ct__nets_take(&s->nets, head->tenant);
+    if (net < 0 && ct__nets_wants_more(&s->nets)) { /* one that the child makes could not be used again */
+        const int made = ct__nets_make(&s->nets);
+        if (made < 0)
+            return ct__fail(why, CT_STEP_NETWORK, made, NULL);
+        net = ct__nets_take(&s->nets, head->tenant);
+    }
+    ct_autofd root = ct__roots_clone(&s->roots, &s->home, s->plan);
+    if (root == -ENOTRECOVERABLE)
+        return ct__fail(why, CT_STEP_ROOT, root, NULL);
     const ct__spawn_request request = {.plan = s->plan,
                                        .channel_fd = fds[0],
                                        .stdio_fd = fds[1],
                                        .net_fd = net,
                                        .home_net_fd = s->nets.home_fd,
+                                       .root_fd = root,
                                        .filters = &s->filters,
                                        .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
-    if (result == CT__IN_CHILD)
-        (void)ct_take_fd(&net); /* its number is another thing's by now */
+    if (result == CT__IN_CHILD) {
+        (void)ct_take_fd(&net); /* their numbers are another thing's by now */
+        (void)ct_take_fd(&root);
+    }
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
-                  .ticket = ticket,
+                  .ticket = head->ticket,
+                  .tenant = head->tenant,
+                  .net_fd = ct__nets_lend(&s->nets, &net),
                   .pidfd = child.pidfd,
                   .sync_fd = child.sync_fd,
                   .deadline_ms = ct__now_ms() + s->plan->setup_ms,
@@ -228,28 +257,31 @@ static int start(server *s, uint32_t ticket, const int fds[REQUEST_FDS], ct__fai
 
 /* Whether the request is a struct of that size which begins with that number. */
 static bool is_small(const server *s, ssize_t len, size_t size, uint32_t wanted) {
-    return len == (ssize_t)(TICKET_BYTES + size) && memcmp(s->request + TICKET_BYTES, &wanted, sizeof wanted) == 0;
+    return len == (ssize_t)(HEAD_BYTES + size) && memcmp(s->request + HEAD_BYTES, &wanted, sizeof wanted) == 0;
 }
 
 /* A claim of a child that has not ended, or whose end is not reaped: nobody else can have its pid. */
-static int take_claim(server *s, uint32_t ticket) {
+static int take_claim(server *s, const ct_request_head *head) {
     ct_claim claim;
     ct__failure why = {0};
-    memcpy(&claim, s->request + TICKET_BYTES, sizeof claim);
-    const slot *one = claim.pid > 0 ? slot_of(s, claim.pid) : NULL;
+    memcpy(&claim, s->request + HEAD_BYTES, sizeof claim);
+    slot *one = claim.pid > 0 ? slot_of(s, claim.pid) : NULL;
     int result = 0;
-    if (one == NULL || one->report.status != 0)
+    if (one == NULL || one->report.status != 0) {
         (void)ct__fail(&why, CT_STEP_REQUEST, -ESRCH, NULL);
-    else
+    } else {
+        const bool is_first = one->tenant == CT_TENANT_NOBODY || one->tenant == head->tenant;
+        one->tenant = is_first && head->tenant != CT_TENANT_NOBODY ? head->tenant : CT_TENANT_UNKNOWN;
         result = ct__claim(&claim, &s->home, &why);
-    const int told = tell(s, CT_NOTE_CLAIMED, ticket, &why);
+    }
+    const int told = tell(s, CT_NOTE_CLAIMED, head->ticket, &why);
     return result == -ENOTRECOVERABLE ? result : told;
 }
 
 static int take_furnish(const server *s, uint32_t ticket, int pidfd) {
     ct_furnish what;
     ct__failure why = {0};
-    memcpy(&what, s->request + TICKET_BYTES, sizeof what);
+    memcpy(&what, s->request + HEAD_BYTES, sizeof what);
     if (pidfd < 0)
         (void)ct__fail(&why, CT_STEP_REQUEST, -EBADF, NULL);
     else
@@ -267,20 +299,20 @@ static int take_request(server *s) {
         return 0;
     if (len == 0 || (len < 0 && len != CT_E_TOOBIG))
         return -EPIPE;
-    uint32_t ticket = 0;
-    if (len >= TICKET_BYTES || len == CT_E_TOOBIG)
-        memcpy(&ticket, s->request, sizeof ticket);
+    ct_request_head head = {0};
+    if (len >= HEAD_BYTES || len == CT_E_TOOBIG)
+        memcpy(&head, s->request, sizeof head);
     if (is_small(s, len, sizeof(ct_claim), CT_CLAIM_MAGIC))
-        return take_claim(s, ticket);
+        return take_claim(s, &head);
     if (is_small(s, len, sizeof(ct_furnish), CT_FURNISH_MAGIC))
-        return take_furnish(s, ticket, channel);
+        return take_furnish(s, head.ticket, channel);
     s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);
     if (result < 0)
         (void)ct__fail(&why, CT_STEP_REQUEST, result, NULL);
     else
-        result = start(s, ticket, fds, &why);
+        result = start(s, &head, fds, &why);
     if (result == CT__IN_CHILD) {
         (void)ct_take_fd(&channel); /* their numbers are another thing's by now */
         (void)ct_take_fd(&stdio);
@@ -288,7 +320,7 @@ static int take_request(server *s) {
     }
     /* The next child must not find this one's environment in the memory that it inherits */
     explicit_bzero(s->request, s->request_len);
-    const int told = result < 0 ? tell(s, CT_NOTE_SPAWNED, ticket, &why) : 0;
+    const int told = result < 0 ? tell(s, CT_NOTE_SPAWNED, head.ticket, &why) : 0;
     return result == -ENOTRECOVERABLE ? result : told;
 }
 
@@ -363,11 +395,13 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     *s = (server){.control_fd = control_fd, .signal_fd = -1, .hooks = hooks};
     (void)ct__home_init(&s->home); /* what it lacks, a claim will say */
     ct__nets_init(&s->nets);
-    s->plan = calloc(1, sizeof *s->plan);
-    s->request = calloc(1, REQUEST_BYTES);
-    s->slots = calloc(CT_ZYGOTE_CHILDREN_MAX, sizeof *s->slots);
-    if (s->plan == NULL || s->request == NULL || s->slots == NULL)
+    s->memory = ct__pages_new(sizeof *s->memory);
+    ct__roots_init(&s->roots, &s->home, s->memory != NULL ? s->memory->root_keys : NULL);
+    if (s->memory == NULL)
         return -ENOMEM;
+    s->plan = &s->memory->plan;
+    s->request = s->memory->request;
+    s->slots = s->memory->slots;
     sigset_t child;
     (void)sigemptyset(&child);
     (void)sigaddset(&child, SIGCHLD);
@@ -381,10 +415,18 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
 }
 
 static void server_fini(server *s) {
+    ct_drop_fd(&s->signal_fd);
+    ct__home_fini(&s->home);
+    ct__nets_fini(&s->nets);
+    ct__roots_fini(&s->roots);
     ct__seccomp_fini(&s->filters);
-    free(s->plan);
-    free(s->request);
-    free(s->slots);
+    ct__pages_free(s->memory, sizeof *s->memory);
+}
+
+void ct__served_fini(ct__served *served) {
+    explicit_bzero(served->bytes, served->len);
+    ct__pages_free(served->memory, sizeof(memory));
+    *served = (ct__served){.channel_fd = served->channel_fd};
 }
 
 int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out) {
@@ -396,53 +438,12 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
         result = told;
     while (result == 0)
         result = serve_once(&s);
-    if (result == CT__IN_CHILD) {
-        *out = (ct__served){.channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len};
-        s.plan = NULL;
-        s.request = NULL;
-    } else {
-        end_children(&s);
-        ct_drop_fd(&s.signal_fd);
-        ct__home_fini(&s.home);
-        ct__nets_fini(&s.nets);
+    if (result == CT__IN_CHILD) { /* what it does not give back, it does not copy */
+        *out = (ct__served){
+            .channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len, .memory = s.memory};
+        return result;
     }
+    end_children(&s);
     server_fini(&s);
     return result == -EPIPE || result == -ECONNRESET ? 0 : result;
-}
-
-int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why) {
-    ct_plan plan = {.host_uid = host_uid,
-                    .host_gid = host_gid,
-                    .inside_uid = 1000,
-                    .inside_gid = 1000,
-                    .setup_ms = 5000,
-                    .hostname = "probe",
-                    .workdir = "/tmp",
-                    .cgroup_dir = "",
-                    .entry_count = 4};
-    plan.entries[0] = (ct_entry){.kind = CT_ENTRY_BIND, .target = "/usr", .source = "/usr"};
-    plan.entries[1] = (ct_entry){.kind = CT_ENTRY_DEVICE, .target = "/dev/null", .source = "/dev/null"};
-    plan.entries[2] = (ct_entry){.kind = CT_ENTRY_PROC, .target = "/proc", .source = ""};
-    plan.entries[3] =
-        (ct_entry){.kind = CT_ENTRY_TMPFS, .target = "/tmp", .source = "", .mode = 01777, .size_bytes = 4096, .inodes = 16};
-    ct__seccomp filters;
-    int result = ct__seccomp_init(&filters);
-    if (result < 0)
-        return ct__fail(why, CT_STEP_SECCOMP, result, NULL);
-    const ct__spawn_request request = {
-        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .net_fd = -1, .filters = &filters};
-    ct__child child;
-    result = ct__spawn(&request, &child, why);
-    if (result == CT__IN_CHILD)
-        _exit(0);
-    ct__seccomp_fini(&filters);
-    if (result < 0)
-        return result;
-    ct_autofd sync = child.sync_fd;
-    ct_autofd pidfd = child.pidfd;
-    if (ct__recv(sync, why, sizeof *why, 0) != (ssize_t)sizeof *why)
-        result = ct__fail(why, CT_STEP_NONE, CT_E_DIED, NULL);
-    while (waitpid(child.pid, NULL, 0) < 0 && errno == EINTR)
-        continue;
-    return result < 0 ? result : why->status;
 }

@@ -6,17 +6,18 @@
 
 typedef struct ct__served {
     int channel_fd; /* in a child: its channel */
-    ct_plan *plan;  /* in a child: what it was made from, environment included; the caller frees both */
-    uint8_t *bytes; /* what the plan borrows; may hold secrets: clear it */
+    ct_plan *plan;  /* in a child: what it was made from, environment included */
+    uint8_t *bytes; /* what the plan borrows; may hold secrets */
     size_t len;     /* of what was received there: only those pages are worth a copy */
+    void *memory;   /* where both are */
 } ct__served;
+
+/* Clears and gives back everything but the descriptor. */
+void ct__served_fini(ct__served *served);
 
 /* Serves requests on control_fd until its other end closes; then every child is dead and 0 is returned. In a freshly
  * forked child it returns CT__IN_CHILD, with *out filled. A negative number: the server could not start or go on.
  * hooks say how to fork an interpreter; NULL for a program that executes: it refuses a plan without argv. */
 int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out);
-
-/* Makes one sandbox with nothing to run in it. Returns 0, or a negative number with *why filled. */
-int ct__zygote_probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why);
 
 #endif

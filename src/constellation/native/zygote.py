@@ -30,6 +30,8 @@ _NOTE_BYTES: int = _ffi.sizeof("ct_zygote_note")
 _START_S = 20.0  # chosen: an interpreter with its imports on a loaded machine; a healthy start takes 50 ms
 _STOP_S = 2.0  # chosen: a fork server ends within a millisecond of its socket
 _BATCH = 64  # chosen: notes read before other tasks get their turn
+TENANT_NOBODY: int = _lib.CT_TENANT_NOBODY  # whose sandbox nobody's code runs in before it is claimed
+TENANT_UNKNOWN: int = _lib.CT_TENANT_UNKNOWN  # somebody's; what it leaves serves nobody
 CLEAN_ENV = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
 
 
@@ -169,11 +171,14 @@ class Zygote:
             if process is not None:
                 await self._reap(process)
 
-    async def spawn(self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float) -> Spawned:
+    async def spawn(
+        self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float, tenant: int = TENANT_UNKNOWN
+    ) -> Spawned:
         """Make a sandbox; on return its isolation is complete and its program runs.
 
         Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, and there are no others. The
-        caller's own descriptors stay the caller's to close.
+        caller's own descriptors stay the caller's to close. Its network namespace may be one that a sandbox of the same
+        `tenant` has left, and will be left to the next.
 
         Raises:
             SpawnFailed: a step failed, or the time ran out.
@@ -181,11 +186,13 @@ class Zygote:
 
         If cancelled, a child that comes up later is killed.
         """
-        spawned = await self._request(plan.encode(), channel_fd, stdio_fd, timeout_s=timeout_s)
+        spawned = await self._request(plan.encode(), channel_fd, stdio_fd, timeout_s=timeout_s, tenant=tenant)
         assert spawned is not None
         return spawned
 
-    async def claim(self, spawned: Spawned, claim: Claim, *, timeout_s: float) -> None:
+    async def claim(
+        self, spawned: Spawned, claim: Claim, *, timeout_s: float, tenant: int = TENANT_UNKNOWN
+    ) -> None:
         """Make a sandbox of this fork server that waits, and has run nobody's code yet, one function's.
 
         Its plan has an empty directory /code. After a failure, or a cancellation, the sandbox must be ended.
@@ -194,7 +201,7 @@ class Zygote:
             SpawnFailed: a step failed, the sandbox has ended, or the time ran out.
             ZygoteGone: the fork server ended.
         """
-        await self._request(claim.encode(spawned.pid), timeout_s=timeout_s)
+        await self._request(claim.encode(spawned.pid), timeout_s=timeout_s, tenant=tenant)
 
     async def furnish(self, pidfd: int, furnish: Furnish, *, timeout_s: float) -> None:
         """Make what a nursery's child may not make itself. Whose pidfd it is, the caller has made sure of.
@@ -205,11 +212,13 @@ class Zygote:
         """
         await self._request(furnish.encode(), pidfd, timeout_s=timeout_s)
 
-    async def _request(self, message: bytes, *fds: int, timeout_s: float) -> Spawned | None:
+    async def _request(
+        self, message: bytes, *fds: int, timeout_s: float, tenant: int = TENANT_UNKNOWN
+    ) -> Spawned | None:
         if self._socket is None:
             raise ZygoteGone(self.name, reason="it is not running")
         number = self._last_ticket = (self._last_ticket + 1) & 0xFFFFFFFF
-        message = number.to_bytes(4, sys.byteorder) + message
+        message = _head(number, tenant) + message
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Spawned | None] = loop.create_future()
         if not self._try_send(number, answer, message, fds):
@@ -372,6 +381,11 @@ class _Note(NamedTuple):
     signal: int
     path: str
     pidfd: int
+
+
+def _head(number: int, tenant: int) -> bytes:
+    """Return a ct_request_head."""
+    return number.to_bytes(4, sys.byteorder) + tenant.to_bytes(4, sys.byteorder)
 
 
 def _read_note(ours: socket.socket) -> _Note | None:

@@ -27,13 +27,14 @@ from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, until_empty
 from constellation.comet.namespace.spares import Shape, Spares
+from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.link import Links
 from constellation.native.probe import probe
 from constellation.native.sandbox import Claim, Furnish
-from constellation.native.zygote import Spawned, SpawnFailed, ZygoteGone
+from constellation.native.zygote import TENANT_NOBODY, Spawned, SpawnFailed, ZygoteGone
 
 _log = structlog.get_logger()
 _STOP_S = 15.0  # chosen: instances end within milliseconds; what hangs in the kernel is left to the next start
@@ -53,6 +54,7 @@ class NamespaceBackend:
         self._servers: ForkServers | None = None
         self._spares: Spares | None = None
         self._nurseries: Nurseries | None = None
+        self._tenants = Tenants()
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
         self._late: dict[Spawned, Slot] = {}  # killed, and not ended when nobody waited for it any longer
 
@@ -166,6 +168,7 @@ class NamespaceBackend:
                     sandbox = await self._made(
                         installed,
                         limits,
+                        tenant=self._tenants.number_of(spec.tenant),
                         code_dir=spec.code_dir,
                         memory_mb=spec.memory_mb,
                         processes=spec.max_pids,
@@ -201,6 +204,7 @@ class NamespaceBackend:
         installed: Installed,
         limits: Limits,
         *,
+        tenant: int,
         code_dir: Path | None,
         memory_mb: int,
         processes: int,
@@ -226,7 +230,7 @@ class NamespaceBackend:
                 setup_s=setup_s,
                 is_nursery=is_nursery,
             )
-            return await make(await servers.of(installed), plan, slot, timeout_s=self._settings.spawn_s)
+            return await make(await servers.of(installed), plan, slot, tenant=tenant, timeout_s=self._settings.spawn_s)
         except BaseException:
             with anyio.move_on_after(self._settings.destroy_s, shield=True):
                 await until_empty(slot)
@@ -241,6 +245,7 @@ class NamespaceBackend:
                 memory_mb=shape.memory_mb or USUAL_LIMITS.memory_mb,
                 processes=shape.processes or USUAL_LIMITS.processes,
             ),
+            tenant=TENANT_NOBODY,
             code_dir=None,
             memory_mb=shape.memory_mb,
             processes=shape.processes,
@@ -276,7 +281,8 @@ class NamespaceBackend:
         )
         try:
             slots.limit(sandbox.slot, limits)
-            await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s)
+            tenant = self._tenants.number_of(spec.tenant)
+            await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s, tenant=tenant)
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))
             await self._destroy_sandbox(sandbox)
@@ -336,6 +342,7 @@ class NamespaceBackend:
         return await self._made(
             stock.installed,
             stock.limits,
+            tenant=self._tenants.number_of(stock.tenant),
             code_dir=stock.code_dir,
             memory_mb=stock.limits.memory_mb,
             processes=0,  # RLIMIT_NPROC counts the host uid, which all its children share; their groups count each

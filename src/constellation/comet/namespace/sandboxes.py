@@ -59,8 +59,8 @@ class Sandbox:
         return is_empty
 
 
-async def make(zygote: Zygote, plan: Plan, slot: Slot, *, timeout_s: float) -> Sandbox:
-    """Spawn the plan's sandbox; the slot stays the caller's when this fails.
+async def make(zygote: Zygote, plan: Plan, slot: Slot, *, tenant: int, timeout_s: float) -> Sandbox:
+    """Spawn the plan's sandbox for a tenant's number; the slot stays the caller's when this fails.
 
     Raises:
         SpawnFailed, ZygoteGone
@@ -69,7 +69,9 @@ async def make(zygote: Zygote, plan: Plan, slot: Slot, *, timeout_s: float) -> S
     out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
     with theirs:
         try:
-            spawned = await zygote.spawn(plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, timeout_s=timeout_s)
+            spawned = await zygote.spawn(
+                plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, timeout_s=timeout_s, tenant=tenant
+            )
         except BaseException:
             ours.close()
             os.close(out_fd)

@@ -104,6 +104,8 @@ _plugs = []
 
 def main():
     fork_path, control_fd = sys.argv[1], int(sys.argv[2])
+    ct_fork = _load_fork(fork_path)
+    ct_fork.arrange()
     hooks = _Hooks()
     with hooks:
         import concurrent.futures.thread
@@ -126,7 +128,6 @@ def main():
             continue  # an interpreter built without it: the function's own import says so
     for name in ("MALLOC_ARENA_MAX", "LD_BIND_NOW"):  # were read at the start; what is left is what the children get
         os.environ.pop(name, None)
-    ct_fork = _load_fork(fork_path)
     hooks.warm_up()
     worker.warm_up(hooks.keep)
     sys.argv = []
