@@ -13,7 +13,6 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
-#include <link.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,25 +63,6 @@ static PyObject *arrange(PyObject *module, PyObject *unused) {
     Py_RETURN_NONE;
 }
 
-/* A library is mapped in five parts, of which the first three differ in nothing but what may be done with them, and so do
- * the last two; each part that is less is one less to copy for every child (measured: 2 us, and 1 us at its end). The
- * children lose what guards them from their own mistakes alone: what runs in one may change its own mappings anyway. */
-static int join_parts(struct dl_phdr_info *library, size_t size, void *unused) {
-    (void)size;
-    (void)unused;
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < library->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &library->dlpi_phdr[i];
-        const uintptr_t start = (library->dlpi_addr + part->p_vaddr) & ~(page - 1);
-        const uintptr_t end = library->dlpi_addr + part->p_vaddr + part->p_memsz;
-        if (part->p_type == PT_GNU_RELRO) /* only whole pages of it were made read-only */
-            (void)mprotect((void *)start, (end & ~(page - 1)) - start, PROT_READ | PROT_WRITE);
-        else if (part->p_type == PT_LOAD && part->p_flags == PF_R)
-            (void)mprotect((void *)start, ((end + page - 1) & ~(page - 1)) - start, PROT_READ | PROT_EXEC);
-    }
-    return 0;
-}
-
 /* What imports have freed lies in holes all over the heap, and each small malloc() of a child would write to another page
  * that it shares with us (measured: 150 pages, with the consolidation that the first large free() makes). So the holes
  * are put together and then filled, for good: a child's memory comes from the end of the heap, page after page. */
@@ -115,7 +95,6 @@ static bool is_held;
 
 static void hold_for_good(void) {
     settle();
-    (void)dl_iterate_phdr(join_parts, NULL);
     (void)ct__huge_join(arenas.start, arenas.start + arenas.used);
     ct__region_trim(&arenas);
 #ifdef __GLIBC__

@@ -9,13 +9,13 @@
 #include "base/err.h"
 #include "base/scope.h"
 #include "base/sysx.h"
+#include "sandbox/limits.h"
 #include "sandbox/mounts.h"
 #include "sandbox/plan.h"
 
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 int ct__home_return(const ct__home *home) {
@@ -64,23 +64,16 @@ static int furnish(const ct_claim *claim, int tree, ct__failure *why) {
     return 0;
 }
 
-/* One above the present hard limit is brought down to it, since we may not raise that. */
-static int lower(pid_t pid, typeof(RLIMIT_AS) what, uint64_t value) {
-    struct rlimit now;
-    if (value == 0)
-        return 0;
-    if (prlimit(pid, what, NULL, &now) != 0)
-        return ct__errno();
-    const rlim_t wanted = now.rlim_max != RLIM_INFINITY && value > now.rlim_max ? now.rlim_max : (rlim_t)value;
-    const struct rlimit both = {.rlim_cur = wanted, .rlim_max = wanted};
-    return prlimit(pid, what, &both, NULL) != 0 ? ct__errno() : 0;
+/* 0: as it is. */
+static int lower(const ct_claim *claim, ct__resource what, uint64_t value) {
+    return value == 0 ? 0 : ct__limit_set(claim->pid, what, value);
 }
 
 static int set_limits(const ct_claim *claim, ct__failure *why) {
-    int result = lower(claim->pid, RLIMIT_NPROC, claim->processes);
+    int result = lower(claim, RLIMIT_NPROC, claim->processes);
     if (result < 0)
         return ct__fail(why, CT_STEP_LIMITS, result, "nproc");
-    result = lower(claim->pid, RLIMIT_AS, claim->address_space_bytes);
+    result = lower(claim, RLIMIT_AS, claim->address_space_bytes);
     return result < 0 ? ct__fail(why, CT_STEP_LIMITS, result, "as") : 0;
 }
 

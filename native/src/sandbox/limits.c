@@ -11,21 +11,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-typedef __typeof__(RLIMIT_CORE) resource; /* an enum in glibc, an int elsewhere */
-
-/* Sets both values; one above the present hard limit is brought down to it, since we may not raise that. */
-static int set_limit(resource what, uint64_t value) {
+int ct__limit_set(pid_t pid, ct__resource what, uint64_t value) {
     struct rlimit now;
-    if (getrlimit(what, &now) != 0)
+    if (prlimit(pid, what, NULL, &now) != 0)
         return ct__errno();
     const rlim_t wanted = now.rlim_max != RLIM_INFINITY && value > now.rlim_max ? now.rlim_max : (rlim_t)value;
     const struct rlimit both = {.rlim_cur = wanted, .rlim_max = wanted};
-    return setrlimit(what, &both) != 0 ? ct__errno() : 0;
+    return prlimit(pid, what, &both, NULL) != 0 ? ct__errno() : 0;
 }
 
 int ct__limits_apply(const ct_plan *plan, ct__failure *why) {
     const struct {
-        resource what;
+        ct__resource what;
         uint64_t value;
         bool is_set;
         const char *name;
@@ -39,7 +36,7 @@ int ct__limits_apply(const ct_plan *plan, ct__failure *why) {
         {RLIMIT_AS, plan->address_space_bytes, plan->address_space_bytes != 0, "as"},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        const int result = all[i].is_set ? set_limit(all[i].what, all[i].value) : 0;
+        const int result = all[i].is_set ? ct__limit_set(0, all[i].what, all[i].value) : 0;
         if (result < 0)
             return ct__fail(why, CT_STEP_LIMITS, result, all[i].name);
     }
