@@ -190,9 +190,7 @@ class Zygote:
         assert spawned is not None
         return spawned
 
-    async def claim(
-        self, spawned: Spawned, claim: Claim, *, timeout_s: float, tenant: int = TENANT_UNKNOWN
-    ) -> None:
+    async def claim(self, spawned: Spawned, claim: Claim, *, timeout_s: float, tenant: int = TENANT_UNKNOWN) -> None:
         """Make a sandbox of this fork server that waits, and has run nobody's code yet, one function's.
 
         Its plan has an empty directory /code. After a failure, or a cancellation, the sandbox must be ended.
