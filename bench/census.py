@@ -141,8 +141,9 @@ def _kind(pid: int) -> str:
 
 
 def _groups(rig: Rig) -> set[str]:
-    leaves = (Path("/sys/fs/cgroup").glob(f"**/{name}/*/") for name in rig.groups)
-    return {str(leaf) for each in leaves for leaf in each if leaf.is_dir()}
+    # Other platforms' groups may go meanwhile: a walk passes them over, where a glob would fail.
+    tree = os.walk("/sys/fs/cgroup")
+    return {f"{parent}/{name}" for parent, names, _ in tree if Path(parent).name in rig.groups for name in names}
 
 
 def _mounts(rig: Rig, outside: dict[int, str]) -> Counter[str]:
