@@ -115,7 +115,23 @@ static int too_many_are_not_lent(void) {
     return nets.lent_count == CT__NETS_LENT && nets.kept_count == 0 ? 0 : 2;
 }
 
+/* With nothing to be made ahead, what is kept is let go of once nobody asks. */
+static int a_rest_leaves_none(void) {
+    ct__nets nets;
+    ct__nets_init(&nets);
+    nets.is_off = true;
+    if (ct__nets_due_ms(&nets) != -1)
+        return 1;
+    int fd = dup(STDERR_FILENO);
+    const int number = fd;
+    ct__nets_give(&nets, 100, ct__nets_lend(&nets, &fd));
+    if (ct__nets_due_ms(&nets) != CT__NETS_REST_MS || ct__nets_tend(&nets) != 0)
+        return 2;
+    return nets.kept_count == 0 && fcntl(number, F_GETFD) == -1 && ct__nets_due_ms(&nets) == -1 ? 0 : 3;
+}
+
 static void what_is_kept_is_bounded(void) {
+    CHECK_INT(inside(a_rest_leaves_none), 0);
     CHECK_INT(inside(the_oldest_makes_room), 0);
     CHECK_INT(inside(too_many_are_not_lent), 0);
 }

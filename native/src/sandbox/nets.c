@@ -92,10 +92,21 @@ void ct__nets_give(ct__nets *nets, uint32_t tenant, int fd) {
     nets->kept[nets->kept_count++] = (ct__kept_net){.tenant = tenant, .fd = fd};
 }
 
+static void let_go(ct__nets *nets) {
+    while (nets->kept_count > 0)
+        (void)close(nets->kept[--nets->kept_count].fd);
+}
+
+int ct__nets_tend(ct__nets *nets) {
+    if (ct__nets_wants_more(nets))
+        return ct__nets_make(nets);
+    let_go(nets);
+    return 0;
+}
+
 void ct__nets_fini(ct__nets *nets) {
     while (nets->count > 0)
         (void)close(nets->ready[--nets->count]);
-    while (nets->kept_count > 0)
-        (void)close(nets->kept[--nets->kept_count].fd);
+    let_go(nets);
     ct_drop_fd(&nets->home_fd);
 }

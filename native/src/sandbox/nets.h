@@ -9,7 +9,8 @@
 enum {
     CT__NETS_READY = 4, /* chosen: a burst's first starts; each holds some 100 KiB of the kernel's memory */
     CT__NETS_KEPT = 64, /* chosen: what ends together in a burst; 6 MiB of that memory */
-    CT__NETS_LENT = 256 /* chosen: a quarter of the descriptors that a process usually may have */
+    CT__NETS_LENT = 256, /* chosen: a quarter of the descriptors that a process usually may have */
+    CT__NETS_REST_MS = 1000 /* chosen: what nobody has asked for in so long is dropped */
 };
 
 typedef struct ct__kept_net {
@@ -50,6 +51,16 @@ int ct__nets_lend(ct__nets *nets, int *fd);
 
 /* Takes back what was lent when every process of its sandbox has ended; fd may be -1. */
 void ct__nets_give(ct__nets *nets, uint32_t tenant, int fd);
+
+/* How long the server waits for a request before it calls ct__nets_tend: 0 while some are to be made ahead; -1: for ever. */
+static inline int ct__nets_due_ms(const ct__nets *nets) {
+    if (ct__nets_wants_more(nets))
+        return 0;
+    return nets->kept_count > 0 ? CT__NETS_REST_MS : -1;
+}
+
+/* Makes one ahead, or else lets go of those that are kept. Returns what ct__nets_make does. */
+int ct__nets_tend(ct__nets *nets);
 
 void ct__nets_fini(ct__nets *nets);
 

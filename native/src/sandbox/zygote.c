@@ -347,13 +347,12 @@ static int serve_once(server *s) {
         who[count - 2] = &s->slots[i];
         set[count++] = (struct pollfd){.fd = s->slots[i].sync_fd, .events = POLLIN};
     }
-    /* What can be made ahead is made when there is nothing else to do */
-    const bool is_short = s->pending == 0 && ct__nets_wants_more(&s->nets);
-    const int ready = poll(set, count, is_short ? 0 : poll_timeout(s));
+    const bool is_idle = s->pending == 0;
+    const int ready = poll(set, count, is_idle ? ct__nets_due_ms(&s->nets) : poll_timeout(s));
     if (ready < 0)
         return errno == EINTR ? 0 : ct__errno();
-    if (ready == 0 && is_short)
-        return ct__nets_make(&s->nets);
+    if (ready == 0 && is_idle)
+        return ct__nets_tend(&s->nets);
 
     const uint64_t now = ct__now_ms();
     int result = 0;
