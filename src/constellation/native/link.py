@@ -101,6 +101,10 @@ class Links:
         """The `ct_links *`, for this package alone."""
         return self._handle
 
+    def catch_up(self) -> None:
+        """Hear all that the workers have said by now."""
+        self._reactor.catch_up()
+
     def open(
         self,
         fd: int,

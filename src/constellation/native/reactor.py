@@ -71,6 +71,11 @@ class Reactor:
         """Give its descriptors back, once all that was made with it has ended. Nothing may be called afterwards."""
         _ffi.release(self._handle)
 
+    def catch_up(self) -> None:
+        """Handle what is ready and hand out its events at once, for what else would be decided before they are heard."""
+        _lib.ct_reactor_drain(self._handle)
+        self._hear()
+
     def _hear(self) -> None:
         """Hand out the events that C's turns have made."""
         checked("reactor", _lib.ct_reactor_failure(self._handle))

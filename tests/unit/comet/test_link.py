@@ -397,6 +397,23 @@ async def test_a_handler_that_does_not_load_is_said_by_the_worker(links):
     made.close()
 
 
+async def test_last_words_count_though_the_end_is_known_before_they_are_read(links):
+    made = Peer(links)
+
+    async def end() -> None:
+        assert (await made.read())[0] == INIT
+        error = b'{"type": "SyntaxError", "message": "line 1", "stack": ""}'
+        made.send(frame(READY, 0, agent_pb2.Ready(ok=False, error=error).SerializeToString()))
+        made.channel.catch_up_nowait()
+        made.channel.end_nowait("exit status 1")  # in the same turn of the loop: nobody else has read the frame
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(end)
+        with pytest.raises(HandlerLoadFailed):
+            await made.channel.init(agent_pb2.Init(), timeout_s=5)
+    made.close()
+
+
 @pytest.mark.parametrize("is_streamed", [False, True])
 async def test_an_error_nested_beyond_reading_is_an_invalid_output(links, is_streamed):
     peer = Peer(links)

@@ -65,6 +65,7 @@ class Channel:
         on_given_up: Callable[[], None],
     ) -> None:
         self._function, self._log_limit_bytes, self._on_hang_up = function, log_limit_bytes, on_hang_up
+        self._links = links
         self._on_given_up = on_given_up
         self._link = links.open(
             channel.detach(),
@@ -207,6 +208,10 @@ class Channel:
     def last_words(self, count_bytes: int) -> bytes:
         """Return the end of what the process said outside the protocol."""
         return self._link.last_words(count_bytes)[0]
+
+    def catch_up_nowait(self) -> None:
+        """Hear what the worker has said by now; the news of its end may come sooner than its last words."""
+        self._links.catch_up()
 
     def end_nowait(self, cause: str) -> None:
         """Close both descriptors; every call in hand, and every later one, ends with `InstanceDied`."""

@@ -156,6 +156,7 @@ class NamespaceInstance:
             self._exit_timer.cancel()
         if self._channel is None:
             return
+        self._channel.catch_up_nowait()
         self._cause = self._cause or self._cause_of(status)
         self._channel.end_nowait(self._cause)
         self.died.set()
