@@ -20,7 +20,7 @@ def _names(directory: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("host", "reached_at"),
-    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1")],  # noqa: S104
+    [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "::1")],
 )
 def test_it_is_found_by_the_address_it_stands_for_and_by_no_other(tmp_path, host, reached_at):
     listener, address = listen_tcp(Address(host, 0))
