@@ -60,7 +60,9 @@ async def test_calls_come_to_comet_by_its_unix_socket(platform):
             reply = await TelemetryStub(channel).Metrics(
                 MetricsRequest(), metadata={"authorization": f"Bearer {token}"}
             )
-    [line] = [line for line in reply.text.splitlines() if line.startswith("constellation_port_accepted_near_total")]
+    [line] = [
+        line for line in reply.text.decode().splitlines() if line.startswith("constellation_port_accepted_near_total")
+    ]
     assert float(line.split()[-1]) >= 1
 
 
