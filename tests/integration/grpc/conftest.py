@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,7 @@ async def running(
     reactor = Reactor()
     async with (
         turning(reactor),
-        listening(socket_path(state_dir, "comet").parent, listener) as near,
+        listening(socket_path(state_dir, "comet").parent, listener) if is_native else nullcontext() as near,
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
         execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
