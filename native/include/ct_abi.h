@@ -977,6 +977,7 @@ typedef struct ct_edge_code {
 typedef struct ct_edge_lane {
     const char *comet; /* a numeric address */
     uint16_t port;
+    const char *near;  /* path of a unix socket of the same comet's; it comes before the address while it answers. NULL: none */
     const char *authorization; /* metadata of each call */
     uint32_t calls_max;
     uint64_t max_timeout_ns;
@@ -1048,6 +1049,7 @@ typedef struct ct_h2_server ct_h2_server;
 /* What has passed so far; connections and streams are those of now. */
 typedef struct ct_h2_counts {
     uint64_t accepted;   /* connections */
+    uint64_t accepted_near; /* of these, by a unix socket */
     uint64_t turned_away; /* connections above the bound */
     uint64_t faulted;    /* connections closed for what they sent, or did not */
     uint64_t taken;      /* streams answered in C */
@@ -1063,6 +1065,9 @@ typedef struct ct_h2_counts {
 /* Serves on fd (listening, non-blocking; it stays the caller's) and passes every stream on to the unix socket `upstream`. NULL: no memory,
  * a path that is too long, or an fd that can not be watched. CT_EVENT_H2_STOPPED carries `target`. */
 ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstream, uint64_t target);
+
+/* Serves on one more such socket, of any family; a few. Returns 0, CT_E_FULL, or -errno: it can not be watched. */
+int ct_h2_server_listen(ct_h2_server *server, int fd);
 
 /* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/2, and outlives this one. */
 void ct_h2_server_secure(ct_h2_server *server, ct_tls *tls);

@@ -14,6 +14,8 @@ from grpclib.reflection.v1.reflection_pb2 import ServerReflectionRequest
 
 from constellation.wire.gen.nova_grpc import NovaServiceStub
 from constellation.wire.gen.nova_pb2 import InvokeRequest
+from constellation.wire.gen.telemetry_grpc import TelemetryStub
+from constellation.wire.gen.telemetry_pb2 import MetricsRequest
 
 pytestmark = pytest.mark.anyio
 SERVING = 1
@@ -23,6 +25,10 @@ PLANES = ("nova", "comet", "corona", "nebula", "aurora", "zenith")
 def _comet(platform):
     host, port = platform.planes()["comet"]["address"].rsplit(":", 1)
     return Channel(host, int(port))
+
+
+def _comet_beside(platform):
+    return Channel(path=str(platform.data_dir / "run" / f"comet-{platform.planes()['comet']['address']}.sock"))
 
 
 @pytest.mark.parametrize("plane", PLANES)
@@ -45,10 +51,26 @@ async def test_comet_lists_its_services(platform):
     assert health.status == SERVING
 
 
-@pytest.mark.parametrize("metadata", [{}, {"authorization": "Bearer guess"}])
-async def test_a_stranger_on_comets_port_is_refused(platform, metadata):
+async def test_calls_come_to_comet_by_its_unix_socket(platform):
+    for _ in range(2):  # the first asks who calls
+        assert platform.output("hello-python", {"name": "Ada"})
+    token = (platform.data_dir / "service.token").read_text().strip()
     with anyio.fail_after(10):
-        async with _comet(platform) as channel:
+        async with Channel(path=str(platform.data_dir / "run" / "comet.sock")) as channel:
+            reply = await TelemetryStub(channel).Metrics(
+                MetricsRequest(), metadata={"authorization": f"Bearer {token}"}
+            )
+    [line] = [
+        line for line in reply.text.decode().splitlines() if line.startswith("constellation_port_accepted_near_total")
+    ]
+    assert float(line.split()[-1]) >= 1
+
+
+@pytest.mark.parametrize("way", [_comet, _comet_beside])
+@pytest.mark.parametrize("metadata", [{}, {"authorization": "Bearer guess"}])
+async def test_a_stranger_on_comets_port_is_refused(platform, metadata, way):
+    with anyio.fail_after(10):
+        async with way(platform) as channel:
             with pytest.raises(GRPCError) as refused:
                 await NovaServiceStub(channel).Invoke(InvokeRequest(function="hello-python"), metadata=metadata)
     assert refused.value.status is Status.UNAUTHENTICATED

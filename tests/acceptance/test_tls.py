@@ -99,6 +99,7 @@ async def test_comet_serves_nobody_without_a_certificate(secured, authority):
         async with Channel(host, int(port), ssl=trust) as channel:
             with pytest.raises(Exception, match=r"lost|reset|Reset|TLS|SSL|ALERT"):
                 await HealthStub(channel).Check(HealthCheckRequest())
+    assert not list((secured.data_dir / "run").glob("comet-*:*.sock"))  # nor by a way that asks for none
     eventually(lambda: "showed no certificate" in (secured.data_dir / "logs" / "comet.log").read_text())
 
 

@@ -321,6 +321,10 @@ int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
     lane->client = ct__h2_client_new(edge->reactor, settings->comet, settings->port, &limits);
     if (lane->client != NULL)
         ct__h2_client_secure(lane->client, settings->tls);
+    if (lane->client != NULL && settings->near != NULL && ct__h2_client_near(lane->client, settings->near) < 0) {
+        ct__lane_free(edge);
+        return CT_E_RANGE;
+    }
     if (lane->authorization == NULL || ct__principals_init(&lane->principals, secret) != 0 || lane->client == NULL) {
         ct__lane_free(edge);
         return -ENOMEM;

@@ -56,12 +56,22 @@ static const ct__h2_wire_calls CALLS = {.field = ct__h2_reply_field,
                                         .gone = gone,
                                         .freed = freed};
 
+static int connect_peer(const ct__h2_client *client, bool *is_connecting) {
+    if (client->is_unix)
+        return ct__connect_unix(client->address, is_connecting);
+    if (client->near[0] != 0) {
+        const int fd = ct__connect_unix(client->near, is_connecting);
+        if (fd >= 0)
+            return fd;
+    }
+    return ct__connect_tcp(client->address, client->port, is_connecting);
+}
+
 static int connect_route(ct__h2_client *client, ct__h2_wire **out) {
     if (client->backoff_ns != 0 && ct__reactor_now_ns(client->reactor) < client->next_ns)
         return client->last_error;
     bool is_connecting;
-    int fd = client->is_unix ? ct__connect_unix(client->address, &is_connecting)
-                             : ct__connect_tcp(client->address, client->port, &is_connecting);
+    int fd = connect_peer(client, &is_connecting);
     if (fd < 0)
         return refused(client, fd);
     ct__h2_route *r = calloc(1, sizeof *r);
@@ -219,6 +229,14 @@ ct__h2_client *ct__h2_client_new(ct_reactor *reactor, const char *address, uint1
 
 ct__h2_client *ct__h2_client_new_unix(ct_reactor *reactor, const char *path, const ct__h2_limits *limits) {
     return new_client(reactor, path, 0, true, limits);
+}
+
+int ct__h2_client_near(ct__h2_client *client, const char *path) {
+    const size_t len = strlen(path);
+    if (len >= sizeof client->near)
+        return -ENAMETOOLONG;
+    memcpy(client->near, path, len + 1);
+    return 0;
 }
 
 void ct__h2_client_secure(ct__h2_client *client, ct_tls *tls) {

@@ -49,6 +49,10 @@ ct__h2_client *ct__h2_client_new(ct_reactor *reactor, const char *address, uint1
 /* The same over a unix socket. */
 ct__h2_client *ct__h2_client_new_unix(ct_reactor *reactor, const char *path, const ct__h2_limits *limits);
 
+/* Connections from now on go to this unix socket, whose owner serves the address too, and to the address while nobody answers at the
+ * socket. Returns 0 or -ENAMETOOLONG. */
+int ct__h2_client_near(ct__h2_client *client, const char *path);
+
 /* Connections from now on speak TLS, with a client's `tls` that outlives this one; NULL: in the clear. */
 void ct__h2_client_secure(ct__h2_client *client, ct_tls *tls);
 

@@ -22,6 +22,10 @@ ct_h2_server *ct_h2_server_open(ct_reactor *reactor, int fd, const char *upstrea
     return server;
 }
 
+int ct_h2_server_listen(ct_h2_server *server, int fd) {
+    return ct__h2_server_listen(server, fd);
+}
+
 void ct__h2_server_attach(ct__h2_server *server, const ct__h2_server_calls *calls, void *ctx) {
     server->calls = calls;
     server->ctx = ctx;

@@ -39,6 +39,7 @@ struct ct__h2_client {
     bool is_unix;
     uint16_t port;
     char address[108];
+    char near[108]; /* a unix socket that comes before the address; "": none */
     char authority[128];
 };
 

@@ -248,7 +248,8 @@ int ct__h2_server_adopt(ct__h2_server *server, int fd) {
 }
 
 static void accepted(ct__listener *listener, int fd) {
-    ct__h2_server *server = (ct__h2_server *)((char *)listener - offsetof(ct__h2_server, listener));
+    const ct__h2_door *door = (const ct__h2_door *)((const char *)listener - offsetof(ct__h2_door, listener));
+    ct__h2_server *server = door->server;
     if (server->counts.connections >= server->limits.connections) {
         server->counts.turned_away++;
         ct_drop_fd(&fd);
@@ -256,6 +257,29 @@ static void accepted(ct__listener *listener, int fd) {
     }
     if (ct__h2_server_adopt(server, fd) < 0)
         server->counts.turned_away++;
+    else if (door->is_near)
+        server->counts.accepted_near++;
+}
+
+int ct__h2_server_listen(ct__h2_server *server, int fd) {
+    if (server->door_count == CT__H2_DOORS)
+        return CT_E_FULL;
+    int family = 0;
+    socklen_t len = sizeof family;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) != 0)
+        return -errno;
+    ct__h2_door *door = &server->doors[server->door_count];
+    *door = (ct__h2_door){.listener = {.accepted = accepted}, .server = server, .is_near = family == AF_UNIX};
+    const int result = ct__listener_open(&door->listener, server->reactor, fd);
+    if (result == 0)
+        server->door_count++;
+    return result;
+}
+
+static void close_doors(ct__h2_server *server) {
+    for (uint32_t i = 0; i < server->door_count; i++)
+        ct__listener_close(&server->doors[i].listener);
+    server->door_count = 0;
 }
 
 static void overdue(ct__alarm *alarm) {
@@ -287,9 +311,7 @@ ct__h2_server *ct__h2_server_new(ct_reactor *reactor, int fd, const char *upstre
     server->strange.wait_ns = STRANGE_NS;
     server->deadline.due = overdue;
     server->finish.run = finish;
-    server->listener.accepted = accepted;
-    server->listener.watch.fd = -1;
-    if (fd >= 0 && ct__listener_open(&server->listener, reactor, fd) < 0) {
+    if (fd >= 0 && ct__h2_server_listen(server, fd) < 0) {
         free(server);
         return NULL;
     }
@@ -300,7 +322,7 @@ void ct__h2_server_stop(ct__h2_server *server, uint64_t deadline_ns) {
     if (server->is_stopping)
         return;
     server->is_stopping = true;
-    ct__listener_close(&server->listener);
+    close_doors(server);
     for (ct__h2_link *link = server->downs; link != NULL; link = link->next)
         if (link->wire.leg_count == 0)
             ct__h2_wire_leave(&link->wire);
@@ -312,7 +334,7 @@ void ct__h2_server_stop(ct__h2_server *server, uint64_t deadline_ns) {
 void ct__h2_server_free(ct__h2_server *server) {
     if (server == NULL)
         return;
-    ct__listener_close(&server->listener);
+    close_doors(server);
     ct__alarm_clear(server->reactor, &server->gathering.alarm);
     ct__alarm_clear(server->reactor, &server->strange.alarm);
     ct__alarm_clear(server->reactor, &server->deadline);

@@ -25,10 +25,15 @@ typedef struct ct__h2_server_calls {
     void (*stopped)(void *ctx);
 } ct__h2_server_calls;
 
-/* Serves on fd, a listening non-blocking socket that stays the caller's. `upstream` is the path of a unix socket. NULL: no memory, or
+enum { CT__H2_DOORS = 4 }; /* chosen: an address of each family and a unix socket */
+
+/* Serves on fd (-1: nowhere yet), a listening non-blocking socket that stays the caller's. `upstream` is the path of a unix socket. NULL: no memory, or
  * fd can not be watched. */
 ct__h2_server *ct__h2_server_new(ct_reactor *reactor, int fd, const char *upstream, const ct__h2_limits *limits,
                                  const ct__h2_server_calls *calls, void *ctx);
+
+/* Serves on one more such socket, of any family: bounds and calls are those of all. Returns 0, CT_E_FULL, or -errno: fd can not be watched. */
+int ct__h2_server_listen(ct__h2_server *server, int fd);
 
 /* Serves one more connection, which it takes over: a connected stream socket. Returns 0 or -errno. */
 int ct__h2_server_adopt(ct__h2_server *server, int fd);

@@ -67,6 +67,13 @@ typedef struct ct__h2_link {
     struct ct__h2_link *next, **link;
 } ct__h2_link;
 
+/* Where connections come from. */
+typedef struct ct__h2_door {
+    ct__listener listener;
+    ct__h2_server *server;
+    bool is_near; /* a unix socket: its callers are on this machine */
+} ct__h2_door;
+
 typedef struct ct__h2_slot {
     ct__h2_served *stream;
     uint32_t generation;
@@ -80,7 +87,8 @@ struct ct_h2_server {
     const ct__h2_server_calls *calls;
     void *ctx;
     uint64_t target; /* of the event that Python waits for */
-    ct__listener listener;
+    ct__h2_door doors[CT__H2_DOORS];
+    uint32_t door_count;
     ct__h2_pool pool;
     ct__h2_link *downs, *ups;
     ct__h2_slot *slots;

@@ -10,6 +10,7 @@ from pathlib import Path
 from constellation.base.address import Address
 from constellation.base.errors import ConstellationError
 
+UNIX_PATH_BYTES = 107  # documented: unix(7), sun_path and its final NUL
 BACKLOG = 1024  # chosen: a burst of connections while the loop is busy waits instead of being refused
 
 

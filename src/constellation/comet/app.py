@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
-from constellation.aurora.observability.plane import PlaneContext, plane_context, telemetry
+from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
@@ -53,6 +53,7 @@ from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.tenancy import Tenancy
+from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
 from constellation.rpc.tls import plane_tls, renewing
 
@@ -84,9 +85,15 @@ async def run(loaded: Loaded) -> None:
     dsn = await context.dsn(loaded.own_dsn)
     tls = await plane_tls(settings.comet.tls)
     listener, address = listen_tcp(parse_address(settings.comet.grpc))
+    is_native = settings.platform.native_lane
+    sockets = socket_path(context.state_dir, context.plane).parent
     reactor = Reactor()
     hear_refusals(reactor, of_clients=None if tls is None else tls.refusals.native, of_servers=None)
-    with reactor.turning():
+    with (
+        reactor.turning(),
+        # at once, so that a caller that comes while we start does not stay with TCP; with TLS nobody is let in without
+        listening_near(sockets, listener) if is_native and tls is None else nullcontext() as near,
+    ):
         async with (
             connect_as(dsn, settings.postgres, application="comet") as db,
             execution_plane(context, settings, reactor, db=db, dsn=dsn) as plane,
@@ -96,7 +103,8 @@ async def run(loaded: Loaded) -> None:
                 context,
                 [Guarded(servicer(context, plane), context.verifier)],
                 listener=listener,
-                ports=Ports(reactor) if settings.platform.native_lane else None,
+                near=near,
+                ports=Ports(reactor) if is_native else None,
                 lane=plane.lane,
                 tls=tls,
             ),

@@ -1,10 +1,10 @@
-"""Comet's gRPC port: C owns it and passes on to grpclib behind it, or grpclib owns it alone."""
+"""Comet's gRPC port: C owns it and its unix socket and passes on to grpclib behind, or grpclib owns the TCP port alone."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -21,6 +21,7 @@ LINGER_S = 1.0  # chosen: calls were drained before; what is left is cut after t
 _GAUGES = ("connections", "streams", "held_bytes")
 _NOTES: Mapping[str, str] = {
     "accepted": "Connections that were made to the port",
+    "accepted_near": "Of these, by the unix socket for callers on this machine",
     "turned_away": "Connections refused: too many",
     "faulted": "Connections closed for what they sent, or did not",
     "taken": "Streams answered in C",
@@ -58,24 +59,29 @@ async def serving_port(
     services: Sequence[Service],
     *,
     listener: socket.socket,
+    near: socket.socket | None,
     ports: Ports | None,
     lane: LaneKeeper,
     tls: ServerTls | None = None,
 ) -> AsyncIterator[None]:
     """Serve on comet's port for the length of the block: the lane, with grpclib behind it; without ports grpclib alone.
 
-    The listener is closed at the end.
+    `near`: a unix socket that the lane serves, too. Both are closed at the end, `near` first: while it listens, nobody
+    else can have the address that it stands for.
     """
     if ports is None:
         async with serving(services, listener=listener, tls=tls):
             yield
         return
     behind = socket_path(context.state_dir, "comet-grpc")
-    with listener:
+    with listener, near or nullcontext():
         async with (
             serving(services, listener=listen_unix(behind)),
             ports.serving(
-                listener, behind, linger_s=LINGER_S, tls=None if tls is None else tls.native(Protocol.H2)
+                [listener] if near is None else [listener, near],
+                behind,
+                linger_s=LINGER_S,
+                tls=None if tls is None else tls.native(Protocol.H2),
             ) as port,
         ):
             collector = PortCollector(port)

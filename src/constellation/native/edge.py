@@ -82,6 +82,7 @@ class CallLane:
     max_body_bytes: int
     bounds_s: tuple[float, ...]  # of durations, rising
     tls: Tls | None = None  # of comet's port
+    near: Path | None = None  # a unix socket of the same comet's, which comes before the address while it answers
 
 
 def grpc_refusal(status: int) -> int:
@@ -152,9 +153,10 @@ class Edge:
         """Answer plain calls of learnt callers without Python from now on; once.
 
         Raises:
-            ValueOutOfRange: the address is not numeric.
+            ValueOutOfRange: the address is not numeric, or the path too long for a socket.
         """
         comet = _ffi.new("char[]", lane.host.encode())
+        near = _ffi.NULL if lane.near is None else _ffi.new("char[]", str(lane.near).encode())
         authorization = _ffi.new("char[]", lane.authorization.encode())
         bounds = _ffi.new("uint64_t[]", [round(bound * 1e9) for bound in lane.bounds_s])
         settings = _ffi.new(
@@ -162,6 +164,7 @@ class Edge:
             {
                 "comet": comet,
                 "port": lane.port,
+                "near": near,
                 "authorization": authorization,
                 "calls_max": lane.max_calls,
                 "max_timeout_ns": round(lane.max_timeout_s * 1e9),

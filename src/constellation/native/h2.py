@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from constellation.native import _core
+from constellation.native.errors import checked
 from constellation.native.reactor import Event, Reactor
 from constellation.native.tls import Tls
 
@@ -26,6 +27,7 @@ class PortCounts:
     """What has passed so far; connections, streams, upstreams and held bytes are those of now."""
 
     accepted: int
+    accepted_near: int  # of these, by a unix socket
     turned_away: int  # connections above the bound
     faulted: int  # connections closed for what they sent, or did not
     taken: int  # streams answered in C
@@ -39,23 +41,33 @@ class PortCounts:
 
 
 class Port:
-    """A listening port whose streams go on to a gRPC server on a unix socket."""
+    """Listening sockets whose streams go on to a gRPC server on a unix socket."""
 
     _targets = itertools.count(1)
 
-    def __init__(self, reactor: Reactor, listener: socket.socket, upstream: Path, tls: Tls | None = None) -> None:
-        """Serve on `listener`, which stays the caller's and outlives the port; `tls`: everybody must speak it.
+    def __init__(
+        self, reactor: Reactor, listeners: Sequence[socket.socket], upstream: Path, tls: Tls | None = None
+    ) -> None:
+        """Serve on `listeners`, which stay the caller's and outlive the port; `tls`: everybody must speak it.
 
         Raises:
             OSError: no memory, a path over 107 bytes, or a socket that can not be watched.
+            TableFull: too many listeners.
         """
+        first, *others = listeners
         self._target = next(self._targets)
         self._stopped = anyio.Event()
         self._closing: Callable[[], None] | None = None
         path = str(upstream).encode()
-        self._handle: Any = _lib.ct_h2_server_open(reactor.handle, listener.fileno(), path, self._target)
+        self._handle: Any = _lib.ct_h2_server_open(reactor.handle, first.fileno(), path, self._target)
         if self._handle == _ffi.NULL:
-            raise OSError(f"can not serve on {listener.getsockname()} in front of {upstream}")
+            raise OSError(f"can not serve on {first.getsockname()} in front of {upstream}")
+        try:
+            for other in others:
+                checked("port", _lib.ct_h2_server_listen(self._handle, other.fileno()))
+        except BaseException:
+            self.close()
+            raise
         self._tls = tls  # it outlives us
         if tls is not None:
             _lib.ct_h2_server_secure(self._handle, tls.handle)  # nobody is accepted before the reactor's next turn
@@ -112,14 +124,14 @@ class Ports:
 
     @asynccontextmanager
     async def serving(
-        self, listener: socket.socket, upstream: Path, *, linger_s: float, tls: Tls | None = None
+        self, listeners: Sequence[socket.socket], upstream: Path, *, linger_s: float, tls: Tls | None = None
     ) -> AsyncIterator[Port]:
-        """Pass what comes to `listener` on to `upstream` for the length of the block, and then finish what is in hand.
+        """Pass what comes to `listeners` on to `upstream` for the length of the block, and then finish what is in hand.
 
         Raises:
             OSError: as `Port` does.
         """
-        port = Port(self._reactor, listener, upstream, tls)
+        port = Port(self._reactor, listeners, upstream, tls)
         self._open[port.target] = port
         try:
             yield port

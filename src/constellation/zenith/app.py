@@ -28,6 +28,7 @@ from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable, Transport
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
+from constellation.rpc.near import near_path
 from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
@@ -269,6 +270,7 @@ def native_lane(
                 max_body_bytes=min(settings.max_body_bytes, _INVOKE.max_body_bytes or settings.max_body_bytes),
                 bounds_s=DURATION_BUCKETS_S,
                 tls=None if comet_tls is None else comet_tls.native(),
+                near=None if comet_tls is not None else near_path(sockets, comet),
             )
         )
     return Lane(reactor=reactor, edge=edge, upstream=upstream, h2_upstream=h2_upstream)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from constellation.aurora.observability.plane import PlaneContext, new_context
+from constellation.aurora.observability.plane import PlaneContext, new_context, socket_path
 from constellation.base.address import Address, parse_address
 from constellation.base.ids import RequestId, uuid7
 from constellation.base.sockets import listen_tcp
@@ -29,6 +30,7 @@ from constellation.nova.store.pool import Database, connect
 from constellation.rpc.caller import Caller
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
+from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.wire.gen import nova_pb2
@@ -190,6 +192,12 @@ async def turning(reactor: Reactor) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
+async def listening(sockets: Path, listener: socket.socket) -> AsyncIterator[socket.socket | None]:
+    with listening_near(sockets, listener) as near:
+        yield near
+
+
+@asynccontextmanager
 async def running(
     database: Any,
     state_dir: Path,
@@ -209,6 +217,7 @@ async def running(
     reactor = Reactor()
     async with (
         turning(reactor),
+        listening(socket_path(state_dir, "comet").parent, listener) if is_native else nullcontext() as near,
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
         execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
@@ -216,6 +225,7 @@ async def running(
             context,
             [Guarded(servicer(context, plane), context.verifier)],
             listener=listener,
+            near=near,
             ports=Ports(reactor) if is_native else None,
             lane=plane.lane,
         ),

@@ -25,7 +25,7 @@ async def test_every_case_of_h2spec_passes(tmp_path):
     with anyio.fail_after(300), reactor.turning(), listener:
         async with (
             serving([], listener=listen_unix(behind)),
-            Ports(reactor).serving(listener, behind, linger_s=0.1) as port,
+            Ports(reactor).serving([listener], behind, linger_s=0.1) as port,
         ):
             words = [str(H2SPEC), "--host", address.host, "--port", str(address.port), "--timeout", "10"]
             done = await anyio.run_process(words, check=False)

@@ -129,7 +129,7 @@ async def _rig(tmp_path: Path) -> AsyncIterator[Rig]:
         async with anyio.create_task_group() as tasks:
             await tasks.start(serve)
             async with (
-                Ports(reactor).serving(listener, tmp_path / "behind.sock", linger_s=0.5) as port,
+                Ports(reactor).serving([listener], tmp_path / "behind.sock", linger_s=0.5) as port,
                 Channel(address.host, address.port) as channel,
             ):
                 yield Rig(behind, port, address, channel, str(tmp_path / "behind.sock"))
@@ -353,7 +353,7 @@ async def test_a_server_that_dies_behind_is_said(tmp_path):
     with anyio.fail_after(60), reactor.turning(), listener:
         async with (
             await anyio.open_process([sys.executable, "-c", SERVER, str(path)]) as behind,
-            Ports(reactor).serving(listener, path, linger_s=0.5) as port,
+            Ports(reactor).serving([listener], path, linger_s=0.5) as port,
             Channel(address.host, address.port) as channel,
         ):
             assert behind.stdout is not None
