@@ -21,8 +21,8 @@
 
 /* Names, because each architecture has only some of them; what this libseccomp does not know stays closed. */
 static const char *const ALLOWED[] = {
-    /* processes and threads */
-    "clone", "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid", "kill", "tkill",
+    /* processes and threads; for clone, see open_clone */
+    "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid", "kill", "tkill",
     "tgkill", "pidfd_open", "pidfd_send_signal", "getpid", "getppid", "gettid", "getpgid", "getpgrp", "setpgid", "getsid",
     "setsid", "set_tid_address", "set_robust_list", "get_robust_list", "rseq", "membarrier", "arch_prctl", "prctl",
     "set_thread_area", "get_thread_area", "restart_syscall", "seccomp", "process_madvise", "process_mrelease",
@@ -158,8 +158,32 @@ static int build_listed(scmp_filter_ctx ctx) {
     return result;
 }
 
+static int refuse_bits(scmp_filter_ctx ctx, int call, unsigned arg, uint64_t bits) {
+    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 1, SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, bits, bits));
+}
+
+static int refuse_namespaces(scmp_filter_ctx ctx, unsigned but) {
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
+        if ((NAMESPACES[i] & but) == 0)
+            result = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
+    return result;
+}
+
+/* Processes and threads, but no namespace. */
+static int open_clone(scmp_filter_ctx ctx) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
+        all |= NAMESPACES[i];
+    const int result = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(clone), 1,
+                                        SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, all, 0));
+    return result < 0 ? result : refuse_namespaces(ctx, 0);
+}
+
 static int build_calls(scmp_filter_ctx ctx) {
-    const int result = build_listed(ctx);
+    int result = build_listed(ctx);
+    if (result == 0)
+        result = open_clone(ctx);
     return result < 0 ? result : rule(ctx, "unshare", SCMP_ACT_ERRNO(EPERM));
 }
 
@@ -168,13 +192,11 @@ static int build_nursery_calls(scmp_filter_ctx ctx) {
     static const uint64_t cgroup = CLONE_NEWCGROUP;
     int result = build_listed(ctx);
     if (result == 0)
+        result = rule(ctx, "clone", SCMP_ACT_ALLOW); /* with what its arguments may be: see below */
+    if (result == 0)
         result = allow_values(ctx, SCMP_SYS(unshare), &cgroup, 1);
     return result < 0 ? result
                       : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), 1, SCMP_A0_64(SCMP_CMP_NE, cgroup));
-}
-
-static int refuse_bits(scmp_filter_ctx ctx, int call, unsigned arg, uint64_t bits) {
-    return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 1, SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, bits, bits));
 }
 
 /* The 32 bits of a command or request that the kernel reads; what is above them can not disguise one. */
@@ -198,15 +220,7 @@ static int refuse_huge_pages(scmp_filter_ctx ctx) {
     return result;
 }
 
-static int refuse_namespaces(scmp_filter_ctx ctx, unsigned but) {
-    int result = 0;
-    for (size_t i = 0; result == 0 && i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
-        if ((NAMESPACES[i] & but) == 0)
-            result = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
-    return result;
-}
-
-static int build_other_arguments(scmp_filter_ctx ctx) {
+static int build_arguments(scmp_filter_ctx ctx) {
     int result = refuse_commands(ctx, SCMP_SYS(ioctl), TERMINAL_REQUESTS, sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]);
     if (result == 0)
         result = refuse_commands(ctx, SCMP_SYS(fcntl), FILE_COMMANDS, sizeof FILE_COMMANDS / sizeof FILE_COMMANDS[0]);
@@ -219,19 +233,14 @@ static int build_other_arguments(scmp_filter_ctx ctx) {
                             SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_PDEATHSIG), SCMP_A1_64(SCMP_CMP_NE, SIGKILL));
 }
 
-static int build_arguments(scmp_filter_ctx ctx) {
-    const int result = refuse_namespaces(ctx, 0);
-    return result < 0 ? result : build_other_arguments(ctx);
-}
-
 /* Fresh namespaces all at once or none of them: a child in part of them would share the rest with the nursery. */
-static int build_nursery_arguments(scmp_filter_ctx ctx) {
+static int build_nursery_clone(scmp_filter_ctx ctx) {
     const uint64_t all = CT__BRANCH_NAMESPACES;
     int result = refuse_namespaces(ctx, CT__BRANCH_NAMESPACES);
     for (uint64_t some = (all - 1) & all; result == 0 && some != 0; some = (some - 1) & all)
         result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
                                   SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, all, some));
-    return result < 0 ? result : build_other_arguments(ctx);
+    return result;
 }
 
 static int build_shared_memory(scmp_filter_ctx ctx) {
@@ -291,7 +300,7 @@ int ct__seccomp_init(ct__seccomp *s) {
     if (result == 0)
         result = build(SCMP_ACT_ERRNO(ENOSYS), build_nursery_calls, &s->nursery_calls);
     if (result == 0)
-        result = build(SCMP_ACT_ALLOW, build_nursery_arguments, &s->nursery_arguments);
+        result = build(SCMP_ACT_ALLOW, build_nursery_clone, &s->nursery_clone);
     if (result < 0)
         ct__seccomp_fini(s);
     return result;
@@ -302,7 +311,7 @@ void ct__seccomp_fini(ct__seccomp *s) {
     free(s->arguments.code);
     free(s->shared_memory.code);
     free(s->nursery_calls.code);
-    free(s->nursery_arguments.code);
+    free(s->nursery_clone.code);
     *s = (ct__seccomp){0};
 }
 
@@ -311,9 +320,16 @@ static int load(const ct__program *program) {
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0U, &prog) != 0 ? ct__errno() : 0;
 }
 
+void ct__seccomp_inherit(ct__seccomp *s) {
+    if (!s->is_inherited)
+        s->is_inherited = load(&s->arguments) == 0;
+}
+
 int ct__seccomp_load(const ct__seccomp *s, uint32_t plan_flags, ct__failure *why) {
     const bool is_nursery = (plan_flags & CT_PLAN_NURSERY) != 0;
-    int result = load(is_nursery ? &s->nursery_arguments : &s->arguments);
+    int result = s->is_inherited ? 0 : load(&s->arguments);
+    if (result == 0 && is_nursery)
+        result = load(&s->nursery_clone);
     if (result == 0 && (plan_flags & CT_PLAN_NO_SHARED_MEMORY) != 0)
         result = load(&s->shared_memory);
     if (result == 0)

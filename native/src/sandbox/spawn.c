@@ -20,6 +20,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -80,18 +81,30 @@ static int inherited_open(const ct__spawn_request *request, inherited *out, ct__
     const ct_plan *plan = request->plan;
     memset(out, 0xFF, sizeof *out); /* -1 in each */
     for (uint32_t i = 0; i < plan->task_file_count; i++) {
-        out->tasks[i] = open(plan->task_files[i], O_WRONLY | O_CLOEXEC);
+        out->tasks[i] = open(plan->task_files[i], O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* whatever it is, we never wait */
         if (out->tasks[i] < 0)
             return ct__fail(why, CT_STEP_CGROUP, ct__errno(), plan->task_files[i]);
     }
     return has_root(request) ? ct__sources_open(plan, CT__PART_OWN, &out->sources, why) : 0;
 }
 
+/* 0 is the writing thread: no pid to race with, and none of the stall that cgroup.procs has (native.md) */
+static int join(int task_fd) {
+    while (write(task_fd, "0", 1) < 0) {
+        struct pollfd later = {.fd = task_fd, .events = POLLOUT};
+        if (errno != EINTR && errno != EAGAIN)
+            return ct__errno();
+        (void)poll(&later, 1, -1); /* who waits for us sets the deadline */
+    }
+    return 0;
+}
+
 static int join_cgroups(const ct_plan *plan, const inherited *had, ct__failure *why) {
-    for (uint32_t i = 0; i < plan->task_file_count; i++)
-        /* 0 is the writing thread: no pid to race with, and none of the stall that cgroup.procs has (native.md) */
-        if (write(had->tasks[i], "0", 1) != 1)
-            return ct__fail(why, CT_STEP_CGROUP, ct__errno(), plan->task_files[i]);
+    for (uint32_t i = 0; i < plan->task_file_count; i++) {
+        const int result = join(had->tasks[i]);
+        if (result < 0)
+            return ct__fail(why, CT_STEP_CGROUP, result, plan->task_files[i]);
+    }
     /* After joining, so that the leaf is what the sandbox sees as the root */
     if (unshare(CLONE_NEWCGROUP) != 0)
         return ct__fail(why, CT_STEP_CGROUP, ct__errno(), "namespace");

@@ -410,6 +410,8 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     const int result = s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
     if (result == 0 && hooks != NULL)
         hooks->settle();
+    if (result == 0)
+        ct__seccomp_inherit(&s->filters);
     return result;
 }
 
