@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from dataclasses import replace
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
