@@ -39,7 +39,9 @@ static int build(const ct_plan *plan) {
     ct__sources sources;
     int result = ct__sources_open(plan, CT__PART_WHOLE, &sources, &why);
     if (result == 0)
-        result = ct__root_make(-1, &why);
+        result = ct__sources_add_procs(plan, &sources, &why);
+    if (result == 0)
+        result = ct__root_make(&why);
     return result == 0 ? ct__root_fill(plan, CT__PART_WHOLE, &sources, &why) : result;
 }
 

@@ -55,14 +55,14 @@ static ct_plan sample(void) {
 
 /* What look() finds in a process that has such a root; FAILED when there is none. */
 static int in_clone(const ct_plan *plan, int (*look)(const ct_plan *)) {
-    ct_autofd root = ct__roots_clone(&roots, &home, plan);
-    if (root < 0)
+    const int mounts = ct__roots_get(&roots, &home, plan);
+    if (mounts < 0)
         return FAILED;
     const pid_t child = fork();
     if (child == 0) {
         ct__sources sources;
-        if (unshare(CLONE_NEWNS) != 0 || ct__sources_open(plan, CT__PART_OWN, &sources, &why) < 0 ||
-            ct__root_make(root, &why) < 0 || ct__root_fill(plan, CT__PART_OWN, &sources, &why) < 0) {
+        if (ct__sources_open(plan, CT__PART_OWN, &sources, &why) < 0 || setns(mounts, CLONE_NEWNS) != 0 ||
+            unshare(CLONE_NEWNS) != 0 || ct__sources_add_procs(plan, &sources, &why) < 0 || ct__root_fill(plan, CT__PART_OWN, &sources, &why) < 0) {
             (void)fprintf(stderr, "%s: %s\n", why.path, ct_strerror(why.status));
             _exit(FAILED - 1);
         }
@@ -170,15 +170,15 @@ static int what_was_replaced_is_found_anew(void) {
 static int some_are_made_whole(void) {
     ct_plan plan = sample();
     plan.entries[0] = (ct_entry){.kind = CT_ENTRY_FILE, .target = "/tmp/below", .source = "", .mode = 0444};
-    if (ct__roots_clone(&roots, &home, &plan) != -1)
+    if (ct__roots_get(&roots, &home, &plan) != -1)
         return 1;
     plan = sample();
     plan.entries[1].mode = 0440; /* its owner is nobody inside */
-    if (ct__roots_clone(&roots, &home, &plan) != -1)
+    if (ct__roots_get(&roots, &home, &plan) != -1)
         return 2;
     plan = sample();
     plan.entries[0].source = "/no/such";
-    if (ct__roots_clone(&roots, &home, &plan) != -1 || made() != 0) /* the child will say what is missing */
+    if (ct__roots_get(&roots, &home, &plan) != -1 || made() != 0) /* the child will say what is missing */
         return 3;
     plan = sample();
     return in_clone(&plan, is_whole);
@@ -190,14 +190,14 @@ static int others_make_none(void) {
     if (setresuid(65534, 65534, 65534) != 0)
         return CANNOT;
     ct__roots_init(&roots, &home, keys);
-    return ct__roots_clone(&roots, &home, &plan) == -1 ? 0 : 1;
+    return ct__roots_get(&roots, &home, &plan) == -1 ? 0 : 1;
 }
 
 static int without_room_there_are_none(void) {
     const ct_plan plan = sample();
     ct__roots_fini(&roots);
     ct__roots_init(&roots, &home, NULL);
-    return ct__roots_clone(&roots, &home, &plan) == -1 ? 0 : 1;
+    return ct__roots_get(&roots, &home, &plan) == -1 ? 0 : 1;
 }
 
 static void clones(void) {

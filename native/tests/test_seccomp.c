@@ -120,6 +120,49 @@ static void shared_memory_is_a_choice(void) {
     CHECK_INT(under_filter(memory_file, CT_PLAN_NO_SHARED_MEMORY), EPERM);
 }
 
+/* 0 when each set of namespaces gets EPERM, and a plain clone a process. */
+static int every_clone(void) {
+    static const unsigned each[] = {CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS,     CLONE_NEWNET,
+                                    CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWTIME};
+    for (unsigned set = 0; set < 1U << (sizeof each / sizeof each[0]); set++) {
+        unsigned long flags = SIGCHLD;
+        for (unsigned i = 0; i < sizeof each / sizeof each[0]; i++)
+            flags |= (set >> i & 1) != 0 ? each[i] : 0;
+        const long child = syscall(SYS_clone, flags, 0UL, NULL, 0UL, 0UL);
+        if (child == 0)
+            _exit(0);
+        if (set != 0 && (child > 0 || errno != EPERM))
+            return 1;
+        if (set == 0 && (child < 0 || waitpid((pid_t)child, NULL, 0) != child))
+            return 2;
+    }
+    return 0;
+}
+
+static void a_clone_makes_no_namespace(void) {
+    CHECK_INT(under_filter(every_clone, 0), 0);
+}
+
+static int serve(void) {
+    static int (*const refused[])(void) = {watch_the_old_way, lease, huge_memory, huge_shared_memory, forget_parent, trace, leave};
+    ct__seccomp_inherit(&filters);
+    if (!filters.is_inherited || lease() != EPERM || memory_file() != 0)
+        return 1;
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++)
+        if (under_filter(refused[i], 0) != EPERM)
+            return 2;
+    return under_filter(ask_flags, 0) == 0 && under_filter(every_clone, 0) == 0 ? 0 : 3;
+}
+
+static void what_a_server_has_loaded_its_children_have(void) {
+    const pid_t server = fork();
+    if (server == 0)
+        _exit(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? 99 : serve());
+    int status = 0;
+    CHECK_INT(waitpid(server, &status, 0), server);
+    CHECK_INT(status, 0);
+}
+
 static void programs_are_within_the_kernels_bound(void) {
     CHECK(filters.calls.len > 100);
     CHECK(filters.calls.len < BPF_MAXINSNS);
@@ -129,6 +172,7 @@ static void programs_are_within_the_kernels_bound(void) {
 int main(void) {
     static const ct_case cases[] = {CASE(calls_get_their_answers), CASE(shared_memory_is_a_choice),
                                     CASE(what_all_sandboxes_share_is_not_watched_or_taken),
+                                    CASE(a_clone_makes_no_namespace), CASE(what_a_server_has_loaded_its_children_have),
                                     CASE(programs_are_within_the_kernels_bound)};
     CHECK_INT(ct__seccomp_init(&filters), 0);
     const int result = RUN("seccomp", cases);

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from constellation.native.sandbox import Bind, Directory, Link, TextFile
 from constellation.native.zygote import ExitStatus, SpawnFailed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
@@ -216,3 +217,46 @@ async def test_arranged_memory_holds_what_it_held(rig):
         for _ in range(2):
             async with rig.spawned(zygote, rig.plan()) as (_child, ours, _out):
                 assert await receive(ours) == b"True"
+
+
+MOUNTS = """
+import json
+def lines(path):
+    return open(path).read().splitlines()
+def listing(path):
+    return sorted(os.listdir(path))
+host = []
+for fd in os.listdir('/proc/self/fd'):
+    try:
+        host.append((int(fd), os.readlink('/proc/self/fd/' + fd)))
+    except OSError:
+        pass
+channel.sendall(json.dumps({
+    'mounts': lines('/proc/self/mountinfo'), 'roots': [listing('/'), listing('/proc/1/root'), listing('/proc/self/root')],
+    'above': listing('/..' * 64), 'cwd': os.getcwd(), 'fds': host, 'pids': [p for p in listing('/proc') if p.isdigit()],
+}).encode() + b'\\n')
+"""
+
+
+async def test_only_the_mounts_of_the_plan_are_inside(rig):
+    plan = rig.plan()
+    targets = {entry.target for entry in plan.entries if not isinstance(entry, Link | TextFile | Directory)}
+    async with rig.forking(MOUNTS) as zygote:
+        for _ in range(2):  # what the first made of the root, the second finds
+            async with rig.spawned(zygote, plan) as (_, channel, _):
+                channel.settimeout(10)
+                seen = json.loads(channel.makefile().readline())
+            mounts = [line.split() for line in seen["mounts"]]
+            places = {mount[4] for mount in mounts}
+            optional = {entry.target for entry in plan.entries if isinstance(entry, Bind) and entry.is_optional}
+            assert targets - optional | {"/"} <= {place for place in places if not place.startswith("/proc/")}
+            assert {place for place in places if not place.startswith("/proc/")} <= targets | {"/"}
+            by_id = {mount[0]: mount for mount in mounts}
+            # every mount hangs on one that is listed: nothing lies above the root or beside it
+            assert [mount[4] for mount in mounts if mount[1] not in by_id] == ["/"]
+            assert [mount for mount in mounts if mount[6] != "-"] == []  # private: neither shared nor a slave
+            assert seen["roots"][0] == seen["roots"][1] == seen["roots"][2] == seen["above"]
+            assert seen["cwd"] == "/tmp"
+            assert seen["pids"] == ["1"]
+            assert {fd for fd, _ in seen["fds"]} <= {0, 1, 2, 3}
+            assert all(to.startswith(("/dev/null", "pipe:", "socket:")) for _, to in seen["fds"])

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -301,11 +302,22 @@ async def test_a_cancelled_spawn_leaves_no_child(root_rig):
 
 async def test_setup_deadline_kills(root_rig, tmp_path):
     fifo = tmp_path / "tasks"
-    os.mkfifo(fifo)  # to open it for writing blocks until somebody reads
-    async with root_rig.executing() as zygote:
-        with pytest.raises(SpawnFailed, match="deadline"):
-            await root_rig.shell(zygote, "true", task_files=(str(fifo),), setup_s=0.2)
-        assert (await root_rig.shell(zygote, "echo next")).out == "next\n"
+    os.mkfifo(fifo)
+    nobody = tmp_path / "nobody"
+    os.mkfifo(nobody)
+    full = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        with suppress(BlockingIOError):
+            while True:
+                os.write(full, bytes(4096))
+        async with root_rig.executing() as zygote:
+            with pytest.raises(SpawnFailed, match="deadline"):  # the child waits until there is room
+                await root_rig.shell(zygote, "true", task_files=(str(fifo),), setup_s=0.2)
+            with pytest.raises(SpawnFailed, match="cgroup"):  # the server never waits, here for one who reads
+                await root_rig.shell(zygote, "true", task_files=(str(nobody),))
+            assert (await root_rig.shell(zygote, "echo next")).out == "next\n"
+    finally:
+        os.close(full)
 
 
 async def test_rubbish_on_the_control_socket_is_refused(libexec):

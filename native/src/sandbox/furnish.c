@@ -29,7 +29,7 @@ static int mount_empty(const char *target, uint64_t bytes, uint32_t inodes, unsi
 
 static int mount_all(int pidfd, const ct_furnish *what, ct__failure *why) {
     /* While still among the host's mounts, where the kernel has nothing against another whole /proc */
-    ct_autofd proc = ct__proc_mount(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    ct_autofd proc = ct__proc_make();
     if (proc < 0)
         return ct__fail(why, CT_STEP_SOURCE, proc, "/proc");
     if (setns(pidfd, CLONE_NEWNS | CLONE_NEWNET) != 0)

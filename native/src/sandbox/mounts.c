@@ -25,9 +25,11 @@ static const char *const MASKED_FILES[] = {"kcore",      "keys",        "key-use
                                            "timer_list", "sched_debug", "latency_stats", "config.gz", "interrupts"};
 static const char *const MASKED_DIRS[] = {"acpi", "asound", "scsi"};
 
+int ct__proc_make(void) {
+    return ct__proc_mount(SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+}
+
 static int open_source(const ct_entry *e) {
-    if (e->kind == CT_ENTRY_PROC)
-        return ct__proc_mount(SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
     ct_autofd fd = ct__open_tree(e->source);
     if (fd < 0)
         return fd;
@@ -54,26 +56,42 @@ int ct__sources_open(const ct_plan *plan, enum ct__part part, ct__sources *out, 
         const ct_entry *e = &plan->entries[i];
         if (!is_in(e, part))
             continue;
-        if (e->kind != CT_ENTRY_BIND && e->kind != CT_ENTRY_DEVICE && e->kind != CT_ENTRY_PROC)
+        if (e->kind != CT_ENTRY_BIND && e->kind != CT_ENTRY_DEVICE)
             continue;
         const int fd = open_source(e);
         if (fd == -ENOENT && (e->flags & CT_ENTRY_OPTIONAL) != 0)
             continue;
-        if (fd < 0) /* those opened so far stay the caller's; a child ends now, and they with it */
-            return ct__fail(why, CT_STEP_SOURCE, fd, e->kind == CT_ENTRY_PROC ? e->target : e->source);
+        if (fd < 0)
+            return ct__fail(why, CT_STEP_SOURCE, fd, e->source);
         out->fd[i] = fd;
     }
     return 0;
 }
 
-int ct__root_make(int root_fd, ct__failure *why) {
+int ct__sources_add_procs(const ct_plan *plan, ct__sources *sources, ct__failure *why) {
+    for (uint32_t i = 0; i < plan->entry_count; i++) {
+        if (plan->entries[i].kind != CT_ENTRY_PROC)
+            continue;
+        const int fd = ct__proc_make();
+        if (fd < 0)
+            return ct__fail(why, CT_STEP_SOURCE, fd, plan->entries[i].target);
+        sources->fd[i] = fd;
+    }
+    return 0;
+}
+
+void ct__sources_close(ct__sources *sources) {
+    for (uint32_t i = 0; i < CT_PLAN_ENTRIES_MAX; i++)
+        ct_drop_fd(&sources->fd[i]);
+}
+
+int ct__root_make(ct__failure *why) {
     int result = ct__mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
     if (result < 0)
         return ct__fail(why, CT_STEP_ROOT, result, "private");
-    result = root_fd >= 0 ? ct__move_mount(root_fd, MOUNT_POINT)
-                          : ct__mount("tmpfs", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_OPTIONS);
+    result = ct__mount("tmpfs", MOUNT_POINT, "tmpfs", MS_NOSUID | MS_NODEV, ROOT_OPTIONS);
     if (result < 0)
-        return ct__fail(why, CT_STEP_ROOT, result, root_fd >= 0 ? "common" : "tmpfs");
+        return ct__fail(why, CT_STEP_ROOT, result, "tmpfs");
     if (chdir(MOUNT_POINT) != 0)
         return ct__fail(why, CT_STEP_ROOT, ct__errno(), "chdir");
     result = ct__pivot_root(".", "."); /* the old root now lies on top of the new one */

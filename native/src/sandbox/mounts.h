@@ -23,13 +23,21 @@ typedef struct ct__sources {
     int fd[CT_PLAN_ENTRIES_MAX];
 } ct__sources;
 
-/* Opens all sources, while the caller may still look up host paths with the host's uid: an interpreter may live
- * below a directory that only root may enter. Already read-only, nosuid, nodev and private. */
+/* Opens what is bound, while the caller may still look up host paths with the host's uid: an interpreter may live
+ * below a directory that only root may enter. Already read-only, nosuid, nodev and private. What was opened stays the
+ * caller's when this fails. */
 int ct__sources_open(const ct_plan *plan, enum ct__part part, ct__sources *out, ct__failure *why);
 
-/* Makes a detached mount, or an empty tmpfs when it is -1, the root and lets the old root go. From here on no path leads
- * to the host. */
-int ct__root_make(int root_fd, ct__failure *why);
+/* Adds each /proc; by a process of the pid namespace that it shall show, where a whole one is mounted already. */
+int ct__sources_add_procs(const ct_plan *plan, ct__sources *sources, ct__failure *why);
+
+void ct__sources_close(ct__sources *sources);
+
+/* What a /proc is mounted with. */
+int ct__proc_make(void);
+
+/* Makes an empty tmpfs the root and lets the old root go. From here on no path leads to the host. */
+int ct__root_make(ct__failure *why);
 
 /* Covers what a /proc that is mounted there tells of the host, in a root that was filled before. */
 int ct__proc_cover(const char *proc);

@@ -8,9 +8,13 @@
 #include "sandbox/mounts.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static bool is_below(const char *path, const char *dir) {
@@ -64,6 +68,33 @@ static bool describe(const ct_plan *plan, ct__root_key *out) {
     return !w.overran;
 }
 
+/* The kernel lets a user namespace mount a /proc only where a whole one is mounted already. This one's pid namespace ends
+ * with the helper that mounts it, so it shows no process; each sandbox mounts its own on top. */
+static int mount_dead_proc(const char *target) {
+    struct clone_args args = {.flags = CLONE_NEWPID, .exit_signal = SIGCHLD};
+    /* SAFETY: as in spawn.c; the child makes system calls and ends */
+    const pid_t helper = (pid_t)syscall(SYS_clone3, &args, sizeof args);
+    if (helper == 0) {
+        const int proc = ct__proc_make();
+        _exit(proc >= 0 && ct__move_mount(proc, target) == 0 ? 0 : 1);
+    }
+    int status = 0;
+    if (helper < 0)
+        return ct__errno();
+    while (waitpid(helper, &status, 0) < 0)
+        if (errno != EINTR)
+            return ct__errno();
+    return status == 0 ? 0 : -EPERM;
+}
+
+static int mount_dead_procs(const ct_plan *plan) {
+    int result = 0;
+    for (uint32_t i = 0; result == 0 && i < plan->entry_count; i++)
+        if (plan->entries[i].kind == CT_ENTRY_PROC)
+            result = mount_dead_proc(plan->entries[i].target);
+    return result;
+}
+
 /* In a mount namespace that nobody is in afterwards; its descriptor, or -errno. */
 static int make(const ct__home *home, const ct_plan *plan) {
     ct__sources sources;
@@ -75,11 +106,11 @@ static int make(const ct__home *home, const ct_plan *plan) {
     ct_autofd mounts = result < 0 ? -1 : open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
     if (result == 0 && mounts < 0)
         result = ct__errno();
-    if (result == 0 && (result = ct__root_make(-1, &why)) == 0)
-        result = ct__root_fill(plan, CT__PART_COMMON, &sources, &why);
+    if (result == 0 && (result = ct__root_make(&why)) == 0 &&
+        (result = ct__root_fill(plan, CT__PART_COMMON, &sources, &why)) == 0)
+        result = mount_dead_procs(plan);
     (void)umask(before);
-    for (uint32_t i = 0; i < plan->entry_count; i++)
-        ct_drop_fd(&sources.fd[i]);
+    ct__sources_close(&sources);
     if (ct__home_return(home) < 0)
         return -ENOTRECOVERABLE;
     return result < 0 ? result : ct_take_fd(&mounts);
@@ -117,20 +148,13 @@ static int add(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
     return (int)at;
 }
 
-int ct__roots_clone(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
+int ct__roots_get(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
     if (roots->keys == NULL || !can_be_parted(plan) || !describe(plan, &roots->keys[CT__ROOTS_KEPT]))
         return -1;
     int at = find(roots);
     if (at < 0)
         at = add(roots, home, plan);
-    if (at < 0)
-        return at;
-    if (setns(roots->mounts_fd[at], CLONE_NEWNS) != 0)
-        return -1;
-    ct_autofd tree = ct__open_tree("/");
-    if (ct__home_return(home) < 0)
-        return -ENOTRECOVERABLE;
-    return tree < 0 ? -1 : ct_take_fd(&tree);
+    return at < 0 ? at : roots->mounts_fd[at];
 }
 
 void ct__roots_fini(ct__roots *roots) {

@@ -21,8 +21,8 @@
 
 /* Names, because each architecture has only some of them; what this libseccomp does not know stays closed. */
 static const char *const ALLOWED[] = {
-    /* processes and threads */
-    "clone", "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid", "kill", "tkill",
+    /* processes and threads; for clone, see build_calls */
+    "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "waitpid", "kill", "tkill",
     "tgkill", "pidfd_open", "pidfd_send_signal", "getpid", "getppid", "gettid", "getpgid", "getpgrp", "setpgid", "getsid",
     "setsid", "set_tid_address", "set_robust_list", "get_robust_list", "rseq", "membarrier", "arch_prctl", "prctl",
     "set_thread_area", "get_thread_area", "restart_syscall", "seccomp", "process_madvise", "process_mrelease",
@@ -89,8 +89,6 @@ static const char *const FATAL[] = {
     "swapoff",    "acct",            "iopl",        "ioperm",       "uselib",        "vm86",          "vm86old",
 };
 
-static const int FAMILIES[] = {AF_UNIX, AF_INET, AF_INET6};
-
 static const unsigned NAMESPACES[] = {CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNS,     CLONE_NEWNET,
                                       CLONE_NEWIPC,  CLONE_NEWUTS, CLONE_NEWCGROUP, CLONE_NEWTIME};
 
@@ -107,74 +105,65 @@ enum { CLONE_FLAGS_ARG = 0 };
 #endif
 
 /* personality(2) values that programs use: Linux itself, and the question what it is. */
-static const uint64_t PERSONALITIES[] = {0x0, 0xFFFFFFFF};
+static const ct__check PERSONALITY = {.values = {0x0, 0xFFFFFFFF}, .count = 2, .otherwise = SECCOMP_RET_ERRNO | ENOSYS};
 
-static int rule(scmp_filter_ctx ctx, const char *name, uint32_t action) {
-    const int number = seccomp_syscall_resolve_name(name);
-    if (number == __NR_SCMP_ERROR)
-        return 0; /* unknown to this libseccomp: falls to the default */
-    const int result = seccomp_rule_add(ctx, action, number, 0);
-    return result == -EDOM ? 0 : result; /* not a call of this architecture */
-}
-
-static int rules_for(scmp_filter_ctx ctx, const char *const *names, size_t count, uint32_t action) {
-    for (size_t i = 0; i < count; i++) {
-        const int result = rule(ctx, names[i], action);
-        if (result < 0)
-            return result;
-    }
-    return 0;
-}
-
-static int allow_values(scmp_filter_ctx ctx, int call, const uint64_t *values, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        const int result = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, call, 1, SCMP_A0_64(SCMP_CMP_EQ, values[i]));
-        if (result < 0)
-            return result;
-    }
-    return 0;
-}
-
-/* A family outside the list answers ENOSYS by default; a 64-bit compare, so high bits can not disguise one. */
-static int open_families(scmp_filter_ctx ctx, int call) {
-    uint64_t values[sizeof FAMILIES / sizeof FAMILIES[0]];
-    for (size_t i = 0; i < sizeof FAMILIES / sizeof FAMILIES[0]; i++)
-        values[i] = (uint64_t)FAMILIES[i];
-    return allow_values(ctx, call, values, sizeof FAMILIES / sizeof FAMILIES[0]);
-}
-
-static int build_listed(scmp_filter_ctx ctx) {
-    int result = rules_for(ctx, ALLOWED, sizeof ALLOWED / sizeof ALLOWED[0], SCMP_ACT_ALLOW);
-    if (result == 0)
-        result = rules_for(ctx, REFUSED, sizeof REFUSED / sizeof REFUSED[0], SCMP_ACT_ERRNO(EPERM));
-    if (result == 0)
-        result = rules_for(ctx, FATAL, sizeof FATAL / sizeof FATAL[0], SCMP_ACT_KILL_PROCESS);
-    if (result == 0)
-        result = open_families(ctx, SCMP_SYS(socket));
-    if (result == 0)
-        result = open_families(ctx, SCMP_SYS(socketpair));
-    if (result == 0)
-        result = allow_values(ctx, SCMP_SYS(personality), PERSONALITIES, sizeof PERSONALITIES / sizeof PERSONALITIES[0]);
+static int set_all(ct__filter *filter, const char *const *names, size_t count, uint32_t verdict) {
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < count; i++)
+        result = ct__filter_set(filter, names[i], verdict);
     return result;
 }
 
-static int build_calls(scmp_filter_ctx ctx) {
-    const int result = build_listed(ctx);
-    return result < 0 ? result : rule(ctx, "unshare", SCMP_ACT_ERRNO(EPERM));
+static uint32_t refusal(uint32_t error) {
+    return SECCOMP_RET_ERRNO | error;
+}
+
+static int set_listed(ct__filter *filter) {
+    static const ct__check family = {.values = {AF_UNIX, AF_INET, AF_INET6}, .count = 3, .otherwise = SECCOMP_RET_ERRNO | ENOSYS};
+    int result = set_all(filter, ALLOWED, sizeof ALLOWED / sizeof ALLOWED[0], SECCOMP_RET_ALLOW);
+    if (result == 0)
+        result = set_all(filter, REFUSED, sizeof REFUSED / sizeof REFUSED[0], refusal(EPERM));
+    if (result == 0)
+        result = set_all(filter, FATAL, sizeof FATAL / sizeof FATAL[0], SECCOMP_RET_KILL_PROCESS);
+    if (result == 0)
+        result = ct__filter_check(filter, "socket", &family);
+    if (result == 0)
+        result = ct__filter_check(filter, "socketpair", &family);
+    if (result == 0)
+        result = ct__filter_check(filter, "personality", &PERSONALITY);
+    return result;
+}
+
+/* Processes and threads, but no namespace. */
+static int build_calls(ct__filter *filter) {
+    ct__check clone = {.arg = CLONE_FLAGS_ARG, .otherwise = refusal(EPERM)};
+    for (size_t i = 0; i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
+        clone.refused_bits |= NAMESPACES[i];
+    int result = set_listed(filter);
+    if (result == 0)
+        result = ct__filter_check(filter, "clone", &clone);
+    return result < 0 ? result : ct__filter_set(filter, "unshare", refusal(EPERM));
 }
 
 /* A branch leaves the nursery's control group, and then shall not see the path to its own. */
-static int build_nursery_calls(scmp_filter_ctx ctx) {
-    static const uint64_t cgroup = CLONE_NEWCGROUP;
-    int result = build_listed(ctx);
+static int build_nursery_calls(ct__filter *filter) {
+    static const ct__check cgroup = {.values = {CLONE_NEWCGROUP}, .count = 1, .otherwise = SECCOMP_RET_ERRNO | EPERM};
+    int result = set_listed(filter);
     if (result == 0)
-        result = allow_values(ctx, SCMP_SYS(unshare), &cgroup, 1);
-    return result < 0 ? result
-                      : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), 1, SCMP_A0_64(SCMP_CMP_NE, cgroup));
+        result = ct__filter_set(filter, "clone", SECCOMP_RET_ALLOW); /* with what its arguments may be: see below */
+    return result < 0 ? result : ct__filter_check(filter, "unshare", &cgroup);
 }
 
 static int refuse_bits(scmp_filter_ctx ctx, int call, unsigned arg, uint64_t bits) {
     return seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), call, 1, SCMP_CMP64(arg, SCMP_CMP_MASKED_EQ, bits, bits));
+}
+
+static int refuse_namespaces(scmp_filter_ctx ctx, unsigned but) {
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
+        if ((NAMESPACES[i] & but) == 0)
+            result = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
+    return result;
 }
 
 /* The 32 bits of a command or request that the kernel reads; what is above them can not disguise one. */
@@ -198,15 +187,7 @@ static int refuse_huge_pages(scmp_filter_ctx ctx) {
     return result;
 }
 
-static int refuse_namespaces(scmp_filter_ctx ctx, unsigned but) {
-    int result = 0;
-    for (size_t i = 0; result == 0 && i < sizeof NAMESPACES / sizeof NAMESPACES[0]; i++)
-        if ((NAMESPACES[i] & but) == 0)
-            result = refuse_bits(ctx, SCMP_SYS(clone), CLONE_FLAGS_ARG, NAMESPACES[i]);
-    return result;
-}
-
-static int build_other_arguments(scmp_filter_ctx ctx) {
+static int build_arguments(scmp_filter_ctx ctx) {
     int result = refuse_commands(ctx, SCMP_SYS(ioctl), TERMINAL_REQUESTS, sizeof TERMINAL_REQUESTS / sizeof TERMINAL_REQUESTS[0]);
     if (result == 0)
         result = refuse_commands(ctx, SCMP_SYS(fcntl), FILE_COMMANDS, sizeof FILE_COMMANDS / sizeof FILE_COMMANDS[0]);
@@ -219,24 +200,19 @@ static int build_other_arguments(scmp_filter_ctx ctx) {
                             SCMP_A0_64(SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_PDEATHSIG), SCMP_A1_64(SCMP_CMP_NE, SIGKILL));
 }
 
-static int build_arguments(scmp_filter_ctx ctx) {
-    const int result = refuse_namespaces(ctx, 0);
-    return result < 0 ? result : build_other_arguments(ctx);
-}
-
 /* Fresh namespaces all at once or none of them: a child in part of them would share the rest with the nursery. */
-static int build_nursery_arguments(scmp_filter_ctx ctx) {
+static int build_nursery_clone(scmp_filter_ctx ctx) {
     const uint64_t all = CT__BRANCH_NAMESPACES;
     int result = refuse_namespaces(ctx, CT__BRANCH_NAMESPACES);
     for (uint64_t some = (all - 1) & all; result == 0 && some != 0; some = (some - 1) & all)
         result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
                                   SCMP_CMP64(CLONE_FLAGS_ARG, SCMP_CMP_MASKED_EQ, all, some));
-    return result < 0 ? result : build_other_arguments(ctx);
+    return result;
 }
 
 static int build_shared_memory(scmp_filter_ctx ctx) {
-    static const char *const names[] = {"shmget", "memfd_create"};
-    return rules_for(ctx, names, sizeof names / sizeof names[0], SCMP_ACT_ERRNO(EPERM));
+    const int result = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(shmget), 0);
+    return result < 0 ? result : seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(memfd_create), 0);
 }
 
 /* libseccomp writes a program only to a descriptor (seccomp_export_bpf_mem came with 2.6). */
@@ -269,29 +245,34 @@ static void release(scmp_filter_ctx *ctx) {
         seccomp_release(*ctx);
 }
 
-static int build(uint32_t otherwise, int (*rules)(scmp_filter_ctx), ct__program *out) {
-    __attribute__((cleanup(release))) scmp_filter_ctx ctx = seccomp_init(otherwise);
+static int build(int (*rules)(scmp_filter_ctx), ct__program *out) {
+    __attribute__((cleanup(release))) scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
     if (ctx == NULL)
         return -ENOMEM;
     int result = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-    if (result == 0) /* a binary tree of 400 numbers instead of a list */
-        result = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (result == 0)
         result = rules(ctx);
     return result < 0 ? result : export(ctx, out);
 }
 
+static int build_listed(int (*list)(ct__filter *), ct__program *out) {
+    ct__filter filter;
+    ct__filter_init(&filter, refusal(ENOSYS));
+    const int result = list(&filter);
+    return result < 0 ? result : ct__filter_build(&filter, out);
+}
+
 int ct__seccomp_init(ct__seccomp *s) {
     *s = (ct__seccomp){0};
-    int result = build(SCMP_ACT_ERRNO(ENOSYS), build_calls, &s->calls);
+    int result = build_listed(build_calls, &s->calls);
     if (result == 0)
-        result = build(SCMP_ACT_ALLOW, build_arguments, &s->arguments);
+        result = build(build_arguments, &s->arguments);
     if (result == 0)
-        result = build(SCMP_ACT_ALLOW, build_shared_memory, &s->shared_memory);
+        result = build(build_shared_memory, &s->shared_memory);
     if (result == 0)
-        result = build(SCMP_ACT_ERRNO(ENOSYS), build_nursery_calls, &s->nursery_calls);
+        result = build_listed(build_nursery_calls, &s->nursery_calls);
     if (result == 0)
-        result = build(SCMP_ACT_ALLOW, build_nursery_arguments, &s->nursery_arguments);
+        result = build(build_nursery_clone, &s->nursery_clone);
     if (result < 0)
         ct__seccomp_fini(s);
     return result;
@@ -302,7 +283,7 @@ void ct__seccomp_fini(ct__seccomp *s) {
     free(s->arguments.code);
     free(s->shared_memory.code);
     free(s->nursery_calls.code);
-    free(s->nursery_arguments.code);
+    free(s->nursery_clone.code);
     *s = (ct__seccomp){0};
 }
 
@@ -311,9 +292,16 @@ static int load(const ct__program *program) {
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0U, &prog) != 0 ? ct__errno() : 0;
 }
 
+void ct__seccomp_inherit(ct__seccomp *s) {
+    if (!s->is_inherited)
+        s->is_inherited = load(&s->arguments) == 0;
+}
+
 int ct__seccomp_load(const ct__seccomp *s, uint32_t plan_flags, ct__failure *why) {
     const bool is_nursery = (plan_flags & CT_PLAN_NURSERY) != 0;
-    int result = load(is_nursery ? &s->nursery_arguments : &s->arguments);
+    int result = s->is_inherited ? 0 : load(&s->arguments);
+    if (result == 0 && is_nursery)
+        result = load(&s->nursery_clone);
     if (result == 0 && (plan_flags & CT_PLAN_NO_SHARED_MEMORY) != 0)
         result = load(&s->shared_memory);
     if (result == 0)

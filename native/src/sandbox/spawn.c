@@ -1,6 +1,10 @@
 /* One sandbox, from fork to the first instruction of what runs in it. The order is the recipe: while the child has
  * the host's uid it joins its cgroups and opens its sources; then it becomes the instance's uid, builds its root, and
- * gives up one power after the other, system calls last. */
+ * gives up one power after the other, system calls last.
+ *
+ * Where the common part of its root is there already (roots.h), the child is born among those mounts instead of the
+ * host's. So there is nothing to let go of, which would take the kernel a grace period (measured: 4 ms on a busy machine);
+ * and what it needs of the host, its parent has opened for it. */
 
 #define _GNU_SOURCE
 #include "sandbox/spawn.h"
@@ -16,6 +20,7 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -42,15 +47,9 @@ static void await_parent(int sync_fd) {
         _exit(SETUP_FAILED);
 }
 
-/* Chosen: when the whole machine runs out of memory, functions go before planes and databases (which are at 0). */
-#define OOM_SCORE "500"
-
 static int start_session(bool is_exec, ct__failure *why) {
     if (setsid() < 0)
         return ct__fail(why, CT_STEP_SESSION, ct__errno(), "setsid");
-    const int scored = ct__write_file("/proc/self/oom_score_adj", OOM_SCORE);
-    if (scored < 0)
-        return ct__fail(why, CT_STEP_SESSION, scored, "oom_score_adj");
     (void)umask(022);
     if (is_exec) /* what is ignored stays ignored across exec */
         for (int number = 1; number < NSIG; number++)
@@ -62,10 +61,47 @@ static int start_session(bool is_exec, ct__failure *why) {
     return 0;
 }
 
-static int join_cgroups(const ct_plan *plan, ct__failure *why) {
+/* What a child has from its parent: of the host's files, what it shall join and what it shall have in its root. */
+typedef struct inherited {
+    int tasks[CT_PLAN_CGROUPS_MAX];
+    ct__sources sources;
+} inherited;
+
+static bool has_root(const ct__spawn_request *request) {
+    return request->root_mounts_fd >= 0;
+}
+
+static void inherited_close(inherited *l) {
+    for (size_t i = 0; i < sizeof l->tasks / sizeof l->tasks[0]; i++)
+        ct_drop_fd(&l->tasks[i]);
+    ct__sources_close(&l->sources);
+}
+
+static int inherited_open(const ct__spawn_request *request, inherited *out, ct__failure *why) {
+    const ct_plan *plan = request->plan;
+    memset(out, 0xFF, sizeof *out); /* -1 in each */
     for (uint32_t i = 0; i < plan->task_file_count; i++) {
-        /* 0 is the writing thread: no pid to race with, and none of the stall that cgroup.procs has (native.md) */
-        const int result = ct__write_file(plan->task_files[i], "0");
+        out->tasks[i] = open(plan->task_files[i], O_WRONLY | O_NONBLOCK | O_CLOEXEC); /* whatever it is, we never wait */
+        if (out->tasks[i] < 0)
+            return ct__fail(why, CT_STEP_CGROUP, ct__errno(), plan->task_files[i]);
+    }
+    return has_root(request) ? ct__sources_open(plan, CT__PART_OWN, &out->sources, why) : 0;
+}
+
+/* 0 is the writing thread: no pid to race with, and none of the stall that cgroup.procs has (native.md) */
+static int join(int task_fd) {
+    while (write(task_fd, "0", 1) < 0) {
+        struct pollfd later = {.fd = task_fd, .events = POLLOUT};
+        if (errno != EINTR && errno != EAGAIN)
+            return ct__errno();
+        (void)poll(&later, 1, -1); /* who waits for us sets the deadline */
+    }
+    return 0;
+}
+
+static int join_cgroups(const ct_plan *plan, const inherited *had, ct__failure *why) {
+    for (uint32_t i = 0; i < plan->task_file_count; i++) {
+        const int result = join(had->tasks[i]);
         if (result < 0)
             return ct__fail(why, CT_STEP_CGROUP, result, plan->task_files[i]);
     }
@@ -118,10 +154,10 @@ static uint64_t kept_by(const ct_plan *plan) {
     return (plan->flags & CT_PLAN_NURSERY) != 0 ? CT__NURSERY_CAPS : 0;
 }
 
-static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, int *sync_fd, ct__failure *why) {
+static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, inherited *had, int *sync_fd, ct__failure *why) {
     const ct_plan *plan = request->plan;
-    const enum ct__part part = request->root_fd >= 0 ? CT__PART_OWN : CT__PART_WHOLE;
-    ct__sources sources;
+    const enum ct__part part = has_root(request) ? CT__PART_OWN : CT__PART_WHOLE;
+    ct__sources *sources = &had->sources;
     int result = start_session(plan->argc > 0, why);
     if (result < 0)
         return result;
@@ -130,9 +166,12 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
      * could not after this, without privilege. */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
         return ct__fail(why, CT_STEP_SESSION, ct__errno(), "dumpable");
-    if ((result = join_cgroups(plan, why)) < 0 || (result = ct__sources_open(plan, part, &sources, why)) < 0 ||
+    if ((result = join_cgroups(plan, had, why)) < 0 ||
+        (!has_root(request) && (result = ct__sources_open(plan, part, sources, why)) < 0) ||
+        (result = ct__sources_add_procs(plan, sources, why)) < 0 ||
         (result = ct__userns_become(plan, is_privileged, why)) < 0 ||
-        (result = ct__root_make(request->root_fd, why)) < 0 || (result = ct__root_fill(plan, part, &sources, why)) < 0 ||
+        (!has_root(request) && (result = ct__root_make(why)) < 0) ||
+        (result = ct__root_fill(plan, part, sources, why)) < 0 ||
         (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
         (result = name_host(plan, why)) < 0 || (result = lay_descriptors(request, sync_fd, why)) < 0 ||
         (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(kept_by(plan), why)) < 0 ||
@@ -144,10 +183,10 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
     return ct__seccomp_load(request->filters, plan->flags, why);
 }
 
-static int run_child(const ct__spawn_request *request, bool is_privileged, int sync_fd) {
+static int run_child(const ct__spawn_request *request, bool is_privileged, inherited *had, int sync_fd) {
     const ct_plan *plan = request->plan;
     ct__failure why = {0};
-    const int result = enter_sandbox(request, is_privileged, &sync_fd, &why);
+    const int result = enter_sandbox(request, is_privileged, had, &sync_fd, &why);
     (void)ct__send(sync_fd, &why, sizeof why, 0); /* nobody is left to tell if this fails; the end of the stream tells */
     if (result < 0)
         _exit(SETUP_FAILED);
@@ -190,20 +229,35 @@ static void end_child(pid_t pid) {
         continue;
 }
 
-/* A network namespace that is there already is joined here, since it belongs to our user namespace: the child, in one
- * of its own, may not. *pid is -1 with errno set when there is no child. */
+/* A namespace that is there already is joined here, since it belongs to our user namespace: the child, in one of its
+ * own, may not. Where we stand among the root's mounts, the child gets a copy of those. */
 static int clone_into(const ct__spawn_request *request, int cgroup_fd, pid_t *pid, int *pidfd) {
-    if (request->net_fd < 0) {
-        *pid = clone_child(request->plan, FRESH | CLONE_NEWNET, cgroup_fd, pidfd);
-        return *pid < 0 ? ct__errno() : 0;
+    const bool has_net = request->net_fd >= 0;
+    int failed = has_net && setns(request->net_fd, CLONE_NEWNET) != 0 ? ct__errno() : 0;
+    if (failed == 0 && has_root(request) && setns(request->root_mounts_fd, CLONE_NEWNS) != 0)
+        failed = ct__errno();
+    if (failed == 0) {
+        *pid = clone_child(request->plan, has_net ? FRESH : FRESH | CLONE_NEWNET, cgroup_fd, pidfd);
+        if (*pid == 0)
+            return 0;
+        failed = *pid < 0 ? ct__errno() : 0;
     }
-    if (setns(request->net_fd, CLONE_NEWNET) != 0)
-        return ct__errno();
-    *pid = clone_child(request->plan, FRESH, cgroup_fd, pidfd);
-    const int failed = *pid < 0 ? ct__errno() : 0;
-    if (*pid != 0 && setns(request->home_net_fd, CLONE_NEWNET) != 0)
+    if (has_root(request) && ct__home_return(request->home) < 0)
         return -ENOTRECOVERABLE;
-    return failed;
+    return has_net && setns(request->home_net_fd, CLONE_NEWNET) != 0 ? -ENOTRECOVERABLE : failed;
+}
+
+/* Chosen: when the whole machine runs out of memory, functions go before planes and databases (which are at 0). */
+#define OOM_SCORE "500"
+
+/* What only a parent can do, or who sees the host's /proc. */
+static int prepare(pid_t child, const ct_plan *plan, bool is_privileged, ct__failure *why) {
+    char path[64];
+    int result = ct__format(path, sizeof path, "/proc/%d/oom_score_adj", (int)child);
+    if (result == 0)
+        result = ct__write_file(path, OOM_SCORE);
+    return result < 0 ? ct__fail(why, CT_STEP_SESSION, result, "oom_score_adj")
+                      : ct__userns_map(child, plan, is_privileged, why);
 }
 
 int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why) {
@@ -215,6 +269,10 @@ int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why
         if (cgroup < 0)
             return ct__fail(why, CT_STEP_CGROUP, ct__errno(), plan->cgroup_dir);
     }
+    __attribute__((cleanup(inherited_close))) inherited given;
+    const int opened = inherited_open(request, &given, why);
+    if (opened < 0)
+        return opened;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
         return ct__fail(why, CT_STEP_CLONE, ct__errno(), "socketpair");
@@ -229,7 +287,9 @@ int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why
     const int failed = clone_into(request, cgroup, &pid, &pidfd);
     if (pid == 0) {
         ct_drop_fd(&ours); /* else the end of the stream would never come */
-        return run_child(request, is_privileged, ct_take_fd(&theirs));
+        const int entered = run_child(request, is_privileged, &given, ct_take_fd(&theirs));
+        memset(&given, 0xFF, sizeof given); /* their numbers are another thing's by now */
+        return entered;
     }
     if (request->hooks != NULL)
         request->hooks->after();
@@ -239,7 +299,7 @@ int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why
             end_child(pid);
         return ct__fail(why, CT_STEP_CLONE, failed, NULL);
     }
-    int result = ct__userns_map(pid, plan, is_privileged, why);
+    int result = prepare(pid, plan, is_privileged, why);
     if (result == 0 && ct__send(ours, "g", 1, 0) != 1)
         result = ct__fail(why, CT_STEP_IDMAP, CT_E_DIED, NULL);
     if (result < 0) {

@@ -2,6 +2,7 @@
 #define CT_SANDBOX_SPAWN_H
 
 #include "base/abi.h"
+#include "sandbox/claim.h"
 #include "sandbox/seccomp.h"
 #include "sandbox/step.h"
 
@@ -18,9 +19,10 @@ typedef struct ct__spawn_request {
     const ct_plan *plan;
     int channel_fd; /* both borrowed */
     int stdio_fd;
-    int net_fd;      /* a network namespace of our user namespace, with its loopback up; -1 for a fresh one */
-    int home_net_fd; /* our own, when there is a net_fd */
-    int root_fd;     /* the common part of its root, borrowed; -1: the child makes it */
+    int net_fd;           /* a network namespace of our user namespace, with its loopback up; -1 for a fresh one */
+    int home_net_fd;      /* our own, when there is a net_fd */
+    int root_mounts_fd;   /* a mount namespace with the common part of its root (roots.h); -1: the child makes it whole */
+    const ct__home *home; /* our own mounts, when there is such a namespace */
     const ct__seccomp *filters;
     const ct__fork_hooks *hooks;
 } ct__spawn_request;
@@ -38,7 +40,7 @@ typedef struct ct__child {
 
 /* Forks into fresh user, pid, mount, network, ipc and uts namespaces and lets the child carry out its plan.
  * Returns 0 in the parent, with the child on its way; a negative number with *why filled when there is no child;
- * -ENOTRECOVERABLE when this process is left in another network namespace, and must end.
+ * -ENOTRECOVERABLE when this process is left in another network or mount namespace, and must end.
  * In a child without argv it returns CT__IN_CHILD once its sandbox is complete; with argv it does not return. */
 int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why);
 

@@ -224,23 +224,22 @@ static int start(server *s, const ct_request_head *head, const int fds[REQUEST_F
             return ct__fail(why, CT_STEP_NETWORK, made, NULL);
         net = ct__nets_take(&s->nets, head->tenant);
     }
-    ct_autofd root = ct__roots_clone(&s->roots, &s->home, s->plan);
-    if (root == -ENOTRECOVERABLE)
-        return ct__fail(why, CT_STEP_ROOT, root, NULL);
+    const int root_mounts = ct__roots_get(&s->roots, &s->home, s->plan);
+    if (root_mounts == -ENOTRECOVERABLE)
+        return ct__fail(why, CT_STEP_ROOT, root_mounts, NULL);
     const ct__spawn_request request = {.plan = s->plan,
                                        .channel_fd = fds[0],
                                        .stdio_fd = fds[1],
                                        .net_fd = net,
                                        .home_net_fd = s->nets.home_fd,
-                                       .root_fd = root,
+                                       .root_mounts_fd = root_mounts,
+                                       .home = &s->home,
                                        .filters = &s->filters,
                                        .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
-    if (result == CT__IN_CHILD) {
-        (void)ct_take_fd(&net); /* their numbers are another thing's by now */
-        (void)ct_take_fd(&root);
-    }
+    if (result == CT__IN_CHILD)
+        (void)ct_take_fd(&net); /* its number is another thing's by now */
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
@@ -410,6 +409,8 @@ static int server_init(server *s, int control_fd, const ct__fork_hooks *hooks) {
     const int result = s->signal_fd < 0 ? ct__errno() : ct__seccomp_init(&s->filters);
     if (result == 0 && hooks != NULL)
         hooks->settle();
+    if (result == 0)
+        ct__seccomp_inherit(&s->filters);
     return result;
 }
 
