@@ -10,8 +10,6 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceSpec
-from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.testing.sandboxes import running_backend
 
 pytestmark = [
     pytest.mark.anyio,
@@ -36,15 +34,6 @@ def handler(event, context):
     held.append(socket.create_connection(("127.0.0.1", 7777)))
     return found
 """
-
-
-@pytest.fixture
-async def backend(tmp_path):
-    settings = NamespaceSettings(run_dir=tmp_path / "run", group=f"constellation-t{tmp_path.name[-6:]}")
-    async with running_backend(settings) as backend:
-        if not backend.support().available:
-            pytest.skip(backend.support().reason)
-        yield backend
 
 
 @pytest.fixture

@@ -26,15 +26,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
 MEMORY = 256 << 20
 
 
-@pytest.fixture
-async def backend(tmp_path):
-    settings = NamespaceSettings(run_dir=tmp_path / "run", group=f"constellation-t{tmp_path.name[-6:]}")
-    async with running_backend(settings) as backend:
-        if not backend.support().available:
-            pytest.skip(backend.support().reason)
-        yield backend
-
-
 async def test_a_host_that_can_not_preload_says_why_once(tmp_path):
     settings = NamespaceSettings(run_dir=tmp_path / "run", group="none", use_cgroups=False)
     with capture_logs() as logs:

@@ -41,11 +41,12 @@ class ForkServers:
         """
         if installed.runtime.start is Start.EXEC:
             return await self.executor()
-        zygote = self._running.get(installed.runtime.id)
-        if zygote is not None and not zygote.gone.is_set():
+        name = _name_of(installed)
+        zygote = self._alive(name)
+        if zygote is not None:  # what it was started with is made only for a start
             return zygote
         env = {**installed.runtime.env, **installed.runtime.server_env}
-        return await self._named(_name_of(installed), installed.runtime.argv(installed.interpreter), env)
+        return await self._named(name, installed.runtime.argv(installed.interpreter), env)
 
     async def executor(self) -> Zygote:
         """Return the one that runs nobody's interpreter, running.
@@ -55,13 +56,17 @@ class ForkServers:
         """
         return await self._named(_EXEC, (str(libexec_path("ct-zygote")),), None)
 
-    async def _named(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None) -> Zygote:
+    def _alive(self, name: str) -> Zygote | None:
         zygote = self._running.get(name)
-        if zygote is not None and not zygote.gone.is_set():
+        return None if zygote is None or zygote.gone.is_set() else zygote
+
+    async def _named(self, name: str, argv: Sequence[str], env: Mapping[str, str] | None) -> Zygote:
+        zygote = self._alive(name)
+        if zygote is not None:
             return zygote
         async with self._locks.setdefault(name, anyio.Lock()):
-            zygote = self._running.get(name)
-            if zygote is not None and not zygote.gone.is_set():
+            zygote = self._alive(name)
+            if zygote is not None:
                 return zygote
             zygote = Zygote(argv, name=name, env=env, on_exit=self._on_exit)
             with anyio.CancelScope(shield=True):  # half a start would leave a process that nobody holds; it is bounded
