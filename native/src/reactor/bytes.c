@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BYTES = 4096, KEEP_BYTES = 65536 }; /* chosen: a connection at rest keeps no more than the latter */
+/* Chosen: a plain request or answer fits into the first. A queue at rest keeps no more than the other, as there are thousands of
+ * them: what they keep would be most of the heap. */
+enum { FIRST_BYTES = 512, KEEP_BYTES = 1024 };
 
 uint8_t *ct__bytes_room(ct__bytes *b, size_t more) {
     if (more <= b->cap - b->at - b->len)

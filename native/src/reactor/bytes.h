@@ -1,4 +1,4 @@
-/* A queue of bytes: appended at the end, taken from the front. Zeroed is empty. */
+/* A queue of bytes: appended at the end, taken from the front. Zeroed is empty; an empty one keeps little memory. */
 #ifndef CT_REACTOR_BYTES_H
 #define CT_REACTOR_BYTES_H
 
@@ -27,7 +27,7 @@ static inline void ct__bytes_grow(ct__bytes *b, size_t more) {
 /* Returns 0 or -ENOMEM. */
 int ct__bytes_add(ct__bytes *b, const void *data, size_t len);
 
-/* Forgets the first `count` bytes (at most len). An empty queue lets a large buffer go. */
+/* Forgets the first `count` bytes (at most len). A queue that is empty then lets all but a small buffer go. */
 void ct__bytes_skip(ct__bytes *b, size_t count);
 void ct__bytes_free(ct__bytes *b);
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    READ_BYTES = 16 << 10,  /* chosen: room offered to a read; a full one is followed by another, a few times */
+    READ_BYTES = 16 << 10,  /* chosen: of one read; a full one is followed by another, a few times */
     READS_A_TURN = 8,
     ACCEPTS_A_TURN = 64,
 };
@@ -72,18 +72,15 @@ static void end(ct__conn *c, int error) {
     c->calls->ended(c, error);
 }
 
+/* Reads into a block that all connections share, so that each holds what it received and not what it might have. */
 static void take(ct__conn *c) {
+    uint8_t block[READ_BYTES];
     bool has_new = false;
     int error = 0;
     bool is_over = false;
     for (int reads = 0; reads < READS_A_TURN && c->in.len < c->in_limit; reads++) {
-        uint8_t *room = ct__bytes_room(&c->in, READ_BYTES);
-        if (room == NULL) {
-            error = -ENOMEM;
-            break;
-        }
-        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, READ_BYTES)
-                                           : ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
+        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, block, sizeof block)
+                                           : ct__recv(c->fd, block, sizeof block, MSG_DONTWAIT);
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -91,7 +88,9 @@ static void take(ct__conn *c) {
             is_over = got == 0;
             break;
         }
-        ct__bytes_grow(&c->in, (size_t)got);
+        error = ct__bytes_add(&c->in, block, (size_t)got);
+        if (error != 0)
+            break;
         has_new = true;
         if (got < READ_BYTES && c->tls == NULL)
             break;
