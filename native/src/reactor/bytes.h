@@ -11,6 +11,7 @@ typedef struct ct__bytes {
     size_t at;  /* the first byte is base[at] */
     size_t len;
     size_t cap;
+    size_t keep_bytes; /* at most this large its buffer stays when it is empty; 0: small */
 } ct__bytes;
 
 static inline uint8_t *ct__bytes_front(const ct__bytes *b) {
@@ -27,7 +28,7 @@ static inline void ct__bytes_grow(ct__bytes *b, size_t more) {
 /* Returns 0 or -ENOMEM. */
 int ct__bytes_add(ct__bytes *b, const void *data, size_t len);
 
-/* Forgets the first `count` bytes (at most len). A queue that is empty then lets all but a small buffer go. */
+/* Forgets the first `count` bytes (at most len). An empty queue lets a large buffer go. */
 void ct__bytes_skip(ct__bytes *b, size_t count);
 void ct__bytes_free(ct__bytes *b);
 

@@ -72,15 +72,21 @@ static void end(ct__conn *c, int error) {
     c->calls->ended(c, error);
 }
 
-/* Reads into a block that all connections share, so that each holds what it received and not what it might have. */
+/* A connection holds what it received, and not what it might have: that is read elsewhere first. Bulk goes straight to its place. */
 static void take(ct__conn *c) {
     uint8_t block[READ_BYTES];
-    bool has_new = false;
+    bool has_new = false, is_bulk = false;
     int error = 0;
     bool is_over = false;
     for (int reads = 0; reads < READS_A_TURN && c->in.len < c->in_limit; reads++) {
-        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, block, sizeof block)
-                                           : ct__recv(c->fd, block, sizeof block, MSG_DONTWAIT);
+        const bool is_direct = is_bulk || c->in.cap - c->in.at - c->in.len >= READ_BYTES;
+        uint8_t *room = is_direct ? ct__bytes_room(&c->in, READ_BYTES) : block;
+        if (room == NULL) {
+            error = -ENOMEM;
+            break;
+        }
+        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, READ_BYTES)
+                                           : ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -88,9 +94,13 @@ static void take(ct__conn *c) {
             is_over = got == 0;
             break;
         }
-        error = ct__bytes_add(&c->in, block, (size_t)got);
+        if (is_direct)
+            ct__bytes_grow(&c->in, (size_t)got);
+        else
+            error = ct__bytes_add(&c->in, block, (size_t)got);
         if (error != 0)
             break;
+        is_bulk = got == READ_BYTES;
         has_new = true;
         if (got < READ_BYTES && c->tls == NULL)
             break;
