@@ -117,6 +117,35 @@ static void reading_rests_at_the_limit_and_while_paused(void) {
     (void)close(peer);
 }
 
+/* There are thousands of them: what each keeps is what the process can not give back. */
+static void a_connection_at_rest_holds_little(void) {
+    enum { LITTLE = 1024, MUCH = 40000 };
+    static const uint8_t block[MUCH];
+    static uint8_t got[MUCH];
+    ct__conn conn;
+    int peer;
+    ct_reactor *r = open_pair(&conn, &peer);
+    is_hungry = false;
+    CHECK_INT(write(peer, block, 300), 300);
+    turn(r);
+    CHECK_INT(conn.in.len, 300);
+    CHECK(conn.in.cap <= LITTLE); /* a request that is not whole yet */
+    is_hungry = true;
+    CHECK_INT(write(peer, block, sizeof block), sizeof block);
+    while (received_bytes < 300 + sizeof block)
+        turn(r);
+    CHECK_INT(received_bytes, 300 + sizeof block);
+    CHECK(conn.in.cap <= LITTLE);
+    CHECK_INT(ct__conn_write(&conn, block, sizeof block), 0);
+    CHECK_INT(ct_reactor_drain(r), 0);
+    CHECK_INT(read(peer, got, sizeof got), sizeof got);
+    CHECK_INT(conn.out.len, 0);
+    CHECK(conn.out.cap <= LITTLE);
+    ct__conn_close(&conn);
+    ct_reactor_free(r);
+    (void)close(peer);
+}
+
 static void the_last_bytes_come_before_the_end(void) {
     ct__conn conn;
     int peer;
@@ -255,6 +284,7 @@ static void what_is_written_while_connecting_arrives(void) {
 int main(void) {
     static const ct_case cases[] = {
         CASE(more_than_the_socket_holds_is_sent_as_the_peer_takes_it), CASE(reading_rests_at_the_limit_and_while_paused),
+        CASE(a_connection_at_rest_holds_little),
         CASE(the_last_bytes_come_before_the_end), CASE(a_connection_may_be_closed_by_what_it_received),
         CASE(who_reads_to_end_hears_what_was_sent_before_the_end),
         CASE(input_is_read_to_its_end_whatever_became_of_the_peer),

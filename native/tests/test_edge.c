@@ -30,6 +30,29 @@ static void a_request_and_its_answer_pass(void) {
     close_rig();
 }
 
+static void connections_at_rest_hold_little(void) {
+    enum { CLIENTS = 16, LITTLE = 2048 };
+    open_rig(8);
+    int clients[CLIENTS], s = -1;
+    for (size_t i = 0; i < CLIENTS; i++) {
+        clients[i] = client();
+        say(clients[i], GET "\r\n");
+        s = s < 0 ? server() : s;
+        (void)hear(s, "\r\n\r\n");
+        say(s, OK);
+        (void)hear(clients[i], "hi");
+    }
+    size_t held_bytes = 0;
+    for (const ct__caller *c = edge->callers; c != NULL; c = c->next)
+        held_bytes += c->conn.in.cap + c->conn.out.cap;
+    CHECK_INT(counts().connections, CLIENTS);
+    CHECK(held_bytes <= CLIENTS * LITTLE);
+    for (size_t i = 0; i < CLIENTS; i++)
+        (void)close(clients[i]);
+    (void)close(s);
+    close_rig();
+}
+
 static void bodies_are_told_anew(void) {
     open_rig(8);
     const int c = client();
@@ -262,7 +285,8 @@ static void settings_are_checked(void) {
 
 int main(void) {
     static const ct_case cases[] = {
-        CASE(a_request_and_its_answer_pass), CASE(bodies_are_told_anew), CASE(what_is_malformed_never_reaches_the_server),
+        CASE(a_request_and_its_answer_pass), CASE(connections_at_rest_hold_little), CASE(bodies_are_told_anew),
+        CASE(what_is_malformed_never_reaches_the_server),
         CASE(a_silent_client_is_let_go), CASE(a_server_that_fails), CASE(a_client_that_leaves_takes_its_request_along),
         CASE(over_the_limit_is_refused_at_once), CASE(an_upgrade_is_a_tunnel), CASE(back_pressure_goes_both_ways),
         CASE(a_stop_lets_what_is_in_hand_end), CASE(settings_are_checked)};

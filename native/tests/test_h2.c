@@ -2,6 +2,8 @@
 #define _GNU_SOURCE
 #include "h2_rig.h"
 
+#include "h2/exchange.h"
+
 static void a_call_is_answered(void) {
     open_rig(&PLAIN, &PLAIN);
     caller c;
@@ -62,6 +64,21 @@ static void many_calls_share_a_connection(void) {
     }
     CHECK_INT(ct__h2_server_counts(front.server).connections, 1);
     CHECK_INT(ct__h2_server_counts(front.server).held_bytes, 0);
+    close_rig();
+}
+
+/* Of what a thousand calls at once needed, hundreds are kept for the next: without what their messages needed. */
+static void calls_at_rest_hold_little(void) {
+    enum { CALLS_AT_ONCE = 1000, LITTLE = 2048 };
+    open_rig(&PLAIN, &PLAIN);
+    static caller many[CALLS_AT_ONCE];
+    for (int i = 0; i < CALLS_AT_ONCE; i++)
+        CHECK_INT(begin(client, &many[i], i % 2 ? "/c/echo" : "/c/refuse", "small", 5, 60LL * SECOND), 0);
+    for (int i = 0; i < CALLS_AT_ONCE; i++)
+        finish(&many[i]);
+    CHECK(client->kept_count > 0);
+    for (const ct__h2_exchange *x = client->kept; x != NULL; x = x->next)
+        CHECK(x->leg.out.cap + x->body.cap + x->message.cap + x->problem.cap <= LITTLE);
     close_rig();
 }
 
@@ -391,6 +408,7 @@ int main(void) {
     static const ct_case cases[] = {CASE(a_call_is_answered),
                                     CASE(a_refusal_carries_its_problem),
                                     CASE(many_calls_share_a_connection),
+                                    CASE(calls_at_rest_hold_little),
                                     CASE(calls_do_not_crowd_a_connection_that_is_being_made),
                                     CASE(large_messages_pass_both_ways),
                                     CASE(other_streams_pass_through),

@@ -15,7 +15,6 @@ enum {
     UNAVAILABLE = 14,
     UNAUTHENTICATED = 16,
     KEPT_MAX = 512, /* calls at rest */
-    KEPT_BYTES = 4096,
     HTTP_OK = 200
 };
 
@@ -33,12 +32,6 @@ void ct__h2_exchange_free(exchange *x) {
     free(x);
 }
 
-static void rest(ct__bytes *bytes) {
-    ct__bytes_skip(bytes, bytes->len);
-    if (bytes->cap > KEPT_BYTES)
-        ct__bytes_free(bytes);
-}
-
 void ct__h2_exchange_rest(exchange *x) {
     ct__h2_client *client = x->client;
     client->held_bytes -= x->body.len;
@@ -47,10 +40,9 @@ void ct__h2_exchange_rest(exchange *x) {
         ct__h2_exchange_free(x);
         return;
     }
-    rest(&x->leg.out);
-    rest(&x->body);
-    rest(&x->message);
-    rest(&x->problem);
+    ct__bytes *const parts[] = {&x->leg.out, &x->body, &x->message, &x->problem};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        ct__bytes_skip(parts[i], parts[i]->len);
     *x = (exchange){.leg = {.out = x->leg.out}, .body = x->body, .message = x->message, .problem = x->problem,
                     .client = client, .next = client->kept};
     client->kept = x;

@@ -68,8 +68,8 @@ static void part(ct__h2_up *up) {
         free_up(up);
         return;
     }
-    ct__h2_rest(&up->leg.out);
-    ct__h2_rest(&up->block);
+    ct__bytes_skip(&up->leg.out, up->leg.out.len);
+    ct__bytes_skip(&up->block, up->block.len);
     *up = (ct__h2_up){.leg = {.out = up->leg.out}, .block = up->block, .next = server->kept_ups};
     server->kept_ups = up;
     server->kept_up_count++;

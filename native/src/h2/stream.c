@@ -5,12 +5,6 @@
 
 enum { KEPT_MAX = 512 /* chosen: streams at rest */ };
 
-void ct__h2_rest(ct__bytes *bytes) {
-    ct__bytes_skip(bytes, bytes->len);
-    if (bytes->cap > CT__H2_KEPT_BYTES)
-        ct__bytes_free(bytes);
-}
-
 /* ---- streams and their handles ---- */
 
 ct__h2_stream ct__h2_handle_of(const ct__h2_served *s) {
@@ -78,8 +72,8 @@ void ct__h2_stream_rest(ct__h2_served *s) {
         ct__h2_stream_free(s);
         return;
     }
-    ct__h2_rest(&s->leg.out);
-    ct__h2_rest(&s->body);
+    ct__bytes_skip(&s->leg.out, s->leg.out.len);
+    ct__bytes_skip(&s->body, s->body.len);
     s->newer = server->kept;
     server->kept = s;
     server->kept_count++;

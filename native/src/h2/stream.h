@@ -120,11 +120,6 @@ static inline void ct__h2_unhold(ct__h2_served *stream, size_t len) {
     stream->server->counts.held_bytes -= len;
 }
 
-enum { CT__H2_KEPT_BYTES = 4096 }; /* a buffer that waits for its next stream is no larger */
-
-/* Forgets the contents of a buffer, and its memory when that is large. */
-void ct__h2_rest(ct__bytes *bytes);
-
 /* NULL: no memory. Rest gives it back, and lets go of all it holds. */
 ct__h2_served *ct__h2_stream_new(ct__h2_server *server);
 void ct__h2_stream_rest(ct__h2_served *stream);

@@ -15,6 +15,7 @@ enum {
     RESETS_BURST = 10000, /* chosen: a burst of hang-ups at the gateway is no attack ... */
     RESETS_A_SECOND = 2000, /* ... and each costs us a microsecond */
     CONTINUATIONS_MAX = 8,
+    KEEP_BYTES = 64 << 10, /* chosen: a few connections carry what thousands of callers say */
 };
 
 /* Chosen: between the end of the last stream and our GOAWAY. Some clients (grpclib) forget the answers that they have received
@@ -420,6 +421,7 @@ int ct__h2_wire_open(ct__h2_wire *w, ct_reactor *reactor, ct__h2_pool *pool, int
     w->tick.due = tick;
     w->peer_streams = 100; /* until its settings are here: every server should take as many (RFC 9113, 6.5.2) */
     w->opened_ns = w->heard_ns = w->rested_ns = w->moved_ns = ct__reactor_now_ns(reactor);
+    w->conn.in.keep_bytes = w->conn.out.keep_bytes = KEEP_BYTES;
     int result = ct__conn_open(&w->conn, reactor, fd, is_connecting, &CONN_CALLS);
     if (result < 0)
         return result;

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIRST_BYTES = 4096, KEEP_BYTES = 65536 }; /* chosen: a connection at rest keeps no more than the latter */
+/* Chosen: a plain request or answer fits into the first; there are thousands of queues, and what they keep at rest would be most of
+ * the heap. */
+enum { FIRST_BYTES = 512, KEEP_BYTES = 4096 };
 
 uint8_t *ct__bytes_room(ct__bytes *b, size_t more) {
     if (more <= b->cap - b->at - b->len)
@@ -48,11 +50,11 @@ void ct__bytes_skip(ct__bytes *b, size_t count) {
     if (b->len > 0)
         return;
     b->at = 0;
-    if (b->cap > KEEP_BYTES)
+    if (b->cap > (b->keep_bytes > 0 ? b->keep_bytes : KEEP_BYTES))
         ct__bytes_free(b);
 }
 
 void ct__bytes_free(ct__bytes *b) {
     free(b->base);
-    *b = (ct__bytes){0};
+    *b = (ct__bytes){.keep_bytes = b->keep_bytes};
 }

@@ -1,4 +1,4 @@
-/* A queue of bytes: appended at the end, taken from the front. Zeroed is empty. */
+/* A queue of bytes: appended at the end, taken from the front. Zeroed is empty; an empty one keeps little memory. */
 #ifndef CT_REACTOR_BYTES_H
 #define CT_REACTOR_BYTES_H
 
@@ -11,6 +11,7 @@ typedef struct ct__bytes {
     size_t at;  /* the first byte is base[at] */
     size_t len;
     size_t cap;
+    size_t keep_bytes; /* at most this large its buffer stays when it is empty; 0: small */
 } ct__bytes;
 
 static inline uint8_t *ct__bytes_front(const ct__bytes *b) {

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    READ_BYTES = 16 << 10,  /* chosen: room offered to a read; a full one is followed by another, a few times */
+    READ_BYTES = 16 << 10,  /* chosen: of one read; a full one is followed by another, a few times */
     READS_A_TURN = 8,
     ACCEPTS_A_TURN = 64,
 };
@@ -72,12 +72,15 @@ static void end(ct__conn *c, int error) {
     c->calls->ended(c, error);
 }
 
+/* A connection holds what it received, and not what it might have: that is read elsewhere first. Bulk goes straight to its place. */
 static void take(ct__conn *c) {
-    bool has_new = false;
+    uint8_t block[READ_BYTES];
+    bool has_new = false, is_bulk = false;
     int error = 0;
     bool is_over = false;
     for (int reads = 0; reads < READS_A_TURN && c->in.len < c->in_limit; reads++) {
-        uint8_t *room = ct__bytes_room(&c->in, READ_BYTES);
+        const bool is_direct = is_bulk || c->in.cap - c->in.at - c->in.len >= READ_BYTES;
+        uint8_t *room = is_direct ? ct__bytes_room(&c->in, READ_BYTES) : block;
         if (room == NULL) {
             error = -ENOMEM;
             break;
@@ -91,7 +94,13 @@ static void take(ct__conn *c) {
             is_over = got == 0;
             break;
         }
-        ct__bytes_grow(&c->in, (size_t)got);
+        if (is_direct)
+            ct__bytes_grow(&c->in, (size_t)got);
+        else
+            error = ct__bytes_add(&c->in, block, (size_t)got);
+        if (error != 0)
+            break;
+        is_bulk = got == READ_BYTES;
         has_new = true;
         if (got < READ_BYTES && c->tls == NULL)
             break;

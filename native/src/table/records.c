@@ -92,6 +92,8 @@ void ct_record_forget(ct_table *t, uint32_t count) {
         ring->first = (ring->first + 1) % ring->cap;
         ring->count--;
     }
+    if (ring->count == 0)
+        ring->first = 0; /* the same pages again: going round would at last have touched all of them */
 }
 
 uint64_t ct_record_dropped(const ct_table *t) {
