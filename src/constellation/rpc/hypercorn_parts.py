@@ -33,6 +33,7 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc import http2
+from constellation.rpc.gather import Gathering
 from constellation.rpc.problems import PROBLEM_JSON
 
 OF_CONNECTION = "constellation.connection"  # in the state of a scope: a dictionary as old as the connection
@@ -118,6 +119,7 @@ class Connection(TCPServer):
             except (ValueError, OSError, TimeoutError):
                 self.writer.close()
                 return
+        self.writer = Gathering(self.writer)  # type: ignore[assignment]  # it stands for it
         await super().run()
 
     async def _initiate_server_close(self) -> None:

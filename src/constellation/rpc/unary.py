@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import cast
 
 import anyio
 
+from constellation.rpc.gather import Gathering
 from constellation.rpc.unary_wire import Answer, Broken, Fields, Gone, UnaryWire
 
 _CONNECTION_LOST = "Connection lost"
@@ -102,7 +102,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, wire: UnaryWire) -> None:
         self._wire = wire
-        self._transport: asyncio.Transport | None = None
+        self._transport: Gathering | None = None
         self._calls: dict[int, asyncio.Future[Answer | Gone]] = {}
         self._change: asyncio.Future[None] | None = None
         self._is_lost = False
@@ -149,7 +149,7 @@ class _Connection(asyncio.Protocol):
     # ---- of the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = Gathering(transport)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
