@@ -49,22 +49,19 @@ class PlaneChannel:
         if path is not None:
             self.grpc = Channel(path=str(path))
             authority = "localhost"
+
+            async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
+                await asyncio.get_running_loop().create_unix_connection(factory, str(path))
         else:
             assert address is not None
-            host = address.host or "127.0.0.1"
+            host, port = address.host or "127.0.0.1", address.port
             config = None if tls is None else Configuration(ssl_target_name_override=tls.server_name)
-            self.grpc = Channel(host, address.port, ssl=context, config=config)
+            self.grpc = Channel(host, port, ssl=context, config=config)
             authority = str(address)
 
-        async def dial(
-            factory: Callable[[], asyncio.Protocol],
-        ) -> tuple[asyncio.BaseTransport, asyncio.Protocol]:
-            loop = asyncio.get_running_loop()
-            if path is not None:
-                return await loop.create_unix_connection(factory, str(path))
-            return await loop.create_connection(
-                factory, host, address.port, ssl=context, server_hostname=server_name
-            )
+            async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(factory, host, port, ssl=context, server_hostname=server_name)
 
         scheme = "http" if tls is None else "https"
         self._calls = UnaryCalls(

@@ -7,7 +7,7 @@ import socket
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 import structlog
@@ -17,8 +17,8 @@ from grpclib.reflection.service import ServerReflection
 from grpclib.server import Server, Stream
 
 from constellation.base.errors import ConstellationError
-from constellation.rpc.gather import Gathering
 from constellation.rpc.caller import CALLER, CallerVerifier
+from constellation.rpc.gather import Gathering
 from constellation.rpc.problems import status_of, trailer_of
 from constellation.rpc.tls import ServerTls
 
@@ -87,7 +87,11 @@ class _Loop:
         def gathering() -> asyncio.Protocol:
             protocol = factory()
             made = protocol.connection_made
-            protocol.connection_made = lambda transport: made(Gathering(transport))
+
+            def gathers(transport: asyncio.BaseTransport) -> None:
+                made(cast("asyncio.Transport", Gathering(transport)))
+
+            protocol.connection_made = gathers  # type: ignore[method-assign]  # of this one protocol
             return protocol
 
         return await self._loop.create_server(gathering, *args, **more)
@@ -106,7 +110,10 @@ async def serving(
     """
     everything: list[Any] = [*services, Health()]
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-        server = Server(ServerReflection.extend(everything), loop=_Loop(asyncio.get_running_loop()))
+        server = Server(
+            ServerReflection.extend(everything),
+            loop=cast("asyncio.AbstractEventLoop", _Loop(asyncio.get_running_loop())),
+        )
     await server.start(sock=listener, ssl=None if tls is None else tls.context)
     try:
         yield

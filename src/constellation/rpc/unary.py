@@ -11,7 +11,7 @@ from constellation.rpc.gather import Gathering
 from constellation.rpc.unary_wire import Answer, Broken, Fields, Gone, UnaryWire
 
 _CONNECTION_LOST = "Connection lost"
-Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[tuple[asyncio.BaseTransport, asyncio.Protocol]]]
+Dial = Callable[[Callable[[], asyncio.Protocol]], Awaitable[None]]
 
 
 class CallLost(Exception):

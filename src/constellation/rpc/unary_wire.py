@@ -21,7 +21,17 @@ from constellation.rpc.problems import TRAILER
 
 MAX_ANSWER_BYTES = 64 << 20  # chosen: twice the largest answer of comet's
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
+_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
+    0,
+    1,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _REFUSED_STREAM, _CANCEL = 0x7, 0x8
 _TABLE_SIZE, _ENABLE_PUSH, _STREAMS, _WINDOW, _FRAME_SIZE = 1, 2, 3, 4, 5  # settings

@@ -58,7 +58,7 @@ class Request:
         self.client: tuple[str, int] | None = scope["client"]
         self.server: tuple[str, int] | None = scope["server"]
         # Of the edge in front of us, if there is one: its handle of the connection, and whether no proxy's trace was seen.
-        told = scope.get("extensions", {}).get(PEER_EXTENSION)
+        told: tuple[int, bool] | None = scope.get("extensions", {}).get(PEER_EXTENSION)
         self.connection, self.is_direct = told or (0, True)
         # What is known of the client's connection, if it is ours: the edge's carry the requests of many clients.
         self.of_connection: dict[str, Any] = {} if told else scope.get("state", {}).get(OF_CONNECTION, {})
