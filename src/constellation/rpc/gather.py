@@ -7,6 +7,7 @@ call each, and wake whoever waits for them as often.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 _AT_ONCE_BYTES = 64 << 10  # chosen: so much need not wait; what is beyond goes the usual way, and its bounds hold
@@ -24,6 +25,9 @@ class Gathering:
     def write(self, data: bytes) -> None:
         if not data:
             return
+        if self._inner.is_closing():
+            self._inner.write(data)  # which says so
+            return
         if not self._held:
             self._loop.call_soon(self.flush)
         self._held.append(data)
@@ -35,7 +39,9 @@ class Gathering:
         """Write now what is held."""
         if self._held:
             held, self._held, self._held_bytes = self._held, [], 0
-            self._inner.write(held[0] if len(held) == 1 else b"".join(held))
+            # It broke since: who reads from it, too, hears of that.
+            with suppress(RuntimeError, OSError):
+                self._inner.write(held[0] if len(held) == 1 else b"".join(held))
 
     def write_eof(self) -> None:
         self.flush()

@@ -21,15 +21,18 @@ import contextlib
 import json
 import socket
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import h11
 import hypercorn.protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import TaskGroup
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc import http2
@@ -103,6 +106,26 @@ class BoundConfig(http2.Http2Config):
         return list(self._dated[2])
 
 
+class QuietWatch:
+    """In place of Hypercorn's idle task: to stop it is to say so. The connection's tasks are waited for all together."""
+
+    def __init__(self) -> None:
+        self._scope = anyio.CancelScope()
+
+    async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:
+        await self.stop()
+        self._scope = anyio.CancelScope()
+        task_group.spawn(_within, self._scope, action)
+
+    async def stop(self) -> None:
+        self._scope.cancel()
+
+
+async def _within(scope: anyio.CancelScope, action: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await action()
+
+
 class Connection(TCPServer):
     """A connection whose keep-alive timer stops at the end of what the client sends."""
 
@@ -112,6 +135,7 @@ class Connection(TCPServer):
     async def run(self) -> None:
         self.state = {**self.state, OF_CONNECTION: {}}
         self._quiet_since_s = self.loop.time()
+        self.idle_task = QuietWatch()  # type: ignore[assignment]  # it stands for it
         if self.config.is_introduced:
             try:
                 line = await asyncio.wait_for(self.reader.readline(), _INTRODUCTION_S)
