@@ -111,7 +111,14 @@ class Fields:
         self._starts.clear()
 
     def block(self, path: str, metadata: Mapping[str, str], *, timeout_ms: int) -> bytes:
-        """Return the header block of a call."""
+        """Return the header block of a call.
+
+        Raises:
+            ValueError: a name or value is no visible ASCII; nothing is told then.
+        """
+        for name, value in metadata.items():
+            if not (name.isascii() and value.isascii() and value.isprintable()):
+                raise ValueError(f"the metadata {name!r} is no visible ASCII")
         sizes, self._sizes = self._sizes, b""
         start = self._starts.get(path) or self._begin(path)
         fields = [self._field(field) for field in metadata.items()]
@@ -173,12 +180,12 @@ class UnaryWire:
         return out
 
     def begin(self, path: str, metadata: Mapping[str, str], message: bytes, *, timeout_ms: int) -> int:
-        """Begin a call and return its number. Only below `max_calls`, and unless `is_ending`."""
+        """Begin a call and return its number. Only below `max_calls`, and unless `is_ending`. Errors as in `Fields.block`."""
+        block = self._fields.block(path, metadata, timeout_ms=timeout_ms)
         number = self._next_id
         self._next_id += 2
         self.is_ending = self.is_ending or number >= _LAST_ID
         call = self._calls[number] = _Call(self._call_window)
-        block = self._fields.block(path, metadata, timeout_ms=timeout_ms)
         out = self._out
         if len(block) <= self._frame_bytes:
             out.append(_frame(_HEADERS, _END_HEADERS, number, block))

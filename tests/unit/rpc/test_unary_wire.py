@@ -141,6 +141,18 @@ def test_metadata_of_any_length(size_bytes):
     assert server.headers[number]["nova-call-chain"] == "c" * size_bytes
 
 
+@pytest.mark.parametrize("value", ["caf\u00e9", "a\r\nb", "\0"])
+def test_metadata_that_can_not_be_sent_costs_its_call_only(value):
+    server = Server()
+    with pytest.raises(ValueError, match="x-request-id"):
+        server.call(x_request_id=value)
+    assert server.wire.calls == 0
+    for _ in range(2):
+        number = server.call(x_request_id="one")
+        server.turn()
+        assert server.headers[number]["authorization"] == TOKEN
+
+
 def test_a_message_waits_for_the_windows():
     server = Server()
     server.acknowledges = False
