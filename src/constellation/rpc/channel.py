@@ -1,27 +1,35 @@
-"""Call other planes: one HTTP/2 connection, the service token on every call, problems raised as they were stated."""
+"""Call other planes: the service token on every call, problems raised as they were stated.
+
+Unary calls have a connection of their own kind (`rpc.unary`), streams have grpclib's; each is made on first use.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import Message
 from grpclib.client import Channel, ServiceMethod, Stream
 from grpclib.config import Configuration
+from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from constellation.base.address import Address
 from constellation.base.errors import DeadlineExceeded, Unavailable
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY, CallContext
-from constellation.rpc.problems import problem_from
+from constellation.rpc.problems import TRAILER, problem_from
 from constellation.rpc.refusals import describe
 from constellation.rpc.tls import CallerTls
+from constellation.rpc.unary import CallLost, UnaryCalls
+from constellation.rpc.unary_wire import Fields
 
 
 class PlaneChannel:
-    """A connection to one plane; made on first use, made again after it broke."""
+    """The connections to one plane; made on first use, made again after they broke."""
 
     def __init__(
         self,
@@ -36,16 +44,29 @@ class PlaneChannel:
         self._authorization = f"Bearer {service_token}"
         self._tls = tls
         self._has_answered = False
+        context = None if tls is None else tls.context
+        server_name = None if tls is None else tls.server_name
         if path is not None:
             self.grpc = Channel(path=str(path))
+            authority = "localhost"
+
+            async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
+                await asyncio.get_running_loop().create_unix_connection(factory, str(path))
         else:
             assert address is not None
-            self.grpc = Channel(
-                address.host or "127.0.0.1",
-                address.port,
-                ssl=None if tls is None else tls.context,
-                config=None if tls is None else Configuration(ssl_target_name_override=tls.server_name),
-            )
+            host, port = address.host or "127.0.0.1", address.port
+            config = None if tls is None else Configuration(ssl_target_name_override=tls.server_name)
+            self.grpc = Channel(host, port, ssl=context, config=config)
+            authority = str(address)
+
+            async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
+                loop = asyncio.get_running_loop()
+                await loop.create_connection(factory, host, port, ssl=context, server_hostname=server_name)
+
+        scheme = "http" if tls is None else "https"
+        self._calls = UnaryCalls(
+            dial, lambda: Fields(scheme=scheme, authority=authority, authorization=self._authorization)
+        )
 
     def metadata(self, *, token: str | None = None, context: CallContext | None = None) -> dict[str, str]:
         """Return the metadata of one call."""
@@ -57,7 +78,7 @@ class PlaneChannel:
         return metadata
 
     async def unary(
-        self, method: ServiceMethod[Any, Any], request: object, *, metadata: Mapping[str, str], timeout_s: float
+        self, method: ServiceMethod[Any, Any], request: Message, *, metadata: Mapping[str, str], timeout_s: float
     ) -> Any:
         """Send one message and return the one reply.
 
@@ -66,11 +87,21 @@ class PlaneChannel:
             Unavailable: it can not be reached (`may_have_begun` is False), or went away in the middle.
             DeadlineExceeded: no answer within `timeout_s`.
         """
-        async with self.open(method, metadata=metadata, timeout_s=timeout_s) as stream:
-            await stream.send_message(request, end=True)
-            reply = await stream.recv_message()
-            await stream.recv_trailing_metadata()
-            return reply
+        refused_before = self._refused
+        try:
+            answer = await self._calls.call(method.name, metadata, request.SerializeToString(), timeout_s=timeout_s)
+        except TimeoutError as error:
+            raise DeadlineExceeded(self.name, after_s=timeout_s) from error
+        except CallLost as error:
+            reason = str(error)
+            if isinstance(error.__cause__, ssl.SSLError):
+                reason = describe(error.__cause__)
+            reason = self._reason(reason, refused_before, may_be_refused=error.is_connected)
+            raise Unavailable(self.name, reason=reason, may_have_begun=error.may_have_begun) from error
+        self._has_answered = True
+        if answer.status is not Status.OK:
+            raise problem_from(GRPCError(answer.status, answer.message), {TRAILER: answer.problem})
+        return method.reply_type.FromString(answer.body)
 
     @asynccontextmanager
     async def open(
@@ -78,7 +109,7 @@ class PlaneChannel:
     ) -> AsyncIterator[Stream[Any, Any]]:
         """Open a call whose messages the block sends and receives; errors as in `unary`."""
         stream = method.open(timeout=timeout_s, metadata=metadata)
-        refused_before = 0 if self._tls is None else self._tls.refusals.count
+        refused_before = self._refused
         has_request = False  # while it is False the other side has no message, so nothing to act on
         try:
             async with stream:
@@ -95,11 +126,21 @@ class PlaneChannel:
             raise DeadlineExceeded(self.name, after_s=timeout_s) from error
         except (StreamTerminatedError, ProtocolError, OSError) as error:
             reason = describe(error) if isinstance(error, ssl.SSLError) else str(error) or type(error).__name__
-            if self._tls is not None and self._tls.refusals.count > refused_before:
-                reason = self._tls.refusals.last  # what grpclib says is that the connection was lost
-            elif self._tls is not None and has_request and not self._has_answered:
-                reason = f"{reason}; {self._tls.doubt}"
+            reason = self._reason(reason, refused_before, may_be_refused=has_request)
             raise Unavailable(self.name, reason=reason, may_have_begun=has_request) from error
 
     def close(self) -> None:
+        self._calls.close()
         self.grpc.close()
+
+    @property
+    def _refused(self) -> int:
+        return 0 if self._tls is None else self._tls.refusals.count
+
+    def _reason(self, reason: str, refused_before: int, *, may_be_refused: bool) -> str:
+        """Return why a call failed, in the words of TLS where it knows more than that the connection was lost."""
+        if self._tls is None:
+            return reason
+        if self._tls.refusals.count > refused_before:
+            return self._tls.refusals.last
+        return f"{reason}; {self._tls.doubt}" if may_be_refused and not self._has_answered else reason

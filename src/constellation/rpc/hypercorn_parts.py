@@ -2,7 +2,9 @@
 
 Its connection, which we end when its client has ended it: Hypercorn lets a quiet connection's keep-alive timer run out
 before it closes its socket, even when the client is gone already. With its default of 5 s nobody notices; with ours,
-clients that open a connection a call would cost us a descriptor each for a minute.
+clients that open a connection a call would cost us a descriptor each for a minute. And one task watches for quiet as long
+as the connection lives, where Hypercorn ends one and makes another for each request, which costs as much as reading it.
+The app finds a place for what it learns of a connection in its scope's state.
 
 Its HTTP/1.1, whose refusals of what is no HTTP carry a problem, as everything else does, and not an empty body. Clients
 see it where C does not own the port. Nor does it let a client turn the connection into another protocol: behind the C core
@@ -15,22 +17,29 @@ change.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import h11
 import hypercorn.protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event, Updated
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.typing import TaskGroup
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc import http2
+from constellation.rpc.gather import Gathering
 from constellation.rpc.problems import PROBLEM_JSON
 
+OF_CONNECTION = "constellation.connection"  # in the state of a scope: a dictionary as old as the connection
 _INTRODUCTION_S = 5.0  # chosen: it is sent with the first bytes
 _CLOSING_S = 1.0  # chosen: at a stop, for the last bytes that a client has not taken
 
@@ -87,14 +96,46 @@ class BoundConfig(http2.Http2Config):
     """`is_introduced`: each connection begins with a line about its client, and is HTTP/2."""
 
     is_introduced = False
+    _dated: tuple[int, str, list[tuple[bytes, bytes]]] = (0, "", [])
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        """What every answer says: the date, which is worded once a second."""
+        second = int(time.time())
+        if self._dated[:2] != (second, protocol):
+            self._dated = (second, protocol, super().response_headers(protocol))
+        return list(self._dated[2])
+
+
+class QuietWatch:
+    """In place of Hypercorn's idle task: to stop it is to say so. The connection's tasks are waited for all together."""
+
+    def __init__(self) -> None:
+        self._scope = anyio.CancelScope()
+
+    async def restart(self, task_group: TaskGroup, action: Callable[[], Awaitable[None]]) -> None:
+        await self.stop()
+        self._scope = anyio.CancelScope()
+        task_group.spawn(_within, self._scope, action)
+
+    async def stop(self) -> None:
+        self._scope.cancel()
+
+
+async def _within(scope: anyio.CancelScope, action: Callable[[], Awaitable[None]]) -> None:
+    with scope:
+        await action()
 
 
 class Connection(TCPServer):
     """A connection whose keep-alive timer stops at the end of what the client sends."""
 
     config: BoundConfig
+    _quiet_since_s: float | None = None  # None: a request is in hand
 
     async def run(self) -> None:
+        self.state = {**self.state, OF_CONNECTION: {}}
+        self._quiet_since_s = self.loop.time()
+        self.idle_task = QuietWatch()  # type: ignore[assignment]  # it stands for it
         if self.config.is_introduced:
             try:
                 line = await asyncio.wait_for(self.reader.readline(), _INTRODUCTION_S)
@@ -102,6 +143,7 @@ class Connection(TCPServer):
             except (ValueError, OSError, TimeoutError):
                 self.writer.close()
                 return
+        self.writer = Gathering(self.writer)  # type: ignore[assignment]  # it stands for it
         await super().run()
 
     async def _initiate_server_close(self) -> None:
@@ -124,7 +166,23 @@ class Connection(TCPServer):
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, Updated) and event.idle and self.reader.at_eof():
             return  # nobody is there to send another request
+        if isinstance(event, Updated):
+            self._quiet_since_s = self.loop.time() if event.idle else None
+            if not (event.idle and self.context.terminated.is_set()):
+                return  # `_idle_timeout` sees it in time
         await super().protocol_send(event)
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection when it was quiet for too long, or is when the server stops."""
+        while not self.context.terminated.is_set():
+            now_s = self.loop.time()
+            left_s = (self._quiet_since_s or now_s) + self.config.keep_alive_timeout - now_s
+            if left_s <= 0:
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.context.terminated.wait(), left_s)
+        if self._quiet_since_s is not None:
+            await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         await super()._read_data()

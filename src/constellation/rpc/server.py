@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import anyio
 import structlog
@@ -16,6 +18,7 @@ from grpclib.server import Server, Stream
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc.caller import CALLER, CallerVerifier
+from constellation.rpc.gather import Gathering
 from constellation.rpc.problems import status_of, trailer_of
 from constellation.rpc.tls import ServerTls
 
@@ -70,6 +73,33 @@ async def _end(stream: Stream[Any, Any], error: ConstellationError) -> None:
     await stream.send_trailing_metadata(status=status, status_message=str(error)[:512], metadata=trailer_of(error))
 
 
+class _Loop:
+    """Stands for the loop: connections that are accepted by it gather what is written to them.
+
+    grpclib writes the head, the message and the trailers of an answer one by one. A loop is all that it lets itself be
+    given, and calls deprecated, as there is but one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    async def create_server(self, factory: Callable[[], asyncio.Protocol], *args: Any, **more: Any) -> Any:
+        def gathering() -> asyncio.Protocol:
+            protocol = factory()
+            made = protocol.connection_made
+
+            def gathers(transport: asyncio.BaseTransport) -> None:
+                made(cast("asyncio.Transport", Gathering(transport)))
+
+            protocol.connection_made = gathers  # type: ignore[method-assign]  # of this one protocol
+            return protocol
+
+        return await self._loop.create_server(gathering, *args, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+
 @asynccontextmanager
 async def serving(
     services: Sequence[Service], *, listener: socket.socket, tls: ServerTls | None = None
@@ -79,7 +109,11 @@ async def serving(
     Health and reflection are served beside the services, without authentication.
     """
     everything: list[Any] = [*services, Health()]
-    server = Server(ServerReflection.extend(everything))
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        server = Server(
+            ServerReflection.extend(everything),
+            loop=cast("asyncio.AbstractEventLoop", _Loop(asyncio.get_running_loop())),
+        )
     await server.start(sock=listener, ssl=None if tls is None else tls.context)
     try:
         yield

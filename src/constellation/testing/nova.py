@@ -127,15 +127,14 @@ class FakeNova:
 
 async def read_body(receive: Receive) -> bytes:
     """Return a request's whole body."""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            return body
-        piece: bytes = message.get("body", b"")
-        body += piece
+            return bytes(body)
+        body += message.get("body", b"")
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 async def _answer(send: Send, status: int, body: object) -> None:

@@ -11,9 +11,11 @@ import msgspec
 
 from constellation.base.errors import ConstellationError, RemoteProblem, Unauthenticated, Unavailable
 from constellation.nova.domain.access import Principal, Role
+from constellation.rpc.http1 import HttpAnswer, HttpPool, PeerLost
 
 _T = TypeVar("_T")
 _QUESTION_S = 5.0  # chosen: a principal is one indexed row away
+_CONNECT_S = 2.0
 _LINE_BYTES = 64 << 10  # a change is a few names
 
 
@@ -52,11 +54,23 @@ class ControlPlane:
         self._http = httpx.AsyncClient(
             trust_env=False,
             follow_redirects=False,
-            timeout=httpx.Timeout(_QUESTION_S, connect=2.0),
+            timeout=httpx.Timeout(_QUESTION_S, connect=_CONNECT_S),
             # nova closes a quiet connection after its own keep-alive time: ours are given up first
             limits=httpx.Limits(
                 max_connections=256, max_keepalive_connections=32, keepalive_expiry=min(2.0, idle_timeout_s)
             ),
+        )
+        where = httpx.URL(self.url)
+        self._host = (b"host", where.netloc)
+        self._pool = HttpPool(
+            where.host,
+            where.port or (443 if where.scheme == "https" else 80),
+            tls=httpx.create_ssl_context() if where.scheme == "https" else None,
+            connect_s=_CONNECT_S,
+            wait_s=_QUESTION_S,
+            max_connections=256,
+            max_idle=32,
+            idle_s=min(2.0, idle_timeout_s),
         )
 
     async def authenticate(self, kind: str, credential: str) -> Principal:
@@ -104,7 +118,7 @@ class ControlPlane:
             f"{self.url}/internal/changes",
             params={} if after is None else {"after": str(after)},
             headers=[self.authorization],
-            timeout=httpx.Timeout(silence_s, connect=2.0),
+            timeout=httpx.Timeout(silence_s, connect=_CONNECT_S),
         )
         with _reaching_nova():
             answer = await self._http.send(request, stream=True)
@@ -124,32 +138,20 @@ class ControlPlane:
         headers: Sequence[tuple[bytes, bytes]],
         body: AsyncIterator[bytes] | None,
         timeout_s: float,
-    ) -> AsyncIterator[httpx.Response]:
-        """Send a request as it is and lend the answer, whose raw body comes as it is produced.
+    ) -> AsyncIterator[HttpAnswer]:
+        """Send a request as it is and lend the answer, whose body comes as it is produced.
 
         `target` travels untouched: no percent-encoding is undone or added, no dot segment resolved.
 
         Raises:
             Unavailable: nova can not be reached, or went away before its answer began.
         """
-        request = httpx.Request(
-            method,
-            self.url,
-            headers=[(b"host", httpx.URL(self.url).netloc), *headers],
-            content=body,
-            extensions={
-                "target": target,
-                "timeout": httpx.Timeout(timeout_s, connect=2.0, pool=_QUESTION_S).as_dict(),
-            },
-        )
         with _reaching_nova():
-            answer = await self._http.send(request, stream=True)
-            try:
+            async with self._pool.request(method, target, [self._host, *headers], body, quiet_s=timeout_s) as answer:
                 yield answer
-            finally:
-                await answer.aclose()
 
     async def close(self) -> None:
+        self._pool.close()
         await self._http.aclose()
 
     async def _ask(
@@ -164,9 +166,9 @@ class ControlPlane:
 def _reaching_nova() -> Iterator[None]:
     try:
         yield
-    except httpx.TimeoutException as error:
+    except (httpx.TimeoutException, TimeoutError) as error:
         raise Unavailable("nova", reason="it does not answer in time") from error
-    except httpx.TransportError as error:
+    except (httpx.TransportError, PeerLost) as error:
         raise Unavailable("nova", reason=str(error) or type(error).__name__) from error
 
 

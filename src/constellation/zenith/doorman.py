@@ -14,6 +14,7 @@ from constellation.zenith.trust import is_local_request
 
 _LOOPBACK = Credential(kind="loopback")
 _CREDENTIAL_BYTES = 512  # chosen: a key is 27 characters
+_UID = "uid"  # whose socket the client's is
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -81,7 +82,10 @@ class Doorman:
             return False
         if not request.is_direct or not is_local_request(request.headers, scheme=request.scheme):
             return False
-        return self._peers.uid(request.client, request.server) == self._trusted_uid
+        uid = request.of_connection.get(_UID)
+        if uid is None:  # asked once a connection, as the edge does
+            uid = request.of_connection[_UID] = self._peers.uid(request.client, request.server)
+        return uid == self._trusted_uid
 
 
 def credential_of(api_key: bytes | None, authorization: bytes | None) -> Credential | None:

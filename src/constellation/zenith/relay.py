@@ -111,8 +111,8 @@ class HttpRelay:
             timeout_s=_ANSWER_S,
         ) as answer:
             passing = _Passing(request)
-            passing.head(answer.status_code, answer.headers.raw)
-            async for chunk in answer.aiter_raw():
+            passing.head(answer.status, answer.headers)
+            async for chunk in answer.body:
                 await passing.piece(chunk)
         await passing.end()
 

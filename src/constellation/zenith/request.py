@@ -10,6 +10,7 @@ import anyio
 
 from constellation.base.errors import BodyTimeout, ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.base.ids import RequestId, uuid7
+from constellation.rpc.hypercorn_parts import OF_CONNECTION
 from constellation.rpc.metadata import request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 from constellation.zenith.errors import ClientGone, HeadersTooLarge, UriTooLong
@@ -40,8 +41,8 @@ class Request:
 
     __slots__ = (
         "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "body_done", "cancel",
-        "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "path", "query",
-        "request_id", "scheme", "server", "single", "status", "watch",
+        "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "of_connection", "path",
+        "query", "request_id", "scheme", "server", "single", "status", "watch",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive, send: Send, *, path: str) -> None:
@@ -57,7 +58,10 @@ class Request:
         self.client: tuple[str, int] | None = scope["client"]
         self.server: tuple[str, int] | None = scope["server"]
         # Of the edge in front of us, if there is one: its handle of the connection, and whether no proxy's trace was seen.
-        self.connection, self.is_direct = scope.get("extensions", {}).get(PEER_EXTENSION, (0, True))
+        told: tuple[int, bool] | None = scope.get("extensions", {}).get(PEER_EXTENSION)
+        self.connection, self.is_direct = told or (0, True)
+        # What is known of the client's connection, if it is ours: the edge's carry the requests of many clients.
+        self.of_connection: dict[str, Any] = {} if told else scope.get("state", {}).get(OF_CONNECTION, {})
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())
         self.is_started = False

@@ -364,7 +364,8 @@ async def test_a_body_in_chunks_is_taken(nova):
 
 async def test_a_body_that_ends_early_costs_only_its_connection(nova):
     answer = await send_raw(nova, 'content-type: application/json\r\ncontent-length: 500\r\n\r\n{"name": "f"')
-    assert answer == b""
+    # An end that comes while the server still takes the start in closes the connection; one that it waits for is answered.
+    assert not answer or answer.startswith(b"HTTP/1.1 400 ")
     assert (await nova.http.get("/functions", headers=nova.admin())).json()["items"] == []
 
 

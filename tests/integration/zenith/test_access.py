@@ -16,7 +16,7 @@ from constellation.base.address import Address
 from constellation.nova.config.sections import ZenithSettings
 from constellation.testing.gateway import gateway_rig
 from constellation.zenith.peer import PeerLookup
-from tests.integration.zenith.conftest import ADMIN, echo, problem
+from tests.integration.zenith.conftest import ADMIN, echo, problem, received
 
 pytestmark = pytest.mark.anyio
 
@@ -202,3 +202,21 @@ async def test_local_callers_are_trusted_over_ipv6_and_mapped_ipv4(native_lane, 
         host = "[::1]" if address.host else "127.0.0.1"
         async with httpx.AsyncClient(base_url=f"http://{host}:{rig.address.port}", trust_env=False) as http:
             assert (await call(http)).status_code == 200
+
+
+@pytest.mark.parametrize("native_lane", [False], indirect=True)
+async def test_whose_socket_a_connection_is_is_asked_once(rig, monkeypatch):
+    asked = []
+    uid = rig.parts.peers.uid
+
+    def counting(client, server):
+        asked.append(client)
+        return uid(client, server)
+
+    monkeypatch.setattr(rig.parts.peers, "uid", counting)
+    for _ in range(2):
+        async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
+            for _ in range(3):
+                await stream.send(b"GET /functions HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert not (await received(stream)).startswith(b"HTTP/1.1 401 ")
+    assert len(asked) == len(set(asked)) == 2

@@ -160,6 +160,20 @@ async def test_a_connection_that_says_nothing_is_closed(native_lane, tmp_path):
                     assert not answer or (begun and answer.startswith(b"HTTP/1.1 408 "))
 
 
+async def test_a_connection_that_falls_silent_after_an_answer_is_closed(native_lane, tmp_path):
+    from constellation.nova.config.sections import ZenithSettings
+    from constellation.testing.gateway import gateway_rig
+
+    async with (
+        gateway_rig(ZenithSettings(idle_timeout_s=0.3), state_dir=tmp_path, is_native=native_lane) as rig,
+        await anyio.connect_tcp(rig.address.host, rig.address.port) as stream,
+    ):
+        await stream.send(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await received(stream)).startswith(b"HTTP/1.1 200 ")
+        with anyio.fail_after(10), pytest.raises(anyio.EndOfStream):
+            await stream.receive()
+
+
 async def test_a_web_socket_is_refused(rig):
     answer = await raw(
         rig,
