@@ -24,7 +24,17 @@ import types
 
 import worker_nursery
 from worker_orphans import Orphans
-from worker_values import PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler, prepare_import
+from worker_values import (
+    PLAIN,
+    Context,
+    decode_event,
+    encode_chunk,
+    encode_error,
+    encode_output,
+    listed,
+    load_handler,
+    prepare_import,
+)
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
