@@ -25,16 +25,8 @@ import types
 import worker_nursery
 from worker_orphans import Orphans
 from worker_values import (
-    PLAIN,
-    Context,
-    decode_event,
-    encode_chunk,
-    encode_error,
-    encode_output,
-    listed,
-    load_handler,
-    prepare_import,
-)
+    PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler, prepare_import,
+)  # fmt: skip
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
