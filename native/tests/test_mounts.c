@@ -121,6 +121,40 @@ static int link_to_the_root(void) {
     return build(&plan) == -ENOENT && why.step == CT_STEP_ENTRY && strcmp(why.path, "/up/file") == 0 ? 0 : 1;
 }
 
+static bool make_file(const char *path, const char *text) {
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    const bool is_made = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    return close(fd) == 0 && is_made;
+}
+
+static bool is_covered(const char *path) {
+    struct stat st;
+    const unsigned long want = ST_RDONLY | ST_NOSUID | ST_NODEV | ST_NOEXEC;
+    return stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || st.st_size == 0) && (mount_flags(path) & want) == want;
+}
+
+/* Some names are missing, first and last ones among them. */
+static int some_to_cover(void) {
+    if (ct__mount("tmpfs", "/run", "tmpfs", 0, "size=64k") != 0 || ct__mount("tmpfs", "/tmp", "tmpfs", 0, "size=64k") != 0)
+        return CANNOT;
+    if (mkdir("/tmp/acpi", 0755) != 0 || !make_file("/tmp/acpi/event", "host") || !make_file("/tmp/keys", "host") ||
+        !make_file("/tmp/kmsg", "host") || !make_file("/tmp/config.gz", "host") || !make_file("/tmp/stat", "host"))
+        return 1;
+    if (ct__proc_cover("/tmp") != -ENOENT) /* there is nothing to cover them with */
+        return 2;
+    if (!make_file("/run/masked", "") || mkdir("/run/masked.d", 0555) != 0 || ct__proc_cover("/tmp") != 0)
+        return 3;
+    if (!is_covered("/tmp/keys") || !is_covered("/tmp/kmsg") || !is_covered("/tmp/config.gz") || !is_covered("/tmp/acpi"))
+        return 4;
+    if (access("/tmp/acpi/event", F_OK) == 0 || is_covered("/tmp/stat") || access("/tmp/kcore", F_OK) == 0)
+        return 5;
+    return 0;
+}
+
+static void whatever_is_there_is_covered(void) {
+    CHECK_INT(inside(some_to_cover), 0);
+}
+
 static void a_root_is_as_its_plan_says(void) {
     CHECK_INT(inside(whole_root), 0);
 }
@@ -142,7 +176,7 @@ static int nothing(void) {
 
 int main(void) {
     static const ct_case cases[] = {CASE(a_root_is_as_its_plan_says), CASE(nothing_of_the_host_is_above_it),
-                                    CASE(what_fails_is_named)};
+                                    CASE(what_fails_is_named), CASE(whatever_is_there_is_covered)};
     if (inside(nothing) == CANNOT) {
         (void)puts("mounts: no mounts in user namespaces here");
         return CANNOT;

@@ -7,6 +7,7 @@
 
 #include "base/huge.h"
 #include "base/sysx.h"
+#include "base/text.h"
 #include "sandbox/branch.h"
 #include "sandbox/zygote.h"
 
@@ -102,6 +103,9 @@ static void hold_for_good(void) {
     if (heap_start != 0 && sbrk((intptr_t)(ct__huge_ceil(top) - top)) != (void *)-1)
         (void)ct__huge_join(heap_start, ct__huge_ceil(top));
 #endif
+    (void)ct__text_merge();
+    (void)ct__data_merge(&arenas); /* of what was imported after this module */
+    (void)ct__text_join((const void *)(uintptr_t)PyOS_BeforeFork); /* the interpreter's */
     PyOS_BeforeFork();
     is_held = true;
 }

@@ -12,7 +12,7 @@ from constellation.rpc.problems import status_of
 
 def _load_everything():
     for module in pkgutil.walk_packages(constellation.__path__, "constellation."):
-        if ".worker" not in module.name and ".zygote_main" not in module.name:
+        if ".worker" not in module.name and ".zygote_" not in module.name:
             importlib.import_module(module.name)
 
 

@@ -219,6 +219,27 @@ async def test_arranged_memory_holds_what_it_held(rig):
                 assert await receive(ours) == b"True"
 
 
+async def test_no_memory_of_a_child_can_be_written_and_run(rig):
+    """Of the interpreter, libc and the fork server, what the linker protected stays so; imported modules share theirs."""
+    boot = (
+        f"import os, sys; sys.path.append({str(rig.libexec)!r})\n"
+        "import ct_fork\n"
+        "ct_fork.arrange()\n"
+        "import _decimal, socket\n"
+        "channel = socket.socket(fileno=ct_fork.serve(int(sys.argv[1])))\n"
+        "lines = [line.split() for line in open('/proc/self/maps')]\n"
+        "both = [line for line in lines if 'wx' in line[1]]\n"
+        "names = ('libc.so', 'ct_fork')\n"
+        "protected = [name for name in names if any(name in line[-1] and line[1] == 'r--p' for line in lines)]\n"
+        "channel.sendall(f'{both} {protected} {_decimal.Decimal(2) ** 3}'.encode()); channel.recv(1); os._exit(0)\n"
+    )
+    async with (
+        rig.serving(rig.who.python, "-I", "-S", "-c", boot) as zygote,
+        rig.spawned(zygote, rig.plan()) as (_child, ours, _out),
+    ):
+        assert await receive(ours) == b"[] ['libc.so', 'ct_fork'] 8"
+
+
 MOUNTS = """
 import json
 def lines(path):

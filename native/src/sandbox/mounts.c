@@ -149,18 +149,32 @@ static int attach(int fd, const char *target) {
     return result < 0 ? result : ct__move_mount(fd, target);
 }
 
-static int cover(const char *proc, const char *name, const char *mask) {
-    char path[CT_PATH_BYTES];
-    int result = ct__format(path, sizeof path, "%s/%s", proc, name);
-    if (result < 0)
-        return result;
-    if (access(path, F_OK) != 0)
-        return 0; /* this kernel has no such file */
+static int make_mask(const char *mask) {
     ct_autofd fd = ct__open_tree(mask);
     if (fd < 0)
         return fd;
-    result = ct__mount_restrict(fd, NULL, SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
-    return result < 0 ? result : ct__move_mount(fd, path);
+    const int result = ct__mount_restrict(fd, NULL, SAFE | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    return result < 0 ? result : ct_take_fd(&fd);
+}
+
+/* Names that this kernel does not have are left out. To look for one first would be to look it up twice: a cover that
+ * has found nothing to lie on serves the next. */
+static int cover(const char *proc, const char *const *names, size_t count, const char *mask) {
+    ct_autofd fd = -1;
+    for (size_t i = 0; i < count; i++) {
+        char path[CT_PATH_BYTES];
+        if (fd < 0 && (fd = make_mask(mask)) < 0)
+            return fd;
+        int result = ct__format(path, sizeof path, "%s/%s", proc, names[i]);
+        if (result < 0)
+            return result;
+        result = ct__move_mount(fd, path);
+        if (result == 0)
+            ct_drop_fd(&fd);
+        else if (result != -ENOENT)
+            return result;
+    }
+    return 0;
 }
 
 static int make_masks(void) {
@@ -171,12 +185,8 @@ static int make_masks(void) {
 }
 
 int ct__proc_cover(const char *proc) {
-    int result = 0;
-    for (size_t i = 0; result == 0 && i < sizeof MASKED_FILES / sizeof MASKED_FILES[0]; i++)
-        result = cover(proc, MASKED_FILES[i], MASK_FILE);
-    for (size_t i = 0; result == 0 && i < sizeof MASKED_DIRS / sizeof MASKED_DIRS[0]; i++)
-        result = cover(proc, MASKED_DIRS[i], MASK_DIR);
-    return result;
+    const int result = cover(proc, MASKED_FILES, sizeof MASKED_FILES / sizeof MASKED_FILES[0], MASK_FILE);
+    return result < 0 ? result : cover(proc, MASKED_DIRS, sizeof MASKED_DIRS / sizeof MASKED_DIRS[0], MASK_DIR);
 }
 
 static int mount_tmpfs(const ct_entry *e) {

@@ -173,6 +173,8 @@ class Nurseries:
             self.refuse_nowait(nursery, str(error))
         finally:
             nursery.is_refilling = False
+            if self._is_open:  # while it made one, it could not be ended for want of room
+                self._shrink(below_bytes=self._budget_bytes + 1)
 
     async def _run(self, nursery: Nursery) -> None:
         stock, sandbox = nursery.stock, None

@@ -24,7 +24,9 @@ import types
 
 import worker_nursery
 from worker_orphans import Orphans
-from worker_values import PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler
+from worker_values import (
+    PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler, prepare_import,
+)  # fmt: skip
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
     STOP, CallLog, Channel, Init, LogStream, field,
@@ -137,6 +139,7 @@ class Worker:
             sys.modules.pop("rehearsal", None)
             os.unlink(path)
             os.rmdir(place)
+        prepare_import()
 
     # one at a time, in the main thread
 
@@ -335,6 +338,7 @@ def warm_up(at_fork):
         sys.stdout, sys.stderr, sys.argv, sys.path[:], sys.dont_write_bytecode, sys.modules["__main__"] = kept
         sys.path_importer_cache.pop(here, None)
     _made.append(Worker(at_fork))
+    prepare_import()
 
 
 def main(fd, ct_fork=None):

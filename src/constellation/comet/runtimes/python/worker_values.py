@@ -209,6 +209,17 @@ def load_handler(init):
     return handler
 
 
+_blanks = []  # modules that need but their names
+
+
+def prepare_import():
+    """Make what the next import of a file needs; before a fork, it costs the child nothing."""
+    loader = SourceFileLoader("", "")
+    spec = ModuleSpec("", loader, origin="")
+    spec.has_location = True
+    _blanks.append((ModuleType(""), spec, loader))
+
+
 def _import_file(name, code_dir):
     """Import one source file that nothing else of its name competes with, as `importlib` would; None for all others.
 
@@ -224,12 +235,13 @@ def _import_file(name, code_dir):
     path, cached = f"{code_dir}/{file}", f"{code_dir}/__pycache__/{name}.{sys.implementation.cache_tag}.pyc"
     if "__pycache__" in names and os.path.exists(cached):
         return None
-    loader = SourceFileLoader(name, path)
-    spec = ModuleSpec(name, loader, origin=path)
-    spec.has_location = True
-    spec.cached = cached
-    module = ModuleType(name)
-    module.__dict__.update(__file__=path, __cached__=cached, __loader__=loader, __package__="", __spec__=spec)
+    if not _blanks:
+        prepare_import()
+    module, spec, loader = _blanks.pop()
+    loader.name, loader.path = spec.name, spec.origin = name, path
+    module.__dict__.update(
+        __name__=name, __file__=path, __cached__=cached, __loader__=loader, __package__="", __spec__=spec
+    )
     code = compile(_read(path), path, "exec", dont_inherit=True)
     sys.modules[name] = module
     try:
