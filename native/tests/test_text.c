@@ -143,23 +143,6 @@ static void move_text(void) {
     CHECK_INT(status, 0);
 }
 
-/* Not in a child: the kernel merges no memory that was forked. */
-static void protected_data_joins_what_lies_beside_it(void) {
-    static void (*const protected[])(void) = {merge_pieces, look_for_writable}; /* filled in by the linker */
-    const mapping ours = mapping_of((uintptr_t)protected);
-    const mapping library = mapping_of((uintptr_t)in_library());
-    const size_t pieces = pieces_of(library.path);
-    uint8_t want[SHA256_DIGEST_LENGTH];
-    hash(want);
-    CHECK_TEXT(ours.access, "r--p");
-    CHECK(ct__data_merge(protected) > 0);
-    CHECK_TEXT(mapping_of((uintptr_t)protected).access, "r--p"); /* only of those after ours */
-    CHECK_TEXT(mapping_of((uintptr_t)in_library()).access, library.access);
-    CHECK(pieces_of(library.path) < pieces);
-    check_hash(want);
-    CHECK_INT(ct__data_merge(NULL), 0);
-}
-
 static void what_nobody_writes_becomes_one_piece(void) {
     alone(merge_pieces);
 }
@@ -182,7 +165,7 @@ static void what_is_no_text_stays_where_it_is(void) {
 }
 
 int main(void) {
-    static const ct_case cases[] = {CASE(protected_data_joins_what_lies_beside_it), CASE(what_nobody_writes_becomes_one_piece),
-                                    CASE(nothing_becomes_writable), CASE(moved_text_is_what_it_was), CASE(what_is_no_text_stays_where_it_is)};
+    static const ct_case cases[] = {CASE(what_nobody_writes_becomes_one_piece), CASE(nothing_becomes_writable),
+                                    CASE(moved_text_is_what_it_was), CASE(what_is_no_text_stays_where_it_is)};
     return RUN("text", cases);
 }

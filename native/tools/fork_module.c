@@ -104,7 +104,6 @@ static void hold_for_good(void) {
         (void)ct__huge_join(heap_start, ct__huge_ceil(top));
 #endif
     (void)ct__text_merge();
-    (void)ct__data_merge(&arenas); /* of what was imported after this module */
     (void)ct__text_join((const void *)(uintptr_t)PyOS_BeforeFork); /* the interpreter's */
     PyOS_BeforeFork();
     is_held = true;

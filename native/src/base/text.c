@@ -56,46 +56,6 @@ size_t ct__text_merge(void) {
     return merged;
 }
 
-static bool is_in(const struct dl_phdr_info *library, uintptr_t at) {
-    for (size_t i = 0; i < library->dlpi_phnum; i++) {
-        const ElfW(Phdr) *piece = &library->dlpi_phdr[i];
-        if (piece->p_type == PT_LOAD && at - (library->dlpi_addr + piece->p_vaddr) < piece->p_memsz)
-            return true;
-    }
-    return false;
-}
-
-typedef struct openings {
-    uintptr_t ours;
-    bool is_past; /* libraries come in the order in which they were loaded */
-    size_t count;
-} openings;
-
-static int open_one(struct dl_phdr_info *library, size_t size, void *state) {
-    (void)size;
-    openings *const wanted = state;
-    if (!wanted->is_past) {
-        wanted->is_past = is_in(library, wanted->ours);
-        return 0;
-    }
-    for (size_t i = 0; i < library->dlpi_phnum; i++) {
-        const ElfW(Phdr) *piece = &library->dlpi_phdr[i];
-        if (piece->p_type != PT_GNU_RELRO)
-            continue;
-        const uintptr_t from = page_floor(library->dlpi_addr + piece->p_vaddr);
-        const uintptr_t to = page_floor(library->dlpi_addr + piece->p_vaddr + piece->p_memsz); /* as the linker does */
-        if (to > from && mprotect((void *)from, to - from, PROT_READ | PROT_WRITE) == 0)
-            wanted->count++;
-    }
-    return 0;
-}
-
-size_t ct__data_merge(const void *ours) {
-    openings wanted = {.ours = (uintptr_t)ours};
-    (void)dl_iterate_phdr(open_one, &wanted);
-    return wanted.count;
-}
-
 typedef struct search {
     uintptr_t inside;
     span found;

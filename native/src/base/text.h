@@ -9,11 +9,6 @@
  * is, nothing becomes writable. Returns how many libraries it changed. */
 size_t ct__text_merge(void);
 
-/* Lets what the linker has filled in of the libraries loaded after the one that `ours` lies in, and then protected, be one
- * piece with the data beside it, which can be written to. For the extension modules of an interpreter: their data, types
- * and method tables, names as many functions. Returns how many libraries it changed. */
-size_t ct__data_merge(const void *ours);
-
 /* Moves the text of the library that `inside` lies in to huge pages of memory, at the same addresses, as far as they
  * fit. Returns how many it made: none where the kernel can not, or has no memory for them. After ct__text_merge(), in a
  * process with one thread. */
