@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
+from constellation.comet.runtimes.bun.recipe import RUNTIME as BUN
+from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
+from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
+from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
+from constellation.comet.runtimes.php.recipe import RUNTIME as PHP
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
+from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -1,0 +1,206 @@
+"""What each language runs in the table of situations: the same few functions, in the language's own words.
+
+`ECHO` prints `saw` and a snowman and returns {"got": event}. `FAILS` raises "no such thing" two functions deep, on line 2.
+`FLOOD` prints 5,000 lines. `HANGS` never returns. `STREAM` gives "a", "snowman", {"n": 1} one by one. `GROWS` takes memory
+until there is none. `FACTS` returns the context. `BROKEN` can not be loaded. `MEETS` returns once twenty calls are in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SNOWMAN = "\u2603"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    echo: str
+    fails: str
+    flood: str
+    hangs: str
+    stream: str
+    grows: str
+    facts: str
+    broken: str
+    exits: str
+    leans: str  # returns what the package `snow` of `package` says
+    package: Mapping[str, str]  # path -> text
+    meets: str = ""  # where calls can overlap
+    entry: str = "main"
+    memory_mb: int = 128
+
+
+_FACTS = (
+    "request_id", "function_name", "function_version", "tenant", "namespace", "memory_limit_mb", "deadline",
+)  # fmt: skip
+_JS_FACTS = (
+    "({ " + ", ".join(f"{name}: c.{name}" for name in _FACTS) + ", remaining_ms: c.remaining_ms(), trace: c.trace })"
+)
+
+_JS = Sources(
+    echo="exports.handler = async (event) => { console.log('saw', '\u2603'); return { got: event }; };\n",
+    fails="function inner() {\n  throw new RangeError('no such thing'); }\nexports.handler = async () => inner();\n",
+    flood="exports.handler = () => { for (let i = 0; i < 5000; i++) console.log('x'.repeat(99)); return 1; };\n",
+    hangs="exports.handler = () => { for (;;); };\n",
+    stream="exports.handler = async function* () { yield 'a'; yield '\u2603'; yield { n: 1 }; };\n",
+    grows="exports.handler = () => { const held = []; for (;;) held.push(new Array(1e5).fill({}).map(() => [1])); };\n",
+    facts=f"exports.handler = (e, c) => {{ c.logger.info('noted'); return {_JS_FACTS}; }};\n",
+    broken="exports.handler = (\n",
+    exits="exports.handler = () => { console.log('bye'); process.exit(3); };\n",
+    leans="const { snow } = require('snow');\nexports.handler = () => snow();\n",
+    package={
+        "node_modules/snow/package.json": '{"name": "snow", "main": "lib/snow.js"}',
+        "node_modules/snow/lib/snow.js": "exports.snow = () => '\u2603';\n",
+    },
+    meets=(
+        "let here = 0;\n"
+        "exports.handler = async (e) => { here++; console.log('call', e);\n"
+        "  while (here < 20) await new Promise((done) => setTimeout(done, 1)); return e; };\n"
+    ),
+)
+_TS = Sources(
+    echo="export const handler = async (event: unknown) => { console.log('saw', '\u2603'); return { got: event }; };\n",
+    fails="function inner(): never {\n  throw new RangeError('no such thing'); }\nexport const handler = async () => inner();\n",
+    flood="export const handler = () => { for (let i = 0; i < 5000; i++) console.log('x'.repeat(99)); return 1; };\n",
+    hangs="export const handler = () => { for (;;); };\n",
+    stream="export async function* handler() { yield 'a'; yield '\u2603'; yield { n: 1 }; }\n",
+    grows=(
+        "export const handler = () => { const held: unknown[] = [];\n"
+        "  for (;;) held.push(new Array(1e5).fill({}).map(() => [1])); };\n"
+    ),
+    facts=f"export const handler = (e: any, c: any) => {{ c.logger.info('noted'); return {_JS_FACTS}; }};\n",
+    broken="export const handler = (\n",
+    exits=(
+        "import process from 'node:process';\nexport const handler = () => { console.log('bye'); process.exit(3); };\n"
+    ),
+    leans="import { snow } from 'snow';\nexport const handler = () => snow();\n",
+    package={
+        "package.json": '{"dependencies": {"snow": "1"}}',
+        "node_modules/snow/package.json": '{"name": "snow", "version": "1.0.0", "type": "module", "exports": "./snow.js"}',
+        "node_modules/snow/snow.js": "export const snow = () => '\u2603';\n",
+    },
+    meets=(
+        "let here = 0;\n"
+        "export const handler = async (e: number) => { here++; console.log('call', e);\n"
+        "  while (here < 20) await new Promise((done) => setTimeout(done, 1)); return e; };\n"
+    ),
+    memory_mb=256,
+)
+
+TABLE: Mapping[str, Sources] = {
+    "python": Sources(
+        echo="def handler(event, context):\n    print('saw', '\u2603')\n    return {'got': event}\n",
+        fails="def inner():\n    raise LookupError('no such thing')\ndef handler(event, context):\n    inner()\n",
+        flood="def handler(event, context):\n    for _ in range(5000):\n        print('x' * 99)\n    return 1\n",
+        hangs="def handler(event, context):\n    while True: pass\n",
+        stream="def handler(event, context):\n    yield 'a'\n    yield '\u2603'\n    yield {'n': 1}\n",
+        grows="def handler(event, context):\n    held = []\n    while True: held.append(bytearray(1 << 20))\n",
+        facts=(
+            "def handler(e, c):\n    c.logger.info('noted')\n"
+            f"    facts = {{name: getattr(c, name) for name in {_FACTS!r}}}\n"
+            "    trace = {name: getattr(c.trace, name) for name in ('trace_id', 'span_id', 'traceparent')}\n"
+            "    return facts | {'remaining_ms': c.remaining_ms(), 'trace': trace}\n"
+        ),
+        broken="def handler(\n",
+        exits="import sys\ndef handler(event, context):\n    print('bye')\n    sys.exit(3)\n",
+        leans="from snow import snow\ndef handler(event, context):\n    return snow()\n",
+        package={"deps/snow/__init__.py": "def snow():\n    return '\u2603'\n"},
+        meets=(
+            "import time\nhere = 0\ndef handler(e, c):\n    global here\n    here += 1\n    print('call', e)\n"
+            "    while here < 20: time.sleep(0.001)\n    return e\n"
+        ),
+    ),
+    "node": _JS,
+    "deno": _TS,
+    "bun": _TS,
+    "ruby": Sources(
+        echo="def handler(event, context)\n  puts 'saw \u2603'\n  { got: event }\nend\n",
+        fails="def inner\n  raise KeyError, 'no such thing'\nend\ndef handler(event, context) = inner\n",
+        flood="def handler(event, context)\n  5000.times { puts 'x' * 99 }\n  1\nend\n",
+        hangs="def handler(event, context)\n  loop {}\nend\n",
+        stream="def handler(event, context)\n  Enumerator.new { |out| out << 'a' << '\u2603' << { n: 1 } }\nend\n",
+        grows="def handler(event, context)\n  held = []\n  loop { held << 'x' * (1 << 20) }\nend\n",
+        facts=(
+            "def handler(e, c)\n  c.logger.info('noted')\n"
+            f"  facts = %w[{' '.join(_FACTS)}].to_h {{ |name| [name, c.public_send(name)] }}\n"
+            "  facts.merge(remaining_ms: c.remaining_ms, trace: c.trace.to_h.merge(traceparent: c.trace.traceparent))\n"
+            "end\n"
+        ),
+        broken="def handler(\n",
+        exits="def handler(event, context)\n  puts 'bye'\n  exit 3\nend\n",
+        leans="require 'snow'\ndef handler(event, context) = Snow.fall\n",
+        package={
+            "vendor/bundle/ruby/3.1.0/gems/snow-1.0/lib/snow.rb": "module Snow\n  def self.fall = '\u2603'\nend\n"
+        },
+        meets=(
+            '$here = 0\ndef handler(e, c)\n  $here += 1\n  puts "call #{e}"\n  sleep 0.001 while $here < 20\n  e\nend\n'
+        ),
+    ),
+    "php": Sources(
+        echo="<?php\nfunction handler($event, $context) { echo \"saw \u2603\\n\"; return ['got' => $event]; }\n",
+        fails=(
+            "<?php function inner() {\n  throw new DomainException('no such thing'); }\n"
+            "function handler($event, $context) { inner(); }\n"
+        ),
+        flood=(
+            "<?php\nfunction handler($event, $context)\n"
+            "{ for ($i = 0; $i < 5000; $i++) echo str_repeat('x', 99), \"\\n\"; return 1; }\n"
+        ),
+        hangs="<?php\nfunction handler($event, $context) { for (;;); }\n",
+        stream="<?php\nfunction handler($event, $context) { yield 'a'; yield '\u2603'; yield ['n' => 1]; }\n",
+        grows="<?php\nfunction handler($event, $context) { $held = []; for (;;) $held[] = str_repeat('x', 1 << 20); }\n",
+        facts=(
+            "<?php\nfunction handler($e, $c) {\n  $c->logger->info('noted');\n"
+            f"  foreach ({list(_FACTS)!r} as $name) $facts[$name] = $c->$name;\n"
+            "  return $facts + ['remaining_ms' => $c->remaining_ms(), 'trace' => $c->trace];\n}\n"
+        ),
+        broken="<?php\nfunction handler(\n",
+        exits='<?php\nfunction handler($event, $context) { echo "bye\\n"; exit(3); }\n',
+        leans="<?php\nfunction handler($event, $context) { return Snow\\fall(); }\n",
+        package={
+            "vendor/autoload.php": "<?php\nrequire __DIR__ . '/snow/snow.php';\n",
+            "vendor/snow/snow.php": "<?php\nnamespace Snow;\nfunction fall() { return '\u2603'; }\n",
+        },
+    ),
+    "lua": Sources(
+        echo='return { handler = function(event) print("saw \u2603") return { got = event } end }\n',
+        fails=(
+            "local function inner()\n  error('no such thing') end\n"
+            "return { handler = function() inner() return 1 end }\n"
+        ),
+        flood="return { handler = function() for _ = 1, 5000 do print(('x'):rep(99)) end return 1 end }\n",
+        hangs="return { handler = function() while true do end end }\n",
+        stream=(
+            "return { handler = function() return coroutine.create(function()\n"
+            "  coroutine.yield('a') coroutine.yield('\u2603') coroutine.yield({ n = 1 }) end) end }\n"
+        ),
+        grows="return { handler = function() local t = {} for i = 1, math.huge do t[i] = ('x'):rep(1 << 20) .. i end end }\n",
+        facts=(
+            "return { handler = function(e, c)\n  c.logger:info('noted')\n  local facts = {}\n"
+            f"  for _, name in ipairs({{ {', '.join(map(repr, _FACTS))} }}) do facts[name] = c[name] end\n"
+            "  facts.remaining_ms, facts.trace = c.remaining_ms(), c.trace\n  return facts\nend }\n"
+        ),
+        broken="return { handler = function(\n",
+        exits="return { handler = function() print('bye') os.exit(3) end }\n",
+        leans="local snow = require('snow')\nreturn { handler = function() return snow.fall() end }\n",
+        package={"vendor/share/lua/5.4/snow.lua": "return { fall = function() return '\u2603' end }\n"},
+    ),
+    "perl": Sources(
+        echo='use utf8;\nsub handler { my ($event) = @_; print "saw \u2603\\n"; return { got => $event } }\n1;\n',
+        fails="sub inner {\n  die 'no such thing' }\nsub handler { inner(); return 1 }\n1;\n",
+        flood='sub handler { print "x" x 99, "\\n" for 1 .. 5000; return 1 }\n1;\n',
+        hangs="sub handler { 1 while 1 }\n1;\n",
+        stream=("use utf8;\nsub handler { my @left = ('a', '\u2603', { n => 1 }); return sub { shift @left } }\n1;\n"),
+        grows='sub handler { my @held; push @held, "x" x (1 << 20) . @held while 1 }\n1;\n',
+        facts=(
+            "sub handler { my ($e, $c) = @_;\n  $c->logger->info('noted');\n"
+            f"  return {{ (map {{ $_ => $c->$_ }} qw({' '.join(_FACTS)})), remaining_ms => $c->remaining_ms,\n"
+            "    trace => $c->trace } }\n1;\n"
+        ),
+        broken="sub handler { (\n",
+        exits='sub handler { print "bye\\n"; exit 3 }\n1;\n',
+        leans="use Snow;\nsub handler { return Snow::fall() }\n1;\n",
+        package={"vendor/lib/perl5/Snow.pm": "package Snow;\nuse utf8;\nsub fall { '\u2603' }\n1;\n"},
+    ),
+}
