@@ -5,7 +5,7 @@
 
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { Console } = require('node:console');
-const { existsSync } = require('node:fs');
+const { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } = require('node:fs');
 const path = require('node:path');
 const { performance } = require('node:perf_hooks');
 const { pathToFileURL } = require('node:url');
@@ -378,12 +378,38 @@ function dispatch(kind, callId, body) {
   } else if (kind !== CANCEL) process.reallyExit(1);
 }
 
+// In a template, whose code is not there yet: load and call a handler, so that what this takes is loaded and compiled
+// when a function needs it. Nothing of it is left for the function to find but a name in the loader's cache.
+async function rehearse() {
+  const place = '/tmp/rehearsal';
+  const file = `${place}/main${endings[0]}`;
+  const exported = endings[0] === '.js' ? 'exports.handler =' : 'export const handler =';
+  mkdirSync(place);
+  try {
+    writeFileSync(file, `${exported} async (event) => ({ seen: event.name });`);
+    const loaded = await import(pathToFileURL(file).href);
+    await calls.run(ambient, async () => encodeOutput(await loaded.handler(JSON.parse('{"name":"x"}'))));
+    if (require.cache) delete require.cache[file];
+  } finally {
+    rmSync(place, { recursive: true });
+  }
+}
+
+function isTemplate() {
+  try {
+    return readdirSync('/code').length === 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Greet the host and serve it for the rest of this process's life. */
 function serve({ runtime, version, extensions, connected, hasOwnConsole = false }) {
   channel = connected;
   endings = extensions;
   takesConsole = hasOwnConsole;
   send(HELLO, 0, Buffer.concat([field(1, PROTOCOL), field(2, runtime), field(3, version)]));
+  if (isTemplate()) rehearse().catch(() => {}); // a template all the same
 }
 
 module.exports = { serve, take };
