@@ -52,6 +52,7 @@ SOURCES = {
     "php": "<?php\nfunction handler($event, $context) { return ['hello' => $event['name']]; }\n",
     "lua": "return { handler = function(event) return { hello = event.name } end }\n",
     "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
+    "r": "handler <- function(event, context) list(hello = event$name)\n",
 }
 LEAVES = """
 import os, {package}

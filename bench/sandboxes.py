@@ -45,6 +45,7 @@ SOURCES = {
     "php": ("main.php", "<?php\nfunction handler($event, $context) { return ['hello' => $event['name']]; }\n"),
     "lua": ("main.lua", "return { handler = function(event) return { hello = event.name } end }\n"),
     "perl": ("main.pl", "sub handler { return { hello => $_[0]{name} } }\n1;\n"),
+    "r": ("main.R", "handler <- function(event, context) list(hello = event$name)\n"),
 }
 STEPS = ("create", "init", "call", "destroy")
 READY_S = 60.0

@@ -67,13 +67,13 @@ class Rig:
 
     @asynccontextmanager
     async def started(
-        self, source: str, *, package: Mapping[str, str] | None = None, **fields: Any
+        self, source: str, *, package: Mapping[str, str | bytes] | None = None, **fields: Any
     ) -> AsyncIterator[Instance]:
         code_dir = self._code_root / uuid7().hex
         for path, text in {self.entry: source, **(package or {})}.items():
             file = code_dir / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            file.write_bytes(text.encode() if isinstance(text, str) else text)
         for directory in (code_dir, *(path for path in code_dir.rglob("*") if path.is_dir())):
             directory.chmod(0o755)  # bound into the sandbox, where its owner is nobody
         facts = {"tenant": "acme", "namespace": "prod", "function_name": "f", "function_version": "7"}

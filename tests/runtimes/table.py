@@ -29,6 +29,7 @@ class Sources:
     meets: str = ""  # where calls can overlap
     entry: str = "main"
     memory_mb: int = 128
+    exact_digits: int = 16  # of a number that goes in and out unchanged
 
 
 _FACTS = (
@@ -202,5 +203,26 @@ TABLE: Mapping[str, Sources] = {
         exits='sub handler { print "bye\\n"; exit 3 }\n1;\n',
         leans="use Snow;\nsub handler { return Snow::fall() }\n1;\n",
         package={"vendor/lib/perl5/Snow.pm": "package Snow;\nuse utf8;\nsub fall { '\u2603' }\n1;\n"},
+    ),
+    "r": Sources(
+        echo='handler <- function(event, context) { cat("saw \u2603\\n"); list(got = event) }\n',
+        fails='inner <- function() {\n  stop("no such thing") }\nhandler <- function(event, context) {\n  inner()\n}\n',
+        flood='handler <- function(event, context) { for (i in 1:5000) cat(strrep("x", 99), "\\n", sep = ""); 1L }\n',
+        hangs="handler <- function(event, context) repeat {}\n",
+        stream=(
+            'handler <- function(event, context) {\n  left <- list("a", "\u2603", list(n = 1L))\n'
+            "  function() { if (length(left) == 0) return(NULL); piece <- left[[1]]; left <<- left[-1]; piece }\n}\n"
+        ),
+        grows="handler <- function(event, context) { held <- list(); repeat held <- c(held, list(numeric(1e6) + 1)) }\n",
+        facts=(
+            "handler <- function(e, c) {\n  c$logger$info('noted')\n"
+            f"  c(c[c({', '.join(map(repr, _FACTS))})], list(remaining_ms = c$remaining_ms(), trace = c$trace))\n}}\n"
+        ),
+        broken="handler <- function(\n",
+        exits='handler <- function(event, context) { cat("bye\\n"); quit(status = 3) }\n',
+        leans='source("vendor/snow.R", encoding = "UTF-8")\nhandler <- function(event, context) fall()\n',
+        package={"vendor/snow.R": 'fall <- function() "\u2603"\n'},
+        memory_mb=256,
+        exact_digits=15,
     ),
 }

@@ -15,6 +15,7 @@ _JS_EXPORT = re.compile(
 _RUBY_METHOD = re.compile(r"^def\s+([a-z_]\w*)", re.MULTILINE)
 _PHP_FUNCTION = re.compile(r"^function\s+([A-Za-z_]\w*)", re.MULTILINE)
 _LUA_FUNCTION = re.compile(r"^function\s+(?:\w+[.:])?([A-Za-z_]\w*)", re.MULTILINE)
+_R_FUNCTION = re.compile(r"^([A-Za-z]\w*)\s*(?:<-|=)\s*function\b", re.MULTILINE)
 _PERL_SUB = re.compile(r"^sub\s+([A-Za-z_]\w*)", re.MULTILINE)
 
 
@@ -157,7 +158,22 @@ sub handler {{
 """,
     names=_PERL_SUB,
 )
-LANGUAGES = {language.runtime: language for language in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL)}
+R = Language(
+    runtime="r",
+    extensions=(".R", ".r"),
+    entries=("main.R", "handler.R", "app.R"),
+    starter="main.R",
+    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
+
+handler <- function(event, context) {{
+  name <- if (is.null(event$name)) "world" else event$name
+  cat("greeting", name, "\\n") # shown by `orbit logs {name}`
+  list(message = paste0("Hello, ", name, "!"))
+}}
+""",
+    names=_R_FUNCTION,
+)
+LANGUAGES = {language.runtime: language for language in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)}
 
 
 def language_of(file_name: str) -> Language | None:

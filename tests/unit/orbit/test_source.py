@@ -89,6 +89,7 @@ def test_empty_directory_is_refused(work):
         ("x.php", "<?php\nfunction greet($event, $context) {}", "x.greet"),
         ("x.lua", "local M = {}\nfunction M.greet(event) end\nreturn M", "x.greet"),
         ("x.pl", "sub greet { 1 }\nsub handler { 2 }", "x.handler"),
+        ("x.R", "greet <- function(event, context) 1\nhelp = 2", "x.greet"),
         ("x.zz", "def greet", "x.handler"),
     ],
 )

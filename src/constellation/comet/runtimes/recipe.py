@@ -75,6 +75,7 @@ def executed(
     *,
     worker: str,
     flags: tuple[str, ...] = (),
+    launcher: tuple[str, ...] = (),
     is_one_file: bool = False,
     version_flag: str = "--version",
     oldest: tuple[int, ...] = (),
@@ -91,6 +92,7 @@ def executed(
     Args:
         here: the recipe's directory; the worker finds it, and the neighbours in `shares`, below `WORKER_DIR`.
         flags: before the script.
+        launcher: a program of the sandbox, and its arguments, that becomes the interpreter.
         is_one_file: the interpreter needs nothing beside itself, so it alone is bound, wherever it lies.
         oldest: the version that the worker needs.
         check: arguments with which the interpreter succeeds if it has all that the worker needs.
@@ -129,7 +131,7 @@ def executed(
         info=info,
         start=Start.EXEC,
         find=find,
-        argv=lambda found: (program(found), *flags, f"{WORKER_DIR}/{here.name}/{worker}"),
+        argv=lambda found: (*launcher, program(found), *flags, f"{WORKER_DIR}/{here.name}/{worker}"),
         prefixes=lambda found: () if is_one_file else _installation(found.path),
         binds=binds,
         hello=here / hello,

@@ -14,10 +14,11 @@ from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
 from constellation.comet.runtimes.php.recipe import RUNTIME as PHP
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
+from constellation.comet.runtimes.r.recipe import RUNTIME as R
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -27,6 +27,7 @@ def configured_in(settings: RuntimesSettings) -> Mapping[str, Path]:
         "php": settings.php,
         "lua": settings.lua,
         "perl": settings.perl,
+        "r": settings.r,
     }
     return {runtime: Path(path) for runtime, path in named.items() if path}
 

@@ -94,6 +94,7 @@ class RuntimesSettings:
     php: str = setting("php", "", kind=Kind.PATH)
     lua: str = setting("lua", "", kind=Kind.PATH)
     perl: str = setting("perl", "", kind=Kind.PATH)
+    r: str = setting("r", "", kind=Kind.PATH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,7 +51,15 @@ LUA = RuntimeInfo(
 PERL = RuntimeInfo(
     id="perl", name="Perl", extension=".pl", can_overlap=False, programs=("perl",), source="the Debian package perl"
 )
+R = RuntimeInfo(
+    id="r",
+    name="R",
+    extension=".R",
+    can_overlap=False,
+    programs=("R",),
+    source="the Debian packages r-base-core and r-cran-jsonlite",
+)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType(
-    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL)}
+    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)}
 )
