@@ -53,6 +53,7 @@ SOURCES = {
     "lua": "return { handler = function(event) return { hello = event.name } end }\n",
     "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
     "r": "handler <- function(event, context) list(hello = event$name)\n",
+    "elixir": 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n',
 }
 LEAVES = """
 import os, {package}

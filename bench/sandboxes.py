@@ -46,6 +46,7 @@ SOURCES = {
     "lua": ("main.lua", "return { handler = function(event) return { hello = event.name } end }\n"),
     "perl": ("main.pl", "sub handler { return { hello => $_[0]{name} } }\n1;\n"),
     "r": ("main.R", "handler <- function(event, context) list(hello = event$name)\n"),
+    "elixir": ("main.exs", 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n'),
 }
 STEPS = ("create", "init", "call", "destroy")
 READY_S = 60.0

@@ -89,6 +89,11 @@ _TS = Sources(
     memory_mb=256,
 )
 
+
+def _elixir(functions: str) -> str:
+    return f"defmodule Main do\n  {functions}\nend\n"
+
+
 TABLE: Mapping[str, Sources] = {
     "python": Sources(
         echo="def handler(event, context):\n    print('saw', '\u2603')\n    return {'got': event}\n",
@@ -224,5 +229,39 @@ TABLE: Mapping[str, Sources] = {
         package={"vendor/snow.R": 'fall <- function() "\u2603"\n'},
         memory_mb=256,
         exact_digits=15,
+    ),
+    "elixir": Sources(
+        echo=_elixir('def handler(event, _) do\n    IO.puts("saw \u2603")\n    %{got: event}\n  end'),
+        fails=(
+            'defmodule Main do def inner, do:\n  raise KeyError, "no such thing"\n'
+            "  def handler(_, _) do\n    [inner()]\n  end\nend\n"
+        ),
+        flood=_elixir(
+            'def handler(_, _) do\n    for _ <- 1..5000, do: IO.puts(String.duplicate("x", 99))\n    1\n  end'
+        ),
+        hangs=_elixir("def handler(event, context), do: handler(event, context)"),
+        stream=_elixir('def handler(_, _), do: Stream.map(["a", "\u2603", %{n: 1}], & &1)'),
+        grows=_elixir(
+            "def handler(_, _), do: grow([])\n  defp grow(held), do: grow([:binary.copy(<<1>>, 1_048_576) | held])"
+        ),
+        facts=_elixir(
+            'def handler(_, c) do\n    c.logger.info.("noted")\n'
+            f"    c |> Map.take([{', '.join(':' + name for name in _FACTS)}])\n"
+            "    |> Map.merge(%{remaining_ms: c.remaining_ms.(), trace: c.trace})\n  end"
+        ),
+        broken="defmodule Main do\n",
+        exits=_elixir('def handler(_, _) do\n    IO.puts("bye")\n    System.halt(3)\n  end'),
+        leans=('Code.require_file("vendor/snow.ex", __DIR__)\n' + _elixir("def handler(_, _), do: Snow.fall()")),
+        package={"vendor/snow.ex": 'defmodule Snow do\n  def fall, do: "\u2603"\nend\n'},
+        meets=_elixir(
+            "def handler(event, _) do\n"
+            '    IO.puts("call #{event}")\n'
+            '    spawn(fn -> Process.register(self(), :"here#{event}"); Process.sleep(:infinity) end)\n'
+            "    wait()\n    event\n  end\n"
+            "  defp wait do\n"
+            '    here = Enum.count(Process.registered(), &String.starts_with?("#{&1}", "here"))\n'
+            "    if here < 20, do: (Process.sleep(1); wait())\n  end"
+        ),
+        memory_mb=256,
     ),
 }

@@ -15,7 +15,7 @@ from tests.runtimes.table import SNOWMAN, TABLE
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
 TYPES = {"python": "LookupError", "node": "RangeError", "deno": "RangeError", "bun": "RangeError", "ruby": "KeyError"}
-TYPES |= {"php": "DomainException", "lua": "Error", "perl": "Error", "r": "simpleError"}
+TYPES |= {"php": "DomainException", "lua": "Error", "perl": "Error", "r": "simpleError", "elixir": "KeyError"}
 
 
 def test_the_table_has_every_language():

@@ -16,6 +16,7 @@ _RUBY_METHOD = re.compile(r"^def\s+([a-z_]\w*)", re.MULTILINE)
 _PHP_FUNCTION = re.compile(r"^function\s+([A-Za-z_]\w*)", re.MULTILINE)
 _LUA_FUNCTION = re.compile(r"^function\s+(?:\w+[.:])?([A-Za-z_]\w*)", re.MULTILINE)
 _R_FUNCTION = re.compile(r"^([A-Za-z]\w*)\s*(?:<-|=)\s*function\b", re.MULTILINE)
+_ELIXIR_FUNCTION = re.compile(r"^\s*def\s+([a-z_]\w*)", re.MULTILINE)
 _PERL_SUB = re.compile(r"^sub\s+([A-Za-z_]\w*)", re.MULTILINE)
 
 
@@ -173,7 +174,24 @@ handler <- function(event, context) {{
 """,
     names=_R_FUNCTION,
 )
-LANGUAGES = {language.runtime: language for language in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)}
+ELIXIR = Language(
+    runtime="elixir",
+    extensions=(".exs", ".ex"),
+    entries=("main.exs", "handler.exs", "main.ex"),
+    starter="main.exs",
+    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
+
+defmodule Main do
+  def handler(event, _context) do
+    name = (event || %{{}})["name"] || "world"
+    IO.puts("greeting #{{name}}") # shown by `orbit logs {name}`
+    %{{message: "Hello, #{{name}}!"}}
+  end
+end
+""",
+    names=_ELIXIR_FUNCTION,
+)
+LANGUAGES = {language.runtime: language for language in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)}
 
 
 def language_of(file_name: str) -> Language | None:

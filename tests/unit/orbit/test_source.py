@@ -90,6 +90,7 @@ def test_empty_directory_is_refused(work):
         ("x.lua", "local M = {}\nfunction M.greet(event) end\nreturn M", "x.greet"),
         ("x.pl", "sub greet { 1 }\nsub handler { 2 }", "x.handler"),
         ("x.R", "greet <- function(event, context) 1\nhelp = 2", "x.greet"),
+        ("x.exs", "defmodule X do\n  def greet(event, _), do: event\n  defp other, do: 1\nend", "x.greet"),
         ("x.zz", "def greet", "x.handler"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.runtimes.bun.recipe import RUNTIME as BUN
 from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
+from constellation.comet.runtimes.elixir.recipe import RUNTIME as ELIXIR
 from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
@@ -18,7 +19,7 @@ from constellation.comet.runtimes.r.recipe import RUNTIME as R
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

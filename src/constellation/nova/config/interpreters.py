@@ -28,6 +28,7 @@ def configured_in(settings: RuntimesSettings) -> Mapping[str, Path]:
         "lua": settings.lua,
         "perl": settings.perl,
         "r": settings.r,
+        "elixir": settings.elixir,
     }
     return {runtime: Path(path) for runtime, path in named.items() if path}
 

@@ -95,6 +95,7 @@ class RuntimesSettings:
     lua: str = setting("lua", "", kind=Kind.PATH)
     perl: str = setting("perl", "", kind=Kind.PATH)
     r: str = setting("r", "", kind=Kind.PATH)
+    elixir: str = setting("elixir", "", kind=Kind.PATH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

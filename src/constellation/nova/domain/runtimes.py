@@ -59,7 +59,10 @@ R = RuntimeInfo(
     programs=("R",),
     source="the Debian packages r-base-core and r-cran-jsonlite",
 )
+ELIXIR = RuntimeInfo(
+    id="elixir", name="Elixir", extension=".exs", programs=("elixir",), source="the Debian package elixir"
+)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType(
-    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R)}
+    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)}
 )
