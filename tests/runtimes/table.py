@@ -26,7 +26,11 @@ class Sources:
     exits: str
     leans: str  # returns what the package `snow` of `package` says
     package: Mapping[str, str]  # path -> text
+    nan: str  # returns what JSON can not hold, at a place called `deep`
     meets: str = ""  # where calls can overlap
+    forks: str = (
+        ""  # where a process can be copied: the copy returns "copy", the original waits for it and returns "one"
+    )
     entry: str = "main"
     memory_mb: int = 128
     exact_digits: int = 16  # of a number that goes in and out unchanged
@@ -49,6 +53,7 @@ _JS = Sources(
     facts=f"exports.handler = (e, c) => {{ c.logger.info('noted'); return {_JS_FACTS}; }};\n",
     broken="exports.handler = (\n",
     exits="exports.handler = () => { console.log('bye'); process.exit(3); };\n",
+    nan="exports.handler = () => ({ deep: NaN });\n",
     leans="const { snow } = require('snow');\nexports.handler = () => snow();\n",
     package={
         "node_modules/snow/package.json": '{"name": "snow", "main": "lib/snow.js"}',
@@ -75,6 +80,7 @@ _TS = Sources(
     exits=(
         "import process from 'node:process';\nexport const handler = () => { console.log('bye'); process.exit(3); };\n"
     ),
+    nan="export const handler = () => ({ deep: NaN });\n",
     leans="import { snow } from 'snow';\nexport const handler = () => snow();\n",
     package={
         "package.json": '{"dependencies": {"snow": "1"}}',
@@ -110,6 +116,11 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="def handler(\n",
         exits="import sys\ndef handler(event, context):\n    print('bye')\n    sys.exit(3)\n",
+        nan="def handler(event, context):\n    return {'deep': float('nan')}\n",
+        forks=(
+            "import os\ndef handler(event, context):\n    child = os.fork()\n    if child == 0: return 'copy'\n"
+            "    os.waitpid(child, 0)\n    return 'one'\n"
+        ),
         leans="from snow import snow\ndef handler(event, context):\n    return snow()\n",
         package={"deps/snow/__init__.py": "def snow():\n    return '\u2603'\n"},
         meets=(
@@ -135,6 +146,11 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="def handler(\n",
         exits="def handler(event, context)\n  puts 'bye'\n  exit 3\nend\n",
+        nan="def handler(event, context) = { deep: Float::NAN }\n",
+        forks=(
+            "def handler(event, context)\n  child = fork\n  return 'copy' unless child\n"
+            "  Process.wait(child)\n  'one'\nend\n"
+        ),
         leans="require 'snow'\ndef handler(event, context) = Snow.fall\n",
         package={
             "vendor/bundle/ruby/3.1.0/gems/snow-1.0/lib/snow.rb": "module Snow\n  def self.fall = '\u2603'\nend\n"
@@ -163,6 +179,11 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="<?php\nfunction handler(\n",
         exits='<?php\nfunction handler($event, $context) { echo "bye\\n"; exit(3); }\n',
+        nan="<?php\nfunction handler($event, $context) { return ['deep' => NAN]; }\n",
+        forks=(
+            "<?php\nfunction handler($event, $context) {\n  $child = pcntl_fork();\n  if ($child === 0) return 'copy';\n"
+            "  pcntl_waitpid($child, $status);\n  return 'one';\n}\n"
+        ),
         leans="<?php\nfunction handler($event, $context) { return Snow\\fall(); }\n",
         package={
             "vendor/autoload.php": "<?php\nrequire __DIR__ . '/snow/snow.php';\n",
@@ -189,6 +210,7 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="return { handler = function(\n",
         exits="return { handler = function() print('bye') os.exit(3) end }\n",
+        nan="return { handler = function() return { deep = 0 / 0 } end }\n",
         leans="local snow = require('snow')\nreturn { handler = function() return snow.fall() end }\n",
         package={"vendor/share/lua/5.4/snow.lua": "return { fall = function() return '\u2603' end }\n"},
     ),
@@ -206,6 +228,11 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="sub handler { (\n",
         exits='sub handler { print "bye\\n"; exit 3 }\n1;\n',
+        nan="sub handler { return { deep => 9**9**9 } }\n1;\n",
+        forks=(
+            "sub handler {\n  my $child = fork;\n  return 'copy' unless $child;\n"
+            "  waitpid $child, 0;\n  return 'one' }\n1;\n"
+        ),
         leans="use Snow;\nsub handler { return Snow::fall() }\n1;\n",
         package={"vendor/lib/perl5/Snow.pm": "package Snow;\nuse utf8;\nsub fall { '\u2603' }\n1;\n"},
     ),
@@ -225,6 +252,7 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="handler <- function(\n",
         exits='handler <- function(event, context) { cat("bye\\n"); quit(status = 3) }\n',
+        nan="handler <- function(event, context) list(deep = mean)\n",
         leans='source("vendor/snow.R", encoding = "UTF-8")\nhandler <- function(event, context) fall()\n',
         package={"vendor/snow.R": 'fall <- function() "\u2603"\n'},
         memory_mb=256,
@@ -251,6 +279,7 @@ TABLE: Mapping[str, Sources] = {
         ),
         broken="defmodule Main do\n",
         exits=_elixir('def handler(_, _) do\n    IO.puts("bye")\n    System.halt(3)\n  end'),
+        nan=_elixir("def handler(_, _), do: %{deep: {1, 2}}"),
         leans=('Code.require_file("vendor/snow.ex", __DIR__)\n' + _elixir("def handler(_, _), do: Snow.fall()")),
         package={"vendor/snow.ex": 'defmodule Snow do\n  def fall, do: "\u2603"\nend\n'},
         meets=_elixir(

@@ -187,3 +187,20 @@ async def test_too_little_memory_is_told_as_such(rig, sources):
         with pytest.raises(InstanceDied) as died:
             await instance.invoke(call(timeout_s=60))
         assert died.value.cause == "out of memory"
+
+
+async def test_what_json_can_not_hold_is_an_error_that_names_it(rig, runtime, sources):
+    async with rig.started(sources.nan) as instance:
+        outcome = await instance.invoke(call())
+        assert outcome.output is None
+        message = json.loads(outcome.error)["message"]
+        assert "the output is not JSON" in message
+        assert "deep" in message or runtime == "php"  # whose own encoder names no place
+
+
+async def test_a_copy_that_a_handler_forked_does_not_speak_for_it(rig, sources):
+    if not sources.forks:
+        pytest.skip("this language copies no process")
+    async with rig.started(sources.forks) as instance:
+        for _ in range(3):
+            assert (await instance.invoke(call())).output == b'"one"'

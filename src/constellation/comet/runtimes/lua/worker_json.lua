@@ -122,9 +122,13 @@ local function quoted(text)
   end) .. '"'
 end
 
-local function number_text(value, place)
+local function below(parent, key)
+  return key == nil and parent or parent .. "." .. tostring(key)
+end
+
+local function number_text(value, parent, key)
   if math.type(value) == "integer" then return format("%d", value) end
-  if value ~= value or value == math.huge or value == -math.huge then misfit(place, tostring(value)) end
+  if value ~= value or value == math.huge or value == -math.huge then misfit(below(parent, key), tostring(value)) end
   local short = format("%.15g", value)
   if tonumber(short) ~= value then short = format("%.17g", value) end
   return find(short, "[.e]") and short or short .. ".0"
@@ -162,11 +166,11 @@ end
 encode_value = function(value, parent, key, depth, out)
   local kind = type(value)
   if kind == "string" then out[#out + 1] = quoted(value)
-  elseif kind == "number" then out[#out + 1] = number_text(value, parent)
+  elseif kind == "number" then out[#out + 1] = number_text(value, parent, key)
   elseif kind == "boolean" then out[#out + 1] = tostring(value)
   elseif value == nil or value == json.null then out[#out + 1] = "null"
-  elseif kind == "table" then encode_table(value, key == nil and parent or parent .. "." .. tostring(key), depth, out)
-  else misfit(key == nil and parent or parent .. "." .. tostring(key), "a " .. kind) end
+  elseif kind == "table" then encode_table(value, below(parent, key), depth, out)
+  else misfit(below(parent, key), "a " .. kind) end
 end
 
 --- Return a value as JSON; an error names the place of what JSON can not hold.
