@@ -266,9 +266,25 @@ local({
     send(if (inherits(answer, "failed")) ERROR else RESULT, call_id, unclass(answer))
   }
 
+  # In a template, whose code is not there yet: load and call a handler, so that the functions of R and jsonlite that this
+  # takes are read and compiled when one is needed. Twice, for R compiles what is called again.
+  rehearse <- function() {
+    path <- "/tmp/rehearsal.R"
+    writeLines("handler <- function(event, context) list(seen = event$name)", path)
+    for (turn in 1:2) {
+      place <- new.env()
+      source(path, local = place, keep.source = TRUE, encoding = "UTF-8")
+      fields(field(1, "x"), function(number, value) text_of(value))
+      event <- jsonlite::parse_json('{"name": "x"}', simplifyVector = FALSE)
+      attempt(function() encode_output(place$handler(event, context_of(raw(EXEC_HEAD_BYTES)))))
+    }
+    unlink(path)
+  }
+
   loadNamespace("jsonlite")
   version <- paste(R.version$major, R.version$minor, sep = ".")
   send(HELLO, raw(4), c(field(1, PROTOCOL), field(2, "r"), field(3, version)))
+  if (dir.exists("/code") && length(list.files("/code", all.files = TRUE, no.. = TRUE)) == 0) rehearse()
   repeat {
     frame <- receive()
     if (frame$kind == EXEC && !is.null(handler)) call(frame$call_id, frame$body)
