@@ -139,7 +139,7 @@ defmodule ConstellationWorker do
     Process.flag(:trap_exit, true)
     port = Port.open({:fd, 3, 3}, [:binary, :stream, :eof])
     send_frame(port, @hello, 0, [field(1, @protocol), field(2, "elixir"), field(3, System.version())])
-    if File.ls("/code") == {:ok, []}, do: rehearse()
+    if File.ls("/code") == {:ok, []}, do: rehearse(port)
     loop(%{port: port, parts: [], have: 0, wanted: 12, init: nil, handler: nil, calls: %{}, stopping: false})
   end
 
@@ -266,12 +266,22 @@ defmodule ConstellationWorker do
 
   # --- calls
 
-  # In a template, whose code is not there yet: compile a module, so that the compiler is loaded when a function needs it.
-  defp rehearse do
-    Code.compile_string("defmodule ConstellationRehearsal do\n  def handler(event, _), do: %{seen: event[\"name\"]}\nend")
-    Json.encode(apply(ConstellationRehearsal, :handler, [Json.decode(~s({"name": "x"})), nil]))
-    :code.purge(ConstellationRehearsal)
+  # In a template, whose code is not there yet: load and call a handler, so that the compiler and all else that this takes
+  # is loaded when a function needs it. Nothing of it is left for the function to find.
+  defp rehearse(port) do
+    place = "/tmp/rehearsal"
+    init = %{parse_init("") | handler: "rehearsal.handler", code_dir: place}
+    File.mkdir!(place)
+    source = "defmodule ConstellationRehearsal do\n  def handler(event, _), do: %{seen: event[\"name\"]}\nend\n"
+    File.write!(place <> "/rehearsal.exs", source)
+    handler = find_handler(init)
+    log = Log.start(port, 0, -1)
+    outcome(%{init: init, handler: handler, port: port}, 0, <<0::size(@exec_head_bytes)-unit(8), ~s({"name": "x"})>>, log)
+    Log.flush(log)
+    Process.exit(log, :kill)
     :code.delete(ConstellationRehearsal)
+    :code.purge(ConstellationRehearsal)
+    File.rm_rf!(place)
   end
 
   defp load(state, init) do
