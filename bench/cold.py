@@ -46,6 +46,14 @@ from constellation.client import Client, ClientError, FunctionCreate
 SOURCES = {
     "python": "def handler(event, context):\n    return {'hello': event.get('name')}\n",
     "node": "exports.handler = async (event) => ({ hello: event.name });\n",
+    "deno": "export const handler = async (event: any) => ({ hello: event.name });\n",
+    "bun": "export const handler = async (event: any) => ({ hello: event.name });\n",
+    "ruby": "def handler(event, context) = { hello: event['name'] }\n",
+    "php": "<?php\nfunction handler($event, $context) { return ['hello' => $event['name']]; }\n",
+    "lua": "return { handler = function(event) return { hello = event.name } end }\n",
+    "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
+    "r": "handler <- function(event, context) list(hello = event$name)\n",
+    "elixir": 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n',
 }
 LEAVES = """
 import os, {package}

@@ -39,6 +39,14 @@ from constellation.testing.sandboxes import running_backend
 SOURCES = {
     "python": ("main.py", "def handler(event, context):\n    return {'hello': event.get('name')}\n"),
     "node": ("main.js", "exports.handler = async (event) => ({ hello: event.name });\n"),
+    "deno": ("main.ts", "export const handler = async (event: any) => ({ hello: event.name });\n"),
+    "bun": ("main.ts", "export const handler = async (event: any) => ({ hello: event.name });\n"),
+    "ruby": ("main.rb", "def handler(event, context) = { hello: event['name'] }\n"),
+    "php": ("main.php", "<?php\nfunction handler($event, $context) { return ['hello' => $event['name']]; }\n"),
+    "lua": ("main.lua", "return { handler = function(event) return { hello = event.name } end }\n"),
+    "perl": ("main.pl", "sub handler { return { hello => $_[0]{name} } }\n1;\n"),
+    "r": ("main.R", "handler <- function(event, context) list(hello = event$name)\n"),
+    "elixir": ("main.exs", 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n'),
 }
 STEPS = ("create", "init", "call", "destroy")
 READY_S = 60.0

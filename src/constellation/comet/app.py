@@ -42,6 +42,7 @@ from constellation.native.reactor import Reactor
 from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
+from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.store.changes import CHANNEL as CHANGES
@@ -242,6 +243,7 @@ def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend
             run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
             group=group_name(context.state_dir / context.plane),
             uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
+            interpreters=configured_in(settings.runtimes),
             tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         ),
         links,

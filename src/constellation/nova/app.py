@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import anyio
 import structlog
@@ -33,6 +34,7 @@ from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
@@ -111,6 +113,7 @@ async def run(loaded: Loaded) -> None:
                 clock=context.clock,
                 registry=context.registry,
                 max_body_bytes=settings.nova.max_body_bytes,
+                interpreters=configured_in(settings.runtimes),
             )
             async with (
                 telemetry(context, admin=settings.platform.admin),
@@ -131,6 +134,7 @@ async def control_app(
     clock: Clock,
     registry: CollectorRegistry,
     max_body_bytes: int,
+    interpreters: Mapping[str, Path] = MappingProxyType({}),
 ) -> Quart:
     """Return the control plane's HTTP app over a database."""
     functions, tenancy, keys, changes = Functions(db), Tenancy(db), ApiKeys(db), Changes(db)
@@ -139,7 +143,7 @@ async def control_app(
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, tenancy, clock=clock),
         TenancyRoutes(tenancy, functions),
-        RuntimeRoutes(functions, installed=await to_thread.run_sync(probe)),
+        RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
             authenticator=Authenticator(keys, clock=clock), tenancy=tenancy, changes=changes, feed=feed

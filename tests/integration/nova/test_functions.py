@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from constellation.nova.domain.function import code_hash
+from constellation.nova.domain.runtimes import RUNTIMES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -228,7 +229,12 @@ async def test_lists_are_paged_searched_and_counted(nova):
     assert (await names("?search=%25"))[0] == []
     assert (await names("?runtime=node"))[0] == ["js"]
     runtimes = (await nova.http.get("/runtimes", headers=nova.admin())).json()
-    assert [(item["id"], item["functions_count"]) for item in runtimes["items"]] == [("node", 1), ("python", 5)]
+    assert [item["id"] for item in runtimes["items"]] == sorted(RUNTIMES)
+    assert {item["id"]: item["functions_count"] for item in runtimes["items"] if item["functions_count"]} == {
+        "node": 1,
+        "python": 5,
+    }
+    assert all(bool(item["reason"]) == (item["status"] == "unavailable") for item in runtimes["items"])
 
 
 async def test_head_answers_without_a_body(nova):

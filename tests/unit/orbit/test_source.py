@@ -12,7 +12,7 @@ from constellation.orbit.languages import handler_of
 
 
 def source(path, **given):
-    return read_source(path, given, runtimes=lambda: {".rb": "ruby"})
+    return read_source(path, given, runtimes=lambda: {".jl": "julia"})
 
 
 def fill(root, *names, text="x = 1\n"):
@@ -84,6 +84,14 @@ def test_empty_directory_is_refused(work):
         ("x.js", "exports.run = async () => 1;", "x.run"),
         ("x.cjs", "module.exports.handler = 1", "x.handler"),
         ("x.js", "export function* ticks() {}", "x.ticks"),
+        ("x.ts", "export async function greet(event: unknown) {}", "x.greet"),
+        ("x.rb", "def greet(event, context)\n  def inner = 1\nend", "x.greet"),
+        ("x.php", "<?php\nfunction greet($event, $context) {}", "x.greet"),
+        ("x.lua", "local M = {}\nfunction M.greet(event) end\nreturn M", "x.greet"),
+        ("x.pl", "sub greet { 1 }\nsub handler { 2 }", "x.handler"),
+        ("x.R", "greet <- function(event, context) 1\nhelp = 2", "x.greet"),
+        ("x.exs", "defmodule X do\n  def greet(event, _), do: event\n  defp other, do: 1\nend", "x.greet"),
+        ("x.zz", "def greet", "x.handler"),
     ],
 )
 def test_handler_is_found_in_the_source(path, text, handler):
@@ -119,8 +127,8 @@ def test_manifest_wins_over_inference_and_flags_over_both(work):
 
 
 def test_language_that_orbit_does_not_know_is_asked_of_the_platform(work):
-    fill(work, "main.rb")
-    assert source(work / "main.rb").stated.facts["runtime"] == "ruby"
+    fill(work, "main.jl")
+    assert source(work / "main.jl").stated.facts["runtime"] == "julia"
     fill(work, "main.zz")
     with pytest.raises(OrbitError, match="runtime"):
         source(work / "main.zz")

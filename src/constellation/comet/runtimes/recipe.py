@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import MappingProxyType
 
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.native.sandbox import Bind
+from constellation.nova.config.interpreters import InterpreterMissing, locate
 from constellation.nova.domain.runtimes import RuntimeInfo
 
-VERSION_PROBE_S = 10.0  # chosen: an interpreter prints its version within 50 ms on an idle machine
+PROBE_S = 10.0  # chosen: an interpreter prints its version within 50 ms on an idle machine
 WORKER_DIR = "/run/worker"  # where an executed worker finds its own source in the sandbox
+RUNTIME_DIR = "/run/runtime"  # where an interpreter of one file lies
+_VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*")
 
 
 class Start(Enum):
@@ -27,6 +32,10 @@ class Interpreter:
 
     path: Path
     version: str
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        return tuple(map(int, self.version.split(".")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +60,128 @@ class Runtime:
         return self.info.id
 
 
-def probed(runtime_id: str, path: Path) -> Interpreter:
+BASE_ENV = MappingProxyType(
+    {
+        "PATH": f"{RUNTIME_DIR}:/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "HOME": "/tmp",  # noqa: S108 (the sandbox's own)
+    }
+)
+
+
+def executed(
+    info: RuntimeInfo,
+    here: Path,
+    *,
+    worker: str,
+    flags: tuple[str, ...] = (),
+    launcher: tuple[str, ...] = (),
+    is_one_file: bool = False,
+    version_flag: str = "--version",
+    oldest: tuple[int, ...] = (),
+    check: tuple[str, ...] = (),
+    shares: tuple[str, ...] = (),
+    host_binds: tuple[str, ...] = (),
+    hello: str,
+    env: Mapping[str, str] | None = None,
+    heap_flags: Callable[[int], tuple[str, ...]] = lambda _: (),
+    out_of_memory_texts: tuple[bytes, ...] = (),
+) -> Runtime:
+    """Return the recipe of a language whose interpreter is executed below ct-guest, with a worker as its script.
+
+    Args:
+        here: the recipe's directory; the worker finds it, and the neighbours in `shares`, below `WORKER_DIR`.
+        flags: before the script.
+        launcher: a program of the sandbox, and its arguments, that becomes the interpreter.
+        is_one_file: the interpreter needs nothing beside itself, so it alone is bound, wherever it lies.
+        oldest: the version that the worker needs.
+        check: arguments with which the interpreter succeeds if it has all that the worker needs.
+        host_binds: directories of the host that it needs besides /usr, if they are there.
+    """
+
+    def find(configured: Path | None) -> Interpreter:
+        try:
+            path = locate(info, configured)
+        except InterpreterMissing as error:
+            raise RuntimeUnavailable(info.id, reason=str(error)) from error
+        if is_one_file and not _is_program(path):
+            raise RuntimeUnavailable(
+                info.id, reason=f"{path} starts the program and is not it: set runtimes.{info.id} to the program"
+            )
+        found = probed(info.id, path, version_flag=version_flag)
+        if found.release < oldest:
+            needed = ".".join(map(str, oldest))
+            raise RuntimeUnavailable(info.id, reason=f"{path} is {found.version}; {needed} or newer is needed")
+        if check:
+            _run(info.id, path, *check, hint=f"install {info.source}")
+        return found
+
+    def program(found: Interpreter) -> str:
+        return f"{RUNTIME_DIR}/{info.programs[0]}" if is_one_file else str(found.path)
+
+    def binds(found: Interpreter) -> tuple[Bind, ...]:
+        places = [here, *(here.parent / name for name in shares)]
+        sources = [Bind(source=str(place), target=f"{WORKER_DIR}/{place.name}") for place in places]
+        sources += [Bind(source=place, target=place, is_optional=True) for place in host_binds]
+        if is_one_file:
+            sources.append(Bind(source=str(found.path), target=program(found)))
+        return tuple(sources)
+
+    return Runtime(
+        info=info,
+        start=Start.EXEC,
+        find=find,
+        argv=lambda found: (*launcher, program(found), *flags, f"{WORKER_DIR}/{here.name}/{worker}"),
+        prefixes=lambda found: () if is_one_file else _installation(found.path),
+        binds=binds,
+        hello=here / hello,
+        env={**BASE_ENV, **(env or {})},
+        heap_flags=heap_flags,
+        out_of_memory_texts=out_of_memory_texts,
+    )
+
+
+def _installation(program: Path) -> tuple[Path, ...]:
+    """Return what an interpreter outside /usr needs of the host: PREFIX of PREFIX/bin/program, else itself alone."""
+    place = program.parent.parent if program.parent.name == "bin" else program
+    return () if place.is_relative_to("/usr") or place == Path("/") else (place,)
+
+
+def _is_program(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def probed(runtime_id: str, path: Path, *, version_flag: str = "--version") -> Interpreter:
     """Ask an interpreter for its version. Blocks; call it in a thread.
 
     Raises:
-        RuntimeUnavailable: it cannot be run, or fails.
+        RuntimeUnavailable: it cannot be run, fails, or names no version.
     """
+    said = _run(runtime_id, path, version_flag)
+    version = _VERSION.search(said)
+    if version is None:
+        raise RuntimeUnavailable(runtime_id, reason=f"{path} {version_flag} names no version: {said.strip()[-200:]}")
+    return Interpreter(path=path, version=version[0])
+
+
+def _run(runtime_id: str, path: Path, *args: str, hint: str = "") -> str:
     try:
         done = subprocess.run(
-            [str(path), "--version"],
+            [str(path), *args],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=VERSION_PROBE_S,
+            timeout=PROBE_S,
             env={},
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeUnavailable(runtime_id, reason=f"{path} can not be run: {error}") from error
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-200:]
-        raise RuntimeUnavailable(runtime_id, reason=f"{path} --version failed with {done.returncode}: {said}")
-    return Interpreter(path=path, version=done.stdout.strip().split()[-1].lstrip("v"))
+        said = (done.stderr or done.stdout).strip().partition("\n")[0][-200:]
+        advice = f"; {hint}" if hint else ""
+        raise RuntimeUnavailable(
+            runtime_id, reason=f"{path} {' '.join(args)} failed with {done.returncode}: {said}{advice}"
+        )
+    return done.stdout or done.stderr

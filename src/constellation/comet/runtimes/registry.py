@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
+from constellation.comet.runtimes.bun.recipe import RUNTIME as BUN
+from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
+from constellation.comet.runtimes.elixir.recipe import RUNTIME as ELIXIR
+from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
+from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
+from constellation.comet.runtimes.php.recipe import RUNTIME as PHP
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
+from constellation.comet.runtimes.r.recipe import RUNTIME as R
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
+from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)
+
+_PROBES = 4  # chosen: at a time; most of each is waiting for a program to load
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -20,6 +31,13 @@ class Installed:
 
     runtime: Runtime
     interpreter: Interpreter
+
+
+def _found(runtime: Runtime, configured: Path | None) -> Interpreter | RuntimeUnavailable:
+    try:
+        return runtime.find(configured)
+    except RuntimeUnavailable as error:
+        return error
 
 
 class Registry:
@@ -33,13 +51,15 @@ class Registry:
         """Look for every known runtime; `configured` names interpreters by runtime id. Blocks: call it in a thread."""
         paths = configured or {}
         installed, missing = {}, {}
-        for runtime in KNOWN:
-            try:
-                found = runtime.find(paths.get(runtime.id))
-            except RuntimeUnavailable as error:
-                missing[runtime.id] = error.reason
-            else:
-                installed[runtime.id] = Installed(runtime=runtime, interpreter=found)
+        # Each is a program that is asked for its version, and R takes longer than all others together.
+        with ThreadPoolExecutor(max_workers=_PROBES) as threads:
+            for runtime, found in zip(
+                KNOWN, threads.map(lambda each: _found(each, paths.get(each.id)), KNOWN), strict=True
+            ):
+                if isinstance(found, Interpreter):
+                    installed[runtime.id] = Installed(runtime=runtime, interpreter=found)
+                else:
+                    missing[runtime.id] = found.reason
         return cls(installed, missing)
 
     def get(self, runtime_id: str) -> Installed:

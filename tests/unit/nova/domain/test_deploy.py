@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.nova.domain.deploy import (
     MAX_PATH_CHARS,
+    check_concurrency,
     check_env,
     check_handler,
     check_path,
@@ -92,5 +93,12 @@ def test_replicas_are_ordered():
 
 def test_an_unknown_runtime_is_told_the_known_ones():
     assert runtime_of("python").entry_file == "main.py"
-    with pytest.raises(InvalidRequest, match="node, python"):
-        runtime_of("perl")
+    with pytest.raises(InvalidRequest, match=r"node, .*python"):
+        runtime_of("cobol")
+
+
+def test_a_language_that_can_not_overlap_calls_has_one_at_a_time():
+    check_concurrency("php", 1)
+    check_concurrency("ruby", 20)
+    with pytest.raises(InvalidRequest, match="one call at a time"):
+        check_concurrency("php", 2)

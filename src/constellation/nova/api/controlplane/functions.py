@@ -14,6 +14,7 @@ from constellation.nova.api.controlplane.code import code_body, source_from
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.deploy import (
+    check_concurrency,
     check_env,
     check_handler,
     check_module,
@@ -178,6 +179,7 @@ def _check(function: Function) -> None:
     check_env(function.env)
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
+    check_concurrency(function.runtime, function.instance_concurrency)
     check_shed_status(function.capacity.shed_status_code)
 
 

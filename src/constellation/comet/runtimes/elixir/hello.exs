@@ -1,0 +1,5 @@
+defmodule Hello do
+  def handler(event, _context) do
+    %{message: "Hello, #{(event || %{})["name"] || "world"}!"}
+  end
+end

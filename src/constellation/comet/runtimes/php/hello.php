@@ -1,0 +1,6 @@
+<?php
+function handler($event, $context)
+{
+    $name = $event['name'] ?? 'world';
+    return ['message' => "Hello, $name!"];
+}

@@ -1,0 +1,60 @@
+"""Where a language's interpreter lies on this host: nova tells of it, comet runs it, and both look in the same places."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from constellation.nova.config.sections import RuntimesSettings
+from constellation.nova.domain.runtimes import RuntimeInfo
+
+SEARCH = "/usr/local/bin:/usr/bin:/bin"  # and no $PATH, which differs between the planes
+
+
+class InterpreterMissing(Exception):
+    """No interpreter of a language is on this host; the text says what to do about it."""
+
+
+def configured_in(settings: RuntimesSettings) -> Mapping[str, Path]:
+    """Return the interpreters that the settings name, by runtime id."""
+    named = {
+        "node": settings.node,
+        "deno": settings.deno,
+        "bun": settings.bun,
+        "ruby": settings.ruby,
+        "php": settings.php,
+        "lua": settings.lua,
+        "perl": settings.perl,
+        "r": settings.r,
+        "elixir": settings.elixir,
+    }
+    return {runtime: Path(path) for runtime, path in named.items() if path}
+
+
+def locate(info: RuntimeInfo, configured: Path | None) -> Path:
+    """Return the path of a language's interpreter, without running it. Touches the disk.
+
+    Args:
+        configured: what the setting `runtimes.<id>` names; nothing else is looked at then.
+
+    Raises:
+        InterpreterMissing
+    """
+    if configured is not None:
+        if not configured.is_file():
+            raise InterpreterMissing(f"{configured}, which runtimes.{info.id} names, does not exist")
+        return configured.resolve()
+    wheel = importlib.util.find_spec(info.wheel) if info.wheel else None
+    for place in (wheel.submodule_search_locations or ()) if wheel is not None else ():
+        path = Path(place, "bin", info.programs[0])
+        if path.is_file():
+            return path
+    for name in info.programs:
+        found = shutil.which(name, path=SEARCH)
+        if found is not None:
+            return Path(found).resolve()
+    raise InterpreterMissing(
+        f"there is no {info.programs[0]} in {SEARCH}: install {info.source}, or set runtimes.{info.id} to its path"
+    )

@@ -1,0 +1,68 @@
+"""Every language on one whole platform, the way its users come: through zenith, from ready-made sandboxes."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from constellation.orbit.languages import LANGUAGES
+from tests.acceptance.conftest import Platform
+from tests.runtimes.table import SNOWMAN
+
+pytestmark = [pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    made = Platform.start(tmp_path_factory.mktemp("platform"))
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+@contextmanager
+def deployed(platform: Platform, name: str, code: str, **settings: object) -> Iterator[str]:
+    platform.deploy(name, code, **settings)
+    try:
+        yield name
+    finally:
+        platform.http.delete(f"/functions/{name}")
+
+
+def test_the_starter_of_orbit_greets(platform, runtime):
+    code = LANGUAGES[runtime].source.format(name="hello")
+    with deployed(platform, f"hello-{runtime}", code, runtime=runtime, memory_mb=256) as name:
+        for event, who in (({"name": "Ada"}, "Ada"), (None, "world"), ({}, "world")):
+            assert platform.output(name, event) == {"message": f"Hello, {who}!"}
+
+
+def test_it_is_told_to_be_there(platform, runtime):
+    (item,) = [item for item in platform.http.get("/runtimes").json()["items"] if item["id"] == runtime]
+    assert (item["status"], item["reason"]) == ("available", "")
+
+
+def test_twenty_callers_at_once_are_all_answered(platform, runtime, sources):
+    with (
+        deployed(platform, f"many-{runtime}", sources.echo, runtime=runtime, memory_mb=256, max_replicas=4) as name,
+        concurrent.futures.ThreadPoolExecutor(20) as callers,
+    ):
+        answers = list(callers.map(lambda number: platform.output(name, number), range(20)))
+    assert answers == [{"got": number} for number in range(20)]
+
+
+def test_new_code_answers_after_an_update(platform, runtime, sources):
+    with deployed(platform, f"new-{runtime}", sources.stream, runtime=runtime, memory_mb=256) as name:
+        assert platform.output(name) == ["a", SNOWMAN, {"n": 1}]
+        platform.deploy(name, sources.echo, runtime=runtime)
+        assert platform.eventually(lambda: platform.output(name, 1) == {"got": 1})
+
+
+def test_an_error_and_a_log_reach_the_caller(platform, runtime, sources):
+    with deployed(platform, f"fails-{runtime}", sources.fails, runtime=runtime, memory_mb=256) as name:
+        error = platform.invoke(name).json()["error"]
+        assert "no such thing" in json.dumps(error)

@@ -1,0 +1,68 @@
+"""Finding an interpreter: what is wrong with one is said, not met by the first call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from constellation.comet.backend.contract import RuntimeUnavailable
+from constellation.comet.runtimes.recipe import Interpreter, executed
+from constellation.comet.runtimes.registry import KNOWN
+from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
+
+ODD = RuntimeInfo(id="odd", name="Odd", extension=".odd", programs=("odd",), source="the Debian package odd")
+
+
+@pytest.fixture
+def program(tmp_path):
+    def written(text: str) -> Path:
+        path = tmp_path / "opt" / "bin" / "odd"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    return written
+
+
+def recipe(**facts):
+    return executed(ODD, Path(__file__).parent, worker="worker.odd", hello="hello.odd", **facts)
+
+
+def test_every_language_has_a_recipe_with_a_hello():
+    assert {runtime.id for runtime in KNOWN} == set(RUNTIMES)
+    assert all(runtime.hello.is_file() and runtime.hello.suffix == runtime.info.extension for runtime in KNOWN)
+
+
+def test_the_version_is_read_from_whatever_is_said_around_it(program):
+    found = recipe(oldest=(3, 1)).find(program("echo 'This is odd 3, version 1 (v3.1.20-p2)'"))
+    assert (found.version, found.release) == ("3.1.20", (3, 1, 20))
+
+
+@pytest.mark.parametrize(
+    ("text", "facts", "reason"),
+    [
+        ("echo odd 3.0.9", {"oldest": (3, 1)}, r"is 3\.0\.9; 3\.1 or newer is needed"),
+        ("echo none", {}, "names no version: none"),
+        ("echo broken >&2; exit 3", {}, "failed with 3: broken"),
+        ("[ $# = 1 ] || exit 1; echo 1.0", {"check": ("-e", "x")}, "failed with 1: ; install the Debian package odd"),
+        ("echo 1.0", {"is_one_file": True}, "is not it: set runtimes.odd to the program"),
+    ],
+)
+def test_what_is_wrong_with_an_interpreter_is_the_reason(program, text, facts, reason):
+    with pytest.raises(RuntimeUnavailable, match=reason):
+        recipe(**facts).find(program(text))
+
+
+@pytest.mark.parametrize(
+    ("path", "bound"),
+    [
+        ("/usr/bin/odd", ()),
+        ("/opt/odd/bin/odd", (Path("/opt/odd"),)),
+        ("/home/me/odd", (Path("/home/me/odd"),)),
+        ("/bin/odd", ()),
+    ],
+)
+def test_an_installation_outside_usr_is_bound_and_no_more(path, bound):
+    assert recipe().prefixes(Interpreter(path=Path(path), version="1.0")) == bound
