@@ -19,6 +19,7 @@ from constellation.comet.backend.contract import (
     CallTimeout,
     HandlerLoadFailed,
     InstanceDied,
+    InstanceSpec,
     Outcome,
     OutputInvalid,
     StreamOutcome,
@@ -28,6 +29,7 @@ from constellation.native.link import End, EndKind, Links
 from constellation.wire.gen import agent_pb2
 
 PROTOCOL = 1
+CODE_DIR = "/code"
 _NOTHING = CallLog()
 _RESULT, _ERROR, _INVALID, _TIMEOUT = (
     int(EndKind.RESULT),
@@ -110,8 +112,8 @@ class Channel:
             raise self._violated(f"version {hello.protocol}, not {PROTOCOL}")
         return hello
 
-    async def init(self, message: agent_pb2.Init, *, timeout_s: float) -> None:
-        """Send the init frame and wait until the handler is loaded.
+    async def init(self, spec: InstanceSpec, *, timeout_s: float) -> None:
+        """Send the init frame and wait until the handler is loaded, from where every sandbox shows its code.
 
         Raises:
             HandlerLoadFailed: the worker could not load it.
@@ -119,6 +121,18 @@ class Channel:
             InstanceDied: the worker ended meanwhile.
         """
         self._check_alive()
+        message = agent_pb2.Init(
+            handler=spec.handler,
+            function_name=spec.function_name,
+            function_version=spec.function_version,
+            tenant=spec.tenant,
+            namespace=spec.namespace,
+            memory_limit_mb=spec.memory_mb,
+            concurrency=spec.concurrency,
+            env=dict(spec.env),
+            code_dir=CODE_DIR,
+            log_limit_bytes=spec.log_limit_bytes,
+        )
         ready = self._link.init(message.SerializeToString())
         timer = asyncio.get_running_loop().call_later(timeout_s, self._init_overdue, ready, timeout_s)
         try:

@@ -30,6 +30,14 @@ class Interpreter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """How a worker starts in a container: its program is looked for in the image's PATH, its source is in WORKER_DIR."""
+
+    argv: tuple[str, ...]
+    files: tuple[Path, ...]  # the source
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A language's recipe. Paths in `argv` are host paths for FORK and the sandbox's for EXEC."""
 
@@ -39,6 +47,7 @@ class Runtime:
     argv: Callable[[Interpreter], tuple[str, ...]]
     prefixes: Callable[[Interpreter], tuple[Path, ...]]  # host directories bound read-only at their own paths
     binds: Callable[[Interpreter], tuple[Bind, ...]] = lambda _: ()
+    contained: Contained
     hello: Path  # the source of the example that a new platform is seeded with
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork

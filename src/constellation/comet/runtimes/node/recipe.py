@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
-from constellation.comet.runtimes.recipe import WORKER_DIR, Interpreter, Runtime, Start, probed
+from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Interpreter, Runtime, Start, probed
 from constellation.native.sandbox import Bind
 from constellation.nova.domain.runtimes import NODE
 
@@ -47,6 +47,7 @@ RUNTIME = Runtime(
         Bind(source=str(found.path), target=_BINARY),
         Bind(source=str(_HERE / "worker.js"), target=f"{WORKER_DIR}/worker.js"),
     ),
+    contained=Contained(argv=("node", f"{WORKER_DIR}/worker.js"), files=(_HERE / "worker.js",)),
     hello=_HERE / "hello.js",
     env={
         "PATH": "/run/runtime:/usr/local/bin:/usr/bin:/bin",

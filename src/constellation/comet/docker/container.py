@@ -1,0 +1,97 @@
+"""From what an instance may use to the container that it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Runtime
+
+DOOR_DIR = "/run/constellation"  # in the container: where its socket is
+SOCKET_NAME = "agent.sock"
+GUEST = f"{WORKER_DIR}/ct-guest"
+PLATFORM_LABEL = "constellation.platform"
+_CPU_PERIOD_US = 100_000  # the kernel's own default; a quota may be more than the host has, which NanoCpus may not
+_OPEN_FILES = 1024
+
+
+def container_of(
+    spec: InstanceSpec,
+    runtime: Runtime,
+    contained: Contained,
+    *,
+    image: str,
+    instance: str,
+    platform: str,
+    uid: int,
+    guest_dir: Path,
+    door_dir: Path,
+    shm_mb: int,
+) -> dict[str, Any]:
+    """Return the body of the request that creates the container of an instance.
+
+    Args:
+        image: by its id, so that what was looked at is what runs.
+        guest_dir: on the host: ct-guest and the worker's source, readable for all.
+        door_dir: on the host: the socket that ct-guest connects to.
+    """
+    memory_bytes = spec.memory_mb << 20
+    program, *rest = contained.argv
+    env = {name: value for name, value in runtime.env.items() if name != "PATH"}  # the image knows its own
+    return {
+        "Image": image,
+        "Hostname": "sandbox",
+        "User": f"{uid}:{uid}",
+        "WorkingDir": "/tmp",  # noqa: S108 (the container's own)
+        "Entrypoint": [GUEST, "--connect", f"{DOOR_DIR}/{SOCKET_NAME}"],
+        "Cmd": [program, *runtime.heap_flags(spec.memory_mb), *rest],
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Labels": {
+            PLATFORM_LABEL: platform,
+            "constellation.tenant": spec.tenant,
+            "constellation.namespace": spec.namespace,
+            "constellation.function": spec.function_name,
+            "constellation.instance": instance,
+        },
+        "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the handler
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "ReadonlyRootfs": True,
+            "Privileged": False,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Memory": memory_bytes,
+            "MemorySwap": memory_bytes,  # both together: no swap
+            "CpuPeriod": _CPU_PERIOD_US,
+            "CpuQuota": max(1000, spec.cpu_millis * _CPU_PERIOD_US // 1000),  # the kernel's least
+            "PidsLimit": spec.max_pids,
+            "Ulimits": [
+                {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
+            "ShmSize": min(shm_mb, spec.tmp_mb) << 20,
+            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,size={spec.tmp_mb << 20}"},  # noqa: S108 (as above)
+            "Mounts": [
+                _read_only(spec.code_dir, "/code"),
+                _read_only(guest_dir, WORKER_DIR),
+                _read_only(door_dir, DOOR_DIR),
+            ],
+            "LogConfig": {"Type": "none"},  # what it prints comes to us by a pipe of ours, within bounds of ours
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
+def _read_only(source: Path, target: str) -> Mapping[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(source),
+        "Target": target,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }
