@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from constellation.base.ids import uuid7
@@ -70,6 +71,9 @@ async def _ready(backend: Backend) -> None:
     if isinstance(backend, NamespaceBackend):
         with anyio.fail_after(30):
             await backend.templates_ready()
+    else:
+        for _ in range(3):  # turns of the loop in which the connection of the last request is closed
+            await anyio.lowlevel.checkpoint()
 
 
 class Rig:

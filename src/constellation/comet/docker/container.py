@@ -75,7 +75,8 @@ def container_of(
                 {"Name": "core", "Soft": 0, "Hard": 0},
             ],
             "ShmSize": min(shm_mb, spec.tmp_mb) << 20,
-            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,size={spec.tmp_mb << 20}"},  # noqa: S108 (as above)
+            # its owner's, since runc takes the mode of the image's directory over ours
+            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,uid={uid},gid={uid},size={spec.tmp_mb << 20}"},  # noqa: S108 (as above)
             "Mounts": [
                 _read_only(spec.code_dir, "/code"),
                 _read_only(guest_dir, WORKER_DIR),
