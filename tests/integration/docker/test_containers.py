@@ -52,7 +52,8 @@ async def test_it_has_what_its_spec_says_and_nothing_else(backend, spec, daemon)
         assert (seen["capabilities"], seen["no_new_privs"], seen["seccomp"]) == (0, "1", "2")
         assert seen["interfaces"] == ["lo"]
         assert seen["cwd"] == "/tmp"
-        assert seen["refused"] == ["EROFS"] * 5
+        # the door's directory is gone from the host by now
+        assert seen["refused"] == ["EROFS", "EROFS", "EROFS", "ENOENT", "EROFS"]
         assert seen["tmp_bytes"] == 8 << 20
         assert seen["door"] == []
         assert outcome.log.text == "by its name"

@@ -15,6 +15,13 @@ GUEST = f"{WORKER_DIR}/ct-guest"
 PLATFORM_LABEL = "constellation.platform"
 _CPU_PERIOD_US = 100_000  # the kernel's own default; a quota may be more than the host has, which NanoCpus may not
 _OPEN_FILES = 1024
+_INODES = 16_384  # chosen: each holds some 1 KiB of the kernel's memory
+# What Docker hides by itself, and all of the host's devices: a sandbox of ours has no /sys either.
+_MASKED = [
+    *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
+    *(f"/proc/{name}" for name in ("scsi", "timer_list", "timer_stats")),
+    "/sys",
+]
 
 
 def container_of(
@@ -29,6 +36,7 @@ def container_of(
     guest_dir: Path,
     door_dir: Path,
     shm_mb: int,
+    counts_sockets_apart: bool = False,
 ) -> dict[str, Any]:
     """Return the body of the request that creates the container of an instance.
 
@@ -65,6 +73,8 @@ def container_of(
             "Privileged": False,
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges:true"],
+            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024"},  # Docker's is 0
+            **({"KernelMemoryTCP": memory_bytes} if counts_sockets_apart else {}),
             "Memory": memory_bytes,
             "MemorySwap": memory_bytes,  # both together: no swap
             "CpuPeriod": _CPU_PERIOD_US,
@@ -74,9 +84,12 @@ def container_of(
                 {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
                 {"Name": "core", "Soft": 0, "Hard": 0},
             ],
-            "ShmSize": min(shm_mb, spec.tmp_mb) << 20,
-            # its owner's, since runc takes the mode of the image's directory over ours
-            "Tmpfs": {"/tmp": f"rw,nosuid,nodev,exec,mode=1777,uid={uid},gid={uid},size={spec.tmp_mb << 20}"},  # noqa: S108 (as above)
+            "MaskedPaths": _MASKED,
+            # the user's own, since runc takes the mode of the image's directory over ours
+            "Tmpfs": {
+                "/tmp": f"{_in_memory(spec.tmp_mb, uid)},exec",  # noqa: S108 (as above)
+                "/dev/shm": f"{_in_memory(min(shm_mb, spec.tmp_mb), uid)},noexec",  # noqa: S108 (as above)
+            },
             "Mounts": [
                 _read_only(spec.code_dir, "/code"),
                 _read_only(guest_dir, WORKER_DIR),
@@ -86,6 +99,10 @@ def container_of(
             "RestartPolicy": {"Name": "no"},
         },
     }
+
+
+def _in_memory(size_mb: int, uid: int) -> str:
+    return f"rw,nosuid,nodev,mode=1777,uid={uid},gid={uid},size={size_mb << 20},nr_inodes={_INODES}"
 
 
 def _read_only(source: Path, target: str) -> Mapping[str, Any]:

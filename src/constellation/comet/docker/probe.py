@@ -18,6 +18,7 @@ class Found:
     limits: Mapping[str, str]
     missing_images: Mapping[str, str] = field(default_factory=dict)  # runtime id -> why it can not run
     is_remapped: bool = False  # users in containers are others outside
+    counts_sockets_apart: bool = False  # their buffers have a limit of their own
 
 
 async def look(engine: Engine, images: Mapping[str, str]) -> Found:
@@ -36,7 +37,11 @@ async def look(engine: Engine, images: Mapping[str, str]) -> Found:
     if not reason and len(missing) == len(images):
         reason = "no runtime has an image: " + "; ".join(missing.values())
     return Found(
-        reason=reason, limits=limits_of(info), missing_images=missing, is_remapped=is_remapped(info)
+        reason=reason,
+        limits=limits_of(info),
+        missing_images=missing,
+        is_remapped=is_remapped(info),
+        counts_sockets_apart=info.cgroup_version == "1" and info.kernel_memory_tcp,
     )
 
 
