@@ -83,7 +83,9 @@ def _import(client: httpx.Client) -> None:
         write_root(archive, node=node)
         archive.seek(0)
         answer = client.post(
-            "/images/create", params={"fromSrc": "-", "repo": repository, "tag": tag}, content=iter(lambda: archive.read(1 << 20), b"")
+            "/images/create",
+            params={"fromSrc": "-", "repo": repository, "tag": tag},
+            content=iter(lambda: archive.read(1 << 20), b""),
         )
     if answer.status_code != httpx.codes.OK or "error" in answer.text:
         raise NoDocker(f"no image can be made: {answer.text.strip()[-300:]}")

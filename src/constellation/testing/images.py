@@ -24,7 +24,9 @@ def write_root(archive: BinaryIO, *, node: Path | None = None) -> None:
     """Write a tar of this interpreter, its library, a few tools, maybe a node, and what they are linked with. Blocks."""
     library = Path(sysconfig.get_paths()["stdlib"])
     programs = {"python3": python_program()}
-    programs |= {name: Path(found) for name in _TOOLS if (found := shutil.which(name, path="/usr/bin:/bin")) is not None}
+    programs |= {
+        name: Path(found) for name in _TOOLS if (found := shutil.which(name, path="/usr/bin:/bin")) is not None
+    }
     if node is not None:
         programs["node"] = node
     linked = _linked([*programs.values(), *library.glob("lib-dynload/*.so")])
@@ -36,12 +38,12 @@ def write_root(archive: BinaryIO, *, node: Path | None = None) -> None:
         for path in paths:
             if Path(path).exists():
                 tar.add(path, filter=_wanted)
-        for name, path in programs.items():
-            if str(path) not in (f"/usr/bin/{name}", f"/bin/{name}", f"/usr/local/bin/{name}"):
+        for name, program in programs.items():
+            if str(program) not in (f"/usr/bin/{name}", f"/bin/{name}", f"/usr/local/bin/{name}"):
                 link = tarfile.TarInfo(f"usr/bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, str(path)
+                link.type, link.linkname = tarfile.SYMTYPE, str(program)
                 tar.addfile(link)
-        if not (Path("/bin/sh") in map(Path, paths)):
+        if "/bin/sh" not in paths:
             link = tarfile.TarInfo("bin/sh")
             link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/sh"
             tar.addfile(link)

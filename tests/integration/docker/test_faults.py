@@ -86,7 +86,9 @@ async def test_a_killed_comet_leaves_nothing_after_the_next_start(dockerd, setti
         assert _names(daemon) == []
 
 
-async def test_a_daemon_that_stops_answering_costs_the_call_its_time_and_leaves_nothing(dockerd, settings, spec, daemon):
+async def test_a_daemon_that_stops_answering_costs_the_call_its_time_and_leaves_nothing(
+    dockerd, settings, spec, daemon
+):
     pid = int((dockerd.parent / "pid").read_text())
     mine = settings(dockerd, probe_s=0.5, look_s=0.2, call_s=2.0, destroy_s=0.5)
     async with running_docker(mine) as backend:

@@ -12,7 +12,9 @@ from tests.integration.grpc.conftest import eventually, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
-WHERE = "import os\ndef handler(event, context):\n    return 'docker' if os.path.exists('/.dockerenv') else 'namespace'\n"
+WHERE = (
+    "import os\ndef handler(event, context):\n    return 'docker' if os.path.exists('/.dockerenv') else 'namespace'\n"
+)
 
 
 @pytest.fixture(params=[True, False], ids=["native", "python"])
@@ -43,4 +45,4 @@ async def test_both_backends_are_listed(comet):
     assert [(each["name"], each["is_default"]) for each in found] == [("namespace", True), ("docker", False)]
     docker = found[1]
     assert docker["available"]
-    assert set(docker["limits"]) == {"memory", "cpu", "pids"}
+    assert set(docker["limits"]) == {"memory", "cpu", "pids", "sockets"}

@@ -57,7 +57,6 @@ class DockerBackend:
         self._guests: dict[str, Path] = {}  # runtime id -> directory
         self._instances: dict[str, DockerInstance | None] = {}  # by container name; None while it is being made
         self._users, self._uid_base = _Users(), settings.uid_base
-        self._counts_sockets_apart = False
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -146,9 +145,10 @@ class DockerBackend:
                     spec, runtime, runtime.contained,
                     image=image.id, instance=instance_id, platform=settings.platform, uid=self._uid_base + user,
                     guest_dir=guest_dir, door_dir=opened.directory, shm_mb=settings.shm_mb,
-                    counts_sockets_apart=self._counts_sockets_apart,
                 )  # fmt: skip
-                with anyio.CancelScope(shield=True):  # bounded by its deadline; one given up may come to be all the same
+                with anyio.CancelScope(
+                    shield=True
+                ):  # bounded by its deadline; one given up may come to be all the same
                     container = await engine.create(name, config)
                 await engine.start(container)
                 channel, stdio_fd = await _handed_over(opened, engine, container)
@@ -241,7 +241,6 @@ class DockerBackend:
                 name=self.name, available=not found.reason, reason=found.reason, limits=found.limits,
                 preload_reason=_NO_PRELOAD,
             )  # fmt: skip
-            self._counts_sockets_apart = found.counts_sockets_apart
             self._uid_base = REMAPPED_UIDS if found.is_remapped else self._settings.uid_base
             self._tell(support, found.missing_images)
 
@@ -267,9 +266,7 @@ class DockerBackend:
             _log.warning("backend.runtime_missing", backend=self.name, runtime=runtime, reason=reason)
 
     def _unavailable(self, reason: str) -> BackendSupport:
-        return BackendSupport(
-            name=self.name, available=False, reason=reason, limits={}, preload_reason=_NO_PRELOAD
-        )
+        return BackendSupport(name=self.name, available=False, reason=reason, limits={}, preload_reason=_NO_PRELOAD)
 
 
 async def _handed_over(opened: Door, engine: Engine, container: str) -> tuple[sockets.socket, int]:

@@ -36,7 +36,6 @@ def container_of(
     guest_dir: Path,
     door_dir: Path,
     shm_mb: int,
-    counts_sockets_apart: bool = False,
 ) -> dict[str, Any]:
     """Return the body of the request that creates the container of an instance.
 
@@ -74,7 +73,6 @@ def container_of(
             "CapDrop": ["ALL"],
             "SecurityOpt": ["no-new-privileges:true"],
             "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024"},  # Docker's is 0
-            **({"KernelMemoryTCP": memory_bytes} if counts_sockets_apart else {}),
             "Memory": memory_bytes,
             "MemorySwap": memory_bytes,  # both together: no swap
             "CpuPeriod": _CPU_PERIOD_US,

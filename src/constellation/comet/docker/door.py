@@ -51,7 +51,9 @@ class Door:
         try:
             channel.setblocking(False)
             os.set_blocking(out_fd, False)
-            os.fchmod(in_fd, 0o622)  # so that the container's user can open its /dev/stdout, as it can that of any other
+            os.fchmod(
+                in_fd, 0o622
+            )  # so that the container's user can open its /dev/stdout, as it can that of any other
             socket.send_fds(channel, [b"\0"], [in_fd])  # fits: nothing was ever sent before
         except BaseException:
             channel.close()

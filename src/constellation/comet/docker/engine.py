@@ -43,7 +43,6 @@ class Info(msgspec.Struct, kw_only=True, rename="pascal"):
     memory_limit: bool = False
     cpu_cfs_quota: bool = False
     pids_limit: bool = False
-    kernel_memory_tcp: bool = msgspec.field(name="KernelMemoryTCP", default=False)
     cgroup_version: str = "1"
     security_options: Sequence[str] | None = None
 

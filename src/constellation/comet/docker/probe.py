@@ -18,7 +18,6 @@ class Found:
     limits: Mapping[str, str]
     missing_images: Mapping[str, str] = field(default_factory=dict)  # runtime id -> why it can not run
     is_remapped: bool = False  # users in containers are others outside
-    counts_sockets_apart: bool = False  # their buffers have a limit of their own
 
 
 async def look(engine: Engine, images: Mapping[str, str]) -> Found:
@@ -36,13 +35,7 @@ async def look(engine: Engine, images: Mapping[str, str]) -> Found:
     reason = lacks(info)
     if not reason and len(missing) == len(images):
         reason = "no runtime has an image: " + "; ".join(missing.values())
-    return Found(
-        reason=reason,
-        limits=limits_of(info),
-        missing_images=missing,
-        is_remapped=is_remapped(info),
-        counts_sockets_apart=info.cgroup_version == "1" and info.kernel_memory_tcp,
-    )
+    return Found(reason=reason, limits=limits_of(info), missing_images=missing, is_remapped=is_remapped(info))
 
 
 async def why_not(engine: Engine, name: str) -> str:
@@ -53,7 +46,9 @@ async def why_not(engine: Engine, name: str) -> str:
         if error.is_not_found:
             return f"image {name} is not on this host (docker pull {name})"
         raise
-    return f"image {name} declares volumes ({', '.join(image.volumes)}), which no limit holds for" if image.volumes else ""
+    return (
+        f"image {name} declares volumes ({', '.join(image.volumes)}), which no limit holds for" if image.volumes else ""
+    )
 
 
 def lacks(info: Info) -> str:
@@ -67,9 +62,13 @@ def lacks(info: Info) -> str:
 
 
 def limits_of(info: Info) -> dict[str, str]:
-    """Say how each limit is enforced. Pure."""
+    """Say how each limit is enforced. Pure.
+
+    "sockets" is what the kernel holds for TCP connections: a group of v1 counts it apart, and runc sets no limit there.
+    """
     means = f"cgroup v{info.cgroup_version}"
     has = {"memory": info.memory_limit, "cpu": info.cpu_cfs_quota, "pids": info.pids_limit}
+    has["sockets"] = info.memory_limit and info.cgroup_version != "1"
     return {name: means if is_there else "none" for name, is_there in has.items()}
 
 

@@ -77,7 +77,9 @@ class PoolSettings:
 class SandboxSettings:
     """Section `sandbox`."""
 
-    uid_base: int = setting("uid_base", 1_000_000, kind=Kind.INT, low=65_536)  # host uids, 65,536 for each backend of a plane
+    uid_base: int = setting(
+        "uid_base", 1_000_000, kind=Kind.INT, low=65_536
+    )  # host uids, 65,536 for each backend of a plane
     tmp_bytes: int = setting("tmp", 64 << 20, kind=Kind.SIZE, low=1 << 20)  # /tmp of an instance
     template_memory_bytes: int = setting("template_memory", 256 << 20, kind=Kind.SIZE, low=0)
     log_limit_bytes: int = setting("log_limit", 64 << 10, kind=Kind.SIZE, low=0)  # printed output kept a call

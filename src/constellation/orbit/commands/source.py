@@ -92,7 +92,9 @@ def deploy(
 ) -> None:
     """Create or update a function; says what changed, and does nothing when nothing did."""
     session = Session.of(context)
-    given = _given(name=name, runtime=runtime, handler=handler, memory_mb=memory, timeout_s=timeout, backend=backend, env=env)
+    given = _given(
+        name=name, runtime=runtime, handler=handler, memory_mb=memory, timeout_s=timeout, backend=backend, env=env
+    )
     deployed = _deploy(session, path, given)
     _show(session, deployed)
     if is_tried:

@@ -39,7 +39,8 @@ RUNTIME = Runtime(
     argv=_zygote,
     prefixes=lambda _: (Path(sys.base_prefix),),
     contained=Contained(  # with the image's own packages, which is what it was chosen for
-        argv=("python3", "-I", "-X", "utf8", f"{WORKER_DIR}/worker_main.py"), files=tuple(sorted(_HERE.glob("worker*.py")))
+        argv=("python3", "-I", "-X", "utf8", f"{WORKER_DIR}/worker_main.py"),
+        files=tuple(sorted(_HERE.glob("worker*.py"))),
     ),
     hello=_HERE / "hello.py",
     env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
