@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.link.channel import CODE_DIR
 from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Runtime
 
 DOOR_DIR = "/run/constellation"  # in the container: where its socket is
@@ -89,7 +90,7 @@ def container_of(
                 "/dev/shm": f"{_in_memory(min(shm_mb, spec.tmp_mb), uid)},noexec",  # noqa: S108 (as above)
             },
             "Mounts": [
-                _read_only(spec.code_dir, "/code"),
+                _read_only(spec.code_dir, CODE_DIR),
                 _read_only(guest_dir, WORKER_DIR),
                 _read_only(door_dir, DOOR_DIR),
             ],

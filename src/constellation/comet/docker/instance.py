@@ -15,7 +15,7 @@ from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
 from constellation.comet.docker.engine import Engine, EngineFailed, State
 from constellation.comet.docker.settings import DockerSettings
-from constellation.comet.link.channel import Channel
+from constellation.comet.link.channel import Channel, init_of
 from constellation.comet.runtimes.recipe import Runtime
 
 _log = structlog.get_logger()
@@ -67,7 +67,7 @@ class DockerInstance:
 
     async def init(self, *, timeout_s: float) -> None:
         try:
-            await self.channel.init(self.spec, timeout_s=timeout_s)
+            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
         except asyncio.CancelledError:
             self.kill_nowait("destroyed")
             raise

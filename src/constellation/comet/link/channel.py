@@ -39,6 +39,22 @@ _RESULT, _ERROR, _INVALID, _TIMEOUT = (
 )
 
 
+def init_of(spec: InstanceSpec) -> agent_pb2.Init:
+    """Return the init frame of an instance, whose sandbox shows it its code at `CODE_DIR`."""
+    return agent_pb2.Init(
+        handler=spec.handler,
+        function_name=spec.function_name,
+        function_version=spec.function_version,
+        tenant=spec.tenant,
+        namespace=spec.namespace,
+        memory_limit_mb=spec.memory_mb,
+        concurrency=spec.concurrency,
+        env=dict(spec.env),
+        code_dir=CODE_DIR,
+        log_limit_bytes=spec.log_limit_bytes,
+    )
+
+
 class HandlerError(msgspec.Struct):
     """The body of an error frame."""
 
@@ -112,8 +128,8 @@ class Channel:
             raise self._violated(f"version {hello.protocol}, not {PROTOCOL}")
         return hello
 
-    async def init(self, spec: InstanceSpec, *, timeout_s: float) -> None:
-        """Send the init frame and wait until the handler is loaded, from where every sandbox shows its code.
+    async def init(self, message: agent_pb2.Init, *, timeout_s: float) -> None:
+        """Send the init frame and wait until the handler is loaded.
 
         Raises:
             HandlerLoadFailed: the worker could not load it.
@@ -121,18 +137,6 @@ class Channel:
             InstanceDied: the worker ended meanwhile.
         """
         self._check_alive()
-        message = agent_pb2.Init(
-            handler=spec.handler,
-            function_name=spec.function_name,
-            function_version=spec.function_version,
-            tenant=spec.tenant,
-            namespace=spec.namespace,
-            memory_limit_mb=spec.memory_mb,
-            concurrency=spec.concurrency,
-            env=dict(spec.env),
-            code_dir=CODE_DIR,
-            log_limit_bytes=spec.log_limit_bytes,
-        )
         ready = self._link.init(message.SerializeToString())
         timer = asyncio.get_running_loop().call_later(timeout_s, self._init_overdue, ready, timeout_s)
         try:

@@ -12,7 +12,7 @@ import structlog
 
 from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
-from constellation.comet.link.channel import Channel
+from constellation.comet.link.channel import Channel, init_of
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.runtimes.recipe import Runtime, Start
@@ -73,7 +73,7 @@ class NamespaceInstance:
 
     async def init(self, *, timeout_s: float) -> None:
         try:
-            await self.channel.init(self.spec, timeout_s=timeout_s)
+            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
         except asyncio.CancelledError:
             self.kill_nowait("destroyed")
             raise
