@@ -99,7 +99,7 @@ async def test_a_container_that_somebody_removes_is_a_died_instance(backend, spe
         async def ask() -> None:
             with pytest.raises(InstanceDied) as died:
                 await instance.invoke(call())
-            assert died.value.cause in ("signal 9", "destroyed")
+            assert died.value.cause in ("signal 9", "ended, and the daemon does not say why")
 
         tasks.start_soon(ask)
         await anyio.sleep(0.1)
@@ -123,6 +123,7 @@ async def test_an_image_that_can_not_be_used_is_named(dockerd, settings, spec, d
         assert daemon.delete(f"/containers/{made}").status_code == 204
     async with running_docker(settings(dockerd, images={"python": name, "node": IMAGE})) as backend:
         assert backend.support().available  # node can run
+        assert name in backend.support().missing_runtimes["python"]
         with pytest.raises(RuntimeUnavailable) as refused:
             await backend.create(spec("def handler(e, c):\n    return 1\n"), timeout_s=30)
         assert name in refused.value.reason

@@ -101,6 +101,7 @@ class BackendSupport:
     reason: str  # empty when available
     limits: Mapping[str, str]  # limit -> "cgroup v1", "cgroup v2", "rlimit" or "none"
     preload_reason: str = ""  # why `preload` has no effect here, if it has none
+    missing_runtimes: Mapping[str, str] = field(default_factory=dict)  # runtime id -> what it lacks here
 
 
 class InstanceDied(ConstellationError):

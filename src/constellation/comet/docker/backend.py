@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import socket as sockets
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -240,9 +240,10 @@ class DockerBackend:
             support = BackendSupport(
                 name=self.name, available=not found.reason, reason=found.reason, limits=found.limits,
                 preload_reason=_NO_PRELOAD,
+                missing_runtimes=found.missing_images,
             )  # fmt: skip
             self._uid_base = REMAPPED_UIDS if found.is_remapped else self._settings.uid_base
-            self._tell(support, found.missing_images)
+            self._tell(support)
 
     async def _reap(self, engine: Engine) -> None:
         labelled = await engine.labelled(f"{PLATFORM_LABEL}={self._settings.platform}")
@@ -254,7 +255,7 @@ class DockerBackend:
                 tasks.start_soon(partial(engine.remove, container, within_s=self._settings.destroy_s))
         _log.warning("leftovers.reaped", containers=len(unknown))
 
-    def _tell(self, support: BackendSupport, missing_images: Mapping[str, str] | None = None) -> None:
+    def _tell(self, support: BackendSupport) -> None:
         """Log what has changed since the last look."""
         before, self._support = self._support, support
         if support == before:
@@ -262,7 +263,7 @@ class DockerBackend:
         _log.info("backend.probed", backend=self.name, available=support.available, reason=support.reason)
         for limit, means in support.limits.items():
             (_log.warning if means == "none" else _log.info)("backend.limit", limit=limit, means=means)
-        for runtime, reason in (missing_images or {}).items():
+        for runtime, reason in support.missing_runtimes.items():
             _log.warning("backend.runtime_missing", backend=self.name, runtime=runtime, reason=reason)
 
     def _unavailable(self, reason: str) -> BackendSupport:

@@ -158,6 +158,7 @@ class DockerInstance:
                 return await self._engine.ended(self.container)
             except EngineFailed as error:
                 _log.warning("instance.end_unknown", instance=self.id, reason=str(error))
+                self._cause = self._cause or "ended, and the daemon does not say why"
         return None
 
     def _over_nowait(self, state: State | None) -> None:
