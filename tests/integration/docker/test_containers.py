@@ -8,7 +8,9 @@ import anyio
 import pytest
 
 from constellation.base.ids import uuid7
-from constellation.comet.backend.contract import Call, InstanceDied
+from constellation.comet.backend.contract import Call, InstanceDied, RuntimeUnavailable, SandboxStartFailed
+from constellation.testing.dockerd import IMAGE
+from constellation.testing.sandboxes import running_docker
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -110,17 +112,27 @@ async def test_a_container_that_somebody_removes_is_a_died_instance(backend, spe
     await instance.destroy()
 
 
+def _commit(daemon, name: str, change: str) -> None:
+    """Make an image of the run's own with one change."""
+    made = daemon.post("/containers/create", json={"Image": IMAGE, "Cmd": ["sh"]}).json()["Id"]
+    asked = {"container": made, "repo": name.partition(":")[0], "tag": name.partition(":")[2], "changes": change}
+    assert daemon.post("/commit", params=asked).status_code == 201
+    assert daemon.delete(f"/containers/{made}").status_code == 204
+
+
+async def test_an_image_without_the_language_is_told(dockerd, settings, spec, daemon):
+    _commit(daemon, "without-python:1", "ENV PATH=/nowhere")
+    async with running_docker(settings(dockerd, images={"python": "without-python:1"})) as backend:
+        with pytest.raises(SandboxStartFailed) as failed:
+            await backend.create(spec("def handler(e, c):\n    return 1\n"), timeout_s=30)
+        assert "exit status 126: ct-guest: python3: No such file or directory" in str(failed.value)
+    assert daemon.get("/containers/json?all=true").json() == []
+
+
 @pytest.mark.parametrize("name", ["absent:1", "with-volume:1"])
 async def test_an_image_that_can_not_be_used_is_named(dockerd, settings, spec, daemon, name):
-    from constellation.comet.backend.contract import RuntimeUnavailable
-    from constellation.testing.dockerd import IMAGE
-    from constellation.testing.sandboxes import running_docker
-
     if name == "with-volume:1":
-        made = daemon.post("/containers/create", json={"Image": IMAGE, "Cmd": ["sh"]}).json()["Id"]
-        changes = {"container": made, "repo": "with-volume", "tag": "1", "changes": "VOLUME /data"}
-        assert daemon.post("/commit", params=changes).status_code == 201
-        assert daemon.delete(f"/containers/{made}").status_code == 204
+        _commit(daemon, name, "VOLUME /data")
     async with running_docker(settings(dockerd, images={"python": name, "node": IMAGE})) as backend:
         assert backend.support().available  # node can run
         assert name in backend.support().missing_runtimes["python"]

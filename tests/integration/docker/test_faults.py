@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -46,6 +48,27 @@ async def main():
 
 anyio.run(main)
 """
+
+
+def _json(body: bytes, status: int = 200) -> bytes:
+    head = f"HTTP/1.1 {status} Yes\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@asynccontextmanager
+async def _answering(place: Path, answer: bytes) -> AsyncIterator[None]:
+    """Listen there and say the same to every request."""
+
+    async def serve(stream) -> None:
+        async with stream:
+            with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the look whether somebody listens
+                await stream.receive()
+                await stream.send(answer)
+
+    async with anyio.create_task_group() as tasks, await anyio.create_unix_listener(place) as listener:
+        tasks.start_soon(listener.serve, serve)
+        yield
+        tasks.cancel_scope.cancel()
 
 
 def _readiness(comet: subprocess.Popen[str]) -> bool:
@@ -128,8 +151,7 @@ async def test_a_daemon_is_found_when_it_comes(dockerd, settings, tmp_path):
                 await anyio.sleep(0.02)
 
 
-async def test_something_else_behind_the_socket_is_said(settings, tmp_path):
-    """A listener that accepts and says nothing, then one that says rubbish."""
+async def test_a_listener_that_says_nothing_is_said(settings, tmp_path):
     place = tmp_path / "silent.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
@@ -137,6 +159,29 @@ async def test_something_else_behind_the_socket_is_said(settings, tmp_path):
         async with running_docker(settings(place, probe_s=0.3)) as backend:
             assert backend.support().reason == "the daemon did not answer within 0.3 s"
     assert "no daemon listens" in door.refusal(place)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"220 mail\r\n", _json(b"[]"), _json(b"{}"), _json(b"nope"), _json(b'{"ApiVersion": "new"}'), _json(b'"', 500)],
+    ids=["mail", "list", "empty", "text", "version", "error"],
+)
+async def test_something_else_behind_the_socket_is_said(settings, tmp_path, answer):
+    place = tmp_path / "other.sock"
+
+    async with _answering(place, answer), running_docker(settings(place)) as backend:
+        assert not backend.support().available
+        assert backend.support().reason.startswith("the daemon does not answer: docker: version: ")
+
+
+async def test_a_daemon_that_is_too_old_is_said(settings, tmp_path):
+    place = tmp_path / "old.sock"
+
+    async with (
+        _answering(place, _json(b'{"ApiVersion": "1.40", "Version": "19.03"}')),
+        running_docker(settings(place)) as backend,
+    ):
+        assert backend.support().reason == "the daemon speaks API 1.40; 1.41 (Docker 20.10) is the least"
 
 
 def test_a_socket_that_one_may_not_use_is_said(dockerd):

@@ -20,6 +20,7 @@ from constellation.base.ids import InstanceId, uuid7
 from constellation.base.statedir import make_private
 from constellation.comet.backend.contract import (
     BackendSupport,
+    InstanceDied,
     InstanceSpec,
     RuntimeUnavailable,
     SandboxStartFailed,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _NO_PRELOAD = "containers are not forked from one another"
+_SAID_CHARS = 500
 _PREFIX = "constellation-"  # of the containers' names
 REMAPPED_UIDS = 10_000  # chosen: a daemon with a user namespace maps few, mostly 65,536, and no image has users there
 
@@ -53,7 +55,7 @@ class DockerBackend:
         self._support = self._unavailable("not started")
         self._tasks: TaskGroup | None = None
         self._engine: Engine | None = None
-        self._looking = anyio.Lock()
+        self._laying_out = anyio.Lock()
         self._guests: dict[str, Path] = {}  # runtime id -> directory
         self._instances: dict[str, DockerInstance | None] = {}  # by container name; None while it is being made
         self._users, self._uid_base = _Users(), settings.uid_base
@@ -115,7 +117,10 @@ class DockerBackend:
             raise SandboxStartFailed(step="docker", reason=str(error)) from error
         except (SandboxStartFailed, RuntimeUnavailable):
             raise
-        except (ConstellationError, OSError) as error:  # died, speaks another protocol; a full disk
+        except InstanceDied as error:  # the image has no such program, say
+            said = error.log.text.strip()[-_SAID_CHARS:]
+            raise SandboxStartFailed(step="worker", reason=f"{error.cause}: {said}" if said else error.cause) from error
+        except (ConstellationError, OSError) as error:  # it speaks another protocol; a full disk
             raise SandboxStartFailed(step="worker", reason=str(error)) from error
         finally:
             if self._instances.get(name) is None:
@@ -130,10 +135,9 @@ class DockerBackend:
         settings, tasks = self._settings, self._tasks
         assert tasks is not None
         image_name = settings.images[spec.runtime]
-        missing = await why_not(engine, image_name)
-        if missing:
-            raise RuntimeUnavailable(spec.runtime, reason=missing)
-        image = await engine.image(image_name)
+        image = await engine.try_image(image_name)
+        if image is None or image.volumes:
+            raise RuntimeUnavailable(spec.runtime, reason=why_not(image_name, image))
         guest_dir = await self._guest_dir(runtime)
         user = self._users.take()
         made: DockerInstance | None = None
@@ -146,9 +150,8 @@ class DockerBackend:
                     image=image.id, instance=instance_id, platform=settings.platform, uid=self._uid_base + user,
                     guest_dir=guest_dir, door_dir=opened.directory, shm_mb=settings.shm_mb,
                 )  # fmt: skip
-                with anyio.CancelScope(
-                    shield=True
-                ):  # bounded by its deadline; one given up may come to be all the same
+                # To its own deadline, whatever ours is: one that is given up on may come to be all the same
+                with anyio.CancelScope(shield=True):
                     container = await engine.create(name, config)
                 await engine.start(container)
                 channel, stdio_fd = await _handed_over(opened, engine, container)
@@ -188,7 +191,7 @@ class DockerBackend:
         )
 
     async def _guest_dir(self, runtime: Runtime) -> Path:
-        async with self._looking:
+        async with self._laying_out:
             if runtime.id not in self._guests:
                 self._guests[runtime.id] = await anyio.to_thread.run_sync(
                     door.lay_out, self._settings.run_dir, runtime.id, runtime.contained.files
@@ -214,7 +217,9 @@ class DockerBackend:
             await self._look(stack)
 
     async def _look(self, stack: AsyncExitStack) -> None:
-        """Find out whether containers can run here, and remove those of ours that nobody knows."""
+        """Find out whether containers can run here, and remove those of ours that nobody knows: of an executor that was
+        killed, or that the daemon made or kept after we had given up on it.
+        """
         refusal = await anyio.to_thread.run_sync(door.refusal, self._settings.socket)
         if refusal:
             self._tell(self._unavailable(refusal))
@@ -231,7 +236,8 @@ class DockerBackend:
         try:
             with anyio.fail_after(self._settings.probe_s):
                 found = await look(engine, self._settings.images)
-            await self._reap(engine)
+            if not found.reason:
+                await self._reap(engine)
         except TimeoutError:
             self._tell(self._unavailable(f"the daemon did not answer within {self._settings.probe_s:g} s"))
         except EngineFailed as error:

@@ -118,18 +118,22 @@ class Engine:
     async def api_version(self) -> tuple[int, int]:
         """Return the newest version of the API that the daemon speaks."""
         with self._asking("version", self._call_s):
-            text = _read(await self._docker.version(), _Version).api_version
-        major, _, minor = text.partition(".")
-        return int(major), int(minor)
+            major, _, minor = _read(await self._docker.version(), _Version).api_version.partition(".")
+            return int(major), int(minor)
 
     async def info(self) -> Info:
         with self._asking("info", self._call_s):
             return _read(await self._docker.system.info(), Info)
 
-    async def image(self, name: str) -> Image:
+    async def try_image(self, name: str) -> Image | None:
         """Look at a local image; none is ever pulled."""
-        with self._asking(f"image {name}", self._call_s):
-            return _read(await self._docker.images.inspect(name), Image)
+        try:
+            with self._asking(f"image {name}", self._call_s):
+                return _read(await self._docker.images.inspect(name), Image)
+        except EngineFailed as error:
+            if error.is_not_found:
+                return None
+            raise
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Make a container; return its id."""
@@ -201,7 +205,7 @@ class Engine:
             raise EngineFailed(act, reason=str(error.message).strip(), status=status) from error
         except (aiohttp.ClientError, OSError) as error:
             raise EngineFailed(act, reason=str(error) or type(error).__name__) from error
-        except (msgspec.ValidationError, ValueError) as error:
+        except (msgspec.ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise EngineFailed(act, reason=f"an answer of another shape: {error}") from error
 
 

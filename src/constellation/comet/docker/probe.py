@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from constellation.comet.docker.engine import Engine, EngineFailed, Info
+from constellation.comet.docker.engine import Engine, Image, Info
 
 _API = (1, 41)  # Docker 20.10: private cgroup namespaces
 
@@ -31,24 +31,21 @@ async def look(engine: Engine, images: Mapping[str, str]) -> Found:
         spoken, wanted = (".".join(map(str, each)) for each in (version, _API))
         return Found(reason=f"the daemon speaks API {spoken}; {wanted} (Docker 20.10) is the least", limits={})
     info = await engine.info()
-    missing = {runtime: reason for runtime, name in images.items() if (reason := await why_not(engine, name))}
+    found = {runtime: why_not(name, await engine.try_image(name)) for runtime, name in images.items()}
+    missing = {runtime: reason for runtime, reason in found.items() if reason}
     reason = lacks(info)
     if not reason and len(missing) == len(images):
         reason = "no runtime has an image: " + "; ".join(missing.values())
     return Found(reason=reason, limits=limits_of(info), missing_images=missing, is_remapped=is_remapped(info))
 
 
-async def why_not(engine: Engine, name: str) -> str:
-    """Say why no function can run in an image; "" when it can."""
-    try:
-        image = await engine.image(name)
-    except EngineFailed as error:
-        if error.is_not_found:
-            return f"image {name} is not on this host (docker pull {name})"
-        raise
-    return (
-        f"image {name} declares volumes ({', '.join(image.volumes)}), which no limit holds for" if image.volumes else ""
-    )
+def why_not(name: str, image: Image | None) -> str:
+    """Say why no function can run in an image; "" when it can. Pure."""
+    if image is None:
+        return f"image {name} is not on this host (docker pull {name})"
+    if image.volumes:
+        return f"image {name} declares volumes ({', '.join(image.volumes)}), which no limit holds for"
+    return ""
 
 
 def lacks(info: Info) -> str:

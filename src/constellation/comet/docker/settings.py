@@ -17,7 +17,7 @@ class DockerSettings:
     images: Mapping[str, str]  # runtime id -> image
     uid_base: int  # the user of the first container; each has one of its own, as kernels count some things by user
     shm_mb: int = 16
-    call_s: float = 30.0  # one request to the daemon
+    call_s: float = 10.0  # one request to the daemon
     probe_s: float = 5.0  # whether it answers at all
     look_s: float = 30.0  # between looks at it, and for containers that nobody knows
     destroy_s: float = 8.0  # a container's removal; shorter than the pool's patience
