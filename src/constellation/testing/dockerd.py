@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from constellation.comet.docker.door import refusal
 from constellation.testing.images import write_root
 
 IMAGE = "constellation-test:1"
@@ -47,7 +48,7 @@ def running_dockerd(directory: Path) -> Iterator[Path]:
     try:
         transport = httpx.HTTPTransport(uds=str(socket))
         with httpx.Client(transport=transport, base_url="http://docker", timeout=_IMPORT_S) as client:
-            _await(client, daemon, directory / "log")
+            _await(client, daemon, socket)
             _import(client)
         yield socket
     finally:
@@ -60,16 +61,12 @@ def running_dockerd(directory: Path) -> Iterator[Path]:
         shutil.rmtree(directory / "data", ignore_errors=True)  # the image has its 200 MB
 
 
-def _await(client: httpx.Client, daemon: subprocess.Popen[bytes], log: Path) -> None:
+def _await(client: httpx.Client, daemon: subprocess.Popen[bytes], socket: Path) -> None:
+    """Wait until it listens, then until it answers. Not by asking alone: httpx leaves a socket that finds nobody open."""
     deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            if client.get("/_ping").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
+    while refusal(socket) or client.get("/_ping").status_code != httpx.codes.OK:
         if daemon.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+            said = (socket.parent / "log").read_text(errors="replace").strip().splitlines() or ["it said nothing"]
             raise NoDocker(f"dockerd does not start here: {said[-1][:500]}")
         time.sleep(0.05)
 
