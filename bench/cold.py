@@ -3,6 +3,7 @@
 
   bench/cold.py                                    a fresh function for each sample, through the public API
   bench/cold.py --runtime node --samples 30
+  bench/cold.py --backend docker --samples 20      containers, of the images that the platform is configured with
   bench/cold.py --preload PACKAGE                  one function whose instances are forked with a package imported; each
                                                    sample ends the instance of the one before (a package of this
                                                    interpreter, within the platform's limit for code: for one as large
@@ -96,7 +97,9 @@ def main() -> int:
     except (ValueError, ClientError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    where = args.request or f"{args.url}, {args.runtime}" + (f", {args.preload} preloaded" if args.preload else "")
+    where = args.request or f"{args.url}, {args.runtime}, {args.backend}" + (
+        f", {args.preload} preloaded" if args.preload else ""
+    )
     figures = asdict(summary(histogram))
     print(f"\n{where}: {histogram.count} cold starts")
     if histogram.count:
@@ -142,11 +145,15 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
     return took_us, failed
 
 
+def _function(args: argparse.Namespace, name: str) -> FunctionCreate:
+    return FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime], backend=args.backend)
+
+
 @contextmanager
 def _in_use(args: argparse.Namespace, client: Client) -> Iterator[None]:
     """Some other function of the runtime is deployed, as on any platform that uses it; it is never called."""
     name = f"bench-cold-{uuid.uuid4().hex[:8]}"
-    client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime]))
+    client.create_function(_function(args, name))
     try:
         time.sleep(IN_USE_S)
         yield
@@ -158,7 +165,7 @@ def _in_use(args: argparse.Namespace, client: Client) -> Iterator[None]:
 def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
     """A function that nobody has called yet."""
     name = f"bench-cold-{run}-{number}"
-    client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime]))
+    client.create_function(_function(args, name))
     try:
         # Cold is the instance. What every function meets once after its creation (its entry in the gateway's and the
         # executor's tables) is awaited, as for a function that was called an hour ago.
@@ -242,6 +249,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--api-key", default="")
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
+    parser.add_argument("--backend", choices=("auto", "namespace", "docker"), default="auto")
     parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")

@@ -12,8 +12,6 @@ import socket
 import struct
 import subprocess
 import sys
-import sysconfig
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +20,7 @@ from pathlib import Path
 
 import generator
 
+from constellation.testing.images import python_program, write_root
 from constellation.wire.gen import agent_pb2
 
 ROOT = Path(__file__).parents[1]
@@ -89,7 +88,7 @@ def bare() -> Iterator[str]:
     ours, theirs = socket.socketpair()
     start = f"import sys; sys.path.insert(0, {str(_WORKER)!r}); import worker; worker.main({theirs.fileno()})"
     worker = subprocess.Popen(
-        [_python(), "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
+        [python_program(), "-I", "-S", "-c", start], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL
     )
     theirs.close()
     try:
@@ -118,7 +117,7 @@ def bwrap_command() -> list[str]:
     """
     if shutil.which("bwrap") is None:
         raise Missing("there is no bwrap (on Debian: apt-get install bubblewrap)")
-    python = _python()
+    python = python_program()
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--ro-bind", "/usr", "/usr", "--proc", "/proc"]
     words += ["--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", str(APPS), "/code"]
     for name in ("/bin", "/lib", "/lib64"):
@@ -129,6 +128,9 @@ def bwrap_command() -> list[str]:
     command = [*words, str(python), "-I", "-S", "-c", _ONCE.format(code="/code")]
     _try_once("bwrap", command)
     return command
+
+
+HOST_IMAGE = f"constellation-bench-python:{platform.python_version()}"
 
 
 def docker_command(image: str | None) -> list[str]:
@@ -147,7 +149,7 @@ def docker_command(image: str | None) -> list[str]:
         raise Missing(f"no daemon answers (dockerd starts one; DOCKER_HOST names another): {_last_line(asked.stderr)}")
     python = "python3"
     if image is None:
-        python = str(_python())
+        python = str(python_program())
         image = _host_image()
     elif not _has_image(image):
         raise Missing(f"there is no local image {image} (docker pull, or none named: one is made)")
@@ -158,14 +160,12 @@ def docker_command(image: str | None) -> list[str]:
 
 
 def _host_image() -> str:
-    """Return an image of this interpreter, its library and what it is linked with, and nothing else: the least to start."""
-    name = f"constellation-bench-python:{platform.python_version()}"
+    """Return an image of this interpreter, its library and what it is linked with: the least to start."""
+    name = HOST_IMAGE
     if _has_image(name):
         return name
     with tempfile.TemporaryFile() as archive:
-        with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:  # a name may lead through other links
-            for path in _files_of_python():
-                tar.add(path, filter=_wanted)
+        write_root(archive)
         archive.seek(0)
         done = subprocess.run(
             ["docker", "import", "-", name],
@@ -180,30 +180,12 @@ def _host_image() -> str:
     return name
 
 
-def _files_of_python() -> list[str]:
-    """Return the interpreter, its library and its shared objects by the names under which they are looked for."""
-    linked = subprocess.run(["ldd", str(_python())], capture_output=True, text=True, check=False).stdout
-    # "libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x...)"; the loader's line has no arrow
-    paths = [word for line in linked.splitlines() for word in line.split() if word.startswith("/")]
-    names = [str(_python()), sysconfig.get_paths()["stdlib"], *paths]
-    return list(dict.fromkeys([*names, *(str(Path(name).resolve()) for name in names)]))
-
-
-def _wanted(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    return None if Path(entry.name).name in ("site-packages", "dist-packages", "test", "idlelib") else entry
-
-
 def _has_image(name: str) -> bool:
     return subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False).returncode == 0
 
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no reason given"])[-1]
-
-
-def _python() -> Path:
-    """Return the interpreter outside of any virtual environment."""
-    return Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"
 
 
 _ONCE = (

@@ -8,7 +8,8 @@ Warm: Constellation through zenith and comet; the same worker behind a bare serv
 one connection); granian on the bare handler, with one worker and with one a core (no isolation: an upper bound); Quart
 on Hypercorn, one process; workerd for JavaScript. All are up at the same time and measured by turns, so that a machine that slows down does so for all.
 Cold: from request to answer through the platform (bench/cold.py), against a new `bwrap ... python3` and a new
-`docker run` for each call, of an image that is made of this host's Python unless one is named. What this machine lacks
+`docker run` for each call, of an image that is made of this host's Python unless one is named; and through the platform
+with `backend: docker`, of that image too where the platform is the bench's own. What this machine lacks
 is named as missing, with what to do about it. Peers are installed below build/peers.
 """
 
@@ -40,7 +41,8 @@ from constellation.client import Client, ClientError, FunctionCreate
 
 EVENT = b'{"name":"Ada"}'
 OURS, OURS_JS, BARE = "constellation python", "constellation node", "bare C + worker"
-COLD = "constellation cold"
+COLD, COLD_DOCKER = "constellation cold", "constellation cold, docker"
+LOOK_S = 40.0  # chosen: the platform looks at Docker every half a minute
 CORES = len(os.sched_getaffinity(0))
 NODE = "exports.handler = async (event) => ({ message: `Hello, ${event.name}!` });\n"
 
@@ -100,7 +102,8 @@ def _platform(url: str | None) -> Iterator[str]:
     if url is not None:
         yield url
         return
-    rig = Rig({})
+    socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or "/var/run/docker.sock"
+    rig = Rig({"docker": {"socket": socket, "image": {"python": peer_servers.HOST_IMAGE}}})
     try:
         rig.start()
         yield rig.url
@@ -159,7 +162,7 @@ def _row(name: str, connections: int, base: str, result: Result) -> Row:
 
 
 def _cold(args: argparse.Namespace, url: str, missing: dict[str, str]) -> Iterator[Row]:
-    yield _cold_ours(args, url)
+    yield _cold_ours(args, url, COLD, "namespace")
     for name, find in (
         ("bwrap python3", peer_servers.bwrap_command),
         ("docker run", lambda: peer_servers.docker_command(args.docker_image)),
@@ -170,20 +173,45 @@ def _cold(args: argparse.Namespace, url: str, missing: dict[str, str]) -> Iterat
             missing[name] = str(error)
         else:
             yield _run_often(name, command, args.samples)
+    lacking = _lacking_docker(args, url)  # now that its image has been made
+    if lacking:
+        missing[COLD_DOCKER] = lacking
+    else:
+        yield _cold_ours(args, url, COLD_DOCKER, "docker")
 
 
-def _cold_ours(args: argparse.Namespace, url: str) -> Row:
+def _lacking_docker(args: argparse.Namespace, url: str) -> str:
+    """Say why the platform can not run functions in containers; "" when it can."""
+    until = time.monotonic() + LOOK_S
+    with Client(url, api_key=args.api_key or None) as client:
+        while True:
+            found = next((each for each in client.list_backends().backends if each.name == "docker"), None)
+            lacking = (
+                "it has no such backend" if found is None else found.reason or found.missing_runtimes.get("python", "")
+            )
+            if not lacking or time.monotonic() > until:
+                return lacking
+            time.sleep(1)
+
+
+def _cold_ours(args: argparse.Namespace, url: str, name: str, backend: str) -> Row:
     """Let bench/cold.py measure, and take its figures."""
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "cold.csv")
         words = [sys.executable, str(Path(__file__).with_name("cold.py")), "--url", url, "--csv", str(path)]
-        words += ["--samples", str(args.samples), *(["--api-key", args.api_key] if args.api_key else [])]
+        words += [
+            "--samples",
+            str(args.samples),
+            "--backend",
+            backend,
+            *(["--api-key", args.api_key] if args.api_key else []),
+        ]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
         with path.open(newline="") as file:
             figures = next(csv.DictReader(file))
     failed = int(figures["errors"])
     return Row(
-        name=COLD,
+        name=name,
         kind="cold",
         base=COLD,
         calls=int(figures["samples"]),

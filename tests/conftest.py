@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import anyio
 import pytest
 
 from constellation.nova.store.pool import Database, connect
 from constellation.testing.database import FreshDatabase, Server, fresh_database, start_server
+from constellation.testing.dockerd import NoDocker, running_dockerd
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = anyio.run(start_server, tmp_path_factory.mktemp("state"))
     yield server
     anyio.run(server.postgres.stop)
+
+
+@pytest.fixture(scope="session")
+def dockerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of a Docker daemon of this run, which has an image with python3 and node."""
+    try:
+        with running_dockerd(tmp_path_factory.mktemp("docker")) as socket:
+            yield socket
+    except NoDocker as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

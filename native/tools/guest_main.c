@@ -1,26 +1,64 @@
-/* ct-guest PROGRAM ARG...: pid 1 of a sandbox for a program that does not reap. Ends as the program ends; a signal's
- * number comes back as 128 + number, since the init of a pid namespace cannot die by one. */
+/* ct-guest [--connect SOCKET] PROGRAM ARG...: pid 1 of a sandbox for a program that does not reap. Ends as the program ends; a signal's
+ * number comes back as 128 + number, since the init of a pid namespace cannot die by one.
+ *
+ * The program inherits its channel as descriptor 3. With --connect, in a container that nobody passes descriptors into, it is made of
+ * a connection to that socket, and standard output and error are the pipe that comes over it; and what a sandbox of ours may not ask
+ * of the kernel is refused here too, whatever the container's own filter lets through. */
 
 #define _GNU_SOURCE
+#include "base/err.h"
+#include "guest/handover.h"
+#include "sandbox/seccomp.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { USAGE = 64, CANNOT_EXECUTE = 126 };
+enum { USAGE = 64, CANNOT_ARRANGE = 125, CANNOT_EXECUTE = 126 };
 
-int main(int argc, char **argv, char **envp) {
-    if (argc < 2) {
-        (void)fputs("usage: ct-guest PROGRAM ARG...\n", stderr);
+static int connect_to(const char *path) {
+    int channel = -1;
+    int stdio = -1;
+    int result = ct__handover(path, &channel, &stdio);
+    if (result == 0)
+        result = ct__handover_settle(channel, stdio);
+    if (result < 0)
+        (void)fprintf(stderr, "ct-guest: %s: %s\n", path, ct_strerror(result));
+    return result;
+}
+
+static int filter_calls(void) {
+    ct__seccomp filters;
+    ct__failure why;
+    int result = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ? ct__errno() : ct__seccomp_init(&filters);
+    if (result == 0) {
+        result = ct__seccomp_load(&filters, 0, &why);
+        ct__seccomp_fini(&filters);
+    }
+    if (result < 0)
+        (void)fprintf(stderr, "ct-guest: seccomp: %s\n", ct_strerror(result));
+    return result;
+}
+
+int main(int argc, char **argv) {
+    char **program_argv = argv + 1;
+    if (argc > 1 && strcmp(argv[1], "--connect") == 0)
+        program_argv = argc > 3 ? argv + 3 : argv + argc;
+    if (*program_argv == NULL) {
+        (void)fputs("usage: ct-guest [--connect SOCKET] PROGRAM ARG...\n", stderr);
         return USAGE;
     }
+    if (program_argv != argv + 1 && (connect_to(argv[2]) < 0 || filter_calls() < 0))
+        return CANNOT_ARRANGE;
     const pid_t program = fork();
     if (program < 0)
         return CANNOT_EXECUTE;
     if (program == 0) {
-        (void)execve(argv[1], argv + 1, envp);
-        (void)fprintf(stderr, "ct-guest: %s: %s\n", argv[1], strerror(errno));
+        (void)execvp(program_argv[0], program_argv);
+        (void)fprintf(stderr, "ct-guest: %s: %s\n", program_argv[0], strerror(errno));
         _exit(CANNOT_EXECUTE);
     }
     /* The channel is the program's alone: its end must be the channel's end */

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Backend, Call, Instance, InstanceSpec
+from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
-from constellation.testing.sandboxes import running_backend
+from constellation.testing.dockerd import IMAGE
+from constellation.testing.sandboxes import running_backend, running_docker
 
 FILES = {"python": "main.py", "node": "main.js"}
 
@@ -32,9 +35,29 @@ BACKENDS: dict[str, Callable[[Path], AbstractAsyncContextManager[Backend]]] = {
 TEMPLATE_MEMORY_BYTES = 1 << 30
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+def docker_settings(data_dir: Path, socket: Path, **settings: Any) -> DockerSettings:
+    return DockerSettings(
+        **(
+            {
+                "run_dir": data_dir / "run",
+                "platform": group_name(data_dir),
+                "socket": socket,
+                "images": dict.fromkeys(FILES, IMAGE),
+                "uid_base": 1_500_000,
+            }
+            | settings
+        )
+    )
+
+
+@pytest.fixture(scope="module", params=[*BACKENDS, "docker"])
 async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Backend]:
-    async with BACKENDS[request.param](tmp_path_factory.mktemp("platform")) as made:
+    data_dir = tmp_path_factory.mktemp("platform")
+    if request.param == "docker":
+        made_by = running_docker(docker_settings(data_dir, request.getfixturevalue("dockerd")))
+    else:
+        made_by = BACKENDS[request.param](data_dir)
+    async with made_by as made:
         support = made.support()
         if not support.available:
             pytest.skip(f"{support.name}: {support.reason}")
@@ -45,9 +68,12 @@ async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Bac
 
 
 async def _ready(backend: Backend) -> None:
-    assert isinstance(backend, NamespaceBackend)
-    with anyio.fail_after(30):
-        await backend.templates_ready()
+    if isinstance(backend, NamespaceBackend):
+        with anyio.fail_after(30):
+            await backend.templates_ready()
+    else:
+        for _ in range(3):  # turns of the loop in which the connection of the last request is closed
+            await anyio.lowlevel.checkpoint()
 
 
 class Rig:

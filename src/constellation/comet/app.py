@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from pathlib import Path
 
 import anyio
 import structlog
@@ -17,12 +18,15 @@ from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.comet.backend.contract import Backend
+from constellation.comet.backend.router import Router
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
 from constellation.comet.dataplane.status import StatusRoutes
+from constellation.comet.docker.backend import DockerBackend
+from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
@@ -71,7 +75,7 @@ class ExecutionPlane:
 
     executor: Executor
     pool: Pool
-    backend: Backend
+    backends: Sequence[Backend]  # the first is the default
     meters: Meters
     jobs: Jobs
     invocations: Invocations
@@ -134,11 +138,10 @@ async def execution_plane(
         reactor: the process's own; it turns around the block.
         db: connections of a role that may read functions and code, and write jobs and the invocation log.
         dsn: for the listener, which has a connection of its own.
-        backend: instead of the configured one.
+        backend: instead of the configured ones.
     """
     links = Links(reactor)
-    if backend is None:
-        backend = _backend(context, settings, links)
+    router = Router([backend] if backend is not None else _backends(context, settings, links))
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -162,7 +165,7 @@ async def execution_plane(
         looks_ahead=looks_ahead,
     )
     pool = Pool(
-        backend, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
+        router, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
     rows = RowWriter(table, invocations, settings.invocation_log, dropped=meters.records_dropped)
@@ -193,9 +196,9 @@ async def execution_plane(
         node=context.node,
         is_json=is_json,
     )
-    templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
+    templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
-    async with backend.run():
+    async with router.run():
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(code.run)
@@ -207,7 +210,7 @@ async def execution_plane(
             yield ExecutionPlane(
                 executor=executor,
                 pool=pool,
-                backend=backend,
+                backends=router.backends,
                 meters=meters,
                 jobs=jobs,
                 invocations=invocations,
@@ -223,7 +226,7 @@ async def execution_plane(
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     """Return the gRPC service over a plane, data-plane routes included."""
-    status = StatusRoutes(plane.pool, [plane.backend], node=context.node, clock=context.clock)
+    status = StatusRoutes(plane.pool, plane.backends, node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
@@ -237,14 +240,21 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn)
 
 
-def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend:
-    return NamespaceBackend(
-        NamespaceSettings(
-            run_dir=context.state_dir / "run" / f"{context.plane}-sandboxes",
-            group=group_name(context.state_dir / context.plane),
-            uid_base=settings.sandbox.uid_base + _UID_BLOCKS[context.plane] * SLOTS,
-            interpreters=configured_in(settings.runtimes),
-            tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
-        ),
-        links,
+def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[Backend, ...]:
+    run_dir, block = context.state_dir / "run", _UID_BLOCKS[context.plane]
+    platform = group_name(context.state_dir / context.plane)
+    namespace = NamespaceSettings(
+        run_dir=run_dir / f"{context.plane}-sandboxes",
+        group=platform,
+        uid_base=settings.sandbox.uid_base + block * SLOTS,
+        interpreters=configured_in(settings.runtimes),
+        tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
     )
+    docker = DockerSettings(
+        run_dir=run_dir / f"{context.plane}-containers",
+        platform=platform,
+        socket=Path(settings.docker.socket),
+        images={each.name: getattr(settings.docker.image, each.name) for each in fields(settings.docker.image)},
+        uid_base=settings.sandbox.uid_base + (len(_UID_BLOCKS) + block) * SLOTS,
+    )
+    return NamespaceBackend(namespace, links), DockerBackend(docker, links)

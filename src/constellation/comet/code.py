@@ -144,6 +144,7 @@ class CodeShelf:
             code_dir=path,
             env=function.env,
             preload=function.preload,
+            backend=function.backend,
             memory_mb=function.memory_mb,
             cpu_millis=function.cpu_millis,
             max_pids=function.max_pids,

@@ -248,7 +248,7 @@ async def running(
 async def comet(request, database, tmp_path) -> AsyncIterator[Comet]:
     """A comet with real sandboxes, its port served by C and by Python."""
     async with running(database, tmp_path / "state", is_native=request.param) as made:
-        support = made.plane.backend.support()
+        support = made.plane.backends[0].support()
         if not support.available:
             pytest.skip(support.reason)
         yield made

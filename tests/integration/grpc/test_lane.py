@@ -63,7 +63,7 @@ async def test_a_function_that_is_known_is_served_in_c_and_another_one_is_not(la
 
 async def test_the_last_rows_are_written_when_comet_ends(database, tmp_path):
     async with running(database, tmp_path / "state", is_native=True) as made:
-        support = made.plane.backend.support()
+        support = made.plane.backends[0].support()
         if not support.available:
             pytest.skip(support.reason)
         await made.deploy("echo", ECHO)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.sandbox]
 @pytest.fixture
 async def comet(database, tmp_path):
     async with running(database, tmp_path / "state", is_native=True) as made:
-        support = made.plane.backend.support()
+        support = made.plane.backends[0].support()
         if not support.available:
             pytest.skip(support.reason)
         yield made

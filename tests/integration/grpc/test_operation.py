@@ -70,7 +70,7 @@ async def test_new_code_is_live_while_old_calls_finish(comet):
 async def test_a_policy_is_live_without_new_instances(thin):
     row = await thin.deploy("f", "")
     await thin.invoke("f", 1)
-    made = thin.plane.backend.made
+    made = thin.plane.backends[0].made
     await thin.functions.update(replace(row, halted=True))
 
     async def is_halted():
@@ -91,7 +91,7 @@ async def test_a_policy_is_live_without_new_instances(thin):
             return False
 
     await live_soon(runs)
-    assert thin.plane.backend.made == made
+    assert thin.plane.backends[0].made == made
 
 
 async def test_a_suspended_tenant_may_not_call(thin, db):
@@ -136,7 +136,7 @@ async def test_min_replicas_are_kept_from_the_start(database, tmp_path):
         rig.functions = Functions(nova)
         await rig.deploy("warm", "", min_replicas=2)
         async with running(database, tmp_path / "state", script=Script()) as comet:
-            backend = comet.plane.backend
+            backend = comet.plane.backends[0]
             await settled(backend, 2)
             assert not (await comet.invoke("warm", 1)).cold_start
             next(iter(backend.alive.values())).die("signal 9")
@@ -156,7 +156,7 @@ async def test_idle_instances_expire(database, tmp_path):
     async with running(database, tmp_path / "state", script=Script(), settings=settings) as comet:
         await comet.deploy("f", "")
         await comet.invoke("f", 1)
-        await settled(comet.plane.backend, 0)
+        await settled(comet.plane.backends[0], 0)
 
 
 async def test_without_its_database_comet_serves_what_it_knows(database, tmp_path, postgres):

@@ -93,6 +93,7 @@ CREATE = [
     (GOOD | {"preload": ["a..b"]}, 400, "preload[0]"),
     (GOOD | {"preload": ["a\n"]}, 400, "preload"),
     (GOOD | {"preload": "numpy"}, 400, "preload"),
+    (GOOD | {"backend": "chroot"}, 400, "backend"),
     (GOOD | {"runtime": "node", "code": "x", "preload": ["a"]}, 400, "preload"),
     (GOOD | {"description": "x" * 2001}, 400, "description"),
     (GOOD | {"description": "a\0b"}, 400, "description"),

@@ -29,9 +29,12 @@ async def test_a_function_lives_from_create_to_delete(nova):
     assert read.json() == created
 
     assert created["preload"] == []
+    assert created["backend"] == "auto"
     modules = ["numpy", "pkg.sub_1"]
-    preloading = await nova.http.patch("/functions/hello", json={"preload": modules}, headers=nova.admin())
-    assert preloading.json()["preload"] == modules
+    preloading = await nova.http.patch(
+        "/functions/hello", json={"preload": modules, "backend": "docker"}, headers=nova.admin()
+    )
+    assert (preloading.json()["preload"], preloading.json()["backend"]) == (modules, "docker")
     changed = await nova.http.patch("/functions/hello", json={"timeout_s": 5, "halted": True}, headers=nova.admin())
     assert changed.status_code == 200
     assert changed.json()["timeout_s"] == 5

@@ -44,6 +44,7 @@ async def test_create_returns_what_get_reads(db: Database) -> None:
             description="says hello",
             env={"A": "1", "ü": '"'},
             preload=("numpy", "b.c"),
+            backend="docker",
             capacity=capacity,
             timeout_s=0.25,
         ),
@@ -52,6 +53,7 @@ async def test_create_returns_what_get_reads(db: Database) -> None:
     assert created == await functions.get("default", "default", "hello")
     assert created.env == {"A": "1", "ü": '"'}
     assert created.preload == ("numpy", "b.c")
+    assert created.backend == "docker"
     assert created.capacity == capacity
     reset = await functions.update(replace(created, capacity=CapacityPolicy()))
     assert reset.capacity == CapacityPolicy()

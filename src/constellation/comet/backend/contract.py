@@ -19,6 +19,7 @@ import anyio
 
 from constellation.base.errors import ConstellationError
 from constellation.base.ids import InstanceId
+from constellation.nova.domain.function import AUTO_BACKEND
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class InstanceSpec:
     code_dir: Path  # on the host; read-only inside
     env: Mapping[str, str] = field(default_factory=dict)
     preload: tuple[str, ...] = ()  # modules of the code that instances may start with; a backend may ignore it
+    backend: str = AUTO_BACKEND  # whose instance it is to be
     memory_mb: int = 128
     cpu_millis: int = 1000
     max_pids: int = 64
@@ -99,6 +101,7 @@ class BackendSupport:
     reason: str  # empty when available
     limits: Mapping[str, str]  # limit -> "cgroup v1", "cgroup v2", "rlimit" or "none"
     preload_reason: str = ""  # why `preload` has no effect here, if it has none
+    missing_runtimes: Mapping[str, str] = field(default_factory=dict)  # runtime id -> what it lacks here
 
 
 class InstanceDied(ConstellationError):

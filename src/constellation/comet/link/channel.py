@@ -19,6 +19,7 @@ from constellation.comet.backend.contract import (
     CallTimeout,
     HandlerLoadFailed,
     InstanceDied,
+    InstanceSpec,
     Outcome,
     OutputInvalid,
     StreamOutcome,
@@ -28,6 +29,7 @@ from constellation.native.link import End, EndKind, Links
 from constellation.wire.gen import agent_pb2
 
 PROTOCOL = 1
+CODE_DIR = "/code"
 _NOTHING = CallLog()
 _RESULT, _ERROR, _INVALID, _TIMEOUT = (
     int(EndKind.RESULT),
@@ -35,6 +37,22 @@ _RESULT, _ERROR, _INVALID, _TIMEOUT = (
     int(EndKind.INVALID),
     int(EndKind.TIMEOUT),
 )
+
+
+def init_of(spec: InstanceSpec) -> agent_pb2.Init:
+    """Return the init frame of an instance, whose sandbox shows it its code at `CODE_DIR`."""
+    return agent_pb2.Init(
+        handler=spec.handler,
+        function_name=spec.function_name,
+        function_version=spec.function_version,
+        tenant=spec.tenant,
+        namespace=spec.namespace,
+        memory_limit_mb=spec.memory_mb,
+        concurrency=spec.concurrency,
+        env=dict(spec.env),
+        code_dir=CODE_DIR,
+        log_limit_bytes=spec.log_limit_bytes,
+    )
 
 
 class HandlerError(msgspec.Struct):

@@ -78,7 +78,7 @@ class NamespaceBackend:
         limits = self._limits(self._cgroups)
         self._support = BackendSupport(
             name=self.name, available=result.is_able, reason=reason, limits=limits,
-            preload_reason=missing(limits, is_root=os.geteuid() == 0),
+            preload_reason=missing(limits, is_root=os.geteuid() == 0), missing_runtimes=self._registry.missing,
         )  # fmt: skip
         _log.info("backend.probed", backend=self.name, available=result.is_able, reason=reason)
         for limit, means in self._support.limits.items():

@@ -12,12 +12,11 @@ import structlog
 
 from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
-from constellation.comet.link.channel import Channel
+from constellation.comet.link.channel import Channel, init_of
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.native.zygote import ExitStatus, Spawned
-from constellation.wire.gen import agent_pb2
 
 _log = structlog.get_logger()
 
@@ -73,21 +72,8 @@ class NamespaceInstance:
             self.exited_nowait(self.spawned.status)
 
     async def init(self, *, timeout_s: float) -> None:
-        spec = self.spec
-        message = agent_pb2.Init(
-            handler=spec.handler,
-            function_name=spec.function_name,
-            function_version=spec.function_version,
-            tenant=spec.tenant,
-            namespace=spec.namespace,
-            memory_limit_mb=spec.memory_mb,
-            concurrency=spec.concurrency,
-            env=dict(spec.env),
-            code_dir="/code",
-            log_limit_bytes=spec.log_limit_bytes,
-        )
         try:
-            await self.channel.init(message, timeout_s=timeout_s)
+            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
         except asyncio.CancelledError:
             self.kill_nowait("destroyed")
             raise

@@ -20,6 +20,7 @@ def same_sandbox(a: Function, b: Function) -> bool:
         and a.instance_concurrency == b.instance_concurrency
         and a.env == b.env
         and a.preload == b.preload
+        and a.backend == b.backend
     )
 
 

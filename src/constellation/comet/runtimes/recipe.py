@@ -39,6 +39,14 @@ class Interpreter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Contained:
+    """How a worker starts in a container: its program is looked for in the image's PATH, its source is in WORKER_DIR."""
+
+    argv: tuple[str, ...]
+    sources: tuple[Path, ...]  # files and directories
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A language's recipe. Paths in `argv` are host paths for FORK and the sandbox's for EXEC."""
 
@@ -48,6 +56,7 @@ class Runtime:
     argv: Callable[[Interpreter], tuple[str, ...]]
     prefixes: Callable[[Interpreter], tuple[Path, ...]]  # host directories bound read-only at their own paths
     binds: Callable[[Interpreter], tuple[Bind, ...]] = lambda _: ()
+    contained: Contained
     hello: Path  # the source of the example that a new platform is seeded with
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork
@@ -119,8 +128,10 @@ def executed(
     def program(found: Interpreter) -> str:
         return f"{RUNTIME_DIR}/{info.programs[0]}" if is_one_file else str(found.path)
 
+    places = (here, *(here.parent / name for name in shares))
+    script = (*flags, f"{WORKER_DIR}/{here.name}/{worker}")
+
     def binds(found: Interpreter) -> tuple[Bind, ...]:
-        places = [here, *(here.parent / name for name in shares)]
         sources = [Bind(source=str(place), target=f"{WORKER_DIR}/{place.name}") for place in places]
         sources += [Bind(source=place, target=place, is_optional=True) for place in host_binds]
         if is_one_file:
@@ -131,9 +142,10 @@ def executed(
         info=info,
         start=Start.EXEC,
         find=find,
-        argv=lambda found: (*launcher, program(found), *flags, f"{WORKER_DIR}/{here.name}/{worker}"),
+        argv=lambda found: (*launcher, program(found), *script),
         prefixes=lambda found: () if is_one_file else _installation(found.path),
         binds=binds,
+        contained=Contained(argv=(*launcher, info.programs[0], *script), sources=places),
         hello=here / hello,
         env={**BASE_ENV, **(env or {})},
         heap_flags=heap_flags,

@@ -77,7 +77,9 @@ class PoolSettings:
 class SandboxSettings:
     """Section `sandbox`."""
 
-    uid_base: int = setting("uid_base", 1_000_000, kind=Kind.INT, low=65_536)  # host uids, 65,536 of them
+    uid_base: int = setting(
+        "uid_base", 1_000_000, kind=Kind.INT, low=65_536
+    )  # host uids, 65,536 for each backend of a plane
     tmp_bytes: int = setting("tmp", 64 << 20, kind=Kind.SIZE, low=1 << 20)  # /tmp of an instance
     template_memory_bytes: int = setting("template_memory", 256 << 20, kind=Kind.SIZE, low=0)
     log_limit_bytes: int = setting("log_limit", 64 << 10, kind=Kind.SIZE, low=0)  # printed output kept a call
@@ -96,6 +98,22 @@ class RuntimesSettings:
     perl: str = setting("perl", "", kind=Kind.PATH)
     r: str = setting("r", "", kind=Kind.PATH)
     elixir: str = setting("elixir", "", kind=Kind.PATH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerImages:
+    """Group `docker.image`: what a runtime's containers are made of; each has the language, and is on the host."""
+
+    python: str = setting("python", "python:3.12-slim")  # 3.11 or newer
+    node: str = setting("node", "node:22-slim")  # 20 or newer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerBackendSettings:
+    """Section `docker`."""
+
+    socket: str = setting("socket", "/var/run/docker.sock", kind=Kind.PATH)
+    image: DockerImages = DockerImages()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +188,7 @@ class Settings:
     pool: PoolSettings = PoolSettings()
     sandbox: SandboxSettings = SandboxSettings()
     runtimes: RuntimesSettings = RuntimesSettings()
+    docker: DockerBackendSettings = DockerBackendSettings()
     invocation_log: LogSettings = LogSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

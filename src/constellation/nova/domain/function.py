@@ -13,6 +13,7 @@ MAX_CODE_FILES = 1000
 MAX_SYNC_PAYLOAD_BYTES = 6 << 20
 MAX_ASYNC_PAYLOAD_BYTES = 1 << 20
 MAX_CALL_DEPTH = 32
+AUTO_BACKEND = "auto"  # the node chooses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,7 @@ class Function:
     halted: bool = False
     capacity: CapacityPolicy = field(default_factory=CapacityPolicy)
     env: Mapping[str, str] = field(default_factory=dict)
+    backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
     code_version: int = 0
     code_hash: str = ""  # SHA-256 of the code, hex

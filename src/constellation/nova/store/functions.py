@@ -186,6 +186,7 @@ def _settings(function: Function) -> tuple[object, ...]:
         *(getattr(function.capacity, name) for name in _CAPACITY),
         msgspec.json.encode(function.env).decode(),
         list(function.preload),
+        function.backend,
     )
 
 

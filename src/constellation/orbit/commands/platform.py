@@ -33,6 +33,11 @@ def runtimes(context: typer.Context) -> None:
     session.output.rows(list(session.client.list_runtimes()), columns, empty="There are no runtimes.")
 
 
+def _why_not(backend: BackendBody) -> str:
+    lacking = [f"{runtime}: {reason}" for runtime, reason in backend.missing_runtimes.items()]
+    return backend.reason or "; ".join(lacking)
+
+
 def backends(context: typer.Context) -> None:
     """Show which isolators can run here, and how each limit is enforced."""
     session = Session.of(context)
@@ -41,7 +46,7 @@ def backends(context: typer.Context) -> None:
         Column[BackendBody]("AVAILABLE", lambda backend: backend.available),
         Column[BackendBody]("DEFAULT", lambda backend: backend.is_default),
         Column[BackendBody]("LIMITS", lambda backend: backend.limits),
-        Column[BackendBody]("WHY NOT", lambda backend: backend.reason),
+        Column[BackendBody]("WHY NOT", _why_not),
     ]
     session.output.rows(session.client.list_backends().backends, columns, empty="There are no backends.")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -23,6 +23,10 @@ Env = dict[Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,127}$")], Annot
 Preload = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=128)], ...],
     Meta(max_length=16, description="modules of the code or its deps/ that instances start with imported; python"),
+]
+Backend = Annotated[
+    Literal["auto", "namespace", "docker"],
+    Meta(description="the isolator of the instances (GET /backends lists them); auto: the first that the node has"),
 ]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
@@ -75,6 +79,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     capacity: CapacityPolicyBody = CapacityPolicyBody()
     env: Env = {}
     preload: Preload = ()
+    backend: Backend = "auto"
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +103,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     capacity: CapacityPolicyBody | UnsetType = UNSET
     env: Env | UnsetType = UNSET
     preload: Preload | UnsetType = UNSET
+    backend: Backend | UnsetType = UNSET
 
 
 class FunctionBody(Struct, kw_only=True, frozen=True):
@@ -123,6 +129,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     capacity: CapacityPolicyBody
     env: dict[str, str]
     preload: tuple[str, ...]
+    backend: str
     code_version: int
     code_hash: str
     version: int

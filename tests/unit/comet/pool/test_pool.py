@@ -299,6 +299,7 @@ async def test_a_breaker_opens_rests_probes_and_closes():
         ({"memory_mb": 256}, False),
         ({"env": {"A": "1"}}, False),
         ({"preload": ("numpy",)}, False),
+        ({"backend": "docker"}, False),
         ({"instance_concurrency": 2}, False),
     ],
 )

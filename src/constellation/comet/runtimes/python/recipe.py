@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
-from constellation.comet.runtimes.recipe import Interpreter, Runtime, Start
+from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Interpreter, Runtime, Start
 from constellation.native import libexec_path
 from constellation.nova.domain.runtimes import PYTHON
 
@@ -38,6 +38,10 @@ RUNTIME = Runtime(
     find=_find,
     argv=_zygote,
     prefixes=lambda _: (Path(sys.base_prefix),),
+    contained=Contained(  # with the image's own packages, which is what it was chosen for
+        argv=("python3", "-I", "-X", "utf8", f"{WORKER_DIR}/worker_main.py"),
+        sources=tuple(sorted(_HERE.glob("worker*.py"))),
+    ),
     hello=_HERE / "hello.py",
     env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
     # glibc maps 64 MiB of addresses an arena, one for each thread that allocates: under RLIMIT_AS four threads of

@@ -75,6 +75,7 @@ class FunctionRoutes:
             capacity=_policy(body.capacity),
             env=body.env,
             preload=body.preload,
+            backend=body.backend,
         )
         _check(function)
         return _function_body(await self._functions.create(function, source.files))
@@ -215,6 +216,7 @@ def _function_body(function: Function) -> FunctionBody:
         capacity=_policy_body(function.capacity),
         env=dict(function.env),
         preload=function.preload,
+        backend=function.backend,
         code_version=function.code_version,
         code_hash=function.code_hash,
         version=function.version,

@@ -4,8 +4,8 @@
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, code_version, code_hash,
-       version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
+       code_hash, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -15,8 +15,8 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3;
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, code_version, code_hash,
-       version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
+       code_hash, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -39,15 +39,15 @@ WHERE tenant = $1 AND namespace = $2
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, code_version, code_hash,
-       version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
+       code_hash, version, created_at, updated_at
 FROM functions
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
 
 -- name: list_runtimes
--- The runtimes that some function uses.
-SELECT DISTINCT runtime FROM functions ORDER BY runtime;
+-- The runtimes that some function uses in a backend that holds templates ready.
+SELECT DISTINCT runtime FROM functions WHERE backend IN ('auto', 'namespace') ORDER BY runtime;
 
 -- name: insert
 -- A new function, at code version 1.
@@ -55,17 +55,17 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        timeout_s, init_timeout_s, min_replicas, max_replicas, instance_concurrency,
                        max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
-                       breaker_open_s, breaker_probes, env, preload, code_version, code_hash)
+                       breaker_open_s, breaker_probes, env, preload, backend, code_version, code_hash)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, 1, $30)
+        $25, $26, $27, $28, $29, $30, 1, $31)
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, code_version, code_hash,
-          version, created_at, updated_at;
+          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
+          code_hash, version, created_at, updated_at;
 
 -- name: update
--- The settings and the code version of a function that is still at row version $30.
+-- The settings and the code version of a function that is still at row version $31.
 -- index: functions_tenant_namespace_name_key
 UPDATE functions
 SET runtime = $5, handler = $6, description = $7, memory_mb = $8, cpu_millis = $9, max_pids = $10, timeout_s = $11,
@@ -73,13 +73,13 @@ SET runtime = $5, handler = $6, description = $7, memory_mb = $8, cpu_millis = $
     max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19, max_queue_wait_s = $20,
     shed_status_code = $21, retry_after_s = $22, breaker_error_percent = $23, breaker_min_samples = $24,
     breaker_window_s = $25, breaker_open_s = $26, breaker_probes = $27, env = $28, preload = $29,
-    code_version = $31, code_hash = $32, version = version + 1, updated_at = now()
-WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $30
+    backend = $30, code_version = $32, code_hash = $33, version = version + 1, updated_at = now()
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $31
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, code_version, code_hash,
-          version, created_at, updated_at;
+          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
+          code_hash, version, created_at, updated_at;
 
 -- name: delete
 -- A function; its code and schedules go with it.

@@ -1,0 +1,1 @@
+"""The `docker` backend: instances are containers of an image that the operator chose."""

@@ -1,0 +1,114 @@
+"""From what an instance may use to the container that it is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.link.channel import CODE_DIR
+from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Runtime
+
+DOOR_DIR = "/run/constellation"  # in the container: where its socket is
+SOCKET_NAME = "agent.sock"
+GUEST = f"{WORKER_DIR}/ct-guest"
+PLATFORM_LABEL = "constellation.platform"
+_CPU_PERIOD_US = 100_000  # the kernel's own default; a quota may be more than the host has, which NanoCpus may not
+_OPEN_FILES = 1024
+_INODES = 16_384  # chosen: each holds some 1 KiB of the kernel's memory
+# What Docker hides by itself, and all of the host's devices: a sandbox of ours has no /sys either.
+_MASKED = [
+    *(f"/proc/{name}" for name in ("acpi", "asound", "interrupts", "kcore", "keys", "latency_stats", "sched_debug")),
+    *(f"/proc/{name}" for name in ("scsi", "timer_list", "timer_stats")),
+    "/sys",
+]
+
+
+def container_of(
+    spec: InstanceSpec,
+    runtime: Runtime,
+    contained: Contained,
+    *,
+    image: str,
+    instance: str,
+    platform: str,
+    uid: int,
+    guest_dir: Path,
+    door_dir: Path,
+    shm_mb: int,
+) -> dict[str, Any]:
+    """Return the body of the request that creates the container of an instance.
+
+    Args:
+        image: by its id, so that what was looked at is what runs.
+        guest_dir: on the host: ct-guest and the worker's source, readable for all.
+        door_dir: on the host: the socket that ct-guest connects to.
+    """
+    memory_bytes = spec.memory_mb << 20
+    program, *rest = contained.argv
+    env = {name: value for name, value in runtime.env.items() if name != "PATH"}  # the image knows its own
+    return {
+        "Image": image,
+        "Hostname": "sandbox",
+        "User": f"{uid}:{uid}",
+        "WorkingDir": "/tmp",  # noqa: S108 (the container's own)
+        "Entrypoint": [GUEST, "--connect", f"{DOOR_DIR}/{SOCKET_NAME}"],
+        "Cmd": [program, *runtime.heap_flags(spec.memory_mb), *rest],
+        "Env": [f"{name}={value}" for name, value in env.items()],
+        "Labels": {
+            PLATFORM_LABEL: platform,
+            "constellation.tenant": spec.tenant,
+            "constellation.namespace": spec.namespace,
+            "constellation.function": spec.function_name,
+            "constellation.instance": instance,
+        },
+        "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the handler
+        "NetworkDisabled": True,
+        "HostConfig": {
+            "NetworkMode": "none",
+            "IpcMode": "private",
+            "CgroupnsMode": "private",
+            "ReadonlyRootfs": True,
+            "Privileged": False,
+            "CapDrop": ["ALL"],
+            "SecurityOpt": ["no-new-privileges:true"],
+            "Sysctls": {"net.ipv4.ip_unprivileged_port_start": "1024"},  # Docker's is 0
+            "Memory": memory_bytes,
+            "MemorySwap": memory_bytes,  # both together: no swap
+            "CpuPeriod": _CPU_PERIOD_US,
+            "CpuQuota": max(1000, spec.cpu_millis * _CPU_PERIOD_US // 1000),  # the kernel's least
+            "PidsLimit": spec.max_pids,
+            "Ulimits": [
+                {"Name": "nofile", "Soft": _OPEN_FILES, "Hard": _OPEN_FILES},
+                {"Name": "core", "Soft": 0, "Hard": 0},
+            ],
+            "MaskedPaths": _MASKED,
+            # the user's own, since runc takes the mode of the image's directory over ours
+            "Tmpfs": {
+                "/tmp": f"{_in_memory(spec.tmp_mb, uid)},exec",  # noqa: S108 (as above)
+                "/dev/shm": f"{_in_memory(min(shm_mb, spec.tmp_mb), uid)},noexec",  # noqa: S108 (as above)
+            },
+            "Mounts": [
+                _read_only(spec.code_dir, CODE_DIR),
+                _read_only(guest_dir, WORKER_DIR),
+                _read_only(door_dir, DOOR_DIR),
+            ],
+            "LogConfig": {"Type": "none"},  # what it prints comes to us by a pipe of ours, within bounds of ours
+            "RestartPolicy": {"Name": "no"},
+        },
+    }
+
+
+def _in_memory(size_mb: int, uid: int) -> str:
+    return f"rw,nosuid,nodev,mode=1777,uid={uid},gid={uid},size={size_mb << 20},nr_inodes={_INODES}"
+
+
+def _read_only(source: Path, target: str) -> Mapping[str, Any]:
+    return {
+        "Type": "bind",
+        "Source": str(source),
+        "Target": target,
+        "ReadOnly": True,
+        "BindOptions": {"Propagation": "rprivate"},
+    }

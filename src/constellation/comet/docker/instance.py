@@ -1,0 +1,189 @@
+"""One container: its worker's channel, and why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from constellation.base.ids import InstanceId
+from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
+from constellation.comet.docker.engine import Engine, EngineFailed, State
+from constellation.comet.docker.settings import DockerSettings
+from constellation.comet.link.channel import Channel, init_of
+from constellation.comet.runtimes.recipe import Runtime
+
+_log = structlog.get_logger()
+_SIGNAL_STATUS = 128
+_LAST_WORDS_BYTES = 16 << 10
+
+
+class DockerInstance:
+    """Implements `Instance`. Made by the backend, which gives it the channel once ct-guest has come for it.
+
+    What the daemon has to be asked for (to kill, why it ended) runs in the backend's tasks: the link tells of a dead
+    worker in the middle of its own work.
+    """
+
+    def __init__(
+        self,
+        instance_id: InstanceId,
+        spec: InstanceSpec,
+        runtime: Runtime,
+        *,
+        container: str,
+        user: int,
+        engine: Engine,
+        tasks: TaskGroup,
+        settings: DockerSettings,
+        on_gone: Callable[[DockerInstance, bool], None],
+    ) -> None:
+        self.id, self.spec, self.container, self.user = instance_id, spec, container, user
+        self.died = anyio.Event()
+        self._runtime, self._engine, self._tasks, self._settings = runtime, engine, tasks, settings
+        self._on_gone = on_gone
+        self._channel: Channel | None = None
+        self._cause: str | None = None
+        self._following: anyio.CancelScope | None = None
+        self._is_killed = False
+        self._destroyed: asyncio.Event | None = None
+
+    @property
+    def link(self) -> int:
+        return self.channel.number
+
+    @property
+    def channel(self) -> Channel:
+        assert self._channel is not None
+        return self._channel
+
+    def attach_nowait(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def init(self, *, timeout_s: float) -> None:
+        try:
+            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
+        except asyncio.CancelledError:
+            self.kill_nowait("destroyed")
+            raise
+
+    async def invoke(self, call: Call) -> Outcome:
+        return await self.channel.call(call)
+
+    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamOutcome]:
+        return self.channel.stream(call)
+
+    async def stats(self) -> InstanceStats:
+        nothing = InstanceStats(memory_bytes=None, cpu_s=None, pids=None)
+        if self.died.is_set():
+            return nothing
+        try:
+            usage = await self._engine.usage(self.container)
+        except EngineFailed:  # it has just ended, or the daemon is away
+            return nothing
+        return InstanceStats(
+            memory_bytes=usage.memory_bytes,
+            cpu_s=usage.cpu_stats.cpu_usage.total_usage / 1e9,
+            pids=usage.pids_stats.current,
+        )
+
+    async def destroy(self) -> None:
+        if self._destroyed is not None:
+            with anyio.CancelScope(shield=True):  # bounded: the first caller's own wait is
+                await self._destroyed.wait()
+            return
+        self._destroyed = asyncio.Event()
+        self._cause = self._cause or "destroyed"
+        is_gone = False
+        try:
+            with anyio.CancelScope(shield=True):  # bounded by what it is given
+                is_gone = await self._engine.remove(self.container, within_s=self._settings.destroy_s)
+        finally:
+            if self._following is not None:
+                self._following.cancel()
+            self._over_nowait(None)
+            self._on_gone(self, is_gone)
+            self._destroyed.set()
+        if not is_gone:  # the backend looks for it again
+            _log.error("instance.stuck", instance=self.id, container=self.container)
+
+    def kill_nowait(self, cause: str) -> None:
+        """End the whole tree; `cause` is why, unless something was known before."""
+        self._cause = self._cause or cause
+        if not self._is_killed:
+            self._is_killed = True
+            self._tasks.start_soon(self._kill)
+        self._follow_nowait()
+
+    def hung_up_nowait(self, cause: str) -> None:
+        """React to the end of the channel; `cause` is "" when the worker just closed it, as it does when it ends."""
+        if cause:
+            self.kill_nowait(cause)
+        else:
+            self._follow_nowait()
+
+    def given_up_nowait(self) -> None:
+        """React to a call that lost its caller: alone in its container, it ends with the container."""
+        if self.spec.concurrency <= 1 or not self.channel.is_ready:
+            self.kill_nowait("timeout")
+
+    async def _kill(self) -> None:
+        try:
+            await self._engine.kill(self.container)
+        except EngineFailed as error:
+            _log.error("instance.not_killed", instance=self.id, container=self.container, reason=str(error))
+
+    def _follow_nowait(self) -> None:
+        if self._following is None and not self.died.is_set():
+            self._following = anyio.CancelScope()
+            self._tasks.start_soon(self._follow, self._following)
+
+    async def _follow(self, scope: anyio.CancelScope) -> None:
+        """See the container to its end, and tell the callers."""
+        with scope:
+            state = await self._ended(within_s=self._settings.exit_note_s)
+            if state is None:
+                self.kill_nowait("protocol: the worker closed its channel")  # unless it was killed for another reason
+                state = await self._ended(within_s=self._settings.destroy_s)
+            self._over_nowait(state)
+
+    async def _ended(self, *, within_s: float) -> State | None:
+        with anyio.move_on_after(within_s):
+            try:
+                return await self._engine.ended(self.container)
+            except EngineFailed as error:
+                _log.warning("instance.end_unknown", instance=self.id, reason=str(error))
+                self._cause = self._cause or "ended, and the daemon does not say why"
+        return None
+
+    def _over_nowait(self, state: State | None) -> None:
+        if self.died.is_set():
+            return
+        if self._channel is not None:
+            self._channel.catch_up_nowait()
+            if state is not None and self._cause is None:
+                words = self._channel.last_words(_LAST_WORDS_BYTES)
+                self._cause = cause_of(state, words, self._runtime.out_of_memory_texts)
+            self._channel.end_nowait(self._cause or "destroyed")
+        self.died.set()
+
+
+def cause_of(state: State, words: bytes, out_of_memory_texts: tuple[bytes, ...]) -> str:
+    """Say why a container ended by itself. Pure.
+
+    ct-guest, its first process, tells of its child's signal as a shell does. The daemon's word on memory stands for
+    any process that ever ran in there, so it counts only where the end was a kill.
+    """
+    number = state.exit_code - _SIGNAL_STATUS
+    if not 0 < number < signal.NSIG:
+        return f"exit status {state.exit_code}"
+    if state.is_out_of_memory and number == signal.SIGKILL:
+        return "out of memory"
+    if any(text in words for text in out_of_memory_texts):
+        return "out of memory"
+    return f"signal {number}"

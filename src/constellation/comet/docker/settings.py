@@ -1,0 +1,24 @@
+"""What the docker backend is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DockerSettings:
+    """`platform` is what our containers are known by; it must differ between the executors of one host."""
+
+    run_dir: Path  # 0700, of this executor alone, and where the daemon sees it under the same path
+    platform: str
+    socket: Path
+    images: Mapping[str, str]  # runtime id -> image
+    uid_base: int  # the user of the first container; each has one of its own, as kernels count some things by user
+    shm_mb: int = 16
+    call_s: float = 10.0  # one request to the daemon
+    probe_s: float = 5.0  # whether it answers at all
+    look_s: float = 30.0  # between looks at it, and for containers that nobody knows
+    destroy_s: float = 8.0  # a container's removal; shorter than the pool's patience
+    exit_note_s: float = 3.0  # from the end of a channel to the daemon's word that its container has ended
