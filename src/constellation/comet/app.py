@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -14,10 +15,14 @@ import structlog
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
+from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.comet.backend.contract import Backend
+from constellation.comet.builds.contract import Builder
+from constellation.comet.builds.worker import BuildOptions, BuildWorker
 from constellation.comet.code import CodeShelf
+from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
@@ -43,7 +48,10 @@ from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import Settings
+from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.store.artifacts import Artifacts
+from constellation.nova.store.builds import CHANNEL as BUILDS
+from constellation.nova.store.builds import PROGRESS, Builds
 from constellation.nova.store.changes import CHANNEL as CHANGES
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
@@ -73,6 +81,7 @@ class ExecutionPlane:
     backend: Backend
     meters: Meters
     jobs: Jobs
+    builds: Builds
     invocations: Invocations
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
@@ -125,6 +134,7 @@ async def execution_plane(
     db: Database,
     dsn: str,
     backend: Backend | None = None,
+    builder: Builder | None = None,
 ) -> AsyncIterator[ExecutionPlane]:
     """Run everything that calls need for the length of the block; on leaving, every instance is destroyed.
 
@@ -134,10 +144,13 @@ async def execution_plane(
         db: connections of a role that may read functions and code, and write jobs and the invocation log.
         dsn: for the listener, which has a connection of its own.
         backend: instead of the configured one.
+        builder: likewise.
     """
     links = Links(reactor)
     if backend is None:
         backend = _backend(context, settings, links)
+    if builder is None:
+        builder = _builder(context, settings)
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -151,11 +164,13 @@ async def execution_plane(
         )
     )
     meters = Meters(context.registry, table)
-    functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
+    functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
+    builds = Builds(db, queue_depth=settings.builds.queue_depth)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
         functions,
+        artifacts,
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         log_limit_bytes=settings.sandbox.log_limit_bytes,
         looks_ahead=looks_ahead,
@@ -193,7 +208,7 @@ async def execution_plane(
         is_json=is_json,
     )
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
-    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
+    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with backend.run():
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
@@ -201,6 +216,16 @@ async def execution_plane(
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(templates.run, listener.subscribe(CHANGES))
+            if builder is not None:
+                worker = BuildWorker(
+                    builds,
+                    artifacts,
+                    functions,
+                    builder,
+                    root=context.state_dir / "builds",
+                    options=_build_options(context, settings.builds),
+                )
+                await tasks.start(worker.run, listener.subscribe(BUILDS))
             tasks.start_soon(records.run)
             tasks.start_soon(rows.run, lane.hear_records)
             yield ExecutionPlane(
@@ -209,6 +234,7 @@ async def execution_plane(
                 backend=backend,
                 meters=meters,
                 jobs=jobs,
+                builds=builds,
                 invocations=invocations,
                 listener=listener,
                 lane=lane,
@@ -225,10 +251,11 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     status = StatusRoutes(plane.pool, [plane.backend], node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
+    builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, history, status)
+        for group in (calls, jobs, builds, history, status)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
@@ -245,4 +272,22 @@ def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend
             tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         ),
         links,
+    )
+
+
+def _builder(_context: PlaneContext, _settings: Settings) -> Builder | None:
+    """Return what builds code in this process; None: builds wait for a comet that can."""
+    return None
+
+
+def _build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:
+    return BuildOptions(
+        owner=f"{context.node}/{uuid7()}",
+        concurrency=settings.concurrency or max(1, (os.cpu_count() or 1) // 2),
+        lease_s=settings.lease_s,
+        safety_poll_s=settings.safety_poll_s,
+        memory_mb=max(1, settings.memory_bytes >> 20),
+        cpu_millis=settings.cpu_millis,
+        disk_mb=max(1, settings.disk_bytes >> 20),
+        timeout_s=settings.timeout_s,
     )

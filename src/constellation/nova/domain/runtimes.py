@@ -14,6 +14,8 @@ class RuntimeInfo:
     extension: str  # of a source file, with its dot
     default_handler: str  # "module.function"
     can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
+    is_compiled: bool = False  # its sources never run as they are
+    lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
 
     @property
     def entry_file(self) -> str:
