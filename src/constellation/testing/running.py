@@ -20,14 +20,7 @@ from constellation.base.errors import InvalidRequest, NotFound, StateConflict
 from constellation.base.ids import uuid7
 from constellation.routes.models import invocations as i
 from constellation.testing import run_python
-from constellation.testing.state import Asked, Entry, Scope, State, decoded
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """An answer of server-sent events."""
-
-    items: Sequence[tuple[str, bytes]]
+from constellation.testing.state import Asked, Entry, Events, Scope, State, decoded
 
 
 class Running(State):
