@@ -28,6 +28,7 @@ SERVICE_TOKEN = "service-token-of-the-tests"
 IDENTITY_KEY = b"identity-key-of-the-tests"
 MAX_BODY_BYTES = 32 << 20
 PING_S = 0.2
+BUILD_FILE = "build.sh"  # sources that have it must be built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +87,8 @@ async def nova(database) -> AsyncIterator[Rig]:
             clock=clock,
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
-            builds=BuildSettings(),
+            builds=BuildSettings(queue_depth=2),
+            needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
             yield Rig(http=client, registry=registry)

@@ -97,6 +97,7 @@ def followed(session: Session, build_id: UUID, *, show: Callable[[str], None]) -
                     show(piece[max(0, shown - at) :])
                     at += len(piece)
                     shown, waits = max(shown, at), 0
+            time.sleep(RETRY_S[0])  # the platform closes a stream that is open for very long
         except NoAnswer:
             continue  # a silent minute: ask again
         except (ApiProblem, Unreachable) as error:
