@@ -7,8 +7,6 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64decode
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any

@@ -27,9 +27,7 @@ async def run(dsn: str, state_dir: Path) -> None:
     with reactor.turning():
         async with (
             connect(dsn, application="comet") as db,
-            execution_plane(
-                context, SETTINGS, reactor, db=db, dsn=dsn, backend=backend, builder=CommandBuilder()
-            ),
+            execution_plane(context, SETTINGS, reactor, db=db, dsn=dsn, backend=backend, builder=CommandBuilder()),
         ):
             await anyio.sleep_forever()
 

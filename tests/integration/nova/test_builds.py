@@ -123,7 +123,9 @@ async def test_code_that_needs_no_build_overtakes_one_that_waits(nova, db):
     plain = await patch(nova, files=files(is_built=False))
     assert (plain["code_version"], plain["pending_version"], plain["build"]) == (2, None, None)
     async with db.transaction() as tx:
-        await tx.execute("INSERT INTO artifacts (tenant, hash, size_bytes, parts) VALUES ('default', $1, 0, 0)", "a" * 64)
+        await tx.execute(
+            "INSERT INTO artifacts (tenant, hash, size_bytes, parts) VALUES ('default', $1, 0, 0)", "a" * 64
+        )
     assert not await builds.succeed(claim, Made(artifact="a" * 64, cache_key="k", is_cached=False))
     shown = await get(nova)
     assert (shown["code_version"], shown["build"]) == (2, None)
@@ -146,7 +148,11 @@ async def test_a_full_line_refuses_the_deploy_whole(nova, db):
     for name in ("a", "b"):
         assert (await create(nova, name)).status_code == 201
     refused = await create(nova, "c")
-    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (429, "build_queue_full", "5")
+    assert (refused.status_code, refused.json()["code"], refused.headers["retry-after"]) == (
+        429,
+        "build_queue_full",
+        "5",
+    )
     assert await db.fetch_value("SELECT count(*) FROM functions WHERE name = 'c'") == 0
     newer = {"files": files("# newer\n")}  # takes the place of the one that it ends
     assert (await nova.http.patch("/functions/a", json=newer, headers=nova.admin())).status_code == 200

@@ -49,7 +49,7 @@ def test_a_tree_comes_back_as_it_was_without_what_is_the_hosts(built, tmp_path):
     names = {os.fsencode(path.relative_to(built)) for path in built.rglob("*")}
     assert {os.fsencode(path.relative_to(into)) for path in into.rglob("*")} == names
     assert (into / "alias").read_bytes() == (built / "lib" / "deep" / "data").read_bytes()
-    assert os.readlink(into / "lib" / "up") == "../main.py"
+    assert str((into / "lib" / "up").readlink()) == "../main.py"
     modes = {name: stat.S_IMODE((into / name).stat().st_mode) for name in ("main.py", "run", "lib", "empty")}
     assert modes == {"main.py": 0o644, "run": 0o755, "lib": 0o755, "empty": 0o755}
 
@@ -118,7 +118,11 @@ def member(name: str, type_: bytes = tarfile.REGTYPE, link: str = "", size: int 
         [member("."), member("./..")],
         [member("out", tarfile.SYMTYPE, "/etc/passwd")],
         [member("out", tarfile.SYMTYPE, "..")],
-        [member("d", tarfile.DIRTYPE), member("d/up", tarfile.SYMTYPE, ".."), member("o", tarfile.SYMTYPE, "d/up/../x")],
+        [
+            member("d", tarfile.DIRTYPE),
+            member("d/up", tarfile.SYMTYPE, ".."),
+            member("o", tarfile.SYMTYPE, "d/up/../x"),
+        ],
         [member("link", tarfile.SYMTYPE, "."), member("link/file")],
         [member("link", tarfile.SYMTYPE, "/tmp"), member("link")],
         [member("hard", tarfile.LNKTYPE, "/etc/passwd")],

@@ -169,7 +169,9 @@ def _entries(tree: Path) -> Iterator[_Entry]:
             elif not stat.S_ISLNK(mode):
                 raise BuildFailed(f"the built tree holds {name!r}, which is neither file, directory nor link")
             elif not _stays_inside(tree, tree / name):
-                raise BuildFailed(f"the link {name!r} in the built tree leads out of it: {os.readlink(tree / name)!r}")
+                raise BuildFailed(
+                    f"the link {name!r} in the built tree leads out of it: {str((tree / name).readlink())!r}"
+                )
             if size_bytes > MAX_TREE_BYTES:
                 raise BuildFailed(f"the built tree has more than {MAX_TREE_BYTES >> 20} MiB")
             yield _Entry(name=name, mode=mode, size_bytes=facts.st_size)
@@ -181,7 +183,7 @@ def _add(tar: tarfile.TarFile, tree: Path, entry: _Entry) -> None:
         info.type, info.mode = tarfile.DIRTYPE, 0o755
         tar.addfile(info)
     elif stat.S_ISLNK(entry.mode):
-        info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, os.readlink(tree / entry.name)
+        info.type, info.mode, info.linkname = tarfile.SYMTYPE, 0o777, str((tree / entry.name).readlink())
         tar.addfile(info)
     else:
         info.mode = 0o755 if entry.mode & 0o111 else 0o644
@@ -229,9 +231,9 @@ def _stays_inside(tree: Path, link: Path) -> bool:
 
     One that leads nowhere is judged by where it would lead; an absolute one means another place in the sandbox than here.
     """
-    text = os.readlink(link)
+    text = link.readlink()
     written = os.path.normpath(os.path.join(os.path.relpath(link.parent, tree), text))  # noqa: PTH118  # as text
-    if os.path.isabs(text) or written == ".." or written.startswith("../"):
+    if text.is_absolute() or written == ".." or written.startswith("../"):
         return False
     root, real = os.path.realpath(tree), os.path.realpath(link)
     return real == root or real.startswith(root + os.sep)

@@ -265,9 +265,7 @@ async def enqueue(
     tenant, namespace, name = key
     if await tx.fetch_value(SQL["count_pending"], tenant) >= queue_depth:
         raise BuildQueueFull(tenant, limit=queue_depth)
-    row = await tx.fetch_row(
-        SQL["insert"], tenant, namespace, uuid7(), function_id, name, *code, runtime, handler
-    )
+    row = await tx.fetch_row(SQL["insert"], tenant, namespace, uuid7(), function_id, name, *code, runtime, handler)
     assert row is not None
     return _build(row)
 

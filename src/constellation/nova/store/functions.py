@@ -116,7 +116,8 @@ class Functions:
             BuildQueueFull: too many builds are in line.
         """
         is_new_code = files is not None and (
-            code_hash(files) != function.deployed_hash or (needs_build and function.handler != function.deployed_handler)
+            code_hash(files) != function.deployed_hash
+            or (needs_build and function.handler != function.deployed_handler)
         )
         code_version, digest, pending = function.code_version, function.code_hash, function.pending
         version = function.deployed_version + 1
@@ -178,9 +179,7 @@ class Functions:
             await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
 
-    async def code(
-        self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False
-    ) -> Code:
+    async def code(self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False) -> Code:
         """Return one version of a function's code as it runs, all files of it; those of a built version lie elsewhere.
 
         Args:
@@ -209,9 +208,7 @@ async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> 
         await _insert(tx, function, files)
 
 
-async def _insert(
-    tx: Session, function: Function, files: Mapping[str, bytes], *, needs_build: bool = False
-) -> Record:
+async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *, needs_build: bool = False) -> Record:
     digest = code_hash(files)
     pending = PendingCode(version=1, hash=digest, handler=function.handler) if needs_build else None
     live = (0, "") if needs_build else (1, digest)
@@ -262,6 +259,8 @@ def _function(row: Record) -> Function:
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
     preload = tuple(columns.pop("preload"))
-    version, digest, handler, error = (columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error"))
+    version, digest, handler, error = (
+        columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
+    )
     pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
     return Function(**columns, capacity=capacity, env=env, preload=preload, pending=pending)
