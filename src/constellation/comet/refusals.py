@@ -134,9 +134,9 @@ def refuse_unbuilt(function: Function) -> None:
     Raises:
         CompilePending, CompileFailed: none was built yet.
     """
-    if function.is_runnable or function.pending is None:
-        return
     pending = function.pending
+    if function.is_runnable or pending is None:
+        return
     if pending.error is None:
         raise CompilePending(function.name, version=pending.version)
     raise CompileFailed(function.name, version=pending.version, error=pending.error)

@@ -78,8 +78,8 @@ class Function:
 
     @property
     def is_runnable(self) -> bool:
-        """Is there any code that runs?"""
-        return self.code_version > 0
+        """Is there code that runs? False while the first waits for its build."""
+        return self.code_version > 0 or self.pending is None
 
     @property
     def deployed_version(self) -> int:
