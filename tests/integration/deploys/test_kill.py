@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from constellation.nova.domain.build import BuildState
-from tests.integration.builds.conftest import until
+from tests.integration.deploys.conftest import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
 

@@ -15,7 +15,7 @@ from constellation.nova.domain.access import Role
 from constellation.routes.models.builds import BuildBody
 from constellation.testing.command_builder import CommandBuilder
 from constellation.testing.fake_backend import Script
-from tests.integration.builds.conftest import until
+from tests.integration.deploys.conftest import until
 from tests.integration.grpc.conftest import running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]

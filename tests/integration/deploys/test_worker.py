@@ -18,7 +18,7 @@ from constellation.nova.store.pool import connect
 from constellation.nova.store.retention import Retention
 from constellation.testing.command_builder import CommandBuilder
 from constellation.testing.fake_backend import Script
-from tests.integration.builds.conftest import Deployer, until
+from tests.integration.deploys.conftest import Deployer, until
 from tests.integration.grpc.conftest import Comet, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
