@@ -11,6 +11,7 @@ from functools import partial
 
 import anyio
 import structlog
+from prometheus_client import Counter
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
@@ -149,8 +150,6 @@ async def execution_plane(
     links = Links(reactor)
     if backend is None:
         backend = _backend(context, settings, links)
-    if builder is None:
-        builder = _builder(context, settings)
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -210,6 +209,8 @@ async def execution_plane(
     templates = TemplateKeeper(functions, backend, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with backend.run():
+        if builder is None:
+            builder = await _builder(context, settings, backend)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(code.run)
@@ -224,6 +225,12 @@ async def execution_plane(
                     builder,
                     root=context.state_dir / "builds",
                     options=_build_options(context, settings.builds),
+                    ended=Counter(
+                        "constellation_comet_builds",
+                        "Builds that ended here, by what became of them",
+                        ["state"],
+                        registry=context.registry,
+                    ),
                 )
                 await tasks.start(worker.run, listener.subscribe(BUILDS))
             tasks.start_soon(records.run)
@@ -275,8 +282,8 @@ def _backend(context: PlaneContext, settings: Settings, links: Links) -> Backend
     )
 
 
-def _builder(_context: PlaneContext, _settings: Settings) -> Builder | None:
-    """Return what builds code in this process; None: builds wait for a comet that can."""
+async def _builder(_context: PlaneContext, _settings: Settings, _backend: Backend) -> Builder | None:
+    """Return what builds code in this process, while the backend runs; None: builds wait for a comet that can."""
     return None
 
 

@@ -68,6 +68,7 @@ class Route:
     response: Any = None  # None: no body, or not JSON
     query: Sequence[Query] = ()
     streams: bool = False  # the answer comes in pieces
+    media_types: Sequence[str] = ()  # of an answer that is not JSON; (): by method, whether it streams
     max_body_bytes: int | None = None  # None: the gateway's limit
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
@@ -215,6 +216,7 @@ ROUTES: tuple[Route, ...] = (
     _comet("get_build", "GET", "/builds/{id}", P.FUNCTION_READ, "One build", response=b.BuildBody),
     _comet("build_log", "GET", "/builds/{id}/logs", P.FUNCTION_READ,
            "What a build printed, as text; followed, server-sent events until it ends", streams=True,
+           media_types=("text/plain", "text/event-stream"),
            query=(Query(name="follow", type="boolean", about="1: go on until the build ends"),)),
     _comet("cancel_build", "POST", "/builds/{id}/cancel", P.FUNCTION_UPDATE, "End a build that is not over",
            response=b.BuildBody),

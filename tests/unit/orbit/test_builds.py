@@ -37,6 +37,7 @@ def test_a_deploy_fails_with_its_build_and_the_next_tries_again(rig, project):
     assert failed.code == 1
     assert "building f\nno six\n" in failed.err
     assert "f: version 1 was not built (failed): no six" in failed.err
+    assert "build failed" in rig.run("list").out
     listed = rig.run("builds", "list", "f", "--state", "failed")
     assert "no six" in listed.out
     again = rig.run("deploy", project)

@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
+from prometheus_client import Counter
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.builds.contract import Builder, BuilderUnavailable, BuildFailed, BuildRequest
@@ -34,7 +35,7 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 STORE_RETRY_S = 1.0  # chosen: the embedded database restarts within that
-OVERTIME_S = 30.0  # chosen: a builder ends a build at its limit itself; this is for one that does not
+OVERTIME_S = 960.0  # chosen: a builder keeps the limit itself, once it has what builds of a language share
 
 
 class BuildStore(Protocol):
@@ -95,9 +96,10 @@ class BuildWorker:
         *,
         root: Path,
         options: BuildOptions,
+        ended: Counter,
     ) -> None:
         self._builds, self._artifacts, self._sources, self._builder = builds, artifacts, sources, builder
-        self._root, self._options = root, options
+        self._root, self._options, self._ended = root, options, ended
         self._holds: dict[UUID, _Hold] = {}
         self._threads = anyio.CapacityLimiter(options.concurrency + 1)
 
@@ -172,6 +174,7 @@ class BuildWorker:
                 except Exception:  # the supervision point of one build: it costs this attempt only
                     log.exception("build.broke", **facts)
                 else:
+                    self._ended.labels(state).inc()
                     log.info("build.ended", state=state, **facts)
             if hold.scope.cancelled_caught:
                 log.warning("build.given_up", **facts)
@@ -205,7 +208,7 @@ class BuildWorker:
                 is_written, state = await self._builds.fail(claim, str(outcome)), "failed"
             case _:
                 raise outcome
-        return state if is_written else "claim lost"
+        return state if is_written else "claim_lost"
 
     async def _outcome(self, claim: ClaimedBuild, output: BuildLog) -> Made | ConstellationError:
         try:
