@@ -31,7 +31,7 @@ class BuildLog:
         self._is_cut = claim.build.log_truncated
         self._text = bytearray()
         self._some = anyio.Event()
-        self._is_closed = False
+        self._closed = anyio.Event()
 
     def write(self, text: bytes) -> None:
         """Take what the build printed; what is over the bound is dropped, and said so once."""
@@ -46,15 +46,15 @@ class BuildLog:
 
     def close(self) -> None:
         """Nothing more is written; `run` returns when all of it is stored."""
-        self._is_closed = True
+        self._closed.set()
         self._some.set()
 
     async def run(self) -> None:
         """Write batches; a database that is away is waited for, as long as the build's lease lets us."""
         while True:
             await self._some.wait()
-            if not self._is_closed:
-                await anyio.sleep(BATCH_S)
+            with anyio.move_on_after(BATCH_S):
+                await self._closed.wait()
             self._some = anyio.Event()
             try:
                 await self._flush()
@@ -63,7 +63,7 @@ class BuildLog:
                 self._some.set()
                 await anyio.sleep(_RETRY_S)
                 continue
-            if self._is_closed:
+            if self._closed.is_set() and not self._text:
                 return
 
     async def _flush(self) -> None:
