@@ -13,8 +13,8 @@ class RuntimeInfo:
     name: str
     extension: str  # of a source file, with its dot
     default_handler: str  # "module.function"
+    is_compiled: bool = False  # its sources are built before they can run
     can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
-    is_compiled: bool = False  # its sources never run as they are
     lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
 
     @property
