@@ -32,11 +32,11 @@ def test_a_deploy_shows_its_build_and_ends_live(rig, project):
 
 
 def test_a_deploy_fails_with_its_build_and_the_next_tries_again(rig, project):
-    rig.platform.build_errors = ["no six", "still no six"]
+    rig.platform.build_errors = ["no six\nnor seven", "still no six"]
     failed = rig.run("deploy", project)
     assert failed.code == 1
-    assert "building f\nno six\n" in failed.err
-    assert "f: version 1 was not built (failed): no six" in failed.err
+    assert "building f\nno six\nnor seven\n" in failed.err
+    assert "f: version 1 was not built (failed): no six\n" in failed.err
     assert "build failed" in rig.run("list").out
     listed = rig.run("builds", "list", "f", "--state", "failed")
     assert "no six" in listed.out

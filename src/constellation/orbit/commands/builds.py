@@ -114,8 +114,9 @@ def refuse_failed(build: BuildBody) -> None:
         OrbitError: it did not.
     """
     if build.state != "success":
+        reason = (build.error or "").partition("\n")[0]  # the log, which was shown, has the rest
         raise OrbitError(
-            f"{build.function}: version {build.code_version} was not built ({build.state}): {build.error}",
+            f"{build.function}: version {build.code_version} was not built ({build.state}): {reason}",
             hint=f"`orbit builds logs {build.id}` shows all that it printed.",
             exit=Exit.FUNCTION_FAILED,
         )
