@@ -214,7 +214,7 @@ ROUTES: tuple[Route, ...] = (
            "Build the code that was deployed last again, after its build failed or was cancelled", status=202,
            response=b.BuildBody),
     _comet("get_build", "GET", "/builds/{id}", P.FUNCTION_READ, "One build", response=b.BuildBody),
-    _comet("build_log", "GET", "/builds/{id}/logs", P.FUNCTION_READ,
+    _comet("build_log", "GET", "/builds/{id}/logs", P.LOG_READ,
            "What a build printed, as text; followed, server-sent events until it ends", streams=True,
            media_types=("text/plain", "text/event-stream"),
            query=(Query(name="follow", type="boolean", about="1: go on until the build ends"),)),

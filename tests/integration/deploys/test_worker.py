@@ -267,3 +267,20 @@ async def test_damaged_artifacts_are_not_run(builder, database, tmp_path, nova, 
         error = await refused(comet)
         assert (error.code, error.http_status) == ("code_corrupt", 500)
         assert not list((tmp_path / "second" / "code").rglob("main.py"))
+
+
+async def test_a_tenant_with_a_long_line_does_not_keep_others_waiting(nova, database, db):
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO tenants (id) VALUES ('acme')")
+        await tx.execute("INSERT INTO namespaces (tenant, name) VALUES ('acme', 'default')")
+    for name in ("a", "b", "c", "d"):
+        await nova.create(name)
+    async with connect(database.dsn("comet"), application="tests", max_size=2) as pool:
+        builds = Builds(pool)
+        (first,) = await builds.claim(owner="w", lease_s=60.0, limit=1)
+        assert first.build.function_name == "a"  # the oldest
+        await nova.create("z", tenant="acme")
+        (second,) = await builds.claim(owner="w", lease_s=60.0, limit=1)
+        assert second.build.tenant == "acme"  # which has none in hand
+        (third,) = await builds.claim(owner="w", lease_s=60.0, limit=5)
+        assert third.build.function_name == "b"
