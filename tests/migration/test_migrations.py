@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from uuid import UUID
 
 import anyio
 import asyncpg
@@ -11,6 +12,7 @@ import pytest
 from anyio import to_thread
 
 from constellation.nova.store.binaries import installations
+from constellation.nova.store.functions import Functions
 from constellation.nova.store.migrate import Migration, MigrationRefused, migrate, shipped
 from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.queries import read
@@ -93,3 +95,25 @@ async def test_a_changed_or_unknown_history_is_refused(empty: Database) -> None:
         await migrate(empty, [replace(FIRST, sql="CREATE TABLE first (id bigint)"), SECOND])
     with pytest.raises(MigrationRefused, match="newer"):
         await migrate(empty, [FIRST])
+
+
+async def test_functions_of_before_builds_stay_live(postgres: Server) -> None:
+    async with (
+        fresh_database(postgres, template="template1") as database,
+        connect(database.dsn(), application="tests", max_size=2) as db,
+    ):
+        await migrate(db, [migration for migration in shipped() if migration.version < 5])
+        async with db.transaction() as tx:
+            await tx.execute(
+                "INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_version, code_hash) "
+                "VALUES ('default', 'default', 'old', $1, 'python', 'main.handler', 3, 'abc')",
+                UUID(int=1),
+            )
+            await tx.execute("INSERT INTO function_code VALUES ('default', $1, 3, 'abc', 1)", UUID(int=1))
+            await tx.execute("INSERT INTO function_files VALUES ('default', $1, 3, 'main.py', 'x')", UUID(int=1))
+        await migrate(db)
+        functions = Functions(db)
+        function = await functions.get("default", "default", "old")
+        assert (function.code_version, function.pending, function.is_runnable) == (3, None, True)
+        code = await functions.code("default", function.id, 3)
+        assert (code.artifact, dict(code.files)) == (None, {"main.py": b"x"})

@@ -2,7 +2,7 @@
 
 from constellation.client.failures import ApiProblem, BadArgument, BadReply, ClientError, NoAnswer, Unreachable
 from constellation.client.http import DEFAULT_SERVER, AsyncClient, Client, Connection
-from constellation.client.streams import Piece, StreamEnd
+from constellation.client.streams import BuildPiece, Piece, StreamEnd
 from constellation.routes.models.access import (
     ApiKeyBody,
     ApiKeyCreate,
@@ -15,6 +15,7 @@ from constellation.routes.models.access import (
     TenantUpdate,
     WhoAmI,
 )
+from constellation.routes.models.builds import BuildBody, BuildSummary
 from constellation.routes.models.functions import (
     CapacityPolicyBody,
     CodeBody,
@@ -54,6 +55,9 @@ __all__ = [
     "BackendsBody",
     "BadArgument",
     "BadReply",
+    "BuildBody",
+    "BuildPiece",
+    "BuildSummary",
     "CapacityPolicyBody",
     "Client",
     "ClientError",

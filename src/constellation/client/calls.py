@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from constellation.client.call import TIMEOUT_HEADER, Call, call, page_call
 from constellation.routes.models import access as a
+from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
@@ -62,7 +63,7 @@ def list_runtimes(*, page_size: int = DEFAULT_LIMIT) -> Call[Page[f.RuntimeBody]
 
 
 def create_function(function: f.FunctionCreate) -> Call[f.FunctionBody]:
-    """Create a function; it can be called once this returns. `already_exists` (409) when the name is taken."""
+    """Create a function; it can be called once this returns, or once it is built where its answer has a `build`. `already_exists` (409) when the name is taken."""
     return call("create_function", f.FunctionBody, body=function)
 
 
@@ -90,7 +91,7 @@ def delete_function(name: str) -> Call[f.Deleted]:
 
 
 def get_code(name: str) -> Call[f.CodeBody]:
-    """The live code."""
+    """The code that was deployed last."""
     return call("get_code", f.CodeBody, params={"name": name})
 
 
@@ -112,6 +113,38 @@ def put_capacity(name: str, policy: f.CapacityPolicyBody) -> Call[f.CapacityPoli
 def delete_capacity(name: str) -> Call[f.CapacityPolicyBody]:
     """Go back to the default policy, which is returned."""
     return call("delete_capacity", f.CapacityPolicyBody, params={"name": name})
+
+
+# --- builds
+
+
+def list_function_builds(
+    name: str, *, state: str | None = None, page_size: int = DEFAULT_LIMIT
+) -> Call[Page[b.BuildBody]]:
+    """Builds of a function, newest first."""
+    query = {"state": state}
+    return page_call("list_function_builds", b.BuildBody, page_size=page_size, params={"name": name}, query=query)
+
+
+def retry_build(name: str) -> Call[b.BuildBody]:
+    """Build what was deployed last again. `state_conflict` (409) unless its build failed or was cancelled."""
+    return call("retry_build", b.BuildBody, params={"name": name})
+
+
+def get_build(build_id: UUID) -> Call[b.BuildBody]:
+    """One build."""
+    return call("get_build", b.BuildBody, params={"id": str(build_id)})
+
+
+def build_log(build_id: UUID, *, follow: bool = False) -> Call[Any]:
+    """What a build printed so far, or with `follow` until it ends: pieces of text, and with `follow` then the build."""
+    query = {"follow": True} if follow else {}
+    return call("build_log", None, params={"id": str(build_id)}, query=query, timeout_s=SILENCE_S)
+
+
+def cancel_build(build_id: UUID) -> Call[b.BuildBody]:
+    """End a build that is not over."""
+    return call("cancel_build", b.BuildBody, params={"id": str(build_id)})
 
 
 # --- schedules

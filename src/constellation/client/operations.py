@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from constellation.client import calls
 from constellation.client.call import Call
-from constellation.client.streams import Reader, log_reader, piece_reader
+from constellation.client.streams import Reader, build_reader, log_reader, piece_reader
 from constellation.routes.models.paging import Page
 
 P = ParamSpec("P")
@@ -124,6 +124,12 @@ class Operations:
     get_capacity = Operation(calls.get_capacity)
     put_capacity = Operation(calls.put_capacity)
     delete_capacity = Operation(calls.delete_capacity)
+
+    list_function_builds = Listing(calls.list_function_builds)
+    retry_build = Operation(calls.retry_build)
+    get_build = Operation(calls.get_build)
+    build_log = Streaming(calls.build_log, build_reader)
+    cancel_build = Operation(calls.cancel_build)
 
     create_schedule = Operation(calls.create_schedule)
     list_function_schedules = Listing(calls.list_function_schedules)

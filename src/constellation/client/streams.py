@@ -1,7 +1,8 @@
-"""How the two streams of the API are read: a function's answer piece by piece, and its log as it grows; no I/O."""
+"""How the streams of the API are read: a function's answer piece by piece, and logs as they grow; no I/O."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
@@ -10,6 +11,7 @@ import msgspec
 from constellation.client.failures import ApiProblem
 from constellation.client.replies import problem_of
 from constellation.client.sse import Event, EventReader, MalformedEvent
+from constellation.routes.models.builds import BuildBody, BuildLogPart
 from constellation.routes.models.invocations import FunctionError, LogBody
 
 T_co = TypeVar("T_co", covariant=True)
@@ -101,7 +103,36 @@ class LogReading:
         return ()
 
 
+BuildPiece = str | BuildBody
+
+
+class BuildReading:
+    """The log of a build: text, and when it is followed to its end, what became of the build."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._events = EventReader() if _is_events(headers) else None
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def feed(self, chunk: bytes) -> Iterable[BuildPiece]:
+        if self._events is None:
+            yield self._decode(chunk)
+            return
+        for event in self._events.feed(chunk):
+            data = event.data.encode()
+            match event.name:
+                case "log":
+                    yield _decoded(data, BuildLogPart, what=event.name).text
+                case "done":
+                    yield _decoded(data, BuildBody, what=event.name)
+                case "error":
+                    raise _problem_of(data)
+
+    def end(self) -> Iterable[BuildPiece]:
+        return ()
+
+
 piece_reader: Reader[Piece] = PieceReading
+build_reader: Reader[BuildPiece] = BuildReading
 log_reader: Reader[LogBody] = LogReading
 T = TypeVar("T")
 

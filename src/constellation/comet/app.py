@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -11,15 +12,20 @@ from pathlib import Path
 
 import anyio
 import structlog
+from prometheus_client import Counter
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
+from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.comet.backend.contract import Backend
 from constellation.comet.backend.router import Router
+from constellation.comet.builds.contract import Builder
+from constellation.comet.builds.worker import BuildOptions, BuildWorker
 from constellation.comet.code import CodeShelf
+from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
@@ -48,7 +54,10 @@ from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import Settings
+from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.store.artifacts import Artifacts
+from constellation.nova.store.builds import CHANNEL as BUILDS
+from constellation.nova.store.builds import PROGRESS, Builds
 from constellation.nova.store.changes import CHANNEL as CHANGES
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
@@ -78,6 +87,7 @@ class ExecutionPlane:
     backends: Sequence[Backend]  # the first is the default
     meters: Meters
     jobs: Jobs
+    builds: Builds
     invocations: Invocations
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
@@ -130,6 +140,7 @@ async def execution_plane(
     db: Database,
     dsn: str,
     backend: Backend | None = None,
+    builder: Builder | None = None,
 ) -> AsyncIterator[ExecutionPlane]:
     """Run everything that calls need for the length of the block; on leaving, every instance is destroyed.
 
@@ -139,6 +150,7 @@ async def execution_plane(
         db: connections of a role that may read functions and code, and write jobs and the invocation log.
         dsn: for the listener, which has a connection of its own.
         backend: instead of the configured ones.
+        builder: likewise.
     """
     links = Links(reactor)
     router = Router([backend] if backend is not None else _backends(context, settings, links))
@@ -155,11 +167,13 @@ async def execution_plane(
         )
     )
     meters = Meters(context.registry, table)
-    functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
+    functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
+    builds = Builds(db, queue_depth=settings.builds.queue_depth)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
         functions,
+        artifacts,
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
         log_limit_bytes=settings.sandbox.log_limit_bytes,
         looks_ahead=looks_ahead,
@@ -197,14 +211,32 @@ async def execution_plane(
         is_json=is_json,
     )
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
-    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS))
+    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
+        if builder is None:
+            builder = await _builder(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(code.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(templates.run, listener.subscribe(CHANGES))
+            if builder is not None:
+                worker = BuildWorker(
+                    builds,
+                    artifacts,
+                    functions,
+                    builder,
+                    root=context.state_dir / "builds",
+                    options=_build_options(context, settings.builds),
+                    ended=Counter(
+                        "constellation_comet_builds",
+                        "Builds that ended here, by what became of them",
+                        ["state"],
+                        registry=context.registry,
+                    ),
+                )
+                await tasks.start(worker.run, listener.subscribe(BUILDS))
             tasks.start_soon(records.run)
             tasks.start_soon(rows.run, lane.hear_records)
             yield ExecutionPlane(
@@ -213,6 +245,7 @@ async def execution_plane(
                 backends=router.backends,
                 meters=meters,
                 jobs=jobs,
+                builds=builds,
                 invocations=invocations,
                 listener=listener,
                 lane=lane,
@@ -229,10 +262,11 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     status = StatusRoutes(plane.pool, plane.backends, node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
+    builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, history, status)
+        for group in (calls, jobs, builds, history, status)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
@@ -258,3 +292,21 @@ def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[
         uid_base=settings.sandbox.uid_base + (len(_UID_BLOCKS) + block) * SLOTS,
     )
     return NamespaceBackend(namespace, links), DockerBackend(docker, links)
+
+
+async def _builder(_context: PlaneContext, _settings: Settings, _backend: Backend) -> Builder | None:
+    """Return what builds code in this process, while the backend runs; None: builds wait for a comet that can."""
+    return None
+
+
+def _build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:
+    return BuildOptions(
+        owner=f"{context.node}/{uuid7()}",
+        concurrency=settings.concurrency or max(1, (os.cpu_count() or 1) // 2),
+        lease_s=settings.lease_s,
+        safety_poll_s=settings.safety_poll_s,
+        memory_mb=max(1, settings.memory_bytes >> 20),
+        cpu_millis=settings.cpu_millis,
+        disk_mb=max(1, settings.disk_bytes >> 20),
+        timeout_s=settings.timeout_s,
+    )

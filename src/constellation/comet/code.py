@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import anyio
@@ -22,9 +23,11 @@ from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.builds.tree import TreeRefused, unpack
 from constellation.nova.domain.function import Code, Function, code_hash
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 _WRITERS = 4  # threads that write code at a time; chosen: the disk, not the number of threads, is the limit
 _CHECK_S = 30.0  # a removal that failed is tried again
@@ -42,7 +45,13 @@ class CodeCorrupt(ConstellationError):
 
 
 class CodeSource(Protocol):
-    async def code(self, tenant: str, function_id: UUID, version: int) -> Code: ...
+    async def code(self, tenant: str, function_id: UUID, version: int) -> Code:
+        """Return a version as it runs; the files of one that was built lie in its artifact."""
+        ...
+
+
+class ArtifactSource(Protocol):
+    def parts(self, tenant: str, digest: str) -> AsyncIterator[bytes]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -63,9 +72,16 @@ class CodeShelf:
     """
 
     def __init__(
-        self, root: Path, source: CodeSource, *, tmp_mb: int, log_limit_bytes: int, looks_ahead: bool = False
+        self,
+        root: Path,
+        source: CodeSource,
+        artifacts: ArtifactSource,
+        *,
+        tmp_mb: int,
+        log_limit_bytes: int,
+        looks_ahead: bool = False,
     ) -> None:
-        self._root, self._source = root, source
+        self._root, self._source, self._artifacts = root, source, artifacts
         self._tmp_mb, self._log_limit_bytes = tmp_mb, log_limit_bytes
         self._directories: dict[Path, _Directory] = {}
         self._useless = anyio.Event()
@@ -163,6 +179,8 @@ class CodeShelf:
         """The function's live code is this version now."""
         path = self._path(function)
         self._supersede(function.id, live=path)
+        if not function.is_runnable:
+            return  # nothing was built yet
         if self._looks_ahead and not is_suspended and path not in self._directories and len(self._wanted) < _AHEAD_MAX:
             self._wanted[function.id] = function
             self._is_wanted.set()
@@ -193,41 +211,89 @@ class CodeShelf:
     async def _materialise(self, function: Function, path: Path) -> int:
         """Write the files; return how many bytes they have."""
         code = await self._source.code(function.tenant, function.id, function.code_version)
-        await anyio.to_thread.run_sync(_write, function, code.files, path, limiter=self._threads)
-        return sum(map(len, code.files.values()))
+        if code.artifact is None:
+            await self._in_thread(partial(_write, function, code.files, path))
+            return sum(map(len, code.files.values()))
+        packed = path.with_name(f".{path.name}.packed")
+        try:
+            await self._in_thread(partial(make_directory, path.parent))
+            async with await anyio.open_file(packed, "wb") as file:
+                async for part in self._artifacts.parts(function.tenant, code.artifact):
+                    await file.write(part)
+            return await self._in_thread(partial(_unpack, function, packed, path, code.artifact))
+        finally:
+            packed.unlink(missing_ok=True)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
 
 def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
     """Write all files under a name that nobody looks at, then give the directory its own."""
     if code_hash(files) != function.code_hash:
         raise CodeCorrupt(function.name, version=function.code_version, reason="does not have its hash")
-    _make(path.parent)
-    partial = path.with_name(f".{path.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a cancelled attempt
-    _make(partial)
+    partial_path = _partial(path)
+    try:
+        write_files(files, partial_path)
+    except ValueError as error:
+        raise CodeCorrupt(function.name, version=function.code_version, reason=str(error)) from error
+    _publish(partial_path, path)
+
+
+def _unpack(function: Function, packed: Path, path: Path, digest: str) -> int:
+    """Unpack a built tree likewise; return how many bytes it has."""
+    partial_path = _partial(path)
+    make_directory(partial_path)
+    try:
+        size_bytes = unpack(packed, partial_path, digest=digest)
+    except TreeRefused as error:
+        shutil.rmtree(partial_path, ignore_errors=True)
+        raise CodeCorrupt(function.name, version=function.code_version, reason=str(error)) from error
+    _publish(partial_path, path)
+    return size_bytes
+
+
+def _partial(path: Path) -> Path:
+    make_directory(path.parent)
+    partial_path = path.with_name(f".{path.name}")
+    shutil.rmtree(partial_path, ignore_errors=True)  # of a cancelled attempt
+    return partial_path
+
+
+def _publish(partial_path: Path, path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    partial_path.rename(path)
+
+
+def write_files(files: Mapping[str, bytes], into: Path) -> None:
+    """Write files below a directory that is made for them, readable by all whatever the umask is. Blocks.
+
+    Raises:
+        ValueError: a path would leave the directory.
+    """
+    make_directory(into)
     for name, content in files.items():
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\0" in name:
-            raise CodeCorrupt(function.name, version=function.code_version, reason=f"has the path {name!r}")
-        target = partial.joinpath(*parts)
-        for parent in reversed(target.relative_to(partial).parents[:-1]):
-            _make(partial / parent)
+            raise ValueError(f"has the path {name!r}")
+        target = into.joinpath(*parts)
+        for parent in reversed(target.relative_to(into).parents[:-1]):
+            make_directory(into / parent)
         fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         with os.fdopen(fd, "wb") as file:
             os.fchmod(fd, 0o644)
             file.write(content)
-    shutil.rmtree(path, ignore_errors=True)
-    partial.rename(path)
 
 
-def _make(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make a directory that all may read, and those above it. Blocks."""
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o755)  # whatever the umask is
 
 
 def _clear(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
-    _make(root)
+    make_directory(root)
 
 
 def _remove(path: Path) -> None:

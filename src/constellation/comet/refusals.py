@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from constellation.base.errors import ConstellationError
-from constellation.nova.domain.function import CapacityPolicy
+from constellation.nova.domain.function import CapacityPolicy, Function
 
 
 class FunctionHalted(ConstellationError):
@@ -15,6 +15,31 @@ class FunctionHalted(ConstellationError):
 
     def __init__(self, function: str) -> None:
         super().__init__(f"function {function!r} is halted", extras={"function": function})
+
+
+class CompilePending(ConstellationError):
+    """The function's first code is being built; there is nothing to run before that is done."""
+
+    code, http_status, retryable = "compile_pending", 409, True
+
+    def __init__(self, function: str, *, version: int) -> None:
+        super().__init__(
+            f"function {function!r}: version {version}, its first, is still being built",
+            extras={"function": function, "version": version},
+            retry_after_s=1,
+        )
+
+
+class CompileFailed(ConstellationError):
+    """The function has no code that could be built."""
+
+    code, http_status = "compile_failed", 422
+
+    def __init__(self, function: str, *, version: int, error: str) -> None:
+        super().__init__(
+            f"function {function!r}: version {version} could not be built: {error}",
+            extras={"function": function, "version": version, "error": error},
+        )
 
 
 class Recursion(ConstellationError):
@@ -101,6 +126,20 @@ class CometDraining(ConstellationError):
 
     def __init__(self) -> None:
         super().__init__("comet is shutting down and takes no new calls", retry_after_s=1)
+
+
+def refuse_unbuilt(function: Function) -> None:
+    """Let a function with code that runs through.
+
+    Raises:
+        CompilePending, CompileFailed: none was built yet.
+    """
+    pending = function.pending
+    if function.is_runnable or pending is None:
+        return
+    if pending.error is None:
+        raise CompilePending(function.name, version=pending.version)
+    raise CompileFailed(function.name, version=pending.version, error=pending.error)
 
 
 def whole_seconds(left_s: float) -> int:

@@ -26,7 +26,7 @@ from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
 from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
-from constellation.nova.api.controlplane.functions import FunctionRoutes
+from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
@@ -36,9 +36,12 @@ from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
+from constellation.nova.config.sections import BuildSettings
+from constellation.nova.domain.build import needs_build
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
+from constellation.nova.store.builds import Builds
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.listen import Listener
@@ -114,6 +117,7 @@ async def run(loaded: Loaded) -> None:
                 registry=context.registry,
                 max_body_bytes=settings.nova.max_body_bytes,
                 interpreters=configured_in(settings.runtimes),
+                builds=settings.builds,
             )
             async with (
                 telemetry(context, admin=settings.platform.admin),
@@ -135,11 +139,14 @@ async def control_app(
     registry: CollectorRegistry,
     max_body_bytes: int,
     interpreters: Mapping[str, Path] = MappingProxyType({}),
+    builds: BuildSettings,
+    needs_build: NeedsBuild = needs_build,
 ) -> Quart:
-    """Return the control plane's HTTP app over a database."""
-    functions, tenancy, keys, changes = Functions(db), Tenancy(db), ApiKeys(db), Changes(db)
+    """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
+    functions = Functions(db, build_queue_depth=builds.queue_depth)
+    tenancy, keys, changes = Tenancy(db), ApiKeys(db), Changes(db)
     operations = operations_of(
-        FunctionRoutes(functions),
+        FunctionRoutes(functions, Builds(db), needs_build=needs_build),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, tenancy, clock=clock),
         TenancyRoutes(tenancy, functions),

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from constellation.client import ClientError
-from constellation.orbit.commands import access, functions, jobs, logs, platform, schedules, settings, source
+from constellation.orbit.commands import access, builds, functions, jobs, logs, platform, schedules, settings, source
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
 
@@ -90,6 +90,7 @@ def root(
 source.register(app)
 functions.register(app)
 logs.register(app)
+app.add_typer(builds.app, name="builds")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(jobs.app, name="async")
 app.add_typer(access.keys, name="keys")

@@ -88,6 +88,10 @@ class Output:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
+    def printed(self, text: str) -> None:
+        """Pass on what something else prints, as it is and as the result."""
+        self._out.out(text, end="", highlight=False)
+
     def done(self, text: str) -> None:
         """Say what was done: the result of a command in table form, a note in the others."""
         if self.is_table:
@@ -102,6 +106,10 @@ class Output:
 
     def note(self, text: str, style: str = "dim") -> None:
         self._err.print(Text(text, style=style))
+
+    def told(self, text: str) -> None:
+        """Pass on what something else prints, as it is and beside the result."""
+        self._err.out(text, end="", highlight=False)
 
     def aside(self, text: str) -> None:
         """A note for people only: silent unless standard error is a terminal."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from constellation.nova.domain.access import Permission
 from constellation.routes.models import access as a
+from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
@@ -67,6 +68,7 @@ class Route:
     response: Any = None  # None: no body, or not JSON
     query: Sequence[Query] = ()
     streams: bool = False  # the answer comes in pieces
+    media_types: Sequence[str] = ()  # of an answer that is not JSON; (): by method, whether it streams
     max_body_bytes: int | None = None  # None: the gateway's limit
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
@@ -139,7 +141,7 @@ ROUTES: tuple[Route, ...] = (
           request=f.FunctionUpdate, response=f.FunctionBody, max_body_bytes=_CODE_BODY_BYTES),
     _nova("delete_function", "DELETE", _FUNCTION, P.FUNCTION_DELETE, "Delete a function and all that hangs on it",
           response=f.Deleted),
-    _nova("get_code", "GET", _FUNCTION + "/code", P.FUNCTION_READ, "The live code", response=f.CodeBody),
+    _nova("get_code", "GET", _FUNCTION + "/code", P.FUNCTION_READ, "The code that was deployed last", response=f.CodeBody),
     _nova("put_code", "PUT", _FUNCTION + "/code", P.FUNCTION_UPDATE, "Replace the code",
           request=f.CodeUpdate, response=f.FunctionBody, max_body_bytes=_CODE_BODY_BYTES),
     _nova("get_capacity", "GET", _FUNCTION + "/capacity", P.FUNCTION_READ, "The capacity policy",
@@ -206,6 +208,18 @@ ROUTES: tuple[Route, ...] = (
            request=i.RetryAsync, response=i.AsyncInvocationBody),
     _comet("delete_async", "DELETE", "/async-invocations/{id}", P.FUNCTION_INVOKE,
            "Cancel a queued or forget a dead one", status=204),
+    _comet("list_function_builds", "GET", _FUNCTION + "/builds", P.FUNCTION_READ, "Builds of a function, newest first",
+           response=Page[b.BuildBody], query=(*PAGING, Query(name="state", about="pending, compiling, success, failed or cancelled"))),
+    _comet("retry_build", "POST", _FUNCTION + "/builds", P.FUNCTION_UPDATE,
+           "Build the code that was deployed last again, after its build failed or was cancelled", status=202,
+           response=b.BuildBody),
+    _comet("get_build", "GET", "/builds/{id}", P.FUNCTION_READ, "One build", response=b.BuildBody),
+    _comet("build_log", "GET", "/builds/{id}/logs", P.LOG_READ,
+           "What a build printed, as text; followed, server-sent events until it ends", streams=True,
+           media_types=("text/plain", "text/event-stream"),
+           query=(Query(name="follow", type="boolean", about="1: go on until the build ends"),)),
+    _comet("cancel_build", "POST", "/builds/{id}/cancel", P.FUNCTION_UPDATE, "End a build that is not over",
+           response=b.BuildBody),
     _comet("list_invocations", "GET", "/invocations", P.LOG_READ, "Calls of the namespace, newest first",
            response=Page[i.InvocationBody], query=(*PAGING, Query(name="function"), *_LOG_QUERY)),
     _comet("list_function_invocations", "GET", _FUNCTION + "/invocations", P.LOG_READ,

@@ -18,9 +18,17 @@ class Fault(Enum):
 
 # Stated before any instance is touched: who we are is not accepted (keys are just being replaced), or no room.
 _REFUSING_STATUS = frozenset({401, 429})
-# The shed codes stand here because a function's policy may answer them with 503.
+# The shed codes stand here because a function's policy may answer them with 503; nothing runs before it is built.
 _REFUSING_CODES = frozenset(
-    {"overloaded", "draining", "inflight_limit", "queue_full", "queue_wait_timeout", "breaker_open"}
+    {
+        "overloaded",
+        "draining",
+        "inflight_limit",
+        "queue_full",
+        "queue_wait_timeout",
+        "breaker_open",
+        "compile_pending",
+    }
 )
 
 

@@ -17,10 +17,11 @@ from constellation.base.ids import uuid7
 from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
 from constellation.routes.models import schedules as s
-from constellation.testing.state import EXTENSIONS, Asked, Entry, State, decoded
+from constellation.testing.building import Building
+from constellation.testing.state import EXTENSIONS, Asked, Entry, decoded
 
 
-class Catalogue(State):
+class Catalogue(Building):
     """Each method is an operation of the registry."""
 
     # --- functions
@@ -41,14 +42,15 @@ class Catalogue(State):
             id=uuid7(),
             tenant=asked.scope[0],
             namespace=asked.scope[1],
-            code_version=1,
+            code_version=0,
             code_hash=_hash(files),
             version=1,
             created_at=now,
             updated_at=now,
         )
-        self.functions[key] = Entry(body=body, files=files)
-        return body
+        entry = self.functions[key] = Entry(body=body, files=files)
+        self.deployed(entry, version=1)
+        return entry.body
 
     def list_functions(self, asked: Asked) -> list[f.FunctionBody]:
         found = [entry.body for key, entry in sorted(self.functions.items()) if key[:2] == asked.scope]
@@ -80,7 +82,8 @@ class Catalogue(State):
             files = _files(code, entry.body.runtime)
             if files != entry.files:
                 entry.files = files
-                facts |= {"code_version": entry.body.code_version + 1, "code_hash": _hash(files)}
+                facts["code_hash"] = _hash(files)
+                self.deployed(entry, version=(entry.body.pending_version or entry.body.code_version) + 1)
         facts |= {"version": entry.body.version + 1, "updated_at": datetime.now(UTC)}
         entry.body = msgspec.structs.replace(entry.body, **facts)
         return entry.body

@@ -25,8 +25,8 @@ from constellation.routes.models import invocations as i
 from constellation.routes.models.paging import page_facts
 from constellation.routes.registry import Match, Route, RouteTable, strip_version
 from constellation.testing.catalogue import Catalogue
-from constellation.testing.running import Events, Running
-from constellation.testing.state import EXTENSIONS, Asked
+from constellation.testing.running import Running
+from constellation.testing.state import EXTENSIONS, Asked, Events
 
 TABLE = RouteTable()
 
@@ -91,6 +91,8 @@ class FakePlatform(Catalogue, Running):
         if isinstance(value, Events):
             text = b"".join(b"event: %s\ndata: %s\n\n" % (name.encode(), data) for name, data in value.items)
             return httpx.Response(200, content=text, headers={"content-type": "text/event-stream"})
+        if isinstance(value, bytes):
+            return httpx.Response(200, content=value, headers={"content-type": "text/plain; charset=utf-8"})
         if asked.route.status == 204:
             return httpx.Response(204)
         if isinstance(value, list):

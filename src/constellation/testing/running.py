@@ -7,8 +7,6 @@ import subprocess
 import sys
 import tempfile
 from base64 import b64decode
-from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +18,7 @@ from constellation.base.errors import InvalidRequest, NotFound, StateConflict
 from constellation.base.ids import uuid7
 from constellation.routes.models import invocations as i
 from constellation.testing import run_python
-from constellation.testing.state import Asked, Entry, Scope, State, decoded
-
-
-@dataclass(frozen=True, slots=True)
-class Events:
-    """An answer of server-sent events."""
-
-    items: Sequence[tuple[str, bytes]]
+from constellation.testing.state import Asked, Entry, Events, Scope, State, decoded
 
 
 class Running(State):

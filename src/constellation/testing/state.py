@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,6 +11,7 @@ import msgspec
 
 from constellation.base.errors import ConstellationError, NotFound
 from constellation.routes.models import access as a
+from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
@@ -36,6 +37,13 @@ class Asked:
         return self.params["name"]
 
 
+@dataclass(frozen=True, slots=True)
+class Events:
+    """An answer of server-sent events."""
+
+    items: Sequence[tuple[str, bytes]]
+
+
 @dataclass(slots=True, kw_only=True)
 class Entry:
     """A function with its code."""
@@ -56,6 +64,8 @@ class State:
     suspended: set[str] = field(default_factory=set)
     jobs: dict[UUID, i.AsyncInvocationBody] = field(default_factory=dict)
     calls: list[tuple[Scope, i.InvocationBody, str]] = field(default_factory=list)
+    builds: dict[UUID, b.BuildBody] = field(default_factory=dict)
+    build_errors: list[str] = field(default_factory=list)  # what the next builds fail with, in order
     requests: list[tuple[str, str]] = field(default_factory=list)  # (method, path), for tests that count
     refuse_next: list[ConstellationError] = field(default_factory=list)  # faults to answer with, in order
 

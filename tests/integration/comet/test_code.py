@@ -42,7 +42,7 @@ class Source:
 async def shelf(tmp_path):
     root = tmp_path / "code"
     (root / "left" / "over").mkdir(parents=True)
-    made = CodeShelf(root, Source(FILES), tmp_mb=64, log_limit_bytes=1000)
+    made = CodeShelf(root, Source(FILES), None, tmp_mb=64, log_limit_bytes=1000)
     mask = os.umask(0o077)
     try:
         async with anyio.create_task_group() as tasks:
@@ -107,7 +107,7 @@ async def test_code_can_not_leave_its_directory(shelf, tmp_path, name):
 
 @pytest.fixture
 async def early_shelf(tmp_path):
-    made = CodeShelf(tmp_path / "code", Source(FILES), tmp_mb=64, log_limit_bytes=1000, looks_ahead=True)
+    made = CodeShelf(tmp_path / "code", Source(FILES), None, tmp_mb=64, log_limit_bytes=1000, looks_ahead=True)
     async with anyio.create_task_group() as tasks:
         await tasks.start(made.run)
         yield made

@@ -18,6 +18,7 @@ from constellation.base.address import Address, parse_address
 from constellation.base.ids import RequestId, uuid7
 from constellation.base.sockets import listen_tcp
 from constellation.comet.app import ExecutionPlane, execution_plane, servicer
+from constellation.comet.builds.contract import Builder
 from constellation.comet.port import serving_port
 from constellation.native.h2 import Ports
 from constellation.native.reactor import Reactor
@@ -205,6 +206,7 @@ async def running(
     settings: Settings | None = None,
     script: Script | None = None,
     is_native: bool = False,
+    builder: Builder | None = None,
 ) -> AsyncIterator[Comet]:
     """Run a comet; with a `script` its instances are fakes, which only the Python servers reach."""
     settings = settings or Settings()
@@ -220,7 +222,7 @@ async def running(
         listening(socket_path(state_dir, "comet").parent, listener) if is_native else nullcontext() as near,
         connect(dsn, application="comet") as db,
         connect(database.dsn("owner"), application="nova") as nova,
-        execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend) as plane,
+        execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend, builder=builder) as plane,
         serving_port(
             context,
             [Guarded(servicer(context, plane), context.verifier)],

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from constellation.base.clock import SystemClock
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.app import control_app
+from constellation.nova.config.sections import BuildSettings
 from constellation.nova.domain.access import ANY, Principal, Role
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.store.changes import CHANNEL, Changes
@@ -27,6 +28,7 @@ SERVICE_TOKEN = "service-token-of-the-tests"
 IDENTITY_KEY = b"identity-key-of-the-tests"
 MAX_BODY_BYTES = 32 << 20
 PING_S = 0.2
+BUILD_FILE = "build.sh"  # sources that have it must be built
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ async def nova(database) -> AsyncIterator[Rig]:
             clock=clock,
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
+            builds=BuildSettings(queue_depth=2),
+            needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
             yield Rig(http=client, registry=registry)

@@ -39,6 +39,16 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_versi
 INSERT INTO function_code (tenant, function_id, version, hash, size_bytes)
     SELECT tenant, id, v, '', 1 FROM functions, generate_series(1, 3) v;
 INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
+INSERT INTO builds (tenant, namespace, id, function_id, function_name, code_version, code_hash, runtime, handler, state,
+                    cache_key, artifact, lease_until)
+    SELECT f.tenant, f.namespace, gen_random_uuid(), f.id, f.name, v, '', 'python', 'h',
+           CASE v WHEN 1 THEN 'success' WHEN 2 THEN 'pending' ELSE 'compiling' END, f.id::text, sha256(f.id::text::bytea)::text,
+           CASE v WHEN 3 THEN now() + random() * interval '1 day' END
+    FROM functions f, generate_series(1, 3) v;
+INSERT INTO build_log SELECT tenant, id, part, '1' FROM builds, generate_series(1, 5) part;
+INSERT INTO artifacts (tenant, hash, size_bytes, parts)
+    SELECT tenant, encode(sha256(id::text::bytea), 'hex'), 1, 3 FROM functions;
+INSERT INTO artifact_parts SELECT tenant, hash, part, '1' FROM artifacts, generate_series(0, 2) part;
 INSERT INTO schedules (tenant, namespace, id, function_name, cron, next_run_at)
     SELECT tenant, namespace, gen_random_uuid(), name, '@hourly', now() + random() * interval '1 day' FROM functions;
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts,

@@ -29,7 +29,7 @@ from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
-from constellation.comet.refusals import QueueFull, QueueWaitTimeout
+from constellation.comet.refusals import QueueFull, QueueWaitTimeout, refuse_unbuilt
 from constellation.native.table_values import Ask, CallHandle
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.function import Function
@@ -228,9 +228,18 @@ class Executor:
         self._pool.enter()
         key = (identity.tenant, identity.namespace, name)
         try:
-            return self._functions.get_nowait(key) or await self._load(key, budget)
+            entry = self._functions.get_nowait(key) or await self._load(key, budget)
+            self._refuse_unbuilt(entry.function)
         except BaseException:
             self._pool.leave()
+            raise
+        return entry
+
+    def _refuse_unbuilt(self, function: Function) -> None:
+        try:
+            refuse_unbuilt(function)
+        except ConstellationError as error:
+            self._meters.shed(error.code)
             raise
 
     async def _load(self, key: tuple[str, str, str], budget: Budget) -> Entry:

@@ -39,11 +39,11 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         name=function.name,
         is_halted=function.halted,
         is_suspended=is_suspended,
-        is_kept=is_kept,
+        is_kept=is_kept and function.is_runnable,  # who finds nothing asks Python, which knows why
         code_version=function.code_version,
         max_payload_bytes=function.max_payload_bytes,
         timeout_s=function.timeout_s,
-        min_replicas=function.min_replicas,
+        min_replicas=function.min_replicas if function.is_runnable else 0,
         max_replicas=function.max_replicas,
         instance_concurrency=function.instance_concurrency,
         max_inflight=policy.max_inflight,

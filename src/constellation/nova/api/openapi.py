@@ -119,6 +119,8 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
     answer: dict[str, Any] = {"description": _REASONS[route.status]}
     if route.response is not None:
         answer["content"] = {JSON: {"schema": schema_of[route.response]}}
+    elif route.media_types:
+        answer["content"] = {media_type: {} for media_type in route.media_types}
     elif route.streams:
         answer["content"] = {EVENTS if route.method == "GET" else ANYTHING: {}}
     elif route.status != 204:

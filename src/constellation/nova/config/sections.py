@@ -117,6 +117,20 @@ class DockerBackendSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """Section `builds`: how code becomes what runs."""
+
+    concurrency: int = setting("concurrency", 0, kind=Kind.INT, low=0, high=256)  # at a time a comet; 0: half the cores
+    queue_depth: int = setting("queue_depth", 100, kind=Kind.INT, low=1, high=100_000)  # builds of a tenant in line
+    lease_s: float = setting("lease", 30.0, kind=Kind.DURATION, low=0.5)
+    safety_poll_s: float = setting("safety_poll", 15.0, kind=Kind.DURATION, low=0.1)
+    timeout_s: float = setting("timeout", 600.0, kind=Kind.DURATION, low=1, high=86_400)  # of one build
+    memory_bytes: int = setting("memory", 2 << 30, kind=Kind.SIZE, low=64 << 20)
+    cpu_millis: int = setting("cpu_millis", 2000, kind=Kind.INT, low=10)
+    disk_bytes: int = setting("disk", 1 << 30, kind=Kind.SIZE, low=1 << 20)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Section `invocation_log`: how records of calls are written."""
 
@@ -189,6 +203,7 @@ class Settings:
     sandbox: SandboxSettings = SandboxSettings()
     runtimes: RuntimesSettings = RuntimesSettings()
     docker: DockerBackendSettings = DockerBackendSettings()
+    builds: BuildSettings = BuildSettings()
     invocation_log: LogSettings = LogSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

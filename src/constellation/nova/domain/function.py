@@ -33,6 +33,16 @@ class CapacityPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCode:
+    """Code that was deployed and is not live yet, since it must be built first. Calls go to the live version."""
+
+    version: int
+    hash: str  # of its sources
+    handler: str  # becomes the function's when it is live
+    error: str | None = None  # why its build failed, first lines; None while there is hope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """One row of `functions`, as every plane reads it."""
 
@@ -57,8 +67,9 @@ class Function:
     env: Mapping[str, str] = field(default_factory=dict)
     backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
-    code_version: int = 0
-    code_hash: str = ""  # SHA-256 of the code, hex
+    code_version: int = 0  # of the code that runs; 0: none was built yet
+    code_hash: str = ""  # SHA-256 of its sources, hex
+    pending: PendingCode | None = None  # newer than what runs
     version: int = 1  # of the row; moves with each change
     created_at: datetime | None = None  # both are None until the row is written
     updated_at: datetime | None = None
@@ -67,15 +78,34 @@ class Function:
     def key(self) -> tuple[str, str, str]:
         return (self.tenant, self.namespace, self.name)
 
+    @property
+    def is_runnable(self) -> bool:
+        """Is there code that runs? False while the first waits for its build."""
+        return self.code_version > 0 or self.pending is None
+
+    @property
+    def deployed_version(self) -> int:
+        """The newest version of the code, live or not."""
+        return self.code_version if self.pending is None else self.pending.version
+
+    @property
+    def deployed_hash(self) -> str:
+        return self.code_hash if self.pending is None else self.pending.hash
+
+    @property
+    def deployed_handler(self) -> str:
+        return self.handler if self.pending is None else self.pending.handler
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code:
-    """The files of one version of a function's code."""
+    """One version of a function's code: its sources, or the tree that was built from them."""
 
     function_id: UUID
     version: int
-    hash: str
-    files: Mapping[str, bytes]
+    hash: str  # of the sources
+    files: Mapping[str, bytes]  # the sources; empty for a built version unless they were asked for
+    artifact: str | None = None  # SHA-256 of what was built; None: the sources run as they are
 
 
 def code_hash(files: Mapping[str, bytes]) -> str:

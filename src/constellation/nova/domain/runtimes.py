@@ -13,11 +13,13 @@ class RuntimeInfo:
     name: str
     extension: str  # of a source file, with its dot
     default_handler: str = "main.handler"  # "module.function"
+    is_compiled: bool = False  # its sources are built before they can run
     can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
     can_overlap: bool = True  # an instance can run several calls at a time
     programs: tuple[str, ...] = ()  # names of its interpreter, the likeliest first; none: the platform has its own
     wheel: str = ""  # a Python package that may bring the interpreter as bin/<program>
     source: str = ""  # what a host that lacks it installs
+    lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
 
     @property
     def entry_file(self) -> str:

@@ -10,7 +10,9 @@ import asyncpg
 import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.function import CapacityPolicy, Code, Function, code_hash
+from constellation.nova.domain.function import CapacityPolicy, Code, Function, PendingCode, code_hash
+from constellation.nova.store import builds
+from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -24,27 +26,36 @@ KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB b
 
 
 class Functions:
-    """The tables functions, function_code and function_files."""
+    """The tables functions, function_code and function_files; code that must be built goes in line with them."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, *, build_queue_depth: int = builds.QUEUE_DEPTH) -> None:
+        self._db, self._build_queue_depth = db, build_queue_depth
+        self._builders = Bell(db, builds.CHANNEL)
 
-    async def create(self, function: Function, files: Mapping[str, bytes]) -> Function:
+    async def create(self, function: Function, files: Mapping[str, bytes], *, needs_build: bool = False) -> Function:
         """Write a new function with version 1 of its code and return it as it stands.
 
-        `code_version`, `code_hash`, `version` and the times of `function` are not read.
+        `code_version`, `code_hash`, `pending`, `version` and the times of `function` are not read.
+
+        Args:
+            needs_build: the code is not live before it is built.
 
         Raises:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
+            BuildQueueFull: too many builds are in line.
         """
         try:
             async with self._db.transaction() as tx:
-                row = await _insert(tx, function, files)
+                row = await _insert(tx, function, files, needs_build=needs_build)
+                if needs_build:
+                    await self._enqueue(tx, function, version=1, digest=code_hash(files))
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("function", function.name) from error
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound("namespace", f"{function.tenant}/{function.namespace}") from error
+        if needs_build:
+            await self._builders.ring()
         return _function(row)
 
     async def get(self, tenant: str, namespace: str, name: str) -> Function:
@@ -85,28 +96,49 @@ class Functions:
         """Return the runtimes that some function of some tenant uses."""
         return tuple(row["runtime"] for row in await self._db.fetch(SQL["list_runtimes"]))
 
-    async def update(self, function: Function, *, files: Mapping[str, bytes] | None = None) -> Function:
+    async def update(
+        self, function: Function, *, files: Mapping[str, bytes] | None = None, needs_build: bool = False
+    ) -> Function:
         """Write a function's settings, and with `files` new code, over the row that the caller read.
 
-        New code gets the next code version; files equal to the present ones do not. The last
-        `KEPT_CODE_VERSIONS` versions are kept.
+        New code gets the next code version; files equal to those deployed last do not, unless they must be built for
+        another handler. The last `KEPT_CODE_VERSIONS` versions are kept, and the one that is live.
 
         Args:
             function: as it was read, with changed settings; its `version` says which row was read, and its
-                `code_version` and `code_hash` are those of that row.
+                `code_version`, `code_hash` and `pending` are those of that row.
             files: all files of the new code, or None to leave the code.
+            needs_build: with `files`: until they are built the live code stays, and with it the live handler.
 
         Raises:
             NotFound: it was deleted.
             VersionConflict: it was changed since it was read.
+            BuildQueueFull: too many builds are in line.
         """
-        code_version, digest = function.code_version, function.code_hash
-        is_new_code = files is not None and code_hash(files) != digest
+        is_new_code = files is not None and (
+            code_hash(files) != function.deployed_hash
+            or (needs_build and function.handler != function.deployed_handler)
+        )
+        code_version, digest, pending = function.code_version, function.code_hash, function.pending
+        version = function.deployed_version + 1
         if files is not None and is_new_code:
-            code_version, digest = code_version + 1, code_hash(files)
+            written = code_hash(files)
+            if needs_build:
+                pending = PendingCode(version=version, hash=written, handler=function.handler)
+            else:
+                code_version, digest, pending = version, written, None
+        is_superseding = False
         async with self._db.transaction() as tx:
             row = await tx.fetch_row(
-                SQL["update"], *function.key, function.id, *_settings(function), function.version, code_version, digest
+                SQL["update"],
+                *function.key,
+                function.id,
+                *_settings(function),
+                function.version,
+                code_version,
+                digest,
+                *_pending_columns(pending),
+                needs_build,
             )
             if row is None:
                 current = await tx.fetch_row(SQL["get"], *function.key)
@@ -114,10 +146,26 @@ class Functions:
                     raise NotFound("function", function.name)
                 raise VersionConflict("function", function.name)
             if files is not None and is_new_code:
-                await _write_code(tx, function, version=code_version, digest=digest, files=files)
-                oldest = code_version - KEPT_CODE_VERSIONS
-                await tx.execute(SQL["forget_old_code"], function.tenant, function.id, oldest)
+                await _write_code(tx, function, version=version, digest=code_hash(files), files=files)
+                oldest = version - KEPT_CODE_VERSIONS
+                await tx.execute(SQL["forget_old_code"], function.tenant, function.id, oldest, code_version)
+                is_superseding = await builds.supersede(tx, function.tenant, function.id, version=version)
+                if needs_build:
+                    await self._enqueue(tx, function, version=version, digest=code_hash(files))
+        if is_superseding or (is_new_code and needs_build):
+            await self._builders.ring()
         return _function(row)
+
+    async def _enqueue(self, tx: Session, function: Function, *, version: int, digest: str) -> None:
+        await builds.enqueue(
+            tx,
+            function.key,
+            function.id,
+            code=(version, digest),
+            runtime=function.runtime,
+            handler=function.handler,
+            queue_depth=self._build_queue_depth,
+        )
 
     async def delete(self, tenant: str, namespace: str, name: str) -> None:
         """Delete a function with its code, schedules, live jobs and idempotency keys.
@@ -131,17 +179,26 @@ class Functions:
             await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
 
-    async def code(self, tenant: str, function_id: UUID, version: int) -> Code:
-        """Return one version of a function's code with all files. Raises `NotFound`."""
+    async def code(self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False) -> Code:
+        """Return one version of a function's code as it runs, all files of it; those of a built version lie elsewhere.
+
+        Args:
+            is_source_wanted: return the sources of a built version too.
+
+        Raises:
+            NotFound: there is no such version.
+        """
         row = await self._db.fetch_row(SQL["get_code"], tenant, function_id, version)
         if row is None:
             raise NotFound("code version", str(version))
-        files = await self._db.fetch(SQL["get_files"], tenant, function_id, version)
+        is_read = is_source_wanted or row["artifact"] is None
+        files = await self._db.fetch(SQL["get_files"], tenant, function_id, version) if is_read else []
         return Code(
             function_id=function_id,
             version=version,
             hash=row["hash"],
             files={file["path"]: file["content"] for file in files},
+            artifact=row["artifact"],
         )
 
 
@@ -151,9 +208,13 @@ async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> 
         await _insert(tx, function, files)
 
 
-async def _insert(tx: Session, function: Function, files: Mapping[str, bytes]) -> Record:
+async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *, needs_build: bool = False) -> Record:
     digest = code_hash(files)
-    row = await tx.fetch_row(SQL["insert"], *function.key, function.id, *_settings(function), digest)
+    pending = PendingCode(version=1, hash=digest, handler=function.handler) if needs_build else None
+    live = (0, "") if needs_build else (1, digest)
+    row = await tx.fetch_row(
+        SQL["insert"], *function.key, function.id, *_settings(function), *live, *_pending_columns(pending)
+    )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)
     return row
@@ -190,9 +251,17 @@ def _settings(function: Function) -> tuple[object, ...]:
     )
 
 
+def _pending_columns(pending: PendingCode | None) -> tuple[object, ...]:
+    return (None, None, None) if pending is None else (pending.version, pending.hash, pending.handler)
+
+
 def _function(row: Record) -> Function:
     columns = dict(row)
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
     preload = tuple(columns.pop("preload"))
-    return Function(**columns, capacity=capacity, env=env, preload=preload)
+    version, digest, handler, error = (
+        columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
+    )
+    pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
+    return Function(**columns, capacity=capacity, env=env, preload=preload, pending=pending)

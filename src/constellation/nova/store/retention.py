@@ -7,6 +7,7 @@ from constellation.nova.store.queries import load
 
 SQL = load("retention")
 
+ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end to the version that uses it
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
 
 
@@ -16,10 +17,19 @@ class Retention:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def keep(self, *, invocations_days: int = 30, jobs_done_days: int = 30, changes_days: int = 7) -> None:
-        """Make the partitions of the days to come and drop what is older; safe to run anywhere, at any time."""
+    async def keep(
+        self,
+        *,
+        invocations_days: int = 30,
+        jobs_done_days: int = 30,
+        changes_days: int = 7,
+        artifact_grace_s: float = ARTIFACT_GRACE_S,
+    ) -> None:
+        """Make the partitions of the days to come, drop what is older and what no code uses; safe at any time."""
         for table, days in (("invocations", invocations_days), ("jobs_done", jobs_done_days)):
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["keep_partitions"], table, AHEAD_DAYS, days)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
+        async with self._db.transaction() as tx:
+            await tx.fetch_value(SQL["forget_artifacts"], artifact_grace_s)

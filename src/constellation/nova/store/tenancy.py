@@ -75,6 +75,7 @@ class Tenancy:
         async with self._db.transaction() as tx:
             if not await tx.execute(SQL["delete_tenant"], tenant):
                 raise NotFound("tenant", tenant)
+            await tx.execute(SQL["delete_artifacts"], tenant)
             await _delete_history(tx, tenant, None)
 
     async def create_namespace(self, tenant: str, name: str) -> Namespace:

@@ -17,6 +17,7 @@ from constellation.orbit.failures import OrbitError
 
 FunctionName = Annotated[str, typer.Argument(metavar="NAME", help="name of the function")]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="id of the async invocation")]
+BuildId = Annotated[str, typer.Argument(metavar="ID", help="id of the build")]
 Agreed = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 _PERIOD = re.compile(r"(\d+)(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}

@@ -38,7 +38,7 @@ def list_(
         Column[FunctionBody]("VERSION", lambda found: found.code_version),
         Column[FunctionBody]("MEMORY", lambda found: f"{found.memory_mb} MiB"),
         Column[FunctionBody]("TIMEOUT", lambda found: f"{found.timeout_s:g} s"),
-        Column[FunctionBody]("STATE", lambda found: "halted" if found.halted else "live"),
+        Column[FunctionBody]("STATE", _state),
         Column[FunctionBody]("CHANGED", lambda found: output.age(found.updated_at)),
     ]
     output.rows(functions, columns, empty="There are no functions yet; `orbit init` starts one.")
@@ -61,6 +61,14 @@ def delete(context: typer.Context, name: FunctionName, is_agreed: Agreed = False
     session.client.get_function(name)  # so that a mistyped name is told before anybody is asked
     session.confirm(f"Delete {name} and all that hangs on it?", is_agreed=is_agreed)
     session.output.made(session.client.delete_function(name), f"deleted {name}")
+
+
+def _state(function: FunctionBody) -> str:
+    if function.halted:
+        return "halted"
+    if function.code_version == 0 and function.build is not None:
+        return f"build {function.build.state}"
+    return "live"
 
 
 def without_env(function: FunctionBody) -> FunctionBody:

@@ -16,6 +16,7 @@ from watchfiles import DefaultFilter, awatch
 from constellation.client import BadReply, ClientError, InvokeBody
 from constellation.orbit import bundle, deployment, manifest
 from constellation.orbit.commands.arguments import event_of, pairs_of
+from constellation.orbit.commands.builds import OVER, followed, refuse_failed
 from constellation.orbit.commands.calls import show_answer
 from constellation.orbit.commands.functions import without_env
 from constellation.orbit.commands.logs import LogFollower
@@ -186,7 +187,24 @@ def _deploy(session: Session, path: Path, given: dict[str, Any]) -> deployment.D
     with output.progress("reading"):
         source = deployment.read_source(path, given, runtimes=runtimes)
     with output.progress(f"deploying {source.name}"):
-        return deployment.deploy(client, source)
+        deployed = deployment.deploy(client, source)
+    return _built(session, deployed)
+
+
+def _built(session: Session, deployed: deployment.Deployed) -> deployment.Deployed:
+    """Wait until what was deployed is built, if it must be; who deploys the same again after a failure tries again.
+
+    Raises:
+        OrbitError: it could not be built.
+    """
+    function, client = deployed.function, session.client
+    if function.build is None or function.build.state == "success":
+        return deployed
+    build_id = function.build.id
+    if deployed.action == "unchanged" and function.build.state in OVER:
+        build_id = client.retry_build(function.name).id
+    refuse_failed(followed(session, build_id, show=session.output.told))
+    return msgspec.structs.replace(deployed, function=client.get_function(function.name))
 
 
 def _show(session: Session, deployed: deployment.Deployed) -> None:

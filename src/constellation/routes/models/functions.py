@@ -8,6 +8,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from constellation.routes.models.builds import BuildSummary
+
 FunctionNameText = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 MemoryMb = Annotated[int, Meta(ge=32, le=10240)]
 CpuMillis = Annotated[int, Meta(ge=10, le=64000)]
@@ -130,11 +132,13 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     env: dict[str, str]
     preload: tuple[str, ...]
     backend: str
-    code_version: int
+    code_version: int  # of the code that runs; 0: none was built yet
     code_hash: str
     version: int
     created_at: datetime
     updated_at: datetime
+    pending_version: int | None = None  # of newer code that is not live: its build is not done, or has failed
+    build: BuildSummary | None = None  # of the code that was deployed last; None: it runs as it is
 
 
 class CodeUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -146,7 +150,7 @@ class CodeUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 
 class CodeBody(Struct, kw_only=True, frozen=True):
-    """The files of the live version, path to base64; `code` too when there is one text file."""
+    """The files of the version that was deployed last, path to base64; `code` too when there is one text file."""
 
     function_id: UUID
     code_version: int

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
+from uuid import UUID
 
 from msgspec import UNSET, structs
 
@@ -13,6 +14,7 @@ from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, source_from
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.build import Build
 from constellation.nova.domain.deploy import (
     check_concurrency,
     check_env,
@@ -23,9 +25,12 @@ from constellation.nova.domain.deploy import (
     check_shed_status,
     runtime_of,
 )
-from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.function import CapacityPolicy, Code, Function
 from constellation.nova.domain.names import check_function_name
+from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.store.builds import Builds
 from constellation.nova.store.functions import Functions
+from constellation.routes.models.builds import BuildSummary
 from constellation.routes.models.functions import (
     CapacityPolicyBody,
     CodeBody,
@@ -39,13 +44,14 @@ from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
 
 _NO_BODY: Any = UNSET
+NeedsBuild = Callable[[RuntimeInfo, Mapping[str, bytes]], bool]
 
 
 class FunctionRoutes:
     """Operations on functions of the caller's namespace."""
 
-    def __init__(self, functions: Functions) -> None:
-        self._functions = functions
+    def __init__(self, functions: Functions, builds: Builds, *, needs_build: NeedsBuild) -> None:
+        self._functions, self._builds, self._needs_build = functions, builds, needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> FunctionBody:
         body = call.body
@@ -78,7 +84,8 @@ class FunctionRoutes:
             backend=body.backend,
         )
         _check(function)
-        return _function_body(await self._functions.create(function, source.files))
+        needs_build = self._needs_build(runtime, source.files)
+        return await self._shown(await self._functions.create(function, source.files, needs_build=needs_build))
 
     async def list_functions(self, call: ApiRequest[None]) -> Page[FunctionBody]:
         found = await self._functions.list(
@@ -88,16 +95,17 @@ class FunctionRoutes:
             limit=call.window.limit,
             offset=call.window.offset,
         )
-        return page_of(found, call.window, _function_body)
+        builds = await self._builds_of(found.items)
+        return page_of(found, call.window, lambda function: _function_body(function, builds.get(function.id)))
 
     async def get_function(self, call: ApiRequest[None]) -> FunctionBody:
-        return _function_body(await self._read(call))
+        return await self._shown(await self._read(call))
 
     async def update_function(self, call: ApiRequest[FunctionUpdate]) -> FunctionBody:
         async def change(function: Function) -> Function:
             return await self._write(function, call.body)
 
-        return _function_body(await self._change(call, change, is_conditional=call.body.version is not UNSET))
+        return await self._shown(await self._change(call, change, is_conditional=call.body.version is not UNSET))
 
     async def delete_function(self, call: ApiRequest[None]) -> Deleted:
         name = call.params["name"]
@@ -106,7 +114,7 @@ class FunctionRoutes:
 
     async def get_code(self, call: ApiRequest[None]) -> CodeBody:
         function = await self._read(call)
-        return code_body(await self._functions.code(function.tenant, function.id, function.code_version))
+        return code_body(await self._deployed(function))
 
     async def put_code(self, call: ApiRequest[CodeUpdate]) -> FunctionBody:
         wanted = FunctionUpdate(code=call.body.code, files=call.body.files, handler=call.body.handler)
@@ -116,7 +124,7 @@ class FunctionRoutes:
         async def change(function: Function) -> Function:
             return await self._write(function, wanted)
 
-        return _function_body(await self._change(call, change))
+        return await self._shown(await self._change(call, change))
 
     async def get_capacity(self, call: ApiRequest[None]) -> CapacityPolicyBody:
         return _policy_body((await self._read(call)).capacity)
@@ -162,14 +170,32 @@ class FunctionRoutes:
             given["capacity"] = _policy(given["capacity"])
         changed = replace(function, **given)
         _check(changed)
+        is_new_handler = "handler" in given and changed.handler != function.deployed_handler
         if code is not UNSET or files is not UNSET:
             runtime = runtime_of(function.runtime)
-            source = await source_from(runtime, code=code, files=files, handler=changed.handler)
-            return await self._functions.update(changed, files=source.files)
-        if changed.handler != function.handler:
-            live = await self._functions.code(function.tenant, function.id, function.code_version)
-            check_module(live.files, changed.handler)
-        return await self._save(function, changed)
+            handler = given.get("handler", function.deployed_handler)
+            source = await source_from(runtime, code=code, files=files, handler=handler)
+            return await self._deploy(replace(changed, handler=handler), source.files)
+        if is_new_handler:
+            sources = (await self._deployed(function)).files
+            check_module(sources, changed.handler)
+            return await self._deploy(changed, sources)
+        return await self._save(function, replace(changed, handler=function.handler))  # the live one stays so
+
+    async def _deploy(self, changed: Function, files: Mapping[str, bytes]) -> Function:
+        needs_build = self._needs_build(runtime_of(changed.runtime), files)
+        return await self._functions.update(changed, files=files, needs_build=needs_build)
+
+    async def _deployed(self, function: Function) -> Code:
+        return await self._functions.code(
+            function.tenant, function.id, function.deployed_version, is_source_wanted=True
+        )
+
+    async def _builds_of(self, functions: Sequence[Function]) -> dict[UUID, Build]:
+        return await self._builds.newest(functions[0].tenant, [each.id for each in functions]) if functions else {}
+
+    async def _shown(self, function: Function) -> FunctionBody:
+        return _function_body(function, (await self._builds_of([function])).get(function.id))
 
     async def _save(self, function: Function, changed: Function) -> Function:
         return function if changed == function else await self._functions.update(changed)
@@ -192,7 +218,9 @@ def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
     return CapacityPolicyBody(**asdict(policy))
 
 
-def _function_body(function: Function) -> FunctionBody:
+def _function_body(function: Function, build: Build | None) -> FunctionBody:
+    """Return a function as the API shows it; its newest `build` is shown when it is that of the code deployed last."""
+    is_shown = build is not None and build.code_version == function.deployed_version
     assert function.created_at is not None
     assert function.updated_at is not None
     return FunctionBody(
@@ -222,4 +250,6 @@ def _function_body(function: Function) -> FunctionBody:
         version=function.version,
         created_at=function.created_at,
         updated_at=function.updated_at,
+        pending_version=None if function.pending is None else function.pending.version,
+        build=BuildSummary(id=build.id, state=build.state.value, error=build.error) if build and is_shown else None,
     )

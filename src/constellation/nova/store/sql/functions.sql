@@ -5,7 +5,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, version, created_at, updated_at
+       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -16,7 +16,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, version, created_at, updated_at
+       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -40,7 +40,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, version, created_at, updated_at
+       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
@@ -50,36 +50,40 @@ ORDER BY tenant, namespace, name;
 SELECT DISTINCT runtime FROM functions WHERE backend IN ('auto', 'namespace') ORDER BY runtime;
 
 -- name: insert
--- A new function, at code version 1.
+-- A new function, at code version 1, which is live or waits for its build.
 INSERT INTO functions (tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids,
                        timeout_s, init_timeout_s, min_replicas, max_replicas, instance_concurrency,
                        max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
-                       breaker_open_s, breaker_probes, env, preload, backend, code_version, code_hash)
+                       breaker_open_s, breaker_probes, env, preload, backend, code_version, code_hash,
+                       pending_version, pending_hash, pending_handler)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, 1, $31)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-          code_hash, version, created_at, updated_at;
+          code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at;
 
 -- name: update
--- The settings and the code version of a function that is still at row version $31.
+-- The settings and the code version of a function that is still at row version $31. With $37 the handler that is live
+-- stays: the new one comes with its code.
 -- index: functions_tenant_namespace_name_key
 UPDATE functions
-SET runtime = $5, handler = $6, description = $7, memory_mb = $8, cpu_millis = $9, max_pids = $10, timeout_s = $11,
-    init_timeout_s = $12, min_replicas = $13, max_replicas = $14, instance_concurrency = $15,
-    max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19, max_queue_wait_s = $20,
-    shed_status_code = $21, retry_after_s = $22, breaker_error_percent = $23, breaker_min_samples = $24,
+SET runtime = $5, handler = CASE WHEN $37::boolean THEN handler ELSE $6 END, description = $7, memory_mb = $8,
+    cpu_millis = $9, max_pids = $10, timeout_s = $11, init_timeout_s = $12, min_replicas = $13, max_replicas = $14,
+    instance_concurrency = $15, max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19,
+    max_queue_wait_s = $20, shed_status_code = $21, retry_after_s = $22, breaker_error_percent = $23, breaker_min_samples = $24,
     breaker_window_s = $25, breaker_open_s = $26, breaker_probes = $27, env = $28, preload = $29,
-    backend = $30, code_version = $32, code_hash = $33, version = version + 1, updated_at = now()
+    backend = $30, code_version = $32, code_hash = $33, pending_version = $34, pending_hash = $35,
+    pending_handler = $36, pending_error = CASE WHEN pending_version = $34 THEN pending_error END,
+    version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $31
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-          code_hash, version, created_at, updated_at;
+          code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at;
 
 -- name: delete
 -- A function; its code and schedules go with it.
@@ -107,14 +111,14 @@ SELECT $1, $2, $3, file.path, file.content
 FROM unnest($4::text[], $5::bytea[]) AS file (path, content);
 
 -- name: forget_old_code
--- All versions of a function's code up to $3.
+-- All versions of a function's code up to $3, but the one that is live.
 -- index: function_code_pkey
-DELETE FROM function_code WHERE tenant = $1 AND function_id = $2 AND version <= $3;
+DELETE FROM function_code WHERE tenant = $1 AND function_id = $2 AND version <= $3 AND version <> $4;
 
 -- name: get_code
 -- One version of a function's code, without its files.
 -- index: function_code_pkey
-SELECT version, hash FROM function_code WHERE tenant = $1 AND function_id = $2 AND version = $3;
+SELECT version, hash, artifact FROM function_code WHERE tenant = $1 AND function_id = $2 AND version = $3;
 
 -- name: get_files
 -- The files of one version.

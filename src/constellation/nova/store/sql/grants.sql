@@ -22,6 +22,9 @@ GRANT USAGE ON SCHEMA public
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules TO constellation_nova;
+GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
+GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
+GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT ON changes TO constellation_nova;
 GRANT DELETE ON jobs, job_keys, jobs_done, invocations TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs TO constellation_nova;
@@ -32,6 +35,14 @@ GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_code, function_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
+-- it builds code, keeps what was made, and puts it live.
+GRANT SELECT, INSERT, UPDATE, DELETE ON builds TO constellation_comet;
+GRANT SELECT, INSERT ON build_log TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (used_at) ON artifacts TO constellation_comet;
+GRANT SELECT, INSERT ON artifact_parts TO constellation_comet;
+GRANT UPDATE (artifact) ON function_code TO constellation_comet;
+GRANT UPDATE (handler, code_version, code_hash, pending_version, pending_hash, pending_handler, pending_error, version,
+              updated_at) ON functions TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON invocations_staged TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
@@ -54,4 +65,5 @@ GRANT SELECT (tenant, namespace, id, function_name, duration_ms, finished_at, cr
 GRANT SELECT (tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at,
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
-GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer) TO constellation_aurora;
+GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval)
+    TO constellation_aurora;

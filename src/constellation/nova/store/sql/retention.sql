@@ -5,3 +5,7 @@ SELECT keep_partitions($1, $2, $3);
 -- name: forget_changes
 -- Forgets changes older than $1 days, but never the newest.
 SELECT forget_changes($1);
+
+-- name: forget_artifacts
+-- Forgets what builds made and no code uses, unless it was used within $1 seconds.
+SELECT forget_artifacts(make_interval(secs => $1));
