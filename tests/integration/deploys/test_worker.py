@@ -61,8 +61,8 @@ async def live(nova: Deployer, version: int, name: str = "f") -> None:
 @pytest.mark.sandbox
 async def test_what_the_build_made_is_what_runs(builder, database, tmp_path, nova):
     async with comet_with(builder, database, tmp_path / "state", script=None) as comet:
-        if not comet.plane.backend.support().available:
-            pytest.skip(comet.plane.backend.support().reason)
+        if not comet.plane.backends[0].support().available:
+            pytest.skip(comet.plane.backends[0].support().reason)
         made = "mkdir $OUTPUT/lib && sed 's/as it is/built/' $SOURCES/main.py > $OUTPUT/lib/real.py\n"
         link = "ln -s lib/real.py $OUTPUT/main.py && chmod 700 $OUTPUT/lib/real.py\n"
         function = await nova.create(script=made + link)
