@@ -39,6 +39,7 @@ log = structlog.get_logger()
 
 DESTROY_GRACE_S = 10.0  # chosen: a backend kills in milliseconds; past this the host itself is in trouble
 # Chosen: a timer of the event loop may come this much before the table's own reckoning; it is not asked again at once.
+_BOOT_ERRORS = 1024  # chosen: far more than boots fail between two turns of the loop
 _TIMER_GRAIN_S = 0.001
 
 
@@ -59,7 +60,6 @@ class _Life:
     function: Function
     end: anyio.CancelScope
     instance: Instance | None = None
-    error: ConstellationError | None = None  # why its boot failed
 
 
 @dataclass(slots=True, eq=False)
@@ -100,6 +100,7 @@ class Pool:
         self._served: dict[UUID, Served] = {}
         self._by_handle: dict[FunctionHandle, Served] = {}
         self._lives: dict[MemberHandle, _Life] = {}
+        self._boot_errors: dict[MemberHandle, ConstellationError] = {}  # of the last; some outlive their members
         self._tickets: dict[CallHandle, _Ticket] = {}
         self._is_draining, self._drained = False, anyio.Event()
         self._tasks: TaskGroup | None = None
@@ -160,8 +161,7 @@ class Pool:
 
     def boot_error(self, member: MemberHandle) -> ConstellationError | None:
         """Return why a member's boot failed, if it did."""
-        life = self._lives.get(member)
-        return None if life is None else life.error
+        return self._boot_errors.get(member)
 
     def update(self, function: Function, *, is_suspended: bool) -> None:
         """Serve calls by the changed row from now on; instances that no longer fit finish their calls and go."""
@@ -364,11 +364,8 @@ class Pool:
     def _refuse(self, effect: Effect) -> None:
         assert effect.verdict is not None
         ticket = self._ticket(effect.call)
-        life = self._lives.get(effect.member)
-        if life is not None and life.error is not None:
-            ticket.error = life.error
-        else:
-            ticket.error = refusal(effect.verdict, self._by_handle[effect.function].function)
+        boot_error = self.boot_error(effect.member)
+        ticket.error = boot_error or refusal(effect.verdict, self._by_handle[effect.function].function)
         ticket.answered.set()
 
     def _boot(self, effect: Effect) -> None:
@@ -385,10 +382,10 @@ class Pool:
                 life.instance = await self._backend.create(spec, timeout_s=self._boot_timeout_s)
                 await life.instance.init(timeout_s=life.function.init_timeout_s)
             except ConstellationError as error:
-                self._boot_failed(member, life, error)
+                self._boot_failed(member, life.function, error)
             except Exception as error:  # the supervision point of one boot: it costs the call that waits for it
                 log.exception("instance.boot_failed", function=life.function.name)
-                self._boot_failed(member, life, SandboxStartFailed(step="boot", reason=type(error).__name__))
+                self._boot_failed(member, life.function, SandboxStartFailed(step="boot", reason=type(error).__name__))
             else:
                 self._table.set_link(member, life.instance.link)
                 if self._table.booted(member, now_ns=self._now_ns()):
@@ -416,9 +413,10 @@ class Pool:
         if spec is not None:
             self._sources.release_nowait(spec)
 
-    def _boot_failed(self, member: MemberHandle, life: _Life, error: ConstellationError) -> None:
-        life.error = error
-        function = life.function
+    def _boot_failed(self, member: MemberHandle, function: Function, error: ConstellationError) -> None:
+        while len(self._boot_errors) >= _BOOT_ERRORS:
+            del self._boot_errors[next(iter(self._boot_errors))]
+        self._boot_errors[member] = error
         log.warning("instance.boot_refused", function=function.name, tenant=function.tenant, reason=str(error)[:512])
         self._table.boot_failed(member, self._table.status(error.code), now_ns=self._now_ns())
         self.run_effects_nowait()

@@ -200,6 +200,27 @@ async def test_a_failed_boot_is_told_with_its_own_reason():
         tasks.cancel_scope.cancel()
 
 
+async def test_why_a_boot_failed_is_known_when_nothing_is_left_of_it():
+    """The lane asks for the words of a refusal a turn of the loop later."""
+    members = []
+
+    async def create(_spec):
+        members.extend(made._lives)
+        raise SandboxStartFailed(step="clone", reason="no pids left")
+
+    made = pool(Script(create=create))
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(made.run)
+        with pytest.raises(SandboxStartFailed):
+            await leased(made)
+        with anyio.fail_after(5):
+            while made.total:
+                await anyio.sleep(0)
+        assert "no pids left" in str(made.boot_error(members[0]))
+        assert made.boot_error(members[0] + 1) is None
+        tasks.cancel_scope.cancel()
+
+
 async def test_a_wait_ends_by_its_budget_or_by_the_policy():
     async def init(_spec):
         await anyio.sleep(60)
