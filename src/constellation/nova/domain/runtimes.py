@@ -13,6 +13,7 @@ class RuntimeInfo:
     name: str
     extension: str  # of a source file, with its dot
     default_handler: str  # "module.function"
+    is_compiled: bool = False  # its sources are built before they can run
     can_preload: bool = False  # instances are forked, and may be forked from where modules are imported already
 
     @property
@@ -23,5 +24,6 @@ class RuntimeInfo:
 
 PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler", can_preload=True)
 NODE = RuntimeInfo(id="node", name="Node.js", extension=".js", default_handler="main.handler")
+C = RuntimeInfo(id="c", name="C", extension=".c", default_handler="main.handler", is_compiled=True)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})

@@ -1,0 +1,1 @@
+"""Building functions: sources go in, the tree that becomes /code comes out."""

@@ -1,0 +1,86 @@
+"""What builds a runtime's functions: where its tools are on this host, and the script that runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from constellation.comet.builds.contract import BuilderUnavailable
+from constellation.native.sandbox import Bind
+
+RECIPE_DIR = "/run/recipe"  # where the script finds itself and what lies beside it
+_PROBE_S = 20.0  # chosen: a compiler tells its version within 0.1 s on an idle machine
+_SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """Found on this host."""
+
+    version: str
+    path: tuple[Path, ...] = ()  # directories of programs, before the system's
+    prefixes: tuple[Path, ...] = ()  # directories outside /usr, needed at their own paths
+    binds: tuple[Bind, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def search(self) -> str:
+        """Return what PATH is in a build."""
+        return ":".join([*map(str, self.path), *_SYSTEM])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toolchain:
+    """How sources of one runtime become what runs. `recipe` holds build.sh; it is bound read-only in the sandbox."""
+
+    runtime: str
+    recipe: Path
+    find: Callable[[], Tools]  # raises BuilderUnavailable; blocks
+    is_compiled: bool
+    asking: frozenset[str] = frozenset()  # files whose presence asks for a build, where not all sources do
+    registries: tuple[str, ...] = ()  # by the names of `Sources`
+
+    def needs_build(self, paths: Collection[str]) -> bool:
+        return self.is_compiled or not self.asking.isdisjoint(paths)
+
+    def fingerprint(self) -> str:
+        """Return what changes when the script, or the worker that is compiled in, does. Blocks."""
+        digest = hashlib.sha256()
+        for path in sorted(p for p in self.recipe.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
+            digest.update(f"{path.relative_to(self.recipe)}\0".encode() + path.read_bytes() + b"\0")
+        return digest.hexdigest()[:12]
+
+
+def program(runtime: str, name: str, *, beside: tuple[str, ...] = (), package: str) -> Path:
+    """Return where a program is: on the path, or in a directory where its installer puts it.
+
+    Raises:
+        BuilderUnavailable: it is nowhere; names the package to install.
+    """
+    search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM, *beside])
+    found = shutil.which(name, path=search)
+    if found is None:
+        raise BuilderUnavailable(runtime, reason=f"there is no {name}; install {package}")
+    return Path(found)
+
+
+def said(runtime: str, *argv: str) -> str:
+    """Return what a program prints, without the spaces around it.
+
+    Raises:
+        BuilderUnavailable: it can not be run, or fails.
+    """
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROBE_S, check=False, cwd="/"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuilderUnavailable(runtime, reason=f"{argv[0]} can not be run: {error}") from error
+    if done.returncode != 0:
+        raise BuilderUnavailable(runtime, reason=f"{' '.join(argv)} failed: {done.stderr.strip()[-200:]}")
+    return done.stdout.strip()
