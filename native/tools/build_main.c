@@ -225,7 +225,7 @@ static void send_entry(int dir, const char *path, const char *name, int depth) {
 }
 
 static void send_dir(int fd, const char *path, int depth) {
-    if (depth > DEPTH_MAX)
+    if (depth >= DEPTH_MAX)
         refuse(path, "directories too deep");
     DIR *dir = fdopendir(fd);
     if (dir == NULL)

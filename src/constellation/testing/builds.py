@@ -11,7 +11,9 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Instance, InstanceSpec
 from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import BuildRequest
+from constellation.comet.builds.registry import TOOLCHAINS
 from constellation.comet.builds.sources import Sources
+from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.namespace.backend import NamespaceBackend
 
 
@@ -75,10 +77,14 @@ class BuildRig:
 
 @asynccontextmanager
 async def build_rig(
-    backend: NamespaceBackend, root: Path, *, sources: Sources | None = None
+    backend: NamespaceBackend,
+    root: Path,
+    *,
+    sources: Sources | None = None,
+    toolchains: Mapping[str, Toolchain] = TOOLCHAINS,
 ) -> AsyncIterator[BuildRig]:
     """Lend a rig for the length of the block."""
-    builder = SandboxBuilder(backend, work_dir=root / "w", sources=sources or Sources())
+    builder = SandboxBuilder(backend, work_dir=root / "w", sources=sources or Sources(), toolchains=toolchains)
     await builder.find()
     try:
         yield BuildRig(backend, builder, root)

@@ -41,17 +41,24 @@ _LAST_WORDS_S = 5.0  # chosen: what a killed build has said is in the pipe alrea
 class SandboxBuilder:
     """Implements `Builder`. Usable after `find`, while the backend runs."""
 
-    def __init__(self, backend: NamespaceBackend, *, work_dir: Path, sources: Sources) -> None:
-        self._backend, self._work_dir, self._sources = backend, work_dir, sources
+    def __init__(
+        self,
+        backend: NamespaceBackend,
+        *,
+        work_dir: Path,
+        sources: Sources,
+        toolchains: Mapping[str, Toolchain] = TOOLCHAINS,
+    ) -> None:
+        self._backend, self._work_dir, self._sources, self._toolchains = backend, work_dir, sources, toolchains
         self._found: Mapping[str, tuple[Tools, str] | str] = {}
 
     async def find(self) -> None:
         """Look for the tools on this host, and remove what a killed run left."""
-        self._found = await anyio.to_thread.run_sync(_find)
+        self._found = await anyio.to_thread.run_sync(_find, self._toolchains)
         await anyio.to_thread.run_sync(_clear, self._work_dir)
 
     def needs_build(self, runtime: str, paths: Collection[str]) -> bool:
-        toolchain = TOOLCHAINS.get(runtime)
+        toolchain = self._toolchains.get(runtime)
         return toolchain is not None and toolchain.needs_build(paths)
 
     def toolchain(self, runtime: str) -> str:
@@ -86,7 +93,7 @@ class SandboxBuilder:
     @asynccontextmanager
     async def _sandbox(self, request: BuildRequest, tools: Tools, output: Output) -> AsyncIterator[Sandbox]:
         """Lend the sandbox of a build, already running, with its way out."""
-        toolchain = TOOLCHAINS[request.runtime]
+        toolchain = self._toolchains[request.runtime]
         endpoints = frozenset[tuple[str, int]]().union(
             *(source.endpoints for source in self._sources.of(toolchain.registries))
         )
@@ -190,8 +197,8 @@ async def _serving(path: Path | None, endpoints: frozenset[tuple[str, int]], out
         yield
 
 
-def _find() -> dict[str, tuple[Tools, str] | str]:
-    return {name: _look(toolchain) for name, toolchain in TOOLCHAINS.items()}
+def _find(toolchains: Mapping[str, Toolchain]) -> dict[str, tuple[Tools, str] | str]:
+    return {name: _look(toolchain) for name, toolchain in toolchains.items()}
 
 
 def _look(toolchain: Toolchain) -> tuple[Tools, str] | str:

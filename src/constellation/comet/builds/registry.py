@@ -7,5 +7,6 @@ from types import MappingProxyType
 
 from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.runtimes.c.recipe import TOOLCHAIN as C
+from constellation.comet.runtimes.go.recipe import TOOLCHAIN as GO
 
-TOOLCHAINS: Mapping[str, Toolchain] = MappingProxyType({toolchain.runtime: toolchain for toolchain in (C,)})
+TOOLCHAINS: Mapping[str, Toolchain] = MappingProxyType({toolchain.runtime: toolchain for toolchain in (C, GO)})

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.runtimes.c.recipe import RUNTIME as C
+from constellation.comet.runtimes.go.recipe import RUNTIME as GO
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, GO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -25,5 +25,8 @@ class RuntimeInfo:
 PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", default_handler="main.handler", can_preload=True)
 NODE = RuntimeInfo(id="node", name="Node.js", extension=".js", default_handler="main.handler")
 C = RuntimeInfo(id="c", name="C", extension=".c", default_handler="main.handler", is_compiled=True)
+CPP = RuntimeInfo(id="cpp", name="C++", extension=".cpp", default_handler="main.handler", is_compiled=True)
+GO = RuntimeInfo(id="go", name="Go", extension=".go", default_handler="main.Handler", is_compiled=True)
+RUST = RuntimeInfo(id="rust", name="Rust", extension=".rs", default_handler="main.handler", is_compiled=True)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})
