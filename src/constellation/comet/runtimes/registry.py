@@ -12,8 +12,9 @@ from constellation.comet.runtimes.go.recipe import RUNTIME as GO
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
+from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, GO)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, GO, RUST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
