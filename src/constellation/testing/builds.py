@@ -82,9 +82,16 @@ async def build_rig(
     *,
     sources: Sources | None = None,
     toolchains: Mapping[str, Toolchain] = TOOLCHAINS,
+    cache_dir: Path | None = None,
 ) -> AsyncIterator[BuildRig]:
     """Lend a rig for the length of the block."""
-    builder = SandboxBuilder(backend, work_dir=root / "w", sources=sources or Sources(), toolchains=toolchains)
+    builder = SandboxBuilder(
+        backend,
+        work_dir=root / "w",
+        cache_dir=cache_dir or root / "c",
+        sources=sources or Sources(),
+        toolchains=toolchains,
+    )
     await builder.find()
     try:
         yield BuildRig(backend, builder, root)

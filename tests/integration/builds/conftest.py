@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from constellation.comet.builds.registry import TOOLCHAINS
+from constellation.comet.builds.sources import Sources
 from constellation.comet.builds.toolchain import Toolchain, Tools
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.testing.builds import build_rig
 from constellation.testing.sandboxes import running_backend
 
+# Kept from run to run: Go's standard library takes a minute to compile
+SEEDS = Path(__file__).parents[3] / "native" / "build" / "seeds"
+
+
+@pytest.fixture
+def sources():
+    """Where packages come from; the public registries unless a test says otherwise."""
+    return Sources()
+
 
 @pytest.fixture(params=["cgroups"])
-async def rig(request, tmp_path):
+async def rig(request, tmp_path, sources):
     tmp_path.chmod(0o755)
     recipe = tmp_path / "recipe"
     recipe.mkdir()
@@ -21,7 +33,8 @@ async def rig(request, tmp_path):
     script = Toolchain(
         runtime="script",
         recipe=recipe,
-        find=lambda: Tools(version="1", path=()),
+        programs=(),
+        asked=lambda _: Tools(version="1"),
         is_compiled=True,
         registries=("pip",),
     )
@@ -33,5 +46,6 @@ async def rig(request, tmp_path):
     async with running_backend(settings) as backend:
         if not backend.support().available:
             pytest.skip(backend.support().reason)
-        async with build_rig(backend, tmp_path, toolchains={**TOOLCHAINS, "script": script}) as rig:
+        toolchains = {**TOOLCHAINS, "script": script}
+        async with build_rig(backend, tmp_path, sources=sources, toolchains=toolchains, cache_dir=SEEDS) as rig:
             yield rig

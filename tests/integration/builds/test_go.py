@@ -11,7 +11,7 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call
 from constellation.comet.runtimes.go.recipe import RUNTIME
 
-pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
+pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.timeout(600)]
 
 
 async def test_hello(rig):

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -22,6 +23,7 @@ from constellation.comet.builds.output import Output
 from constellation.comet.builds.plans import PROCESSES, limits_of, plan_of_build
 from constellation.comet.builds.proxy import Proxy
 from constellation.comet.builds.registry import TOOLCHAINS
+from constellation.comet.builds.seeds import Seeds
 from constellation.comet.builds.sources import Sources
 from constellation.comet.builds.toolchain import Toolchain, Tools
 from constellation.comet.builds.tree import TreeRefused, TreeWriter
@@ -35,6 +37,7 @@ _ENTRIES = 200_000  # chosen: twice a large node_modules
 _PIECE_BYTES = 1 << 20
 _SETUP_S = 10.0
 _WATCH_S = 0.25  # between looks at the memory, where no control group limits it
+_SEED_MB, _SEED_S = 2048, 900.0  # chosen: Go's standard library takes a minute of two slow cores and 150 MiB
 _LAST_WORDS_S = 5.0  # chosen: what a killed build has said is in the pipe already
 
 
@@ -46,10 +49,12 @@ class SandboxBuilder:
         backend: NamespaceBackend,
         *,
         work_dir: Path,
+        cache_dir: Path,
         sources: Sources,
         toolchains: Mapping[str, Toolchain] = TOOLCHAINS,
     ) -> None:
-        self._backend, self._work_dir, self._sources, self._toolchains = backend, work_dir, sources, toolchains
+        self._backend, self._sources, self._toolchains = backend, sources, toolchains
+        self._work_dir, self._seeds = work_dir, Seeds(cache_dir)
         self._found: Mapping[str, tuple[Tools, str] | str] = {}
 
     async def find(self) -> None:
@@ -77,12 +82,24 @@ class SandboxBuilder:
         Raises:
             BuildFailed, BuilderUnavailable
         """
-        tools, _ = self._get(request.runtime)
+        tools, fingerprint = self._get(request.runtime)
+        toolchain = self._toolchains[request.runtime]
+        cache: Path | None = None
+        if toolchain.has_seed:
+            key = f"{request.runtime}-{tools.version}-{fingerprint}"
+            cache = await self._seeds.get(
+                key, lambda output: self._run(_seed_of(request, toolchain, output), "seed.sh", None, log=log)
+            )
+        await self._run(request, "build.sh", cache, log=log)
+
+    async def _run(
+        self, request: BuildRequest, script: str, cache: Path | None, *, log: Callable[[bytes], None]
+    ) -> None:
         output = Output(log)
         try:
             with anyio.fail_after(request.timeout_s):
-                async with self._sandbox(request, tools, output) as sandbox:
-                    await self._run(request, sandbox, output)
+                async with self._sandbox(request, script, cache, output) as sandbox:
+                    await self._follow(request, sandbox, output)
         except TimeoutError as error:
             raise BuildFailed(f"it took longer than the {request.timeout_s:g} s that a build may take") from error
         except (SandboxStartFailed, SpawnFailed, ZygoteGone) as error:
@@ -91,9 +108,11 @@ class SandboxBuilder:
             raise BuilderUnavailable(request.runtime, reason=f"this host's disk: {error}") from error
 
     @asynccontextmanager
-    async def _sandbox(self, request: BuildRequest, tools: Tools, output: Output) -> AsyncIterator[Sandbox]:
+    async def _sandbox(
+        self, request: BuildRequest, script: str, cache: Path | None, output: Output
+    ) -> AsyncIterator[Sandbox]:
         """Lend the sandbox of a build, already running, with its way out."""
-        toolchain = self._toolchains[request.runtime]
+        toolchain, (tools, _) = self._toolchains[request.runtime], self._get(request.runtime)
         endpoints = frozenset[tuple[str, int]]().union(
             *(source.endpoints for source in self._sources.of(toolchain.registries))
         )
@@ -110,6 +129,8 @@ class SandboxBuilder:
                         tools,
                         sources=self._sources,
                         proxy=socket_path,
+                        cache=cache,
+                        script=script,
                         setup_s=_SETUP_S,
                         may_share_memory=self._backend.has_memory_group,
                     ),
@@ -120,7 +141,7 @@ class SandboxBuilder:
             with anyio.CancelScope(shield=True):  # bounded: it holds one socket
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(own_dir, ignore_errors=True))
 
-    async def _run(self, request: BuildRequest, sandbox: Sandbox, output: Output) -> None:
+    async def _follow(self, request: BuildRequest, sandbox: Sandbox, output: Output) -> None:
         """Hear what the tools say and take the tree that they leave."""
         writer = TreeWriter(request.output, most_bytes=request.disk_mb << 20, most_entries=_ENTRIES)
         failure: Exception | None = None
@@ -152,6 +173,20 @@ class SandboxBuilder:
     def close(self) -> None:
         """Remove the directory of the builds."""
         shutil.rmtree(self._work_dir, ignore_errors=True)
+
+
+def _seed_of(request: BuildRequest, toolchain: Toolchain, output: Path) -> BuildRequest:
+    """Return what makes the toolchain's cache: a build on the platform's own account, of nobody's sources."""
+    return replace(
+        request,
+        tenant="",
+        namespace="",
+        sources=toolchain.recipe,
+        output=output,
+        memory_mb=_SEED_MB,
+        disk_mb=_SEED_MB,
+        timeout_s=_SEED_S,
+    )
 
 
 class _MemoryWatch:

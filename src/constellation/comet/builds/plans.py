@@ -21,7 +21,7 @@ _INIT = "/run/ct-build"
 _PROXY = "/run/sources.sock"
 _CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 _CA_FILES = (_CA_FILE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-_START = f"umask 022; mkdir -p /build/home /build/tmp /build/out; cd /build; . {RECIPE_DIR}/build.sh"
+_START = f"umask 022; mkdir -p /build/home /build/tmp /build/out; cd /build; . {RECIPE_DIR}/"
 
 
 def limits_of(request: BuildRequest) -> SlotLimits:
@@ -39,10 +39,17 @@ def plan_of_build(
     *,
     sources: Sources,
     proxy: Path | None,
+    cache: Path | None,
+    script: str,
     setup_s: float,
     may_share_memory: bool,
 ) -> Plan:
-    """Return the sandbox of a build; `proxy` is the socket of its way out, if it has one."""
+    """Return the sandbox of a build that runs a script of the recipe.
+
+    Args:
+        proxy: the socket of its way out, if it has one.
+        cache: what the recipe's seed has left, if it has one.
+    """
     binds: list[Entry] = [
         Bind(source=str(request.sources), target="/src"),
         Bind(source=str(toolchain.recipe), target=RECIPE_DIR),
@@ -52,6 +59,8 @@ def plan_of_build(
     trusted = next((path for path in _trusted() if Path(path).is_file()), None)
     if trusted is not None:
         binds.append(Bind(source=trusted, target=_CA_FILE))
+    if cache is not None:
+        binds.append(Bind(source=str(cache), target="/run/cache"))
     if proxy is not None:
         binds.append(Bind(source=str(proxy), target=_PROXY))
     leaf = slot.leaf
@@ -63,7 +72,7 @@ def plan_of_build(
             *binds,
             Tmpfs(target="/build", size_bytes=request.disk_mb << 20, inodes=_INODES),
         ),
-        argv=(_INIT, _PROXY if proxy is not None else "", str(PROXY_PORT), "/build/out", "/bin/sh", "-euc", _START),
+        argv=(_INIT, _PROXY if proxy is not None else "", str(PROXY_PORT), "/build/out", "/bin/sh", "-euc", _START + script),
         env=_env_of(request, tools, sources),
         hostname="build",
         workdir="/build",

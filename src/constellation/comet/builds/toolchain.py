@@ -35,12 +35,38 @@ class Tools:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One that must be on this host: on the path, or in a directory where its installer puts it."""
+
+    name: str
+    package: str  # what to install when it is not there
+    beside: tuple[str, ...] = ()
+
+    def find(self, runtime: str) -> Path:
+        """Return where it is; touches the disk and runs nothing.
+
+        Raises:
+            BuilderUnavailable: it is nowhere.
+        """
+        search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM, *self.beside])
+        found = shutil.which(self.name, path=search)
+        if found is None:
+            raise BuilderUnavailable(runtime, reason=f"there is no {self.name}; install {self.package}")
+        return Path(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Toolchain:
-    """How sources of one runtime become what runs. `recipe` holds build.sh; it is bound read-only in the sandbox."""
+    """How sources of one runtime become what runs. `recipe` holds build.sh; it is bound read-only in the sandbox.
+
+    Where it holds a seed.sh too, that is run once on a host, with the recipe as its sources: what it leaves is the cache
+    that every build finds at /run/cache. No function's code has part in it.
+    """
 
     runtime: str
     recipe: Path
-    find: Callable[[], Tools]  # raises BuilderUnavailable; blocks
+    programs: tuple[Program, ...]
+    asked: Callable[[tuple[Path, ...]], Tools]  # of the programs, where they were found; blocks
     is_compiled: bool
     asking: frozenset[str] = frozenset()  # files whose presence asks for a build, where not all sources do
     registries: tuple[str, ...] = ()  # by the names of `Sources`
@@ -48,25 +74,32 @@ class Toolchain:
     def needs_build(self, paths: Collection[str]) -> bool:
         return self.is_compiled or not self.asking.isdisjoint(paths)
 
+    @property
+    def has_seed(self) -> bool:
+        return (self.recipe / "seed.sh").is_file()
+
+    def located(self) -> tuple[Path, ...]:
+        """Return where its programs are; quick.
+
+        Raises:
+            BuilderUnavailable: one is missing.
+        """
+        return tuple(each.find(self.runtime) for each in self.programs)
+
+    def find(self) -> Tools:
+        """Return what is on this host. Blocks: it runs the programs.
+
+        Raises:
+            BuilderUnavailable: one is missing, fails, or is too old.
+        """
+        return self.asked(self.located())
+
     def fingerprint(self) -> str:
         """Return what changes when the script, or the worker that is compiled in, does. Blocks."""
         digest = hashlib.sha256()
         for path in sorted(p for p in self.recipe.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
             digest.update(f"{path.relative_to(self.recipe)}\0".encode() + path.read_bytes() + b"\0")
         return digest.hexdigest()[:12]
-
-
-def program(runtime: str, name: str, *, beside: tuple[str, ...] = (), package: str) -> Path:
-    """Return where a program is: on the path, or in a directory where its installer puts it.
-
-    Raises:
-        BuilderUnavailable: it is nowhere; names the package to install.
-    """
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_SYSTEM, *beside])
-    found = shutil.which(name, path=search)
-    if found is None:
-        raise BuilderUnavailable(runtime, reason=f"there is no {name}; install {package}")
-    return Path(found)
 
 
 def said(runtime: str, *argv: str) -> str:

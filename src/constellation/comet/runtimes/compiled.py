@@ -20,10 +20,10 @@ def compiled(info: RuntimeInfo, toolchain: Toolchain, *, hello: Path) -> Runtime
         if configured is not None:
             raise RuntimeUnavailable(info.id, reason="it has no interpreter that could be configured")
         try:
-            tools = toolchain.find()
+            toolchain.located()
         except BuilderUnavailable as error:
             raise RuntimeUnavailable(info.id, reason=error.reason) from error
-        return Interpreter(path=Path(PROGRAM), version=tools.version)
+        return Interpreter(path=Path(PROGRAM), version="")  # of the compiler, which need not run for this
 
     return Runtime(
         info=info,

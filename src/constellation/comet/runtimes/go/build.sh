@@ -1,6 +1,7 @@
 # Go: the function's module, with the worker as one more module and a main that starts the handler.
-export GOCACHE=/build/cache GOPATH=/build/gopath GOFLAGS="-trimpath -buildvcs=false -p=$BUILD_JOBS" GOTOOLCHAIN=local GONOSUMDB=constellation
-export GOTELEMETRY=off CGO_ENABLED="${CGO_ENABLED:-0}"
+. /run/recipe/environment.sh
+export GOCACHE=/build/cache
+if [ -d /run/cache ]; then cp -R /run/cache "$GOCACHE"; fi
 cp -R /src /build/app
 chmod -R u+w /build/app
 cd /build/app
@@ -8,7 +9,6 @@ cd /build/app
 go mod edit -require=constellation@v0.0.0 -replace=constellation=/run/recipe/constellation
 package=$(dirname "$HANDLER_MODULE")
 printf 'package main\n\nimport "constellation"\n\nfunc main() { constellation.Start(%s) }\n' "$HANDLER_NAME" > "$package/constellation_main.go"
-[ -d /run/cache/go ] && cp -R /run/cache/go "$GOCACHE"
 go build -o /build/tmp/bootstrap "./$package"
 cp -R /src/. /build/out/
 rm -rf /build/out/bootstrap

