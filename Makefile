@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-native asan coverage simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
+.PHONY: help setup build native lint type test test-runtimes test-native asan coverage simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ type: setup build ## strict types
 
 test: setup build ## every test; TESTS=path narrows
 	$(BIN)/python -m pytest -q $(or $(TESTS),tests)
+
+test-runtimes: setup build ## every language in every situation; one that is missing fails (RUNTIMES=lua,perl narrows)
+	RUNTIMES=$(or $(RUNTIMES),all) $(BIN)/python -m pytest -q tests/runtimes
 
 test-native: build ## unit tests of the C core
 	$(MAKE) -C native test
