@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 static CALLS: AtomicUsize = AtomicUsize::new(0);
 
-enum Reply {
+pub enum Reply {
     Value(Value),
     Json(Json),
     Stream(Stream),

@@ -19,7 +19,7 @@ def _asked(found: tuple[Path, ...]) -> Tools:
         "STANDARD": "gnu17",
         "KINDS": "-name *.c",
         "GLUE": "",
-        "WORKER_HANDLER": "handler",
+        "WORKER_HANDLER": "",
     }
     return Tools(version=said(C.id, str(found[0]), "-dumpfullversion"), path=(found[0].parent,), env=env)
 

@@ -12,9 +12,9 @@ fn main() {
 END
 if [ -f /src/Cargo.toml ]; then
     export CARGO_HOME=/build/cargo CARGO_TARGET_DIR=/build/target CARGO_BUILD_JOBS="$BUILD_JOBS" CARGO_NET_RETRY=2
-    export CARGO_TERM_PROGRESS_WHEN=never CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
+    export CARGO_TERM_PROGRESS_WHEN=never CARGO_PROFILE_RELEASE_DEBUG=limited
     mkdir -p "$CARGO_HOME"
-    if [ -n "$CARGO_INDEX" ]; then
+    if [ "$CARGO_INDEX" != sparse+https://index.crates.io/ ]; then
         printf '[source.crates-io]\nreplace-with = "configured"\n[source.configured]\nregistry = "%s"\n' "$CARGO_INDEX" > "$CARGO_HOME/config.toml"
     fi
     cp -R /src /build/app
@@ -26,7 +26,7 @@ if [ -f /src/Cargo.toml ]; then
     cargo build --release --bin bootstrap $locked
     cp "$CARGO_TARGET_DIR/release/bootstrap" /build/tmp/bootstrap
 else
-    rustc --edition 2021 -O -C debuginfo=line-tables-only -o /build/tmp/bootstrap /build/tmp/bootstrap.rs
+    rustc --edition 2021 -O -C debuginfo=limited -o /build/tmp/bootstrap /build/tmp/bootstrap.rs
 fi
 cp -R /src/. /build/out/
 rm -rf /build/out/bootstrap

@@ -144,7 +144,8 @@ impl Stream {
 }
 
 pub enum Answer {
-    Whole(String),
+    Whole(String), // JSON
+    Text(String),  // a text that is not JSON yet; streamed as it is
     Pieces(Stream),
 }
 
@@ -155,7 +156,11 @@ pub trait IntoAnswer {
 impl<V: Into<Value>> IntoAnswer for V {
     fn into_answer(self) -> Result<Answer, Error> {
         let mut out = String::new();
-        self.into().write(&mut out).map_err(|reason| Error::new("ValueError", reason))?;
+        let value = self.into();
+        if let Value::Text(text) = value {
+            return Ok(Answer::Text(text));
+        }
+        value.write(&mut out).map_err(|reason| Error::new("ValueError", reason))?;
         Ok(Answer::Whole(out))
     }
 }
@@ -393,7 +398,12 @@ fn send_chunk(call_id: u32, piece: &[u8]) {
 fn answer(call_id: u32, answer: Answer, is_stream: bool) -> Result<Vec<u8>, Error> {
     let output = match answer {
         Answer::Whole(text) if !is_stream => text,
-        Answer::Whole(text) => {
+        Answer::Text(text) if !is_stream => {
+            let mut quoted = String::with_capacity(text.len() + 2);
+            json::quote(&text, &mut quoted);
+            quoted
+        }
+        Answer::Whole(text) | Answer::Text(text) => {
             send_chunk(call_id, text.as_bytes());
             String::new()
         }
