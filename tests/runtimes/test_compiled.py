@@ -59,7 +59,7 @@ LANGUAGES = [
         file="main.cpp",
         whole=b'"whole"',
         stack="sink(std::",
-        panic=("int", "handler(std::"),
+        panic=("int", "handler[abi:cxx11](std::"),
         broken="#include <constellation.hpp>\nstd::string handler() { return missing; }\n",
         told="/src/main.cpp:2:32: error: ‘missing’ was not declared",
     ),
@@ -99,6 +99,16 @@ LANGUAGES = [
             "pub fn handler(_event: Value, _context: &Context) -> Result<Value, Error> {\n"
             '    Ok(if itoa::Buffer::new().format(7) == "7" { "found" } else { "" }.into())\n}\n',
         },
+    ),
+    Language(
+        runtime="java",
+        file="Main.java",
+        handler="Main.handler",
+        error_type="Main$Mishap",
+        stack="at Main.handler(Main.java:",
+        panic=("java.lang.ArrayIndexOutOfBoundsException", "java.lang.ArrayIndexOutOfBoundsException"),
+        broken="class Main { static Object handler() { return missing; } }\n",
+        told="/src/Main.java:1: error: cannot find symbol",
     ),
 ]
 _ASKED = os.environ.get("RUNTIMES", "")

@@ -28,5 +28,6 @@ C = RuntimeInfo(id="c", name="C", extension=".c", default_handler="main.handler"
 CPP = RuntimeInfo(id="cpp", name="C++", extension=".cpp", default_handler="main.handler", is_compiled=True)
 GO = RuntimeInfo(id="go", name="Go", extension=".go", default_handler="main.Handler", is_compiled=True)
 RUST = RuntimeInfo(id="rust", name="Rust", extension=".rs", default_handler="main.handler", is_compiled=True)
+JAVA = RuntimeInfo(id="java", name="Java", extension=".java", default_handler="Main.handler", is_compiled=True)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})
