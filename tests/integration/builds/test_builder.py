@@ -110,7 +110,10 @@ async def test_a_background_process_does_not_hold_a_build(rig):
         ("ln -s /etc/passwd out/x", "a symbolic link: x"),
         ("ln -s . out/x", "a symbolic link: x"),
         ("mkdir out/d; mkfifo out/d/x", "neither a file nor a directory: d/x"),
-        ("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"out/x\")'", "neither a file nor a directory: x"),
+        (
+            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"out/x\")'",
+            "neither a file nor a directory: x",
+        ),
         ("rm -r out; ln -s / out", "nothing: /build/out"),
         ("truncate -s 900G out/x", "too many bytes"),
         ("d=out; i=0; while [ $i -lt 80 ]; do d=$d/d; i=$((i+1)); done; mkdir -p $d", "directories too deep"),
@@ -129,7 +132,11 @@ async def test_many_files_are_refused(rig, monkeypatch):
 
 async def test_builds_of_one_name_at_once_never_meet(rig):
     requests = [
-        rig.request("script", {"main.sh": f"echo {n} > /tmp/mine; echo {n} > mine; sleep 0.5; cat /tmp/mine mine > out/{n}"}, tenant=f"t{n}")
+        rig.request(
+            "script",
+            {"main.sh": f"echo {n} > /tmp/mine; echo {n} > mine; sleep 0.5; cat /tmp/mine mine > out/{n}"},
+            tenant=f"t{n}",
+        )
         for n in range(3)
     ]
     async with anyio.create_task_group() as tasks:
@@ -206,7 +213,9 @@ def origin():
             with client:
                 said = client.recv(65536)
                 body = said.split(b"\r\n")[0]
-                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body))
+                client.sendall(
+                    b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+                )
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

@@ -29,7 +29,9 @@ def sources():
 
 
 async def _answer(instance, event=None, **fields):
-    outcome = await instance.invoke(Call(request_id=uuid7(), payload=json.dumps(event).encode(), timeout_s=30, **fields))
+    outcome = await instance.invoke(
+        Call(request_id=uuid7(), payload=json.dumps(event).encode(), timeout_s=30, **fields)
+    )
     assert outcome.error is None, outcome.error
     return json.loads(outcome.output)
 

@@ -119,8 +119,9 @@ class SandboxBuilder:
         own_dir = Path(await anyio.to_thread.run_sync(lambda: tempfile.mkdtemp(prefix="b", dir=self._work_dir)))
         socket_path = own_dir / "s" if endpoints else None
         try:
-            async with _serving(socket_path, endpoints, output):
-                async with self._backend.lend(
+            async with (
+                _serving(socket_path, endpoints, output),
+                self._backend.lend(
                     limits_of(request),
                     lambda slot: plan_of_build(
                         request,
@@ -135,8 +136,9 @@ class SandboxBuilder:
                         may_share_memory=self._backend.has_memory_group,
                     ),
                     tenant=request.tenant,
-                ) as sandbox:
-                    yield sandbox
+                ) as sandbox,
+            ):
+                yield sandbox
         finally:
             with anyio.CancelScope(shield=True):  # bounded: it holds one socket
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(own_dir, ignore_errors=True))

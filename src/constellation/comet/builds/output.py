@@ -17,7 +17,10 @@ _CUT = b"\n[the rest of the output is left out]\n"
 _HINTS = (
     (b"No space left on device", "its files need more than the {disk_mb} MiB that a build may write"),
     (b"Disk quota exceeded", "its files need more than the {disk_mb} MiB that a build may write"),
-    (b"Resource temporarily unavailable", "it has more than the {processes} processes and threads that a build may have"),
+    (
+        b"Resource temporarily unavailable",
+        "it has more than the {processes} processes and threads that a build may have",
+    ),
     (b"Cannot fork", "it has more than the {processes} processes and threads that a build may have"),
     (b"Cannot allocate memory", "it needs more than the {memory_mb} MiB of memory that a build may use"),
 )
@@ -63,5 +66,5 @@ class Output:
         for words, hint in _HINTS:
             if words in self._tail:
                 return f"{hint.format(**limits)} ({words.decode()})"
-        words = self._tail.decode("utf-8", "replace").strip()[-_REASON_CHARS:]
-        return f"{status}: {words}" if words else status
+        end = self._tail.decode("utf-8", "replace").strip()[-_REASON_CHARS:]
+        return f"{status}: {end}" if end else status

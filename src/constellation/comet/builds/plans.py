@@ -26,9 +26,7 @@ _START = f"umask 022; mkdir -p /build/home /build/tmp /build/out; cd /build; . {
 
 def limits_of(request: BuildRequest) -> SlotLimits:
     """Return what the control group allows: files in the build's directory are memory, and count on top."""
-    return SlotLimits(
-        memory_mb=request.memory_mb + request.disk_mb, cpu_millis=request.cpu_millis, processes=PROCESSES
-    )
+    return SlotLimits(memory_mb=request.memory_mb + request.disk_mb, cpu_millis=request.cpu_millis, processes=PROCESSES)
 
 
 def plan_of_build(
@@ -72,7 +70,15 @@ def plan_of_build(
             *binds,
             Tmpfs(target="/build", size_bytes=request.disk_mb << 20, inodes=_INODES),
         ),
-        argv=(_INIT, _PROXY if proxy is not None else "", str(PROXY_PORT), "/build/out", "/bin/sh", "-euc", _START + script),
+        argv=(
+            _INIT,
+            _PROXY if proxy is not None else "",
+            str(PROXY_PORT),
+            "/build/out",
+            "/bin/sh",
+            "-euc",
+            _START + script,
+        ),
         env=_env_of(request, tools, sources),
         hostname="build",
         workdir="/build",

@@ -16,7 +16,13 @@ from anyio.abc import ByteStream, SocketStream
 
 from constellation.comet.builds.request_head import HEAD_BYTES, HeadRefused, Wanted, read_head
 
-_REASONS = {400: "Bad Request", 403: "Forbidden", 405: "Method Not Allowed", 429: "Too Many Requests", 502: "Bad Gateway"}
+_REASONS = {
+    400: "Bad Request",
+    403: "Forbidden",
+    405: "Method Not Allowed",
+    429: "Too Many Requests",
+    502: "Bad Gateway",
+}
 _CONNECTIONS = 48  # chosen: npm opens 15, cargo and go some 30
 _CONNECT_S = 15.0
 _HEAD_S = 10.0
@@ -63,7 +69,7 @@ class Proxy:
             tasks.start_soon(listener.serve, self._serve)
             try:
                 yield
-            except Exception as error:  # the block's own, which the group would wrap
+            except Exception as error:  # noqa: BLE001 (the block's own, which the group would wrap)
                 failure = error
             finally:
                 tasks.cancel_scope.cancel()
@@ -82,15 +88,7 @@ class Proxy:
 
     async def _answer(self, client: SocketStream) -> None:
         try:
-            if self._open > _CONNECTIONS:
-                raise HeadRefused(429, f"more than {_CONNECTIONS} connections at a time")
-            with anyio.fail_after(_HEAD_S):
-                head, rest = await _head_of(client)
-            wanted = read_head(head)
-            if (wanted.host, wanted.port) not in self._endpoints:
-                self._say(f"{wanted.host}:{wanted.port} is no package source of this platform; it can not be reached")
-                raise HeadRefused(403, "no package source of this platform")
-            server = await self._connected(wanted)
+            wanted, rest, server = await self._admitted(client)
         except HeadRefused as refusal:
             body = f"{refusal.reason}\n".encode()
             head = f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\nContent-Length: {len(body)}\r\n".encode()
@@ -108,6 +106,18 @@ class Proxy:
                 if wanted.is_tunnel:
                     tasks.start_soon(self._pass, client, server, True, tasks.cancel_scope)
                 await self._pass(server, client, False, tasks.cancel_scope)
+
+    async def _admitted(self, client: SocketStream) -> tuple[Wanted, bytes, SocketStream]:
+        """Return what the client wants, what it said after that, and a connection to there."""
+        if self._open > _CONNECTIONS:
+            raise HeadRefused(429, f"more than {_CONNECTIONS} connections at a time")
+        with anyio.fail_after(_HEAD_S):
+            head, rest = await _head_of(client)
+        wanted = read_head(head)
+        if (wanted.host, wanted.port) not in self._endpoints:
+            self._say(f"{wanted.host}:{wanted.port} is no package source of this platform; it can not be reached")
+            raise HeadRefused(403, "no package source of this platform")
+        return wanted, rest, await self._connected(wanted)
 
     async def _connected(self, wanted: Wanted) -> SocketStream:
         try:

@@ -13,7 +13,16 @@ _ABSOLUTE = re.compile(rb"(GET|HEAD) (http://[\x21-\x7e]{1,8000}) HTTP/1\.[01]")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\x20-\x7e\t\x80-\xff]*)")
 # A body would have to be measured, and what is between us and the client is not the server's to know.
 _BODY = {b"content-length", b"transfer-encoding"}
-_OURS = {b"connection", b"keep-alive", b"proxy-connection", b"proxy-authorization", b"te", b"trailer", b"upgrade", b"host"}
+_OURS = {
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"proxy-authorization",
+    b"te",
+    b"trailer",
+    b"upgrade",
+    b"host",
+}
 
 
 class HeadRefused(Exception):

@@ -48,13 +48,10 @@ class TreeWriter:
             OSError: the disk.
         """
         view = memoryview(data)
-        while len(view):
+        while view:
             if self.is_complete:
                 raise TreeRefused("bytes after its end")
-            if self._file is not None:
-                view = self._write(view)
-            else:
-                view = self._head(view)
+            view = self._write(view) if self._file is not None else self._head(view)
 
     def close(self) -> None:
         """Let go of the file in hand; safe to call again."""
@@ -79,7 +76,7 @@ class TreeWriter:
         taken = view[: needed - len(self._held)]
         self._held += taken
         if len(self._held) >= _HEAD.size and len(self._held) == _HEAD.size + self._path_len():
-            kind, _, path_len, size = _HEAD.unpack_from(self._held)
+            kind, _, _, size = _HEAD.unpack_from(self._held)
             path = bytes(self._held[_HEAD.size :])
             self._held.clear()
             self._begin(kind, path, size)

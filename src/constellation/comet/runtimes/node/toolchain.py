@@ -13,7 +13,12 @@ from constellation.native.sandbox import Bind
 from constellation.nova.domain.runtimes import NODE
 
 # Where npm lies beside a node of the wheel or of nodejs.org, of NodeSource's package, and of Debian's
-_PLACES = ("../lib/node_modules/npm", "/usr/local/lib/node_modules/npm", "/usr/lib/node_modules/npm", "/usr/share/nodejs/npm")
+_PLACES = (
+    "../lib/node_modules/npm",
+    "/usr/local/lib/node_modules/npm",
+    "/usr/lib/node_modules/npm",
+    "/usr/share/nodejs/npm",
+)
 
 
 def _asked(_found: tuple[Path, ...]) -> Tools:
