@@ -12,9 +12,10 @@ from constellation.comet.backend.contract import Instance, InstanceSpec
 from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import BuildRequest
 from constellation.comet.builds.registry import TOOLCHAINS
-from constellation.comet.builds.sources import Sources
+from constellation.comet.builds.sources import Sources, sources_of
 from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.namespace.backend import NamespaceBackend
+from constellation.nova.config.sections import BuildSettings
 
 
 class BuildRig:
@@ -89,7 +90,7 @@ async def build_rig(
         backend,
         work_dir=root / "w",
         cache_dir=cache_dir or root / "c",
-        sources=sources or Sources(),
+        sources=sources or sources_of(BuildSettings()),
         toolchains=toolchains,
     )
     await builder.find()

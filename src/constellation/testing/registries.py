@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from constellation.comet.builds.sources import Source, Sources
+from constellation.comet.builds.sources import Source, Sources, sources_of
+from constellation.nova.config.sections import BuildSettings
 
 
 def configured_sources() -> Sources:
     """Return the registries as pip, npm, go and cargo are configured here; what they do not say is the default."""
-    usual = Sources()
+    usual = sources_of(BuildSettings())
     return Sources(
         pip=_source(_said(sys.executable, "-m", "pip", "config", "get", "global.index-url"), usual.pip),
         npm=_source(_said("npm", "config", "get", "registry").rstrip("/"), usual.npm),

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from constellation.comet.builds.registry import TOOLCHAINS
-from constellation.comet.builds.sources import Sources
+from constellation.comet.builds.sources import sources_of
 from constellation.comet.builds.toolchain import Toolchain, Tools
 from constellation.comet.namespace.settings import NamespaceSettings
+from constellation.nova.config.sections import BuildSettings
 from constellation.testing.builds import build_rig
 from constellation.testing.sandboxes import running_backend
 
@@ -20,7 +21,7 @@ SEEDS = Path(__file__).parents[3] / "native" / "build" / "seeds"
 @pytest.fixture
 def sources():
     """Where packages come from; the public registries unless a test says otherwise."""
-    return Sources()
+    return sources_of(BuildSettings())
 
 
 @pytest.fixture(params=["cgroups"])

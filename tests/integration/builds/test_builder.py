@@ -11,8 +11,10 @@ import anyio
 import pytest
 
 from constellation.comet.builds.contract import BuilderUnavailable, BuildFailed
-from constellation.comet.builds.sources import Source, Sources
+from constellation.comet.builds.sources import sources_of
 from constellation.comet.builds.toolchain import Toolchain
+from constellation.nova.config.packages import PackageSettings
+from constellation.nova.config.sections import BuildSettings
 from constellation.testing.builds import build_rig
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
@@ -237,7 +239,7 @@ async def test_a_build_reaches_the_configured_sources_and_nothing_else(rig, orig
         b"POST http://127.0.0.1:%d/ HTTP/1.1\r\nContent-Length: 1\r\n\r\nx" % origin,
     ]
     toolchain: Toolchain = rig.builder._toolchains["script"]
-    sources = Sources(pip=Source(url=f"http://127.0.0.1:{origin}/simple"))
+    sources = sources_of(BuildSettings(sources=PackageSettings(pip=f"http://127.0.0.1:{origin}/simple")))
     async with build_rig(rig.backend, root, sources=sources, toolchains={"script": toolchain}) as second:
         await second.built("script", {"main.sh": PROBE.format(port=origin, requests=requests)})
     lines = [line for line in second.said.decode().splitlines() if not line.startswith("constellation:")]

@@ -1,7 +1,7 @@
 """Builds in sandboxes of the kind that functions have: their tools reach their sources, and of the network what is configured.
 
 The sandbox has a directory in memory to write to. What it leaves in /build/out comes back as a stream of bytes
-(`tree`), so the host never looks into a directory that hostile code can change.
+(`unpack`), so the host never looks into a directory that hostile code can change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from constellation.comet.builds.registry import TOOLCHAINS
 from constellation.comet.builds.seeds import Seeds
 from constellation.comet.builds.sources import Sources
 from constellation.comet.builds.toolchain import Toolchain, Tools
-from constellation.comet.builds.tree import TreeRefused, TreeWriter
+from constellation.comet.builds.unpack import TreeRefused, TreeWriter
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.sandboxes import Sandbox

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from constellation.base.errors import InvalidRequest
+from constellation.nova.config.sections import BuildSettings
 
 _PORTS = {"https": 443, "http": 80}
 PROXY_PORT = 3128  # inside a build's own network: nobody else listens there
@@ -14,7 +14,7 @@ PROXY_PORT = 3128  # inside a build's own network: nobody else listens there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A registry. Without a `url` there is none, and builds that need it fail."""
+    """A registry; its URL has been checked. Without one there is none, and builds that need it fail."""
 
     url: str
     hosts: tuple[str, ...] = ()  # HOST or HOST:PORT
@@ -25,9 +25,7 @@ class Source:
         if not self.url:
             return frozenset()
         parts = urlsplit(self.url.removeprefix("sparse+"))
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise InvalidRequest(f"{self.url!r} must be an http or https URL", field="builds.sources")
-        found = {(parts.hostname, parts.port or _PORTS[parts.scheme])}
+        found = {(parts.hostname or "", parts.port or _PORTS[parts.scheme])}
         for text in self.hosts:
             host, _, port = text.partition(":")
             found.add((host.lower(), int(port) if port else _PORTS[parts.scheme]))
@@ -36,13 +34,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The registries that builds may reach; the defaults are the public ones."""
+    """The registries that builds may reach."""
 
-    pip: Source = Source(url="https://pypi.org/simple", hosts=("files.pythonhosted.org",))
-    npm: Source = Source(url="https://registry.npmjs.org")
-    go: Source = Source(url="https://proxy.golang.org", hosts=("sum.golang.org",))
-    cargo: Source = Source(url="sparse+https://index.crates.io/", hosts=("static.crates.io", "crates.io"))
-    maven: Source = Source(url="https://repo.maven.apache.org/maven2", hosts=("repo1.maven.org",))
+    pip: Source
+    npm: Source
+    go: Source
+    cargo: Source
+    maven: Source
 
     def of(self, names: tuple[str, ...]) -> tuple[Source, ...]:
         """Return those that a toolchain asks for by name."""
@@ -65,3 +63,19 @@ class Sources:
             "CARGO_INDEX": self.cargo.url,
             "MAVEN_URL": self.maven.url,
         }
+
+
+def sources_of(builds: BuildSettings) -> Sources:
+    """Return the registries of a configuration."""
+    told = builds.sources
+    return Sources(
+        pip=Source(url=told.pip, hosts=_hosts(told.pip_hosts)),
+        npm=Source(url=told.npm, hosts=_hosts(told.npm_hosts)),
+        go=Source(url=told.go, hosts=_hosts(told.go_hosts)),
+        cargo=Source(url=told.cargo, hosts=_hosts(told.cargo_hosts)),
+        maven=Source(url=told.maven, hosts=_hosts(told.maven_hosts)),
+    )
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(host.strip() for host in text.split(",") if host.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from constellation.nova.config.packages import PUBLIC_PACKAGES, PackageSettings
 from constellation.nova.config.setting import Kind, setting
 from constellation.nova.config.tls import (
     CALLER_TLS_OFF,
@@ -84,6 +85,13 @@ class SandboxSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """Section `builds`: how code becomes what runs."""
+
+    sources: PackageSettings = PUBLIC_PACKAGES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Section `invocation_log`: how records of calls are written."""
 
@@ -154,6 +162,7 @@ class Settings:
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
     sandbox: SandboxSettings = SandboxSettings()
+    builds: BuildSettings = BuildSettings()
     invocation_log: LogSettings = LogSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()
