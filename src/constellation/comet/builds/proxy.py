@@ -99,8 +99,8 @@ class Proxy:
                 await client.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 rest = wanted.opening  # of one request; what the client sends after it is not read as another
-                self._allowance.spend(len(rest), is_up=True)
             if rest:
+                self._spend(len(rest), is_up=True)
                 await server.send(rest)
             async with anyio.create_task_group() as tasks:
                 if wanted.is_tunnel:
@@ -127,13 +127,20 @@ class Proxy:
             self._say(f"{wanted.host}:{wanted.port} can not be reached now: {error or 'no answer'}")
             raise HeadRefused(502, "the package source can not be reached") from error
 
+    def _spend(self, count: int, *, is_up: bool) -> None:
+        try:
+            self._allowance.spend(count, is_up=is_up)
+        except TooMuch:
+            self._say("the build has transferred more than it may")
+            raise
+
     async def _pass(self, source: ByteStream, sink: ByteStream, is_up: bool, both: anyio.CancelScope) -> None:
         """Carry one direction to its end. Whatever else ends it ends the other too; a server's silence does."""
         try:
             while True:
                 with anyio.fail_after(None if is_up else _SILENCE_S):
                     piece = await source.receive(_PIECE_BYTES)
-                self._allowance.spend(len(piece), is_up=is_up)
+                self._spend(len(piece), is_up=is_up)
                 with anyio.fail_after(_SILENCE_S):
                     await sink.send(piece)
         except anyio.EndOfStream:
@@ -141,10 +148,7 @@ class Proxy:
                 await _send_eof(sink)
             else:
                 both.cancel()
-        except TooMuch:
-            self._say("the build has transferred more than it may")
-            both.cancel()
-        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
+        except (OSError, TooMuch, anyio.BrokenResourceError, anyio.ClosedResourceError, TimeoutError):
             both.cancel()
 
 
