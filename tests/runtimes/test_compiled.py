@@ -109,6 +109,28 @@ LANGUAGES = [
         panic=("java.lang.ArrayIndexOutOfBoundsException", "java.lang.ArrayIndexOutOfBoundsException"),
         broken="class Main { static Object handler() { return missing; } }\n",
         told="/src/Main.java:1: error: cannot find symbol",
+        dependency={
+            "gradle.lockfile": "# Gradle's\norg.apache.commons:commons-lang3:3.14.0=compileClasspath,runtimeClasspath\nempty=\n",
+            "Main.java": "import org.apache.commons.lang3.StringUtils;\n\nclass Main {\n    static Object handler(Object event) {\n"
+            '        return StringUtils.reverse("dnuof");\n    }\n}\n',
+        },
+    ),
+    Language(
+        runtime="kotlin",
+        file="main.kt",
+        stack="at MainKt.handler(main.kt:",
+        panic=("java.lang.IndexOutOfBoundsException", "java.lang.IndexOutOfBoundsException"),
+        broken="fun handler() = missing\n",
+        told="main.kt:1:17: error: unresolved reference",
+    ),
+    Language(
+        runtime="scala",
+        file="Main.scala",
+        handler="Main.handler",
+        stack="at Main$.handler(Main.scala:",
+        panic=("java.lang.ArrayIndexOutOfBoundsException", "java.lang.ArrayIndexOutOfBoundsException"),
+        broken="object Main { def handler() = missing }\n",
+        told="Not found: missing",
     ),
 ]
 _ASKED = os.environ.get("RUNTIMES", "")

@@ -11,12 +11,14 @@ from constellation.comet.runtimes.c.recipe import RUNTIME as C
 from constellation.comet.runtimes.cpp.recipe import RUNTIME as CPP
 from constellation.comet.runtimes.go.recipe import RUNTIME as GO
 from constellation.comet.runtimes.java.recipe import RUNTIME as JAVA
+from constellation.comet.runtimes.kotlin.recipe import RUNTIME as KOTLIN
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
+from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, CPP, GO, RUST, JAVA)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -29,5 +29,7 @@ CPP = RuntimeInfo(id="cpp", name="C++", extension=".cpp", default_handler="main.
 GO = RuntimeInfo(id="go", name="Go", extension=".go", default_handler="main.Handler", is_compiled=True)
 RUST = RuntimeInfo(id="rust", name="Rust", extension=".rs", default_handler="main.handler", is_compiled=True)
 JAVA = RuntimeInfo(id="java", name="Java", extension=".java", default_handler="Main.handler", is_compiled=True)
+KOTLIN = RuntimeInfo(id="kotlin", name="Kotlin", extension=".kt", default_handler="main.handler", is_compiled=True)
+SCALA = RuntimeInfo(id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})

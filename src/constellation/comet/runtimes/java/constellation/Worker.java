@@ -100,13 +100,27 @@ final class Worker {
     private static Method find(String name) throws Exception {
         int dot = name.lastIndexOf('.');
         if (dot <= 0) throw new IllegalArgumentException("the handler \"" + name + "\" must look like \"Class.method\"");
-        Class<?> owner = Class.forName(name.substring(0, dot).replace('/', '.'));
+        Class<?> owner = owner(name.substring(0, dot).replace('/', '.'));
         for (Method each : owner.getDeclaredMethods())
             if (each.getName().equals(name.substring(dot + 1)) && Modifier.isStatic(each.getModifiers()) && each.getParameterCount() <= 2) {
                 each.setAccessible(true);
                 return each;
             }
         throw new NoSuchMethodException(owner.getName() + " has no static method " + name.substring(dot + 1) + "(event, context)");
+    }
+
+    /** A class, or the one that Kotlin makes of a file of that name. */
+    private static Class<?> owner(String name) throws ClassNotFoundException {
+        try {
+            return Class.forName(name);
+        } catch (ClassNotFoundException | NoClassDefFoundError error) { // the latter where only the case is another's
+            int at = name.lastIndexOf('.') + 1;
+            try {
+                return Class.forName(name.substring(0, at) + Character.toUpperCase(name.charAt(at)) + name.substring(at + 1) + "Kt");
+            } catch (ClassNotFoundException none) {
+                throw new ClassNotFoundException("there is no class " + name);
+            }
+        }
     }
 
     // --- calls
