@@ -263,3 +263,25 @@ async def test_a_missing_toolchain_is_named(rig):
     assert rig.builder.needs_build("c", ["main.c"])
     assert not rig.builder.needs_build("cobol", ["main.cob"])
     assert rig.builder.toolchain("c").startswith("c 1")
+
+
+INSIDE = r"""
+set +e
+status() { grep -E "^$1:" /proc/self/status | tr -d '\t '; }
+for field in CapEff CapPrm CapBnd Seccomp NoNewPrivs; do status $field; done
+ls /sys/class/net 2>/dev/null; grep -c : /proc/net/dev
+ls -d /root/* /home/* /var/* /work /proc/[0-9]* 2>/dev/null | grep -v '^/proc/[0-9]*$' || :
+env | grep -c -i -E 'secret|token|NOVA_' || :
+unshare -Ur true 2>/dev/null && echo unshared
+mount -t tmpfs none /build/tmp 2>/dev/null && echo mounted
+mkdir m; mknod m/disk b 254 0 2>/dev/null && echo device
+kill -9 1 2>/dev/null; echo "pids $(ls -d /proc/[0-9]* | wc -l)" | sed 's/pids [1-9]$/few/'
+"""
+
+
+async def test_a_build_is_confined_as_a_function_is(rig, monkeypatch):
+    monkeypatch.setenv("NOVA_SECRET", "of the platform")
+    await _built(rig, INSIDE)
+    lines = rig.said.decode().split()
+    none = "0000000000000000"
+    assert lines == [f"CapEff:{none}", f"CapPrm:{none}", f"CapBnd:{none}", "Seccomp:2", "NoNewPrivs:1", "1", "0", "few"]

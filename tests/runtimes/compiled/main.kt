@@ -20,7 +20,8 @@ fun handler(event: Map<String, Any?>, context: Context): Any? {
             System.err.println("err $text")
             context.logger.info("logged $text")
             print("unended")
-        }.let { null }
+            null
+        }
         "flood" -> {
             repeat(20000) { println("line $it of many that nobody will read") }
             "done"

@@ -54,6 +54,8 @@ def plan_of_build(
         Bind(source=str(libexec_path("ct-build")), target=_INIT),
         *tools.binds,
     ]
+    if toolchain.shared is not None:
+        binds.append(Bind(source=str(toolchain.shared[0]), target=toolchain.shared[1]))
     trusted = next((path for path in _trusted() if Path(path).is_file()), None)
     if trusted is not None:
         binds.append(Bind(source=trusted, target=_CA_FILE))

@@ -68,6 +68,7 @@ class Toolchain:
     programs: tuple[Program, ...]
     asked: Callable[[tuple[Path, ...]], Tools]  # of the programs, where they were found; blocks
     is_compiled: bool
+    shared: tuple[Path, str] | None = None  # a directory of another recipe, and where build.sh finds it
     asking: frozenset[str] = frozenset()  # files whose presence asks for a build, where not all sources do
     registries: tuple[str, ...] = ()  # by the names of `Sources`
 
@@ -97,8 +98,9 @@ class Toolchain:
     def fingerprint(self) -> str:
         """Return what changes when the script, or the worker that is compiled in, does. Blocks."""
         digest = hashlib.sha256()
-        for path in sorted(p for p in self.recipe.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
-            digest.update(f"{path.relative_to(self.recipe)}\0".encode() + path.read_bytes() + b"\0")
+        for root in (self.recipe, *(() if self.shared is None else self.shared[:1])):
+            for path in sorted(p for p in root.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")):
+                digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
         return digest.hexdigest()[:12]
 
 

@@ -8,5 +8,5 @@ if [ -f /src/gradle.lockfile ]; then fetch_locked /src/gradle.lockfile /build/ou
 mkdir /build/classes
 find /src /run/recipe/constellation -name '*.java' > /build/tmp/sources
 sed -i 's/.*/"&"/' /build/tmp/sources
-javac -encoding UTF-8 -g -nowarn -cp '/build/out/lib/*' -d /build/classes @/build/tmp/sources
+javac $JAVAC_FLAGS -encoding UTF-8 -g -nowarn -cp '/build/out/lib/*' -d /build/classes @/build/tmp/sources
 jar --create --no-compress --file /build/out/function.jar -C /build/classes .

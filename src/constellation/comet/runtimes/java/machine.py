@@ -14,6 +14,8 @@ from constellation.nova.domain.runtimes import RuntimeInfo
 HERE = Path(__file__).parent
 _JAVAC = Program(name="javac", package="the package default-jdk-headless (17 or newer)")
 _OLDEST = 17  # records, and what --add-opens names
+# What makes a start quick: one thread that collects, one compiler, no file of counters, shared class data
+_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
 # Chosen: what the virtual machine needs beside its heap (code, class data, stacks) is about 40 MiB
 _HEAP_SHARE = 0.6
 
@@ -37,8 +39,8 @@ def _tools(runtime: str, javac: Path, compiler: str) -> Tools:
         version=f"{compiler} on {version}" if compiler else version,
         path=(root / "bin",),
         prefixes=(root,),
-        binds=(*_configuration(), Bind(source=str(HERE), target="/run/java")),
-        env={"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto -XX:-UsePerfData"},
+        binds=_configuration(),
+        env={"JAVA_FLAGS": " ".join(_QUICK), "JAVAC_FLAGS": " ".join(f"-J{flag}" for flag in _QUICK)},
     )
 
 
@@ -50,6 +52,7 @@ def toolchain(info: RuntimeInfo, recipe: Path, *, compiler: str = "") -> Toolcha
         programs=(_JAVAC,),
         asked=lambda found: _tools(info.id, found[0], compiler),
         is_compiled=True,
+        shared=(HERE, "/run/java"),
         registries=("maven",),
     )
 
@@ -72,9 +75,8 @@ def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
         find=find,
         argv=lambda found: (
             str(found.path),
-            # What makes a start quick: one thread that collects, one compiler, no file of counters, shared class data
-            *("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xss512k"),
-            "-Dfile.encoding=UTF-8",
+            *_QUICK,
+            *("-Xss512k", "-Dfile.encoding=UTF-8"),
             # The channel is a descriptor, and the environment of a function is set when it has come
             *("--add-opens", "java.base/java.io=ALL-UNNAMED", "--add-opens", "java.base/java.util=ALL-UNNAMED"),
             *("-cp", "/code/function.jar:/code/lib/*", "constellation.Worker"),

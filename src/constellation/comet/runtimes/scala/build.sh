@@ -7,4 +7,4 @@ if [ -f /src/gradle.lockfile ]; then fetch_locked /src/gradle.lockfile /build/ou
 cp /run/cache/scala-library-*.jar /run/cache/scala3-library_3-*.jar /run/cache/worker.jar /build/out/lib/
 class_path=$(find /build/out/lib -name '*.jar' | tr '\n' :)
 find /src -name '*.scala' > /build/tmp/sources
-java -cp '/run/cache/*' dotty.tools.dotc.Main -color:never -classpath "$class_path" -d /build/out/function.jar @/build/tmp/sources
+java $JAVA_FLAGS -cp '/run/cache/*' dotty.tools.dotc.Main -color:never -classpath "$class_path" -d /build/out/function.jar @/build/tmp/sources

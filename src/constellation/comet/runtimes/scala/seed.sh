@@ -2,5 +2,5 @@
 . /run/java/fetch.sh
 fetch_listed /run/recipe/compiler.jars /build/out
 mkdir /build/classes
-javac -encoding UTF-8 -g -nowarn -d /build/classes /run/java/constellation/*.java
+javac $JAVAC_FLAGS -encoding UTF-8 -g -nowarn -d /build/classes /run/java/constellation/*.java
 jar --create --file /build/out/worker.jar -C /build/classes .
