@@ -116,6 +116,14 @@ LANGUAGES = [
         },
     ),
     Language(
+        runtime="zig",
+        file="main.zig",
+        stack="main.zig:",
+        whole=b'"whole"',
+        broken="pub fn handler() void { missing(); }\n",
+        told="/src/main.zig:1:25: error: use of undeclared identifier",
+    ),
+    Language(
         runtime="kotlin",
         file="main.kt",
         stack="at MainKt.handler(main.kt:",

@@ -71,7 +71,10 @@ class SandboxBuilder:
         return f"{runtime} {tools.version} {fingerprint}"
 
     def _get(self, runtime: str) -> tuple[Tools, str]:
-        found = self._found.get(runtime, "it needs no build")
+        unknown = (
+            "its tools have not been looked for yet" if runtime in self._toolchains else "there is no such runtime"
+        )
+        found = self._found.get(runtime, unknown)
         if isinstance(found, str):
             raise BuilderUnavailable(runtime, reason=found)
         return found

@@ -17,8 +17,9 @@ from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
 from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
+from constellation.comet.runtimes.zig.recipe import RUNTIME as ZIG
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA)
+KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -31,5 +31,6 @@ RUST = RuntimeInfo(id="rust", name="Rust", extension=".rs", default_handler="mai
 JAVA = RuntimeInfo(id="java", name="Java", extension=".java", default_handler="Main.handler", is_compiled=True)
 KOTLIN = RuntimeInfo(id="kotlin", name="Kotlin", extension=".kt", default_handler="main.handler", is_compiled=True)
 SCALA = RuntimeInfo(id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True)
+ZIG = RuntimeInfo(id="zig", name="Zig", extension=".zig", default_handler="main.handler", is_compiled=True)
 
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (PYTHON, NODE)})
