@@ -36,6 +36,11 @@ async def test_builds_find_what_the_seed_left_and_share_it(rig, tmp_path):
     async with build_rig(rig.backend, root, toolchains={"script": toolchain}) as third:
         request = await third.built("script", {"x": ""})
         assert (request.output / "drawn").read_text() == drawn
+    (recipe / "seed.sh").write_text("echo new > out/drawn\n")  # another version of it has another, and the old one goes
+    async with build_rig(rig.backend, root, toolchains={"script": toolchain}) as fourth:
+        assert not list((root / "c").iterdir())
+        request = await fourth.built("script", {"x": ""})
+        assert (request.output / "drawn").read_text() == "new\n"
 
 
 async def test_what_fails_or_is_cancelled_is_made_again(tmp_path):

@@ -61,6 +61,12 @@ class SandboxBuilder:
         """Look for the tools on this host, and remove what a killed run left."""
         self._found = await anyio.to_thread.run_sync(_find, self._toolchains)
         await anyio.to_thread.run_sync(_clear, self._work_dir)
+        await anyio.to_thread.run_sync(self._seeds.keep, {self._key(runtime) for runtime in self._found})
+
+    def _key(self, runtime: str) -> str:
+        """Return what the runtime's seed is called; "" where its tools are missing."""
+        found = self._found[runtime]
+        return "" if isinstance(found, str) else f"{runtime}-{found[0].version}-{found[1]}".replace(" ", "-")
 
     def needs_build(self, runtime: str, paths: Collection[str]) -> bool:
         toolchain = self._toolchains.get(runtime)
@@ -85,13 +91,13 @@ class SandboxBuilder:
         Raises:
             BuildFailed, BuilderUnavailable
         """
-        tools, fingerprint = self._get(request.runtime)
+        self._get(request.runtime)
         toolchain = self._toolchains[request.runtime]
         cache: Path | None = None
         if toolchain.has_seed:
-            key = f"{request.runtime}-{tools.version}-{fingerprint}"
             cache = await self._seeds.get(
-                key, lambda output: self._run(_seed_of(request, toolchain, output), "seed.sh", None, log=log)
+                self._key(request.runtime),
+                lambda output: self._run(_seed_of(request, toolchain, output), "seed.sh", None, log=log),
             )
         await self._run(request, "build.sh", cache, log=log)
 

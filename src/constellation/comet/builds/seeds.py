@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 import anyio
@@ -20,6 +20,12 @@ class Seeds:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._locks: dict[str, anyio.Lock] = {}
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Remove the others: of tools that this host had before. Blocks."""
+        for path in self._root.iterdir() if self._root.is_dir() else ():
+            if path.name not in keys:
+                shutil.rmtree(path, ignore_errors=True)
 
     async def get(self, key: str, make: Callable[[Path], Awaitable[None]]) -> Path:
         """Return where it is. `make` fills an empty directory; what it raises is raised here, and the next one tries again."""
