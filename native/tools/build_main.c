@@ -80,8 +80,8 @@ static bool pass(end *from, end *to) {
 }
 
 static short wanted(const end *self, const end *other) {
-    const bool wants_more = !self->has_ended && self->from == self->to;
-    const bool has_more = other->from < other->to;
+    const bool wants_more = self->fd >= 0 && !self->has_ended && self->from == self->to;
+    const bool has_more = self->fd >= 0 && other->from < other->to;
     return (short)((wants_more ? POLLIN : 0) | (has_more ? POLLOUT : 0));
 }
 
@@ -116,7 +116,7 @@ static void relay(int listener, const struct sockaddr_un *proxy) {
         for (size_t i = 0; i < PAIRS_MAX; i++)
             for (size_t k = 0; k < 2; k++) {
                 const end *self = &pairs[i].ends[k];
-                const short events = self->fd < 0 ? 0 : wanted(self, &pairs[i].ends[1 - k]);
+                const short events = wanted(self, &pairs[i].ends[1 - k]);
                 watched[1 + 2 * i + k] = (struct pollfd){.fd = events != 0 ? self->fd : -1, .events = events};
             }
         if (poll(watched, sizeof watched / sizeof watched[0], -1) < 0 && errno != EINTR)
@@ -140,9 +140,10 @@ static void relay(int listener, const struct sockaddr_un *proxy) {
 
 static int start_relay(const char *path, const char *port) {
     struct sockaddr_un proxy = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof proxy.sun_path)
+    const size_t path_len = strlen(path);
+    if (path_len >= sizeof proxy.sun_path)
         return -1;
-    (void)strcpy(proxy.sun_path, path);
+    memcpy(proxy.sun_path, path, path_len);
     const struct sockaddr_in here = {.sin_family = AF_INET,
                                      .sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
