@@ -138,7 +138,8 @@ enum ct_plan_flag {
     CT_PLAN_NO_SHARED_MEMORY = 1, /* refuse shmget and memfd_create: where no cgroup counts their pages */
     /* It preloads and forks: may clone into fresh namespaces below its own (branch.h), with CAP_SYS_ADMIN and
      * CAP_SETPCAP of its own user namespace and nothing else that an instance may not */
-    CT_PLAN_NURSERY = 2
+    CT_PLAN_NURSERY = 2,
+    CT_PLAN_ALONE = 4 /* no other sandbox will have its root: nothing of it is kept for one */
 };
 
 /* Strings are borrowed; none is NULL after decoding, "" means none. Zero in a limit means "leave as it is". */

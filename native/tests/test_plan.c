@@ -136,6 +136,7 @@ static void every_field_has_its_range(void) {
     static char long_text[CT_PATH_BYTES + 1];
     memset(long_text, 'x', CT_PATH_BYTES);
     REFUSED(p.inside_uid = 0);
+    REFUSED(p.flags = CT_PLAN_ALONE << 1);
     REFUSED(p.flags = 1U << 31);
     REFUSED(p.setup_ms = 0);
     REFUSED(p.setup_ms = UINT32_MAX);

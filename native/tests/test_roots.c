@@ -181,6 +181,10 @@ static int some_are_made_whole(void) {
     if (ct__roots_get(&roots, &home, &plan) != -1 || made() != 0) /* the child will say what is missing */
         return 3;
     plan = sample();
+    plan.flags = CT_PLAN_ALONE;
+    if (ct__roots_get(&roots, &home, &plan) != -1 || made() != 0)
+        return 4;
+    plan = sample();
     return in_clone(&plan, is_whole);
 }
 

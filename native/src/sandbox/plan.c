@@ -65,7 +65,7 @@ static int check(const ct_plan *p) {
     if (p->host_uid == 0 || p->inside_uid == 0 || p->inside_uid > CT__INSIDE_ID_MAX || p->inside_gid == 0 ||
         p->inside_gid > CT__INSIDE_ID_MAX)
         return CT_E_RANGE;
-    if ((p->flags & ~(uint32_t)(CT_PLAN_NO_SHARED_MEMORY | CT_PLAN_NURSERY)) != 0)
+    if ((p->flags & ~(uint32_t)(CT_PLAN_NO_SHARED_MEMORY | CT_PLAN_NURSERY | CT_PLAN_ALONE)) != 0)
         return CT_E_RANGE;
     if (p->setup_ms == 0 || p->setup_ms > CT__SETUP_MS_MAX)
         return CT_E_RANGE;

@@ -149,7 +149,7 @@ static int add(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
 }
 
 int ct__roots_get(ct__roots *roots, const ct__home *home, const ct_plan *plan) {
-    if (roots->keys == NULL || !can_be_parted(plan) || !describe(plan, &roots->keys[CT__ROOTS_KEPT]))
+    if (roots->keys == NULL || (plan->flags & CT_PLAN_ALONE) != 0 || !can_be_parted(plan) || !describe(plan, &roots->keys[CT__ROOTS_KEPT]))
         return -1;
     int at = find(roots);
     if (at < 0)

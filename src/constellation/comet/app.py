@@ -22,7 +22,9 @@ from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.comet.backend.contract import Backend
 from constellation.comet.backend.router import Router
+from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import Builder
+from constellation.comet.builds.sources import sources_of
 from constellation.comet.builds.worker import BuildOptions, BuildWorker
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
@@ -214,7 +216,7 @@ async def execution_plane(
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
         if builder is None:
-            builder = await _builder(context, settings, router)
+            builder = _builder(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(code.run)
@@ -294,9 +296,17 @@ def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[
     return NamespaceBackend(namespace, links), DockerBackend(docker, links)
 
 
-async def _builder(_context: PlaneContext, _settings: Settings, _backend: Backend) -> Builder | None:
-    """Return what builds code in this process, while the backend runs; None: builds wait for a comet that can."""
-    return None
+def _builder(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:
+    """Return what builds code in this process, while the backends run; None: builds wait for a comet that can."""
+    namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
+    if context.plane != "comet" or namespace is None:
+        return None
+    return SandboxBuilder(
+        namespace,
+        work_dir=context.state_dir / "building",
+        cache_dir=context.state_dir / "toolchains",
+        sources=sources_of(settings.builds),
+    )
 
 
 def _build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:

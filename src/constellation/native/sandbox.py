@@ -115,6 +115,7 @@ class Plan:
     setup_s: float = 5.0  # longest time from fork to a complete sandbox
     has_guest_init: bool = False  # ct-guest is pid 1 and argv its child: for programs that do not reap
     is_nursery: bool = False  # may clone children into fresh namespaces below its own (native/src/sandbox/branch.h)
+    is_alone: bool = False  # no other sandbox has its root: nothing of it is kept
     may_share_memory: bool = True  # False refuses shmget and memfd_create, which only a memory cgroup counts
     _encoded: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)  # once it was asked for
 
@@ -143,6 +144,7 @@ class Plan:
         plan = _ffi.new("ct_plan *")
         plan.flags = 0 if self.may_share_memory else _lib.CT_PLAN_NO_SHARED_MEMORY
         plan.flags |= _lib.CT_PLAN_NURSERY if self.is_nursery else 0
+        plan.flags |= _lib.CT_PLAN_ALONE if self.is_alone else 0
         plan.host_uid, plan.host_gid = self.host_uid, self.host_gid
         plan.inside_uid, plan.inside_gid = self.inside_uid, self.inside_gid
         plan.setup_ms = round(self.setup_s * 1000)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,8 +49,8 @@ class BuilderUnavailable(ConstellationError):
 
 
 class Builder(Protocol):
-    def needs_build(self, runtime: str, paths: Collection[str]) -> bool:
-        """Is it a compiled language, or is there a dependency or lock file among the sources?"""
+    async def find(self) -> None:
+        """Look for the tools on this host, and remove what a killed run left. Once, before anything else."""
         ...
 
     def toolchain(self, runtime: str) -> str:

@@ -116,6 +116,7 @@ class BuildWorker:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_leases)
                 task_status.started()
+                await self._builder.find()
                 while True:
                     wait_s = await self._claim_into(tasks, wakeup)
                     if wait_s > 0:

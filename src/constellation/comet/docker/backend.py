@@ -30,7 +30,7 @@ from constellation.comet.docker.container import PLATFORM_LABEL, container_of
 from constellation.comet.docker.door import Door
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.link.channel import Channel
-from constellation.comet.runtimes.recipe import Runtime
+from constellation.comet.runtimes.recipe import Contained, Runtime
 from constellation.comet.runtimes.registry import KNOWN
 from constellation.native.link import Links
 
@@ -102,7 +102,7 @@ class DockerBackend:
         if engine is None or not self._support.available:
             raise SandboxStartFailed(step="docker", reason=self._support.reason)
         runtime = next((each for each in KNOWN if each.id == spec.runtime), None)
-        if runtime is None or spec.runtime not in self._settings.images:
+        if runtime is None or runtime.contained is None or spec.runtime not in self._settings.images:
             known = ", ".join(sorted(self._settings.images))
             raise RuntimeUnavailable(spec.runtime, reason=f"has no image; these have: {known}")
         instance_id = InstanceId(uuid7().hex)
@@ -110,7 +110,7 @@ class DockerBackend:
         self._instances[name] = None  # from here on a look for leftovers leaves it alone
         try:
             with anyio.fail_after(timeout_s):
-                return await self._made(engine, spec, runtime, instance_id, name)
+                return await self._made(engine, spec, runtime, contained, instance_id, name)
         except TimeoutError as error:
             raise SandboxStartFailed(step="worker", reason=f"no hello within {timeout_s:g} s") from error
         except EngineFailed as error:
@@ -127,7 +127,13 @@ class DockerBackend:
                 self._instances.pop(name, None)
 
     async def _made(
-        self, engine: Engine, spec: InstanceSpec, runtime: Runtime, instance_id: InstanceId, name: str
+        self,
+        engine: Engine,
+        spec: InstanceSpec,
+        runtime: Runtime,
+        contained: Contained,
+        instance_id: InstanceId,
+        name: str,
     ) -> DockerInstance:
         from constellation.comet.docker.instance import DockerInstance  # noqa: PLC0415 (see _look)
         from constellation.comet.docker.probe import why_not  # noqa: PLC0415 (see _look)
@@ -138,7 +144,7 @@ class DockerBackend:
         image = await engine.try_image(image_name)
         if image is None or image.volumes:
             raise RuntimeUnavailable(spec.runtime, reason=why_not(image_name, image))
-        guest_dir = await self._guest_dir(runtime)
+        guest_dir = await self._guest_dir(runtime, contained)
         user = self._users.take()
         made: DockerInstance | None = None
         place = settings.run_dir / instance_id
@@ -146,7 +152,7 @@ class DockerBackend:
             opened = await anyio.to_thread.run_sync(Door.open, place)
             try:
                 config = container_of(
-                    spec, runtime, runtime.contained,
+                    spec, runtime, contained,
                     image=image.id, instance=instance_id, platform=settings.platform, uid=self._uid_base + user,
                     guest_dir=guest_dir, door_dir=opened.directory, shm_mb=settings.shm_mb,
                 )  # fmt: skip
@@ -190,11 +196,11 @@ class DockerBackend:
             )
         )
 
-    async def _guest_dir(self, runtime: Runtime) -> Path:
+    async def _guest_dir(self, runtime: Runtime, contained: Contained) -> Path:
         async with self._laying_out:
             if runtime.id not in self._guests:
                 self._guests[runtime.id] = await anyio.to_thread.run_sync(
-                    door.lay_out, self._settings.run_dir, runtime.id, runtime.contained.sources
+                    door.lay_out, self._settings.run_dir, runtime.id, contained.sources
                 )
             return self._guests[runtime.id]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, until_empty
+from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.runtimes.recipe import Runtime, Start
@@ -33,8 +33,8 @@ from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.link import Links
 from constellation.native.probe import probe
-from constellation.native.sandbox import Claim, Furnish
-from constellation.native.zygote import TENANT_NOBODY, Spawned, SpawnFailed, ZygoteGone
+from constellation.native.sandbox import Claim, Furnish, Plan
+from constellation.native.zygote import TENANT_NOBODY, Spawned, SpawnFailed, Zygote, ZygoteGone
 
 _log = structlog.get_logger()
 _STOP_S = 15.0  # chosen: instances end within milliseconds; what hangs in the kernel is left to the next start
@@ -105,7 +105,7 @@ class NamespaceBackend:
                     on_exit=self._exited,
                 )
                 tasks.start_soon(self._nurseries.run)
-                if not self._has_memory_group:
+                if not self.has_memory_group:
                     tasks.start_soon(self._watch_memory)
                 try:
                     yield
@@ -134,7 +134,8 @@ class NamespaceBackend:
         left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
         if self._nurseries is not None:
             left_bytes = self._nurseries.keep(left_bytes)
-        spares.keep([shape_of(installed, USUAL_LIMITS) for installed in wanted], budget_bytes=left_bytes)
+        shapes = [shape_of(installed, USUAL_LIMITS) for installed in wanted if installed.runtime.has_templates]
+        spares.keep(shapes, budget_bytes=left_bytes)
 
     async def templates_ready(self) -> None:
         """Wait until as many sandboxes are ready as `keep_templates` allows; for tests and benches."""
@@ -213,12 +214,11 @@ class NamespaceBackend:
         is_nursery: bool = False,
     ) -> Sandbox:
         """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
-        servers, slots = self._servers, self._slots
-        assert servers is not None
-        assert slots is not None
-        slot = slots.take(limits)
-        try:
-            plan = plan_of(
+        assert self._servers is not None
+        return await self._spawned(
+            await self._servers.of(installed),
+            limits,
+            lambda slot: plan_of(
                 installed,
                 slot,
                 code_dir=code_dir,
@@ -226,16 +226,35 @@ class NamespaceBackend:
                 processes=processes,
                 tmp_mb=tmp_mb,
                 shm_mb=self._settings.shm_mb,
-                has_memory_group=self._has_memory_group,
+                has_memory_group=self.has_memory_group,
                 setup_s=setup_s,
                 is_nursery=is_nursery,
-            )
-            return await make(await servers.of(installed), plan, slot, tenant=tenant, timeout_s=self._settings.spawn_s)
-        except BaseException:
-            with anyio.move_on_after(self._settings.destroy_s, shield=True):
-                await until_empty(slot)
-                slots.give_back(slot)
-            raise
+            ),
+            tenant=tenant,
+        )
+
+    async def _spawned(
+        self, zygote: Zygote, limits: Limits, plan_in: Callable[[Slot], Plan], *, tenant: int
+    ) -> Sandbox:
+        assert self._slots is not None
+        async with self._slots.taken(limits, within_s=self._settings.destroy_s) as slot:
+            return await make(zygote, plan_in(slot), slot, tenant=tenant, timeout_s=self._settings.spawn_s)
+
+    @asynccontextmanager
+    async def lend(self, limits: Limits, plan_in: Callable[[Slot], Plan], *, tenant: str) -> AsyncIterator[Sandbox]:
+        """Run a program that is no function in a sandbox of its own, which is destroyed at the end of the block.
+
+        Raises:
+            SandboxStartFailed, SpawnFailed, ZygoteGone
+        """
+        if self._servers is None or not self._support.available:
+            raise SandboxStartFailed(step="host", reason=self._support.reason)
+        zygote = await self._servers.executor()
+        sandbox = await self._spawned(zygote, limits, plan_in, tenant=self._tenants.number_of(tenant))
+        try:
+            yield sandbox
+        finally:
+            await self._destroy_sandbox(sandbox)
 
     async def _make_spare(self, shape: Shape) -> Sandbox:
         sandbox = await self._made(
@@ -275,7 +294,7 @@ class NamespaceBackend:
         claim = Claim(
             code_dir=spec.code_dir,
             processes=spec.max_pids,
-            address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=self._has_memory_group),
+            address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=self.has_memory_group),
             tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,
             shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
         )
@@ -325,15 +344,9 @@ class NamespaceBackend:
         """Fork from a nursery into a slot, which is given back when that fails."""
         slots, settings, stock = self._slots, self._settings, nursery.stock
         assert slots is not None
-        slot = slots.take(stock.limits)
         furnish = Furnish(tmp_bytes=stock.tmp_mb << 20, shm_bytes=min(settings.shm_mb, stock.tmp_mb) << 20)
-        try:
+        async with slots.taken(stock.limits, within_s=settings.destroy_s) as slot:
             return await nursery.branch(slot, furnish, timeout_s=settings.spawn_s)
-        except BaseException:
-            with anyio.move_on_after(settings.destroy_s, shield=True):
-                await until_empty(slot)
-                slots.give_back(slot)
-            raise
 
     def _can_nurse(self, installed: Installed) -> bool:
         return installed.runtime.start is Start.FORK and not self._support.preload_reason
@@ -413,7 +426,8 @@ class NamespaceBackend:
                 tasks.start_soon(instance.destroy)
 
     @property
-    def _has_memory_group(self) -> bool:
+    def has_memory_group(self) -> bool:
+        """A control group bounds the memory of each sandbox."""
         return self._support.limits.get("memory", "").startswith("cgroup")
 
     @staticmethod

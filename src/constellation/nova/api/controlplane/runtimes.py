@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.config.interpreters import InterpreterMissing, locate
+from constellation.nova.config.interpreters import InterpreterMissing, locate, locate_tool
 from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
 from constellation.nova.store import page as store
 from constellation.nova.store.functions import Functions
@@ -28,14 +28,27 @@ class Installed:
 
 
 def probe(configured: Mapping[str, Path]) -> dict[str, Installed]:
-    """Look for the interpreter of each runtime, without running one. Touches the disk.
+    """Look for the interpreter or the compiler of each runtime, without running one. Touches the disk.
 
     Args:
         configured: runtime id -> the interpreter that the settings name.
     """
-    return {
-        info.id: _program(info, configured.get(info.id)) if info.programs else _python() for info in RUNTIMES.values()
-    }
+    return {info.id: _found(info, configured.get(info.id)) for info in RUNTIMES.values()}
+
+
+def _found(info: RuntimeInfo, configured: Path | None) -> Installed:
+    if info.is_compiled:
+        return _compiler(info)
+    return _program(info, configured) if info.programs else _python()
+
+
+def _compiler(info: RuntimeInfo) -> Installed:
+    try:
+        for program in info.tools:
+            locate_tool(program)
+    except InterpreterMissing as error:
+        return Installed(version="", missing=str(error))
+    return Installed(version="")
 
 
 def _python() -> Installed:

@@ -1,0 +1,3 @@
+module constellation
+
+go 1.21

@@ -1,0 +1,3 @@
+import constellation.Context
+
+fun handler(event: Map<String, Any?>, context: Context) = mapOf("message" to "Hello, ${event["name"] ?: "world"}!")
