@@ -5,12 +5,13 @@
   bench/cold.py --runtime node --samples 30
   bench/cold.py --backend docker --samples 20      containers, of the images that the platform is configured with
   bench/cold.py --preload PACKAGE                  one function whose instances are forked with a package imported; each
-                                                   sample ends the instance of the one before (a package of this
-                                                   interpreter, within the platform's limit for code: for one as large
-                                                   as numpy see bench/sandboxes.py)
+                                                   sample ends the instance of the one before (the platform installs
+                                                   the package from its package source)
   bench/cold.py --request http://other/fn/{i} --before ./make-cold.sh
                                                    another server: the command makes sample {i} cold (it finds the
                                                    number in BENCH_SAMPLE too), then the address is asked once
+
+Code in a compiled language is built before; equal code is built once.
 
 The connection is open beforehand and its caller known, as a client's is that has called some other function, so what
 is measured is the platform's cold start and neither the TCP handshake nor the check of a credential never seen.
@@ -22,7 +23,6 @@ import argparse
 import base64
 import csv
 import functools
-import importlib.util
 import json
 import os
 import subprocess
@@ -43,6 +43,7 @@ from load import failure_of
 from machine import facts, print_facts
 
 from constellation.client import Client, ClientError, FunctionCreate
+from constellation.orbit.languages import LANGUAGES
 
 SOURCES = {
     "python": "def handler(event, context):\n    return {'hello': event.get('name')}\n",
@@ -55,6 +56,7 @@ SOURCES = {
     "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
     "r": "handler <- function(event, context) list(hello = event$name)\n",
     "elixir": 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n',
+    **{name: LANGUAGES[name].source("hello") for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig")},
 }
 LEAVES = """
 import os, {package}
@@ -65,6 +67,7 @@ def handler(event, context):
     return {{'hello': event.get('name')}}
 """
 IN_USE_S = 2.0  # chosen: the platform looks at what is deployed half a second after a change
+BUILT_WITHIN_S = 900.0  # chosen: what a toolchain prepares once a host takes minutes
 FIGURES = ("mean_ms", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 
@@ -145,15 +148,26 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
     return took_us, failed
 
 
-def _function(args: argparse.Namespace, name: str) -> FunctionCreate:
-    return FunctionCreate(name=name, runtime=args.runtime, code=SOURCES[args.runtime], backend=args.backend)
+def _create(args: argparse.Namespace, client: Client, name: str) -> None:
+    """Make a function, and wait until its code can run."""
+    code = SOURCES[args.runtime]
+    client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=code, backend=args.backend))
+    _await_build(client, name)
+
+
+def _await_build(client: Client, name: str) -> None:
+    within = time.monotonic() + BUILT_WITHIN_S
+    while (build := client.get_function(name).build) is not None and build.state != "success":
+        if build.state in ("failed", "cancelled") or time.monotonic() > within:
+            raise ValueError(f"{name} was not built: {build.state}: {build.error}")
+        time.sleep(0.05)
 
 
 @contextmanager
 def _in_use(args: argparse.Namespace, client: Client) -> Iterator[None]:
     """Some other function of the runtime is deployed, as on any platform that uses it; it is never called."""
     name = f"bench-cold-{uuid.uuid4().hex[:8]}"
-    client.create_function(_function(args, name))
+    _create(args, client, name)
     try:
         time.sleep(IN_USE_S)
         yield
@@ -165,7 +179,7 @@ def _in_use(args: argparse.Namespace, client: Client) -> Iterator[None]:
 def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
     """A function that nobody has called yet."""
     name = f"bench-cold-{run}-{number}"
-    client.create_function(_function(args, name))
+    _create(args, client, name)
     try:
         # Cold is the instance. What every function meets once after its creation (its entry in the gateway's and the
         # executor's tables) is awaited, as for a function that was called an hour ago.
@@ -181,20 +195,13 @@ def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> I
 
 @contextmanager
 def _preloading(args: argparse.Namespace, client: Client) -> Iterator[str]:
-    """A function with the package in its deps/, which it preloads."""
-    found = importlib.util.find_spec(args.preload)
-    if found is None or found.origin is None or not found.submodule_search_locations:
-        raise ValueError(f"{args.preload} is no package of this interpreter")
-    package = Path(found.origin).parent
-    files = {
-        f"deps/{path.relative_to(package.parent)}": base64.b64encode(path.read_bytes()).decode()
-        for path in package.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    files["main.py"] = base64.b64encode(LEAVES.format(package=args.preload).encode()).decode()
+    """A function that depends on the package, and preloads it."""
+    files = {"main.py": LEAVES.format(package=args.preload), "requirements.txt": f"{args.preload}\n"}
+    code = {path: base64.b64encode(text.encode()).decode() for path, text in files.items()}
     name = f"bench-cold-{uuid.uuid4().hex[:8]}"
-    client.create_function(FunctionCreate(name=name, runtime="python", files=files, preload=(args.preload,)))
+    client.create_function(FunctionCreate(name=name, runtime="python", files=code, preload=(args.preload,)))
     try:
+        _await_build(client, name)
         client.invoke(name, {"name": "Ada"})  # asks for the nursery, which is ready some imports later
         time.sleep(IN_USE_S)
         yield name

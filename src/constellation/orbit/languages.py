@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import PurePosixPath
 
 _JS_EXPORT = re.compile(
@@ -12,12 +13,6 @@ _JS_EXPORT = re.compile(
     r"|^\s*(?:module\.)?exports\.([A-Za-z_$][\w$]*)\s*=",
     re.MULTILINE,
 )
-_RUBY_METHOD = re.compile(r"^def\s+([a-z_]\w*)", re.MULTILINE)
-_PHP_FUNCTION = re.compile(r"^function\s+([A-Za-z_]\w*)", re.MULTILINE)
-_LUA_FUNCTION = re.compile(r"^function\s+(?:\w+[.:])?([A-Za-z_]\w*)", re.MULTILINE)
-_R_FUNCTION = re.compile(r"^([A-Za-z]\w*)\s*(?:<-|=)\s*function\b", re.MULTILINE)
-_ELIXIR_FUNCTION = re.compile(r"^\s*def\s+([a-z_]\w*)", re.MULTILINE)
-_PERL_SUB = re.compile(r"^sub\s+([A-Za-z_]\w*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,170 +23,67 @@ class Language:
     extensions: tuple[str, ...]
     entries: tuple[str, ...]
     starter: str  # the file that `orbit init` writes
-    source: str
-    names: re.Pattern[str]  # of what a file makes known; not of Python's, which is parsed
+    names: re.Pattern[str] | None = None  # of what a file makes known; None: its function's name is always the usual
+    function: str = "handler"
+
+    def source(self, name: str) -> str:
+        """Return what `orbit init` writes for a function of this name."""
+        text = files("constellation.orbit").joinpath("starters", self.runtime, self.starter).read_text("utf-8")
+        return text.replace("@name@", name)
 
 
-PYTHON = Language(
-    runtime="python",
-    extensions=(".py",),
-    entries=("main.py", "handler.py", "app.py"),
-    starter="main.py",
-    source='''"""{name}: called with the request's JSON; what it returns becomes the answer's `output`."""
+def _language(
+    runtime: str, extension: str, *others: str, stems: tuple[str, ...] = ("main", "handler"), names: str = ""
+) -> Language:
+    return Language(
+        runtime=runtime,
+        extensions=(extension, *others),
+        entries=tuple(stem + extension for stem in stems),
+        starter=stems[0] + extension,
+        names=re.compile(names, re.MULTILINE) if names else None,
+    )
 
 
-def handler(event, context):
-    name = (event or {{}}).get("name", "world")
-    print(f"greeting {{name}}")  # shown by `orbit logs {name}`
-    return {{"message": f"Hello, {{name}}!"}}
-''',
-    names=re.compile(""),
-)
+PYTHON = _language("python", ".py", stems=("main", "handler", "app"))
 NODE = Language(
     runtime="node",
     extensions=(".mjs", ".js", ".cjs"),
     entries=("main.mjs", "main.js", "main.cjs", "index.mjs", "index.js", "handler.mjs", "handler.js"),
     starter="main.mjs",
-    source="""// {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-export async function handler(event, context) {{
-  const name = event?.name ?? 'world';
-  console.log(`greeting ${{name}}`); // shown by `orbit logs {name}`
-  return {{ message: `Hello, ${{name}}!` }};
-}}
-""",
     names=_JS_EXPORT,
 )
-_TYPED = """// {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-export async function handler(event: {{ name?: string }} | null, context: unknown): Promise<{{ message: string }}> {{
-  const name = event?.name ?? 'world';
-  console.log(`greeting ${{name}}`); // shown by `orbit logs {name}`
-  return {{ message: `Hello, ${{name}}!` }};
-}}
-"""
-DENO = Language(
-    runtime="deno",
-    extensions=(".ts", ".mts"),
-    entries=("main.ts", "index.ts", "handler.ts"),
-    starter="main.ts",
-    source=_TYPED,
-    names=_JS_EXPORT,
+# A .ts file of which nothing else is known is taken for Deno's, the first.
+DENO, BUN = (
+    Language(
+        runtime=runtime,
+        extensions=(".ts", other),
+        entries=("main.ts", "index.ts", "handler.ts"),
+        starter="main.ts",
+        names=_JS_EXPORT,
+    )
+    for runtime, other in (("deno", ".mts"), ("bun", ".tsx"))
 )
-# A .ts file of which nothing else is known is taken for Deno's.
-BUN = Language(
-    runtime="bun",
-    extensions=(".ts", ".tsx"),
-    entries=("main.ts", "index.ts", "handler.ts"),
-    starter="main.ts",
-    source=_TYPED,
-    names=_JS_EXPORT,
+_ALL = (
+    PYTHON,
+    NODE,
+    DENO,
+    BUN,
+    _language("ruby", ".rb", stems=("main", "handler", "app"), names=r"^def\s+([a-z_]\w*)"),
+    _language("php", ".php", stems=("main", "index", "handler"), names=r"^function\s+([A-Za-z_]\w*)"),
+    _language("lua", ".lua", stems=("main", "init", "handler"), names=r"^function\s+(?:\w+[.:])?([A-Za-z_]\w*)"),
+    _language("perl", ".pl", names=r"^sub\s+([A-Za-z_]\w*)"),
+    _language("r", ".R", ".r", stems=("main", "handler", "app"), names=r"^([A-Za-z]\w*)\s*(?:<-|=)\s*function\b"),
+    _language("elixir", ".exs", ".ex", names=r"^\s*def\s+([a-z_]\w*)"),
+    _language("c", ".c"),
+    _language("cpp", ".cpp", ".cc", ".cxx"),
+    replace(_language("go", ".go"), function="Handler"),
+    _language("rust", ".rs"),
+    _language("java", ".java", stems=("Main",)),
+    _language("kotlin", ".kt"),
+    _language("scala", ".scala", stems=("Main",)),
+    _language("zig", ".zig"),
 )
-RUBY = Language(
-    runtime="ruby",
-    extensions=(".rb",),
-    entries=("main.rb", "handler.rb", "app.rb"),
-    starter="main.rb",
-    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-def handler(event, context)
-  name = event && event["name"] || "world"
-  puts "greeting #{{name}}" # shown by `orbit logs {name}`
-  {{ message: "Hello, #{{name}}!" }}
-end
-""",
-    names=_RUBY_METHOD,
-)
-PHP = Language(
-    runtime="php",
-    extensions=(".php",),
-    entries=("main.php", "index.php", "handler.php"),
-    starter="main.php",
-    source="""<?php
-// {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-function handler($event, $context)
-{{
-    $name = $event['name'] ?? 'world';
-    echo "greeting $name\\n"; // shown by `orbit logs {name}`
-    return ['message' => "Hello, $name!"];
-}}
-""",
-    names=_PHP_FUNCTION,
-)
-LUA = Language(
-    runtime="lua",
-    extensions=(".lua",),
-    entries=("main.lua", "init.lua", "handler.lua"),
-    starter="main.lua",
-    source="""-- {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-local M = {{}}
-
-function M.handler(event, context)
-  local name = event and event.name or "world"
-  print("greeting " .. name) -- shown by `orbit logs {name}`
-  return {{ message = "Hello, " .. name .. "!" }}
-end
-
-return M
-""",
-    names=_LUA_FUNCTION,
-)
-PERL = Language(
-    runtime="perl",
-    extensions=(".pl",),
-    entries=("main.pl", "handler.pl"),
-    starter="main.pl",
-    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-use strict;
-use warnings;
-
-sub handler {{
-    my ($event, $context) = @_;
-    my $name = $event->{{name}} // 'world';
-    print "greeting $name\\n";    # shown by `orbit logs {name}`
-    return {{ message => "Hello, $name!" }};
-}}
-
-1;
-""",
-    names=_PERL_SUB,
-)
-R = Language(
-    runtime="r",
-    extensions=(".R", ".r"),
-    entries=("main.R", "handler.R", "app.R"),
-    starter="main.R",
-    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-handler <- function(event, context) {{
-  name <- if (is.null(event$name)) "world" else event$name
-  cat("greeting", name, "\\n") # shown by `orbit logs {name}`
-  list(message = paste0("Hello, ", name, "!"))
-}}
-""",
-    names=_R_FUNCTION,
-)
-ELIXIR = Language(
-    runtime="elixir",
-    extensions=(".exs", ".ex"),
-    entries=("main.exs", "handler.exs", "main.ex"),
-    starter="main.exs",
-    source="""# {name}: called with the request's JSON; what it returns becomes the answer's `output`.
-
-defmodule Main do
-  def handler(event, _context) do
-    name = (event || %{{}})["name"] || "world"
-    IO.puts("greeting #{{name}}") # shown by `orbit logs {name}`
-    %{{message: "Hello, #{{name}}!"}}
-  end
-end
-""",
-    names=_ELIXIR_FUNCTION,
-)
-LANGUAGES = {language.runtime: language for language in (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR)}
+LANGUAGES = {language.runtime: language for language in _ALL}
 
 
 def language_of(file_name: str) -> Language | None:
@@ -206,11 +98,12 @@ def handler_of(path: str, source: str) -> str:
     Code that can not be parsed keeps the default: the platform says what is wrong with it, with the line.
     """
     language = language_of(path)
+    usual = "handler" if language is None else language.function
     if language is PYTHON:
         names = _python_names(source)
     else:
-        names = _names(source, language.names) if language is not None else []
-    name = "handler" if "handler" in names or len(names) != 1 else names[0]
+        names = [] if language is None or language.names is None else _names(source, language.names)
+    name = usual if usual in names or len(names) != 1 else names[0]
     module = PurePosixPath(path).with_suffix("").as_posix().replace("/", ".")
     return f"{module}.{name}"
 

@@ -110,7 +110,7 @@ class DockerBackend:
         self._instances[name] = None  # from here on a look for leftovers leaves it alone
         try:
             with anyio.fail_after(timeout_s):
-                return await self._made(engine, spec, runtime, contained, instance_id, name)
+                return await self._made(engine, spec, runtime, runtime.contained, instance_id, name)
         except TimeoutError as error:
             raise SandboxStartFailed(step="worker", reason=f"no hello within {timeout_s:g} s") from error
         except EngineFailed as error:

@@ -57,10 +57,10 @@ def init(
     name = name or re.sub(r"[^A-Za-z0-9_-]+", "-", directory.resolve().name).strip("-_")
     if _NAME.fullmatch(name) is None:
         raise OrbitError(f"{name!r} can not be the name of a function", hint="Give one with --name.")
-    handler = language.starter.rpartition(".")[0] + ".handler"
+    handler = f"{Path(language.starter).stem}.{language.function}"
     texts = {
         bundle.MANIFEST_NAME: manifest.text_of(name=name, runtime=runtime, handler=handler),
-        language.starter: language.source.format(name=name),
+        language.starter: language.source(name),
         bundle.EVENT_NAME: '{"name": "Ada"}\n',
     }
     present = [file for file in texts if (directory / file).exists()]

@@ -1,0 +1,7 @@
+// @name@: called with the request's JSON; what it returns becomes the answer's `output`.
+
+export async function handler(event, context) {
+  const name = event?.name ?? 'world';
+  console.log(`greeting ${name}`); // shown by `orbit logs @name@`
+  return { message: `Hello, ${name}!` };
+}
