@@ -22,9 +22,11 @@ from constellation.nova.domain.runtimes import RUNTIMES
 from constellation.testing.sandboxes import running_backend
 from tests.runtimes.table import TABLE, Sources
 
-_ASKED = os.environ.get("RUNTIMES", "")
-_GATE = ("python", "node", "ruby")
-CHOSEN = tuple(RUNTIMES) if _ASKED == "all" else tuple(_ASKED.split(",")) if _ASKED else _GATE
+ASKED = os.environ.get("RUNTIMES", "")
+_GATE = ("python", "node", "ruby", "c")
+_NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
+CHOSEN = tuple(name for name in _NAMED if not RUNTIMES[name].is_compiled)
+COMPILED = tuple(name for name in _NAMED if RUNTIMES[name].is_compiled)
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +36,22 @@ def registry() -> Registry:
 
 @pytest.fixture(params=CHOSEN)
 def runtime(request: pytest.FixtureRequest, registry: Registry) -> str:
-    reason = registry.missing.get(request.param)
-    if reason is not None and _ASKED:
+    return there(request.param, registry.missing)
+
+
+@pytest.fixture(params=(*CHOSEN, *COMPILED))
+def any_runtime(request: pytest.FixtureRequest, registry: Registry) -> str:
+    return there(request.param, registry.missing)
+
+
+def there(runtime: str, missing: Mapping[str, str]) -> str:
+    """Return the runtime, unless it is missing: a failure when it was asked for."""
+    reason = missing.get(runtime)
+    if reason is not None and ASKED:
         pytest.fail(reason)
     if reason is not None:
         pytest.skip(reason)
-    return str(request.param)
+    return runtime
 
 
 @pytest.fixture

@@ -1,13 +1,8 @@
-"""The same situations in every compiled language: what its worker makes of them is what the other workers do.
-
-`RUNTIMES=all` means every language, each of which must be there; `RUNTIMES=go,rust` names some. Without it: C, whose
-builds are quick.
-"""
+"""The same situations in every compiled language: what its worker makes of them is what the other workers do."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -24,6 +19,7 @@ from constellation.comet.runtimes.registry import KNOWN
 from constellation.testing.builds import build_rig
 from constellation.testing.registries import configured_sources
 from constellation.testing.sandboxes import running_backend
+from tests.runtimes.conftest import COMPILED, there
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
@@ -141,8 +137,7 @@ LANGUAGES = [
         told="Not found: missing",
     ),
 ]
-_ASKED = os.environ.get("RUNTIMES", "")
-CHOSEN = [each for each in LANGUAGES if _ASKED == "all" or each.runtime in (_ASKED or "c").split(",")]
+CHOSEN = [each for each in LANGUAGES if each.runtime in COMPILED]
 
 
 @pytest.fixture(scope="module", params=CHOSEN, ids=lambda each: each.runtime)
@@ -155,11 +150,7 @@ async def language(request, anyio_backend, tmp_path_factory):
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         async with build_rig(backend, root, sources=configured_sources(), cache_dir=SEEDS) as rig:
-            missing = backend.runtimes.missing.get(request.param.runtime)
-            if missing is not None and _ASKED:
-                pytest.fail(missing)
-            if missing is not None:
-                pytest.skip(missing)
+            there(request.param.runtime, backend.runtimes.missing)
             source = (HERE / "compiled" / request.param.file).read_text()
             rig.request_of = await rig.built(
                 request.param.runtime, {request.param.file: source}, handler=request.param.handler
