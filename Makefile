@@ -55,7 +55,7 @@ test-runtimes: setup build ## every language in every situation; one that is mis
 	RUNTIMES=$(or $(RUNTIMES),all) $(BIN)/python -m pytest -q tests/runtimes
 
 test-native: build ## unit tests of the C core
-	$(MAKE) -C native test
+	$(MAKE) -C native -j$(shell nproc) test
 
 asan: build ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) -C native asan
@@ -68,7 +68,7 @@ simulate: build ## the instance table under SEEDS (1,000,000) seeded histories o
 	$(MAKE) -C native plants
 
 fuzz: build ## fuzz every parser for FUZZ_SECONDS (20) each
-	$(MAKE) -C native fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20)
+	$(MAKE) -C native -j$(shell nproc) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20)
 
 bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/invoke.py --connections 1 --duration 10

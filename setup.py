@@ -1,5 +1,6 @@
 """Build the C core: libct and its helper programs with make, then the cffi extension against it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parent
 
 class BuildNative(build_ext):
     def run(self) -> None:
-        subprocess.run(["make", "-C", str(ROOT / "native"), f"PYTHON={sys.executable}", "install"], check=True)
+        subprocess.run(["make", f"-j{os.cpu_count()}", "-C", str(ROOT / "native"), f"PYTHON={sys.executable}", "install"], check=True)
         super().run()
 
 

@@ -27,9 +27,8 @@ def write_root(archive: BinaryIO, *, node: Path | None = None) -> None:
     programs |= {
         name: Path(found) for name in _TOOLS if (found := shutil.which(name, path="/usr/bin:/bin")) is not None
     }
-    if node is not None:
-        programs["node"] = node
-    linked = _linked([*programs.values(), *library.glob("lib-dynload/*.so")])
+    alone = () if node is None else (node,)
+    linked = _linked([*programs.values(), *alone, *library.glob("lib-dynload/*.so")])
     names = [str(library), "/etc/ld.so.cache", *map(str, programs.values()), *linked]
     with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:  # a name may lead through other links
         paths = dict.fromkeys([*names, *(str(Path(name).resolve()) for name in names)])
@@ -38,6 +37,8 @@ def write_root(archive: BinaryIO, *, node: Path | None = None) -> None:
         for path in paths:
             if Path(path).exists():
                 tar.add(path, filter=_wanted)
+        for program in alone:  # needs no neighbours, and lies where no container has a file system of its own, as in /tmp
+            tar.add(program.resolve(), f"usr/local/bin/{program.name}")
         for name, program in programs.items():
             if str(program) not in (f"/usr/bin/{name}", f"/bin/{name}", f"/usr/local/bin/{name}"):
                 link = tarfile.TarInfo(f"usr/bin/{name}")
