@@ -13,7 +13,10 @@ ROOT = Path(__file__).parent
 
 class BuildNative(build_ext):
     def run(self) -> None:
-        subprocess.run(["make", f"-j{os.cpu_count()}", "-C", str(ROOT / "native"), f"PYTHON={sys.executable}", "install"], check=True)
+        subprocess.run(
+            ["make", f"-j{os.cpu_count()}", "-C", str(ROOT / "native"), f"PYTHON={sys.executable}", "install"],
+            check=True,
+        )
         super().run()
 
 

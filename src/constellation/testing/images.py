@@ -37,7 +37,9 @@ def write_root(archive: BinaryIO, *, node: Path | None = None) -> None:
         for path in paths:
             if Path(path).exists():
                 tar.add(path, filter=_wanted)
-        for program in alone:  # needs no neighbours, and lies where no container has a file system of its own, as in /tmp
+        for (
+            program
+        ) in alone:  # needs no neighbours, and lies where no container has a file system of its own, as in /tmp
             tar.add(program.resolve(), f"usr/local/bin/{program.name}")
         for name, program in programs.items():
             if str(program) not in (f"/usr/bin/{name}", f"/bin/{name}", f"/usr/local/bin/{name}"):

@@ -57,6 +57,7 @@ class Spares:
         self._tasks, self._make, self._destroy = tasks, make, destroy
         self._ready: dict[Shape, deque[Sandbox]] = {}  # least recently used first
         self._making: dict[Shape, int] = {}
+        self._leaving = 0  # sandboxes of shapes that are not kept any more, until they are gone
         self._cost_bytes: dict[Shape, int] = {}
         self._callers = 0
         self._refill_at: asyncio.TimerHandle | None = None
@@ -112,7 +113,7 @@ class Spares:
                 self._ready[shape] = deque()
         while self._held_bytes > budget_bytes and any(self._ready.values()):
             largest = max(self._ready, key=lambda each: len(self._ready[each]) * self._cost_bytes.get(each, 0))
-            self._tasks.start_soon(self._destroy, self._ready[largest].pop())
+            self._let_go(self._ready[largest].pop())
         self._refill()
 
     def exited_nowait(self, spawned: Spawned) -> None:
@@ -136,8 +137,8 @@ class Spares:
                 tasks.start_soon(self._destroy, sandbox)
 
     async def settled(self) -> None:
-        """Wait until as many are ready as there shall be. For tests and benches, which bound the wait."""
-        while any(self._making.values()) or self._wanted() is not None:  # noqa: ASYNC110
+        """Wait until as many are there as shall be, and no more. For tests and benches, which bound the wait."""
+        while self._leaving or any(self._making.values()) or self._wanted() is not None:  # noqa: ASYNC110
             await anyio.sleep(0.005)
 
     @property
@@ -153,7 +154,17 @@ class Spares:
 
     def _drop(self, shape: Shape) -> None:
         for sandbox in self._ready.pop(shape):
-            self._tasks.start_soon(self._destroy, sandbox)
+            self._let_go(sandbox)
+
+    def _let_go(self, sandbox: Sandbox) -> None:
+        self._leaving += 1
+        self._tasks.start_soon(self._leave, sandbox)
+
+    async def _leave(self, sandbox: Sandbox) -> None:
+        try:
+            await self._destroy(sandbox)
+        finally:
+            self._leaving -= 1
 
     def _wanted(self) -> Shape | None:
         for shape, ready in reversed(self._ready.items()):
