@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup
 
 from constellation.base.ids import InstanceId
-from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
+from constellation.comet.backend.contract import InstanceSpec, InstanceStats
 from constellation.comet.docker.engine import Engine, EngineFailed, State
 from constellation.comet.docker.settings import DockerSettings
-from constellation.comet.link.channel import Channel, init_of
+from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
 from constellation.comet.runtimes.recipe import Runtime
 
 _log = structlog.get_logger()
-_SIGNAL_STATUS = 128
-_LAST_WORDS_BYTES = 16 << 10
 
 
-class DockerInstance:
+class DockerInstance(LinkedInstance):
     """Implements `Instance`. Made by the backend, which gives it the channel once ct-guest has come for it.
 
     What the daemon has to be asked for (to kill, why it ended) runs in the backend's tasks: the link tells of a dead
@@ -43,40 +39,12 @@ class DockerInstance:
         settings: DockerSettings,
         on_gone: Callable[[DockerInstance, bool], None],
     ) -> None:
-        self.id, self.spec, self.container, self.user = instance_id, spec, container, user
-        self.died = anyio.Event()
-        self._runtime, self._engine, self._tasks, self._settings = runtime, engine, tasks, settings
+        super().__init__(instance_id, spec, runtime)
+        self.container, self.user = container, user
+        self._engine, self._tasks, self._settings = engine, tasks, settings
         self._on_gone = on_gone
-        self._channel: Channel | None = None
-        self._cause: str | None = None
         self._following: anyio.CancelScope | None = None
         self._is_killed = False
-        self._destroyed: asyncio.Event | None = None
-
-    @property
-    def link(self) -> int:
-        return self.channel.number
-
-    @property
-    def channel(self) -> Channel:
-        assert self._channel is not None
-        return self._channel
-
-    def attach_nowait(self, channel: Channel) -> None:
-        self._channel = channel
-
-    async def init(self, *, timeout_s: float) -> None:
-        try:
-            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
-        except asyncio.CancelledError:
-            self.kill_nowait("destroyed")
-            raise
-
-    async def invoke(self, call: Call) -> Outcome:
-        return await self.channel.call(call)
-
-    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamOutcome]:
-        return self.channel.stream(call)
 
     async def stats(self) -> InstanceStats:
         nothing = InstanceStats(memory_bytes=None, cpu_s=None, pids=None)
@@ -92,12 +60,7 @@ class DockerInstance:
             pids=usage.pids_stats.current,
         )
 
-    async def destroy(self) -> None:
-        if self._destroyed is not None:
-            with anyio.CancelScope(shield=True):  # bounded: the first caller's own wait is
-                await self._destroyed.wait()
-            return
-        self._destroyed = asyncio.Event()
+    async def _end(self) -> None:
         self._cause = self._cause or "destroyed"
         is_gone = False
         try:
@@ -108,12 +71,10 @@ class DockerInstance:
                 self._following.cancel()
             self._over_nowait(None)
             self._on_gone(self, is_gone)
-            self._destroyed.set()
         if not is_gone:  # the backend looks for it again
             _log.error("instance.stuck", instance=self.id, container=self.container)
 
     def kill_nowait(self, cause: str) -> None:
-        """End the whole tree; `cause` is why, unless something was known before."""
         self._cause = self._cause or cause
         if not self._is_killed:
             self._is_killed = True
@@ -126,11 +87,6 @@ class DockerInstance:
             self.kill_nowait(cause)
         else:
             self._follow_nowait()
-
-    def given_up_nowait(self) -> None:
-        """React to a call that lost its caller: alone in its container, it ends with the container."""
-        if self.spec.concurrency <= 1 or not self.channel.is_ready:
-            self.kill_nowait("timeout")
 
     async def _kill(self) -> None:
         try:
@@ -167,7 +123,7 @@ class DockerInstance:
         if self._channel is not None:
             self._channel.catch_up_nowait()
             if state is not None and self._cause is None:
-                words = self._channel.last_words(_LAST_WORDS_BYTES)
+                words = self._channel.last_words(LAST_WORDS_BYTES)
                 self._cause = cause_of(state, words, self._runtime.out_of_memory_texts)
             self._channel.end_nowait(self._cause or "destroyed")
         self.died.set()
@@ -179,7 +135,7 @@ def cause_of(state: State, words: bytes, out_of_memory_texts: tuple[bytes, ...])
     ct-guest, its first process, tells of its child's signal as a shell does. The daemon's word on memory stands for
     any process that ever ran in there, so it counts only where the end was a kill.
     """
-    number = state.exit_code - _SIGNAL_STATUS
+    number = state.exit_code - SIGNAL_STATUS
     if not 0 < number < signal.NSIG:
         return f"exit status {state.exit_code}"
     if state.is_out_of_memory and number == signal.SIGKILL:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 
 import anyio
 import structlog
 
 from constellation.base.ids import InstanceId
-from constellation.comet.backend.contract import Call, InstanceSpec, InstanceStats, Outcome, StreamOutcome
-from constellation.comet.link.channel import Channel, init_of
+from constellation.comet.backend.contract import InstanceSpec, InstanceStats
+from constellation.comet.link.channel import Channel
+from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.runtimes.recipe import Runtime, Start
@@ -23,11 +23,9 @@ _log = structlog.get_logger()
 # Chosen: a process that ends closes its socket before the kernel reports its end, by a millisecond or less. One that
 # lives on after this has closed the channel itself.
 _EXIT_NOTE_S = 1.0
-_SIGNAL_STATUS = 128
-_LAST_WORDS_BYTES = 16 << 10
 
 
-class NamespaceInstance:
+class NamespaceInstance(LinkedInstance):
     """Implements `Instance`. Made by the backend, which gives it the channel after the spawn."""
 
     def __init__(
@@ -41,48 +39,21 @@ class NamespaceInstance:
         destroy_s: float,
         on_gone: Callable[[NamespaceInstance, bool], None],
     ) -> None:
-        self.id = instance_id
-        self.spec, self.slot = spec, slot
-        self.died = anyio.Event()
+        super().__init__(instance_id, spec, runtime)
+        self.slot, self.spawned = slot, spawned
         self.base_resident_bytes = resident_bytes(spawned.pid) if slot.leaf is None else 0
-        self.spawned, self._runtime = spawned, runtime
         self._destroy_s, self._on_gone = destroy_s, on_gone
-        self._channel: Channel | None = None
-        self._cause: str | None = None
         self._exit_timer: asyncio.TimerHandle | None = None
-        self._destroyed: asyncio.Event | None = None
 
     @property
     def pid(self) -> int:
         """The first process, as the host numbers it."""
         return self.spawned.pid
 
-    @property
-    def link(self) -> int:
-        return self.channel.number
-
-    @property
-    def channel(self) -> Channel:
-        assert self._channel is not None
-        return self._channel
-
     def attach_nowait(self, channel: Channel) -> None:
-        self._channel = channel
+        super().attach_nowait(channel)
         if self.spawned.status is not None:
             self.exited_nowait(self.spawned.status)
-
-    async def init(self, *, timeout_s: float) -> None:
-        try:
-            await self.channel.init(init_of(self.spec), timeout_s=timeout_s)
-        except asyncio.CancelledError:
-            self.kill_nowait("destroyed")
-            raise
-
-    async def invoke(self, call: Call) -> Outcome:
-        return await self.channel.call(call)
-
-    def stream(self, call: Call) -> AbstractAsyncContextManager[StreamOutcome]:
-        return self.channel.stream(call)
 
     async def stats(self) -> InstanceStats:
         leaf = self.slot.leaf
@@ -94,12 +65,7 @@ class NamespaceInstance:
         usage = leaf.usage()
         return InstanceStats(memory_bytes=usage.memory_bytes, cpu_s=usage.cpu_us / 1e6, pids=usage.processes)
 
-    async def destroy(self) -> None:
-        if self._destroyed is not None:
-            with anyio.CancelScope(shield=True):  # bounded: the first caller's own wait is
-                await self._destroyed.wait()
-            return
-        self._destroyed = asyncio.Event()
+    async def _end(self) -> None:
         self.kill_nowait("destroyed")
         is_empty = False
         try:
@@ -112,12 +78,10 @@ class NamespaceInstance:
             self.spawned.close()
             self.died.set()
             self._on_gone(self, is_empty)
-            self._destroyed.set()
         if not is_empty:  # hangs in the kernel; its slot is not used again, and the next start of comet tries anew
             _log.error("instance.stuck", instance=self.id, pid=self.pid, uid=self.slot.uid)
 
     def kill_nowait(self, cause: str) -> None:
-        """End the whole tree; `cause` is why, unless something was known before."""
         self._cause = self._cause or cause
         self.spawned.kill_nowait()
 
@@ -130,11 +94,6 @@ class NamespaceInstance:
             self._exit_timer = loop.call_later(
                 _EXIT_NOTE_S, self.kill_nowait, "protocol: the worker closed its channel"
             )
-
-    def given_up_nowait(self) -> None:
-        """React to a call that lost its caller: alone in its sandbox, it ends with the sandbox."""
-        if self.spec.concurrency <= 1 or not self.channel.is_ready:
-            self.kill_nowait("timeout")
 
     def exited_nowait(self, status: ExitStatus) -> None:
         """React to the end of the first process, and so of the whole tree."""
@@ -149,13 +108,13 @@ class NamespaceInstance:
 
     def _cause_of(self, status: ExitStatus) -> str:
         number = status.signal
-        if self._runtime.start is Start.EXEC and _SIGNAL_STATUS < status.code < _SIGNAL_STATUS + signal.NSIG:
-            number = status.code - _SIGNAL_STATUS  # ct-guest, the first process, says so of its child
+        if self._runtime.start is Start.EXEC and SIGNAL_STATUS < status.code < SIGNAL_STATUS + signal.NSIG:
+            number = status.code - SIGNAL_STATUS
         if number:
             leaf = self.slot.leaf
             if leaf is not None and leaf.oom_kills() > self.slot.oom_kills:
                 return "out of memory"
-            words = self.channel.last_words(_LAST_WORDS_BYTES)
+            words = self.channel.last_words(LAST_WORDS_BYTES)
             if any(text in words for text in self._runtime.out_of_memory_texts):
                 return "out of memory"
             return f"signal {number}"
