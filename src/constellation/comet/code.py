@@ -7,7 +7,6 @@ is the state directory above, which is 0700.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError
+from constellation.base.files import new_file
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.builds.tree import TreeRefused, unpack
 from constellation.nova.domain.function import Code, Function, code_hash
@@ -279,9 +279,7 @@ def write_files(files: Mapping[str, bytes], into: Path) -> None:
         target = into.joinpath(*parts)
         for parent in reversed(target.relative_to(into).parents[:-1]):
             make_directory(into / parent)
-        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, 0o644)
+        with new_file(target, mode=0o644) as file:
             file.write(content)
 
 

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from constellation.base.files import new_file
 from constellation.comet.builds.contract import BuildFailed
 
 MAX_PACKED_BYTES = 256 << 20
@@ -208,9 +209,7 @@ def _make_directory(target: Path) -> None:
 def _write_file(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     mode = 0o755 if member.mode & 0o111 else 0o644
     content: Any = tar.extractfile(member)
-    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with os.fdopen(fd, "wb") as file:
-        os.fchmod(fd, mode)
+    with new_file(target, mode=mode) as file:
         shutil.copyfileobj(content, file, _PIECE_BYTES)
 
 

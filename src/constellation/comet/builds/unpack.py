@@ -6,11 +6,12 @@ lies outside; a name comes once, so nothing is written through what was sent bef
 
 from __future__ import annotations
 
-import os
 import struct
 from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
+
+from constellation.base.files import new_file
 
 _HEAD = struct.Struct(">cBHQ")
 _PATH_BYTES = 1024
@@ -109,12 +110,10 @@ class TreeWriter:
                 target.mkdir()
                 target.chmod(0o755)  # whatever the umask is
                 return
-            mode = 0o755 if kind is Kind.PROGRAM else 0o644
-            fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            self._file = new_file(target, mode=0o755 if kind is Kind.PROGRAM else 0o644)
         except (FileExistsError, FileNotFoundError, NotADirectoryError) as error:
             raise TreeRefused(f"an entry out of place: {path[:200]!r}") from error
-        os.fchmod(fd, mode)
-        self._file, self._file_left = os.fdopen(fd, "wb"), size
+        self._file_left = size
         if not size:
             self.close()
 
