@@ -115,14 +115,13 @@ class Functions:
             VersionConflict: it was changed since it was read.
             BuildQueueFull: too many builds are in line.
         """
+        written = "" if files is None else code_hash(files)
         is_new_code = files is not None and (
-            code_hash(files) != function.deployed_hash
-            or (needs_build and function.handler != function.deployed_handler)
+            written != function.deployed_hash or (needs_build and function.handler != function.deployed_handler)
         )
         code_version, digest, pending = function.code_version, function.code_hash, function.pending
         version = function.deployed_version + 1
         if files is not None and is_new_code:
-            written = code_hash(files)
             if needs_build:
                 pending = PendingCode(version=version, hash=written, handler=function.handler)
             else:
@@ -146,12 +145,12 @@ class Functions:
                     raise NotFound("function", function.name)
                 raise VersionConflict("function", function.name)
             if files is not None and is_new_code:
-                await _write_code(tx, function, version=version, digest=code_hash(files), files=files)
+                await _write_code(tx, function, version=version, digest=written, files=files)
                 oldest = version - KEPT_CODE_VERSIONS
                 await tx.execute(SQL["forget_old_code"], function.tenant, function.id, oldest, code_version)
                 is_superseding = await builds.supersede(tx, function.tenant, function.id, version=version)
                 if needs_build:
-                    await self._enqueue(tx, function, version=version, digest=code_hash(files))
+                    await self._enqueue(tx, function, version=version, digest=written)
         if is_superseding or (is_new_code and needs_build):
             await self._builders.ring()
         return _function(row)
