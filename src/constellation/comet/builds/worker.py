@@ -101,6 +101,7 @@ class BuildWorker:
         self._builds, self._artifacts, self._sources, self._builder = builds, artifacts, sources, builder
         self._root, self._options, self._ended = root, options, ended
         self._holds: dict[UUID, _Hold] = {}
+        self._finding, self._has_found = anyio.Lock(), False
         self._threads = anyio.CapacityLimiter(options.concurrency + 1)
 
     async def run(
@@ -116,7 +117,6 @@ class BuildWorker:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._keep_leases)
                 task_status.started()
-                await self._builder.find()
                 while True:
                     wait_s = await self._claim_into(tasks, wakeup)
                     if wait_s > 0:
@@ -219,6 +219,10 @@ class BuildWorker:
 
     async def _made(self, claim: ClaimedBuild, output: BuildLog) -> Made:
         build = claim.build
+        async with self._finding:  # for the first build: to ask every tool takes a second of a core
+            if not self._has_found:
+                await self._builder.find()
+                self._has_found = True
         toolchain = await self._in_thread(partial(self._builder.toolchain, build.runtime))
         key = cache_key(toolchain=toolchain, runtime=build.runtime, handler=build.handler, code_hash=build.code_hash)
         found = await self._builds.find_made(build.tenant, key)
