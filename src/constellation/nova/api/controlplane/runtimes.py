@@ -37,18 +37,16 @@ def probe(configured: Mapping[str, Path]) -> dict[str, Installed]:
 
 
 def _found(info: RuntimeInfo, configured: Path | None) -> Installed:
-    if info.is_compiled:
-        return _compiler(info)
-    return _program(info, configured) if info.programs else _python()
-
-
-def _compiler(info: RuntimeInfo) -> Installed:
+    if not info.programs and not info.is_compiled:
+        return _python()
     try:
         for program in info.tools:
             locate_tool(program)
+        path = locate(info, configured) if info.programs else None
     except InterpreterMissing as error:
         return Installed(version="", missing=str(error))
-    return Installed(version="")
+    is_of_wheel = path is not None and info.wheel and info.wheel in path.parts
+    return Installed(version=importlib.metadata.version(f"{info.wheel}-binaries") if is_of_wheel else "")
 
 
 def _python() -> Installed:
@@ -56,15 +54,6 @@ def _python() -> Installed:
     if not path.is_file():
         return Installed(version="", missing=f"{path} does not exist")
     return Installed(version=platform.python_version())
-
-
-def _program(info: RuntimeInfo, configured: Path | None) -> Installed:
-    try:
-        path = locate(info, configured)
-    except InterpreterMissing as error:
-        return Installed(version="", missing=str(error))
-    is_of_wheel = info.wheel and info.wheel in path.parts
-    return Installed(version=importlib.metadata.version(f"{info.wheel}-binaries") if is_of_wheel else "")
 
 
 class RuntimeRoutes:
