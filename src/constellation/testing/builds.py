@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -97,4 +98,4 @@ async def build_rig(
     try:
         yield BuildRig(backend, builder, root)
     finally:
-        builder.close()
+        shutil.rmtree(root / "w", ignore_errors=True)

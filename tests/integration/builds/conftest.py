@@ -36,7 +36,6 @@ async def rig(request, tmp_path, sources):
         recipe=recipe,
         programs=(),
         asked=lambda _: Tools(version="1"),
-        is_compiled=True,
         registries=("pip",),
     )
     settings = NamespaceSettings(

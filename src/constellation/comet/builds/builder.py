@@ -177,10 +177,6 @@ class SandboxBuilder:
             limits = {"disk_mb": request.disk_mb, "memory_mb": request.memory_mb, "processes": PROCESSES}
             raise BuildFailed(output.reason(f"it ended with {status}", **limits))
 
-    def close(self) -> None:
-        """Remove the directory of the builds."""
-        shutil.rmtree(self._work_dir, ignore_errors=True)
-
 
 def _seed_of(request: BuildRequest, toolchain: Toolchain, output: Path) -> BuildRequest:
     """Return what makes the toolchain's cache: a build on the platform's own account, of nobody's sources."""

@@ -46,7 +46,6 @@ class Toolchain:
     recipe: Path
     programs: tuple[Program, ...]
     asked: Callable[[tuple[Path, ...]], Tools]  # of the programs, where they were found; blocks
-    is_compiled: bool
     shared: tuple[Path, str] | None = None  # a directory of another recipe, and where build.sh finds it
     registries: tuple[str, ...] = ()  # by the names of `Sources`
 

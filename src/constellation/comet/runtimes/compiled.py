@@ -7,7 +7,7 @@ from pathlib import Path
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.builds.contract import BuilderUnavailable
 from constellation.comet.builds.toolchain import Toolchain
-from constellation.comet.runtimes.recipe import Interpreter, Runtime, Start
+from constellation.comet.runtimes.recipe import SANDBOX_ENV, Interpreter, Runtime, Start
 from constellation.nova.domain.runtimes import RuntimeInfo
 
 PROGRAM = "/code/bootstrap"  # what every recipe builds
@@ -32,6 +32,6 @@ def compiled(info: RuntimeInfo, toolchain: Toolchain, *, hello: Path) -> Runtime
         argv=lambda _: (PROGRAM,),
         prefixes=lambda _: (),
         hello=hello,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
+        env=SANDBOX_ENV,
         has_templates=False,
     )

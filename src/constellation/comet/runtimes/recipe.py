@@ -70,9 +70,9 @@ class Runtime:
         return self.info.id
 
 
-BASE_ENV = MappingProxyType(
+SANDBOX_ENV = MappingProxyType(
     {
-        "PATH": f"{RUNTIME_DIR}:/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "HOME": "/tmp",  # noqa: S108 (the sandbox's own)
     }
@@ -148,7 +148,7 @@ def executed(
         binds=binds,
         contained=Contained(argv=(*launcher, info.programs[0], *script), sources=places),
         hello=here / hello,
-        env={**BASE_ENV, **(env or {})},
+        env={**SANDBOX_ENV, "PATH": f"{RUNTIME_DIR}:{SANDBOX_ENV['PATH']}", **(env or {})},
         heap_flags=heap_flags,
         out_of_memory_texts=out_of_memory_texts,
     )

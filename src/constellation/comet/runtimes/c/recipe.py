@@ -23,5 +23,5 @@ def _asked(found: tuple[Path, ...]) -> Tools:
     return Tools(version=said(C.id, str(found[0]), "-dumpfullversion"), path=(found[0].parent,), env=env)
 
 
-TOOLCHAIN = Toolchain(runtime=C.id, recipe=HERE, programs=C.tools, asked=_asked, is_compiled=True)
+TOOLCHAIN = Toolchain(runtime=C.id, recipe=HERE, programs=C.tools, asked=_asked)
 RUNTIME = compiled(C, TOOLCHAIN, hello=HERE / "hello.c")

@@ -27,6 +27,5 @@ TOOLCHAIN = Toolchain(
     recipe=C_RECIPE,
     programs=CPP.tools,
     asked=_asked,
-    is_compiled=True,
 )
 RUNTIME = compiled(CPP, TOOLCHAIN, hello=Path(__file__).parent / "hello.cpp")

@@ -26,7 +26,5 @@ def _asked(found: tuple[Path, ...]) -> Tools:
     )
 
 
-TOOLCHAIN = Toolchain(
-    runtime=GO.id, recipe=_HERE, programs=GO.tools, asked=_asked, is_compiled=True, registries=("go",)
-)
+TOOLCHAIN = Toolchain(runtime=GO.id, recipe=_HERE, programs=GO.tools, asked=_asked, registries=("go",))
 RUNTIME = compiled(GO, TOOLCHAIN, hello=_HERE / "hello.go")

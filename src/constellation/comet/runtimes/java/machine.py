@@ -7,7 +7,7 @@ from pathlib import Path
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.builds.contract import BuilderUnavailable
 from constellation.comet.builds.toolchain import Toolchain, Tools, said
-from constellation.comet.runtimes.recipe import Interpreter, Runtime, Start
+from constellation.comet.runtimes.recipe import SANDBOX_ENV, Interpreter, Runtime, Start
 from constellation.native.sandbox import Bind
 from constellation.nova.config.interpreters import InterpreterMissing, locate_tool
 from constellation.nova.domain.runtimes import RuntimeInfo
@@ -51,7 +51,6 @@ def toolchain(info: RuntimeInfo, recipe: Path, *, compiler: str = "") -> Toolcha
         recipe=recipe,
         programs=info.tools,
         asked=lambda found: _tools(info.id, found[0], compiler),
-        is_compiled=True,
         shared=(HERE, "/run/java"),
         registries=("maven",),
     )
@@ -84,7 +83,7 @@ def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
         prefixes=lambda found: (found.path.parents[1],),
         binds=lambda _: _configuration(),
         hello=hello,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
+        env=SANDBOX_ENV,
         heap_flags=lambda memory_mb: (f"-Xmx{max(16, int(memory_mb * _HEAP_SHARE))}m",),
         out_of_memory_texts=(b"java.lang.OutOfMemoryError",),
         has_templates=False,

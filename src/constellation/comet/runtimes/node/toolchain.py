@@ -45,6 +45,5 @@ TOOLCHAIN = Toolchain(
     recipe=Path(__file__).parent / "install",
     programs=(),
     asked=_asked,
-    is_compiled=False,
     registries=("npm",),
 )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from constellation.comet.backend.contract import RuntimeUnavailable
-from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Interpreter, Runtime, Start
+from constellation.comet.runtimes.recipe import SANDBOX_ENV, WORKER_DIR, Contained, Interpreter, Runtime, Start
 from constellation.native import libexec_path
 from constellation.nova.domain.runtimes import PYTHON
 
@@ -43,7 +43,7 @@ RUNTIME = Runtime(
         sources=tuple(sorted(_HERE.glob("worker*.py"))),
     ),
     hello=_HERE / "hello.py",
-    env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp"},  # noqa: S108 (the sandbox's own)
+    env=SANDBOX_ENV,
     # glibc maps 64 MiB of addresses an arena, one for each thread that allocates: under RLIMIT_AS four threads of
     # instance_concurrency would use up a limit of 128 MiB before the handler has done anything.
     # LD_BIND_NOW: what the linker resolved at the first call of each function, and wrote down, every child would too.

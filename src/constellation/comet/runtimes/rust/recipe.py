@@ -17,7 +17,5 @@ def _asked(found: tuple[Path, ...]) -> Tools:
     return Tools(version=version, path=(root / "bin",), prefixes=(root,))
 
 
-TOOLCHAIN = Toolchain(
-    runtime=RUST.id, recipe=_HERE, programs=RUST.tools, asked=_asked, is_compiled=True, registries=("cargo",)
-)
+TOOLCHAIN = Toolchain(runtime=RUST.id, recipe=_HERE, programs=RUST.tools, asked=_asked, registries=("cargo",))
 RUNTIME = compiled(RUST, TOOLCHAIN, hello=_HERE / "hello.rs")

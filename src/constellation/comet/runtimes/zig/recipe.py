@@ -29,7 +29,6 @@ TOOLCHAIN = Toolchain(
     recipe=_HERE,
     programs=(INTERPRETER,),
     asked=_asked,
-    is_compiled=True,
     shared=(C_RECIPE, "/run/c"),
     registries=("pip",),
 )
