@@ -8,6 +8,7 @@ build=$1 clock=$2 seconds=$3
 shift 3
 round=300     # seconds of a CPU run that a crash of the machine can lose
 interrupted=72 # what libFuzzer exits with after SIGINT or SIGTERM
+killed=137     # what the shell says of SIGKILL, which comes from outside: what the fuzzer finds ends it with a status of its own
 
 # What the shell's children used so far; `times` prints user and system time of them in its second line.
 children_seconds() {
@@ -42,7 +43,7 @@ for fuzzer in "$@"; do
         )
         case $? in
         0) ;;
-        $interrupted) verdict=interrupted ;;
+        $interrupted | $killed) verdict=interrupted ;;
         *) verdict=FAILED ;;
         esac
         runs=$((runs + $(count_of_runs <"$log")))

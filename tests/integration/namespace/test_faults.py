@@ -125,6 +125,10 @@ async def test_a_killed_comet_leaves_nothing_after_the_next_start(tmp_path, use_
     assert left == []
 
 
+def _fork_server(tmp_path: Path) -> int:
+    return int((tmp_path / "run/python.json").read_text().split(":")[1].split(",")[0])
+
+
 async def test_a_killed_fork_server_ends_its_instances_and_is_replaced(tmp_path):
     code_dir, seconds = _code(tmp_path / "code"), f"98765.{uuid4().int % 10**9}"
     settings = NamespaceSettings(run_dir=tmp_path / "run", group=group_name(tmp_path))
@@ -134,7 +138,7 @@ async def test_a_killed_fork_server_ends_its_instances_and_is_replaced(tmp_path)
         instance = await backend.create(_spec(code_dir), timeout_s=30)
         await instance.init(timeout_s=20)
         await instance.invoke(Call(request_id=uuid7(), payload=f'"{seconds}"'.encode(), timeout_s=20))
-        server = int((tmp_path / "run/python.json").read_text().split(":")[1].split(",")[0])
+        server = _fork_server(tmp_path)
         os.kill(server, signal.SIGKILL)
         with anyio.fail_after(10):
             await instance.died.wait()
@@ -169,8 +173,11 @@ async def test_a_slot_comes_back_when_what_is_in_it_ends_late(tmp_path):
         if not backend.support().available:
             pytest.skip(backend.support().reason)
         instance = await backend.create(_spec(code_dir), timeout_s=30)
+        server = _fork_server(tmp_path)
+        os.kill(server, signal.SIGSTOP)  # its note that the sandbox ended comes when it goes on
         await instance.destroy()
         assert instance.slot.number not in backend._slots._free
+        os.kill(server, signal.SIGCONT)
         with anyio.fail_after(20):
             while instance.slot.number not in backend._slots._free:
                 await anyio.sleep(0.005)
