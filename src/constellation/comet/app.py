@@ -47,6 +47,7 @@ from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
+from constellation.comet.wakefulness import Wakefulness
 from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
@@ -185,12 +186,18 @@ async def execution_plane(
     )
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
     rows = RowWriter(table, invocations, settings.invocation_log, dropped=meters.records_dropped)
+    wakefulness = Wakefulness(lambda: meters.invocations_total, context.clock)
+
+    def wake() -> None:
+        rows.wake_nowait()
+        wakefulness.wake_nowait()
+
     lane = LaneKeeper(
         reactor,
         links,
         table,
         pool,
-        rows,
+        on_records=wake,
         service_token=context.service_token,
         node=context.node,
     )
@@ -241,6 +248,8 @@ async def execution_plane(
                 await tasks.start(worker.run, listener.subscribe(BUILDS))
             tasks.start_soon(records.run)
             tasks.start_soon(rows.run, lane.hear_records)
+            if settings.comet.low_latency and looks_ahead:
+                tasks.start_soon(wakefulness.run)
             yield ExecutionPlane(
                 executor=executor,
                 pool=pool,

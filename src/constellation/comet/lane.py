@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
 from constellation.base.errors import ConstellationError, InvalidRequest, Overloaded
 from constellation.comet.backend.contract import CallTimeout, InstanceDied, OutputInvalid
-from constellation.comet.executor.rows import RowWriter
 from constellation.comet.pool.pool import Pool
 from constellation.comet.pool.wording import node_refusal, refusal
 from constellation.comet.refusals import FunctionHalted, InflightLimit, QueueFull, QueueWaitTimeout
@@ -34,8 +33,8 @@ class LaneKeeper:
         links: Links,
         table: Table,
         pool: Pool,
-        rows: RowWriter,
         *,
+        on_records: Callable[[], None],
         service_token: str,
         node: str,
     ) -> None:
@@ -47,7 +46,7 @@ class LaneKeeper:
             authorization=f"Bearer {service_token}",
             words=self._words,
             on_effects=pool.run_effects_nowait,
-            on_records=rows.wake_nowait,
+            on_records=on_records,
         )
 
     def attach(self, port: Port) -> None:
@@ -67,7 +66,7 @@ class LaneKeeper:
         self._lane.close()
 
     def hear_records(self) -> None:
-        """Have the writer of rows woken by the next record again."""
+        """Have `on_records` called for the next record again."""
         self._lane.hear_records()
 
     # Identities.

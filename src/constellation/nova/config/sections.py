@@ -61,6 +61,7 @@ class CometSettings:
     grpc: str = setting("grpc", ":9090")
     max_inflight: int = setting("max_inflight", 4096, kind=Kind.INT, low=1)  # calls in this process, running or waiting
     drain_s: float = setting("drain", 10.0, kind=Kind.DURATION, low=0, high=600)
+    low_latency: bool = setting("low_latency", True, kind=Kind.BOOL)  # no deep sleep of the cores while calls flow
     tls: PlaneTlsSettings = PLANE_TLS_OFF
 
 
