@@ -637,6 +637,10 @@ int ct_function_update(ct_table *table, uint64_t function, const ct_function_row
 /* It is deleted: its line is refused, nothing new is started. CT_EFFECT_DROP follows once nothing is left of it. */
 int ct_function_remove(ct_table *table, uint64_t function, uint64_t now_ns);
 
+/* Boots until it has `target` members or as many as it may, unless it is halted; as many at once as there is room for.
+ * They expire as others do. Returns 0 or -ESTALE. */
+int ct_function_prewarm(ct_table *table, uint64_t function, uint32_t target);
+
 /* 0 when there is none of that name. */
 uint64_t ct_function_find(const ct_table *table, const uint8_t *tenant, uint32_t tenant_len, const uint8_t *space,
                           uint32_t space_len, const uint8_t *name, uint32_t name_len);

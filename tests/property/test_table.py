@@ -64,6 +64,7 @@ EVENTS = {
     "policy": 3,
     "deploy": 2,
     "replace": 1,
+    "prewarm": 2,
     "sweep": 4,
     "wait": 4,
 }
@@ -282,6 +283,12 @@ class Both:
         assert self.table.find_function("t", "n", f"f{place}") is None
         self.functions[place] = self.put(place)
         assert self.table.find_function("t", "n", f"f{place}") == self.functions[place][0]
+
+    def on_prewarm(self) -> None:
+        handle, function = self.rng.choice(self.functions)
+        target = self.rng.randrange(0, 6)
+        self.table.prewarm(handle, target)
+        self.model.prewarm(function, target)
 
     def on_sweep(self) -> None:
         self.table.sweep(now_ns=self.now_ns)

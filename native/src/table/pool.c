@@ -96,19 +96,36 @@ void ct__pool_pump(ct_table *t, ct__function *grown) {
     }
 }
 
-/* Boots for min_replicas as far as there is room; never at the cost of another function's instance. */
+/* Boots ahead of calls as far as there is room, never at the cost of another function's instance; false: there is none. */
+static bool boot_ahead(ct_table *t, ct__function *f, uint32_t boots) {
+    for (; boots > 0; boots--) {
+        if (t->member_slab.count >= t->options.max_instances || t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots)
+            return false;
+        (void)ct__member_add(t, f);
+    }
+    return true;
+}
+
+/* Boots for min_replicas. */
 void ct__pool_keep_warm(ct_table *t, uint64_t now_ns) {
     if (!t->is_open)
         return;
     for (ct__node *at = t->active.next; at != &t->active; at = at->next) {
         ct__function *f = CT__OF(ct__function, active, at);
-        for (uint32_t boots = boots_for_warmth(f, now_ns); boots > 0; boots--) {
-            if (t->member_slab.count >= t->options.max_instances ||
-                t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots)
-                return;
-            (void)ct__member_add(t, f);
-        }
+        if (!boot_ahead(t, f, boots_for_warmth(f, now_ns)))
+            return;
     }
+}
+
+int ct_function_prewarm(ct_table *t, uint64_t function, uint32_t target) {
+    ct__function *f = ct__function_at(t, function);
+    if (f == NULL)
+        return -ESTALE;
+    const bool may_boot = t->is_open && (f->row.flags & CT_FUNCTION_HALTED) == 0 && target > f->current;
+    if (may_boot)
+        (void)boot_ahead(t, f, less(target - f->current, head_room(f)));
+    ct__function_settle(t, f);
+    return 0;
 }
 
 void ct__pool_renew(ct_table *t, ct__function *f) {

@@ -14,6 +14,7 @@ from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
+from constellation.routes.models import statistics as st
 from constellation.routes.models.paging import DEFAULT_LIMIT, Page
 
 # The gateway states its own timeouts as problems; the client waits this much longer so that it hears them.
@@ -308,6 +309,92 @@ def redrive_async(*, function: str | None = None) -> Call[i.Redriven]:
 def delete_async(job_id: UUID) -> Call[None]:
     """Cancel a queued one or forget a dead one."""
     return call("delete_async", None, params={"id": str(job_id)})
+
+
+def pause_async(job_id: UUID) -> Call[i.AsyncInvocationBody]:
+    """Take a queued one out of line."""
+    return call("pause_async", i.AsyncInvocationBody, params={"id": str(job_id)})
+
+
+def resume_async(job_id: UUID) -> Call[i.AsyncInvocationBody]:
+    """Put a paused one back in line."""
+    return call("resume_async", i.AsyncInvocationBody, params={"id": str(job_id)})
+
+
+def async_summary() -> Call[st.AsyncSummary]:
+    """How the namespace's queue stands."""
+    return call("async_summary", st.AsyncSummary)
+
+
+def pause_all_async() -> Call[st.AsyncSummary]:
+    """Start nothing of the namespace's queue until it is resumed."""
+    return call("pause_all_async", st.AsyncSummary)
+
+
+def resume_all_async() -> Call[st.AsyncSummary]:
+    """Let the namespace's queue move again."""
+    return call("resume_all_async", st.AsyncSummary)
+
+
+def function_async_summary(name: str) -> Call[st.AsyncSummary]:
+    """How a function's queue stands."""
+    return call("function_async_summary", st.AsyncSummary, params={"name": name})
+
+
+def pause_function_async(name: str) -> Call[st.AsyncSummary]:
+    """Start nothing of a function's queue until it is resumed."""
+    return call("pause_function_async", st.AsyncSummary, params={"name": name})
+
+
+def resume_function_async(name: str) -> Call[st.AsyncSummary]:
+    """Let a function's queue move again."""
+    return call("resume_function_async", st.AsyncSummary, params={"name": name})
+
+
+def prewarm(name: str, *, target: int = 1) -> Call[st.Prewarmed]:
+    """Begin instances of a function until there are `target`."""
+    return call("prewarm", st.Prewarmed, params={"name": name}, body=st.Prewarm(target=target))
+
+
+# --- figures; a range is like 15m, 6h or 30d, and ends now
+
+
+def function_metrics(name: str, *, range_: str | None = None) -> Call[st.Statistics]:
+    """Calls of a function by time; of the last hour when no range is given."""
+    return call("function_metrics", st.Statistics, params={"name": name}, query={"range": range_})
+
+
+def timeseries(*, range_: str | None = None) -> Call[st.Statistics]:
+    """The same of the whole namespace."""
+    return call("timeseries", st.Statistics, query={"range": range_})
+
+
+def diagnostics(name: str, *, range_: str | None = None) -> Call[st.Diagnostics]:
+    """What of a function is slow and what fails; of the last day when no range is given."""
+    return call("diagnostics", st.Diagnostics, params={"name": name}, query={"range": range_})
+
+
+def function_heatmap(name: str, *, days: int | None = None) -> Call[st.Heatmap]:
+    """Calls of a function by day."""
+    return call("function_heatmap", st.Heatmap, params={"name": name}, query={"days": days})
+
+
+def heatmap(*, days: int | None = None) -> Call[st.Heatmap]:
+    """Calls of the namespace by day."""
+    return call("heatmap", st.Heatmap, query={"days": days})
+
+
+def function_cost(name: str, *, range_: str | None = None) -> Call[st.FunctionCost]:
+    """What the calls of a function cost; of the last 30 days when no range is given."""
+    return call("function_cost", st.FunctionCost, params={"name": name}, query={"range": range_})
+
+
+def cost_summary(*, range_: str | None = None) -> Call[st.CostSummary]:
+    """What the calls of the namespace cost, the dearest function first."""
+    return call("cost_summary", st.CostSummary, query={"range": range_})
+
+
+# --- the invocation log
 
 
 def list_invocations(

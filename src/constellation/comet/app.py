@@ -32,6 +32,7 @@ from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
+from constellation.comet.dataplane.statistics import StatisticsRoutes
 from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.docker.settings import DockerSettings
@@ -57,7 +58,7 @@ from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.config.sections import BuildSettings, PriceSettings, Settings
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
 from constellation.nova.store.builds import PROGRESS, Builds
@@ -69,6 +70,7 @@ from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
@@ -92,6 +94,8 @@ class ExecutionPlane:
     jobs: Jobs
     builds: Builds
     invocations: Invocations
+    statistics: Statistics
+    prices: PriceSettings
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
 
@@ -258,6 +262,8 @@ async def execution_plane(
                 jobs=jobs,
                 builds=builds,
                 invocations=invocations,
+                statistics=Statistics(db),
+                prices=settings.prices,
                 listener=listener,
                 lane=lane,
             )
@@ -274,10 +280,11 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
+    statistics = StatisticsRoutes(plane.statistics, plane.executor, plane.prices)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, builds, history, status)
+        for group in (calls, jobs, builds, history, statistics, status)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }

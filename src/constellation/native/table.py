@@ -132,6 +132,10 @@ class Table(Ledger):
         """It is deleted: its line is refused, and nothing is started for it any more."""
         checked("function", _lib.ct_function_remove(self._table, function, now_ns))
 
+    def prewarm(self, function: FunctionHandle, target: int) -> None:
+        """Boot until it has `target` instances or as many as it may; as many at once as there is room for."""
+        checked("function", _lib.ct_function_prewarm(self._table, function, target))
+
     def find_function(self, tenant: str, namespace: str, name: str) -> FunctionHandle | None:
         """Return the function that is kept under a name."""
         a, b, c = tenant.encode(), namespace.encode(), name.encode()

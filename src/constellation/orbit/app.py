@@ -11,7 +11,18 @@ import typer
 from typer.core import TyperGroup
 
 from constellation.client import ClientError
-from constellation.orbit.commands import access, builds, functions, jobs, logs, platform, schedules, settings, source
+from constellation.orbit.commands import (
+    access,
+    builds,
+    figures,
+    functions,
+    jobs,
+    logs,
+    platform,
+    schedules,
+    settings,
+    source,
+)
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
 
@@ -89,6 +100,7 @@ def root(
 
 source.register(app)
 functions.register(app)
+figures.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")
 app.add_typer(schedules.app, name="schedules")

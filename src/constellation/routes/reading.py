@@ -51,8 +51,8 @@ class Window:
 def window_of(query: Mapping[str, str]) -> Window:
     """Read `limit` and `offset`. Raises `InvalidRequest` for anything but numbers in range."""
     return Window(
-        limit=_number(query, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT),
-        offset=_number(query, "offset", default=0, low=0, high=MAX_OFFSET),
+        limit=number_of(query, "limit", default=DEFAULT_LIMIT, low=1, high=MAX_LIMIT),
+        offset=number_of(query, "offset", default=0, low=0, high=MAX_OFFSET),
     )
 
 
@@ -118,7 +118,7 @@ def page_of(found: Found[Row], window: Window, show: Callable[[Row], Shown]) -> 
     return Page(items=items, pagination=facts)
 
 
-def _number(query: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+def number_of(query: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
     text = query.get(name)
     if text is None:
         return default

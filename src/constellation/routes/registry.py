@@ -18,6 +18,7 @@ from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
+from constellation.routes.models import statistics as st
 from constellation.routes.models.paging import Page
 
 
@@ -119,6 +120,8 @@ def _zenith(operation: str, template: str, summary: str) -> Route:
 P = Permission
 _FUNCTION = "/functions/{name}"
 _CODE_BODY_BYTES = 16 << 20  # 10 MiB of code in base64, and its JSON around it
+_RANGE = (Query(name="range", about="how far back from now: 15m, 6h, 30d"),)
+_DAYS = (Query(name="days", type="integer", about="how many, today the last; 365 when absent"),)
 _LOG_QUERY = (
     Query(name="status", about='"ok", "function_error" or a problem code; "failed": whatever is not ok'),
     Query(name="since", about="RFC 3339 instant"),
@@ -208,6 +211,27 @@ ROUTES: tuple[Route, ...] = (
            request=i.RetryAsync, response=i.AsyncInvocationBody),
     _comet("delete_async", "DELETE", "/async-invocations/{id}", P.FUNCTION_INVOKE,
            "Cancel a queued or forget a dead one", status=204),
+    _comet("pause_async", "POST", "/async-invocations/{id}/pause", P.FUNCTION_INVOKE, "Take a queued one out of line",
+           response=i.AsyncInvocationBody),
+    _comet("resume_async", "POST", "/async-invocations/{id}/resume", P.FUNCTION_INVOKE, "Put a paused one back in line",
+           response=i.AsyncInvocationBody),
+    _comet("async_summary", "GET", "/async-invocations/summary", P.FUNCTION_READ, "How the namespace's queue stands",
+           response=st.AsyncSummary),
+    _comet("pause_all_async", "POST", "/async-invocations/pause", P.FUNCTION_UPDATE,
+           "Start no async invocation of the namespace until the queue is resumed; new ones wait",
+           response=st.AsyncSummary),
+    _comet("resume_all_async", "POST", "/async-invocations/resume", P.FUNCTION_UPDATE,
+           "Let the namespace's queue move again; functions paused by themselves stay so", response=st.AsyncSummary),
+    _comet("function_async_summary", "GET", _FUNCTION + "/async-invocations/summary", P.FUNCTION_READ,
+           "How a function's queue stands", response=st.AsyncSummary),
+    _comet("pause_function_async", "POST", _FUNCTION + "/async-invocations/pause", P.FUNCTION_UPDATE,
+           "Start no async invocation of a function until its queue is resumed; new ones wait",
+           response=st.AsyncSummary),
+    _comet("resume_function_async", "POST", _FUNCTION + "/async-invocations/resume", P.FUNCTION_UPDATE,
+           "Let a function's queue move again", response=st.AsyncSummary),
+    _comet("prewarm", "POST", _FUNCTION + "/prewarm", P.FUNCTION_INVOKE,
+           "Begin instances before calls come; 202: those that are booting are ready soon", status=202,
+           request=st.Prewarm, response=st.Prewarmed),
     _comet("list_function_builds", "GET", _FUNCTION + "/builds", P.FUNCTION_READ, "Builds of a function, newest first",
            response=Page[b.BuildBody], query=(*PAGING, Query(name="state", about="pending, compiling, success, failed or cancelled"))),
     _comet("retry_build", "POST", _FUNCTION + "/builds", P.FUNCTION_UPDATE,
@@ -229,6 +253,21 @@ ROUTES: tuple[Route, ...] = (
     _comet("follow_logs", "GET", _FUNCTION + "/logs/stream", P.LOG_READ,
            "The log as it grows: server-sent events, one a call", streams=True,
            query=(Query(name="since", about="RFC 3339 instant to begin at; now when absent"),)),
+    _comet("function_metrics", "GET", _FUNCTION + "/metrics", P.METRICS_READ,
+           "Calls of a function by time: how many, how they ended, how long they took", response=st.Statistics,
+           query=_RANGE),
+    _comet("timeseries", "GET", "/metrics/timeseries", P.METRICS_READ, "The same of the whole namespace",
+           response=st.Statistics, query=_RANGE),
+    _comet("diagnostics", "GET", _FUNCTION + "/diagnostics", P.LOG_READ, "What of a function is slow, and what fails",
+           response=st.Diagnostics, query=_RANGE),
+    _comet("function_heatmap", "GET", _FUNCTION + "/heatmap", P.METRICS_READ, "Calls of a function by day",
+           response=st.Heatmap, query=_DAYS),
+    _comet("heatmap", "GET", "/metrics/heatmap", P.METRICS_READ, "Calls of the namespace by day", response=st.Heatmap,
+           query=_DAYS),
+    _comet("function_cost", "GET", _FUNCTION + "/cost", P.METRICS_READ, "What the calls of a function cost",
+           response=st.FunctionCost, query=_RANGE),
+    _comet("cost_summary", "GET", "/cost/summary", P.METRICS_READ, "What the calls of the namespace cost, by function",
+           response=st.CostSummary, query=_RANGE),
     _comet("stats", "GET", "/stats", P.METRICS_READ, "Instances, calls in hand and in line", response=i.StatsBody),
     _comet("list_backends", "GET", "/backends", P.CONFIG_READ, "Which isolators can run here, and how limits hold",
            response=i.BackendsBody),

@@ -99,6 +99,11 @@ class TableModel:
         self._settle(function)
         self._pump()
 
+    def prewarm(self, function: ModelFunction, target: int) -> None:
+        if self.is_open and not function.row.is_halted:
+            self._boot_ahead(function, min(target - function.current, function.head_room))
+        self._settle(function)
+
     # Calls.
 
     def admit(self, function: ModelFunction, ask: Ask, now_ns: int) -> ModelCall | Verdict:
@@ -431,13 +436,17 @@ class TableModel:
 
     def _keep_warm(self, now_ns: int) -> None:
         for function in self.active if self.is_open else ():
-            if now_ns < function.prewarm_after_ns:
-                continue
-            for _ in range(min(function.kept_warm - function.current, function.head_room)):
-                is_full = len(self.members) >= self.options.max_instances
-                if is_full or self.count(State.BOOTING) >= self.options.max_boots:
-                    return
-                self._boot(function)
+            wanted = function.kept_warm - function.current
+            if now_ns >= function.prewarm_after_ns and not self._boot_ahead(function, min(wanted, function.head_room)):
+                return
+
+    def _boot_ahead(self, function: ModelFunction, boots: int) -> bool:
+        for _ in range(boots):
+            is_full = len(self.members) >= self.options.max_instances
+            if is_full or self.count(State.BOOTING) >= self.options.max_boots:
+                return False
+            self._boot(function)
+        return True
 
 
 def _later(code: int, left_ns: int) -> Verdict:

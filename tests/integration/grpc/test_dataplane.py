@@ -13,6 +13,8 @@ from constellation.nova.store.jobs import Failure, Jobs
 from constellation.nova.store.pool import connect
 from constellation.routes.registry import ROUTES, Plane, Transport
 
+from .conftest import eventually
+
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 sandbox = [pytest.mark.sandbox, pytest.mark.slow]
@@ -159,6 +161,13 @@ async def recorded(comet, count):
             await anyio.sleep(0.02)
 
 
+async def called(comet, count):
+    await comet.deploy("echo", "")
+    for n in range(count):
+        await comet.invoke("echo", n)
+    await recorded(comet, count)
+
+
 class TestJobs:
     async def test_a_durable_call_is_committed_before_the_answer(self, thin):
         await thin.deploy("echo", "")
@@ -217,6 +226,50 @@ class TestJobs:
             assert redriven.json() == {"retried": 1}
             assert (await thin.http("GET", where)).json()["status"] == "queued"
 
+    async def test_a_paused_queue_stands_still_until_it_is_resumed(self, thin, database):
+        await thin.deploy("echo", "")
+        await thin.deploy("other", "")
+        jobs = {}
+        for name in ("echo", "other"):
+            jobs[name] = (await thin.http("POST", f"/functions/{name}/invoke-async", body={"payload": 1})).json()["id"]
+        async with connect(database.dsn("nebula"), application="tests") as nebula:
+            queue = Jobs(nebula)
+
+            async def claimed():
+                claims = await queue.claim(owner="w", lease_s=30, limit=10)
+                await queue.release(claims)
+                return sorted(claim.job.function_name for claim in claims)
+
+            paused = (await thin.http("POST", "/functions/echo/async-invocations/pause")).json()
+            assert (paused["function"], paused["is_paused"], paused["queued"]) == ("echo", True, 1)
+            assert await claimed() == ["other"]
+            whole = (await thin.http("GET", "/async-invocations/summary")).json()
+            assert (whole["is_paused"], whole["queued"], list(whole["paused_functions"])) == (False, 2, ["echo"])
+            assert (await thin.http("POST", "/async-invocations/pause")).json()["is_paused"] is True
+            assert await claimed() == []
+            assert await queue.seconds_to_next() is None  # so that nobody asks again and again
+            assert (await thin.http("GET", "/functions/other/async-invocations/summary")).json()["is_paused"] is True
+            await thin.http("POST", "/async-invocations/resume")
+            assert await claimed() == ["other"]
+            assert (await thin.http("GET", "/async-invocations/summary", namespace="elsewhere")).json()["queued"] == 0
+            await thin.http("POST", "/functions/echo/async-invocations/resume")
+            assert await claimed() == ["echo", "other"]
+            assert await queue.seconds_to_next() == 0
+
+    async def test_one_job_is_taken_out_of_line_and_put_back(self, thin, database):
+        await thin.deploy("echo", "")
+        job = (await thin.http("POST", "/functions/echo/invoke-async", body={"payload": 1})).json()
+        where = f"/async-invocations/{job['id']}"
+        assert (await thin.http("POST", where + "/resume")).status == 409
+        assert (await thin.http("POST", where + "/pause")).json()["status"] == "paused"
+        assert (await thin.http("POST", where + "/pause")).json()["code"] == "state_conflict"
+        async with connect(database.dsn("nebula"), application="tests") as nebula:
+            jobs = Jobs(nebula)
+            assert await jobs.claim(owner="w", lease_s=30, limit=1) == ()
+            assert (await thin.http("POST", where + "/resume")).json()["status"] == "queued"
+            [claim] = await jobs.claim(owner="w", lease_s=30, limit=1)
+            assert str(claim.job.id) == job["id"]
+
     @pytest.mark.parametrize(
         ("body", "headers", "status", "field"),
         [
@@ -245,6 +298,63 @@ class TestJobs:
         for name, status in (("halted", 403), ("missing", 404)):
             answer = await thin.http("POST", f"/functions/{name}/invoke-async", body={"payload": 1})
             assert answer.status == status
+
+
+class TestStatistics:
+    async def test_figures_of_calls(self, thin):
+        await called(thin, 5)
+        whole = (await thin.http("GET", "/functions/echo/metrics", query="range=15m")).json()
+        assert (whole["total"]["calls"], whole["total"]["errors"], whole["total"]["cold_starts"]) == (5, 0, 1)
+        assert whole["statuses"] == {"ok": 5}
+        assert whole["step_s"] == 30
+        assert sum(step["calls"] for step in whole["series"]) == 5
+        assert whole["since"] <= whole["series"][0]["at"] <= whole["until"]
+        total = whole["total"]
+        assert 0 < total["p50_ms"] <= total["p95_ms"] <= total["p99_ms"] <= total["max_ms"]
+        assert (await thin.http("GET", "/metrics/timeseries")).json()["total"]["calls"] == 5
+        elsewhere = (await thin.http("GET", "/metrics/timeseries", namespace="other")).json()
+        assert (elsewhere["total"]["calls"], elsewhere["total"]["p50_ms"], elsewhere["series"]) == (0, None, [])
+
+    async def test_what_is_slow_and_what_fails(self, thin):
+        await called(thin, 3)
+        found = (await thin.http("GET", "/functions/echo/diagnostics")).json()
+        assert (found["total"]["calls"], found["error_rate"], found["statuses"]) == (3, 0, {"ok": 3})
+        assert (found["slow_threshold_ms"], found["slow_calls"]) == (500, [])
+
+    async def test_days_and_cost(self, thin):
+        await called(thin, 4)
+        for path in ("/functions/echo/heatmap", "/metrics/heatmap"):
+            [day] = (await thin.http("GET", path, query="days=2")).json()["days"]
+            assert (day["calls"], day["errors"]) == (4, 0)
+        cost = (await thin.http("GET", "/functions/echo/cost")).json()
+        assert cost["calls"] == 4
+        assert cost["calls_cost"] == pytest.approx(4 * 2e-7)
+        assert cost["total_cost"] == pytest.approx(cost["calls_cost"] + cost["gb_seconds"] * 1.667e-5)
+        summary = (await thin.http("GET", "/cost/summary")).json()
+        assert [each["function"] for each in summary["functions"]] == ["echo"]
+        assert summary["total_cost"] == pytest.approx(cost["total_cost"])
+
+    @pytest.mark.parametrize("range_", ["", "0m", "5", "5s", "1000d", "-1h", "5m5m"])
+    async def test_a_range_that_makes_no_sense_is_refused(self, thin, range_):
+        answer = await thin.http("GET", "/metrics/timeseries", query=f"range={range_}")
+        assert (answer.status, answer.json()["field"]) == (400, "range")
+
+    async def test_instances_are_begun_before_calls_come(self, thin):
+        await thin.deploy("echo", "")
+        begun = await thin.http("POST", "/functions/echo/prewarm", body={"target": 2})
+        assert begun.status == 202
+        assert begun.json()["booting"] + begun.json()["ready"] == 2
+
+        async def ready():
+            [stats] = (await thin.http("GET", "/stats")).json()["functions"]
+            return stats["idle"] == 2
+
+        await eventually(ready)
+        again = (await thin.http("POST", "/functions/echo/prewarm", body={"target": 2})).json()
+        assert (again["ready"], again["booting"]) == (2, 0)
+        assert (await thin.http("POST", "/functions/echo/prewarm", body={"target": 0})).status == 400
+        await thin.deploy("halted", "", halted=True)
+        assert (await thin.http("POST", "/functions/halted/prewarm")).json()["code"] == "halted"
 
 
 class TestRequests:

@@ -22,6 +22,7 @@ from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
 from constellation.routes.models.invocations import AsyncInvoke
+from constellation.routes.models.statistics import Prewarm, Prewarmed
 from constellation.rpc.invoker import AsyncOptions, Invoked
 
 _PIECES_IN_HAND = 8  # chosen: then the handler waits for the client
@@ -98,6 +99,12 @@ class CallRoutes:
         if enqueued.is_replay:
             headers["X-Idempotency-Status"] = "replay"
         return Answer(body=body_of(enqueued.job), status=200 if enqueued.is_replay else 202, headers=headers)
+
+    async def prewarm(self, request: DataRequest) -> Prewarmed:
+        wanted: Prewarm = request.json(Prewarm)
+        name = request.function
+        counts = await self._executor.prewarm(request.caller, name, target=wanted.target, budget=request.budget)
+        return Prewarmed(function=name, ready=counts.idle + counts.busy, booting=counts.booting)
 
 
 async def _as_text(function: str, first: Item, rest: MemoryObjectReceiveStream[Item]) -> AsyncIterator[bytes]:

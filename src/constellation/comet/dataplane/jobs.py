@@ -1,4 +1,4 @@
-"""Durable calls: looked up, listed, put back in line, deleted."""
+"""Durable calls: looked up, listed, held up, put back in line, deleted."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.request import DataRequest
 from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.job import Job, JobStatus
+from constellation.nova.store.jobs import QueueSummary
 from constellation.routes.models.invocations import AsyncInvocationBody, Redriven, RetryAsync
 from constellation.routes.models.paging import Page
+from constellation.routes.models.statistics import AsyncSummary
 from constellation.routes.reading import page_of
 
 
@@ -51,6 +53,16 @@ class JobBook(Protocol):
 
     async def delete(self, tenant: str, namespace: str, job_id: UUID) -> None: ...
 
+    async def pause(self, tenant: str, namespace: str, job_id: UUID) -> Job: ...
+
+    async def resume(self, tenant: str, namespace: str, job_id: UUID) -> Job: ...
+
+    async def pause_queue(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> None: ...
+
+    async def resume_queue(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> None: ...
+
+    async def summary(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> QueueSummary: ...
+
 
 class JobRoutes:
     """Operations on durable calls of the caller's scope."""
@@ -62,8 +74,7 @@ class JobRoutes:
         return await self._page(request, function_name=None)
 
     async def list_function_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
-        return await self._page(request, function_name=function.name)
+        return await self._page(request, function_name=await self._function(request))
 
     async def get_async(self, request: DataRequest) -> AsyncInvocationBody:
         return body_of(await self._jobs.get(request.tenant, request.namespace, request.id()))
@@ -81,6 +92,56 @@ class JobRoutes:
 
     async def delete_async(self, request: DataRequest) -> None:
         await self._jobs.delete(request.tenant, request.namespace, request.id())
+
+    async def pause_async(self, request: DataRequest) -> AsyncInvocationBody:
+        return body_of(await self._jobs.pause(request.tenant, request.namespace, request.id()))
+
+    async def resume_async(self, request: DataRequest) -> AsyncInvocationBody:
+        return body_of(await self._jobs.resume(request.tenant, request.namespace, request.id()))
+
+    async def async_summary(self, request: DataRequest) -> AsyncSummary:
+        return await self._summary(request, None)
+
+    async def function_async_summary(self, request: DataRequest) -> AsyncSummary:
+        return await self._summary(request, await self._function(request))
+
+    async def pause_all_async(self, request: DataRequest) -> AsyncSummary:
+        await self._jobs.pause_queue(request.tenant, request.namespace)
+        return await self._summary(request, None)
+
+    async def resume_all_async(self, request: DataRequest) -> AsyncSummary:
+        await self._jobs.resume_queue(request.tenant, request.namespace)
+        return await self._summary(request, None)
+
+    async def pause_function_async(self, request: DataRequest) -> AsyncSummary:
+        function = await self._function(request)
+        await self._jobs.pause_queue(request.tenant, request.namespace, function_name=function)
+        return await self._summary(request, function)
+
+    async def resume_function_async(self, request: DataRequest) -> AsyncSummary:
+        function = await self._function(request)
+        await self._jobs.resume_queue(request.tenant, request.namespace, function_name=function)
+        return await self._summary(request, function)
+
+    async def _function(self, request: DataRequest) -> str:
+        """The function in the path, which must exist."""
+        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        return function.name
+
+    async def _summary(self, request: DataRequest, function: str | None) -> AsyncSummary:
+        found = await self._jobs.summary(request.tenant, request.namespace, function_name=function)
+        return AsyncSummary(
+            function=function,
+            is_paused="" in found.paused or function in found.paused,
+            queued=found.counts[JobStatus.QUEUED],
+            running=found.counts[JobStatus.RUNNING],
+            paused=found.counts[JobStatus.PAUSED],
+            dead=found.counts[JobStatus.DEAD],
+            succeeded_1m=found.succeeded_in_1m,
+            succeeded_5m=found.succeeded_in_5m,
+            oldest_due_at=found.oldest_due_at,
+            paused_functions={name: since for name, since in found.paused.items() if name},
+        )
 
     async def _page(self, request: DataRequest, *, function_name: str | None) -> Page[AsyncInvocationBody]:
         window = request.window

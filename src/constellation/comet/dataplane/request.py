@@ -15,10 +15,13 @@ from anyio.abc import TaskGroup
 from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.comet.executor.budget import Budget
 from constellation.nova.domain.names import check_function_name
-from constellation.routes.reading import Window, decode_body, window_of
+from constellation.routes.reading import Window, decode_body, number_of, window_of
 from constellation.routes.registry import Route
 from constellation.rpc.caller import Caller
 
+_RANGE = re.compile(r"([1-9][0-9]{0,5})([mhd])")
+_UNIT_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
+_MAX_RANGE_S = 366 * 86_400.0
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -92,6 +95,20 @@ class DataRequest:
             return instant.astimezone(UTC)
         except OverflowError as error:  # in UTC it lies outside the years 1 to 9999
             raise InvalidRequest(f"{name} is out of range", field=name) from error
+
+    def query_range(self, *, default_s: float) -> float:
+        """How far back from now, in seconds."""
+        text = self.query.get("range")
+        if text is None:
+            return default_s
+        found = _RANGE.fullmatch(text)
+        range_s = int(found[1]) * _UNIT_S[found[2]] if found else 0.0
+        if not 0 < range_s <= _MAX_RANGE_S:
+            raise InvalidRequest(f"range must be like 15m, 6h or 30d, up to a year, not {text[:40]!r}", field="range")
+        return range_s
+
+    def query_number(self, name: str, *, default: int, low: int, high: int) -> int:
+        return number_of(self.query, name, default=default, low=low, high=high)
 
     def json(self, type_: Any) -> Any:
         """The body as `type_`; a body that is absent is an empty object.

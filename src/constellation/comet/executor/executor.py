@@ -29,8 +29,8 @@ from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
-from constellation.comet.refusals import QueueFull, QueueWaitTimeout, refuse_unbuilt
-from constellation.native.table_values import Ask, CallHandle
+from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
+from constellation.native.table_values import Ask, CallHandle, FunctionStats
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.invocation import InvocationRecord
@@ -210,6 +210,19 @@ class Executor:
         key = (caller.identity.tenant, caller.identity.namespace, name)
         entry = self._functions.get_nowait(key) or await self._load(key, budget)
         return entry.function
+
+    async def prewarm(self, caller: Caller, name: str, *, target: int, budget: Budget) -> FunctionStats:
+        """Begin instances of a function until there are `target`; return its counts.
+
+        Raises:
+            NotFound
+            FunctionHalted: nothing is started for it.
+        """
+        key = (caller.identity.tenant, caller.identity.namespace, name)
+        entry = self._functions.get_nowait(key) or await self._load(key, budget)
+        if entry.function.halted or entry.is_suspended:
+            raise FunctionHalted(name)
+        return self._pool.prewarm(self._pool.serve(entry.function, is_suspended=False), target)
 
     async def drain(self, *, within_s: float) -> bool:
         """Refuse new calls from now on and wait for those in hand; False when some were left after `within_s`."""

@@ -184,6 +184,15 @@ class Pool:
             self._table.remove_function(served.handle, now_ns=self._now_ns())
             self.run_effects_nowait()
 
+    def prewarm(self, served: Served, target: int) -> FunctionStats:
+        """Begin instances until there are `target` or as many as the function may have; return its counts.
+
+        No more are begun at a time than the node boots at once.
+        """
+        self._table.prewarm(served.handle, target)
+        self.run_effects_nowait()
+        return self._table.stats(served.handle)
+
     # Calls.
 
     def enter(self) -> None:

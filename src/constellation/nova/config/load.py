@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -186,6 +187,11 @@ def _parse(kind: Kind, value: object) -> object:
             return value.lower() in ("true", "1", "yes")
         case Kind.INT if isinstance(value, (int, str)) and not isinstance(value, bool):
             return int(value)
+        case Kind.NUMBER if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError
+            return number
         case Kind.DURATION if isinstance(value, str):
             return parse_duration(value)
         case Kind.DURATION if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:

@@ -144,6 +144,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSettings:
+    """Section `prices`: what calls are said to cost; the defaults are what public clouds ask."""
+
+    currency: str = setting("currency", "USD")
+    call: float = setting("call", 2e-7, kind=Kind.NUMBER, low=0)
+    gb_second: float = setting("gb_second", 1.667e-5, kind=Kind.NUMBER, low=0)  # of run time by configured memory
+    cold_start: float = setting("cold_start", 0.0, kind=Kind.NUMBER, low=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CoronaSettings:
     """Section `corona`."""
 
@@ -208,6 +218,7 @@ class Settings:
     docker: DockerBackendSettings = DockerBackendSettings()
     builds: BuildSettings = BuildSettings()
     invocation_log: LogSettings = LogSettings()
+    prices: PriceSettings = PriceSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()
     aurora: AuroraSettings = AuroraSettings()

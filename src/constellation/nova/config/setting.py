@@ -15,6 +15,7 @@ from typing import Any
 class Kind(StrEnum):
     TEXT = "text"
     INT = "integer"
+    NUMBER = "number"
     BOOL = "true or false"
     DURATION = 'duration such as "30s"'
     SIZE = 'size such as "128MiB"'

@@ -11,6 +11,7 @@ from uuid import UUID
 MAX_CODE_BYTES = 10 << 20
 MAX_CODE_FILES = 1000
 MAX_SYNC_PAYLOAD_BYTES = 6 << 20
+DEFAULT_MEMORY_MB = 128
 MAX_ASYNC_PAYLOAD_BYTES = 1 << 20
 MAX_CALL_DEPTH = 32
 AUTO_BACKEND = "auto"  # the node chooses
@@ -53,7 +54,7 @@ class Function:
     runtime: str
     handler: str
     description: str = ""
-    memory_mb: int = 128
+    memory_mb: int = DEFAULT_MEMORY_MB
     cpu_millis: int = 1000  # thousandths of one core
     max_pids: int = 64
     timeout_s: float = 30.0  # one call

@@ -64,8 +64,19 @@ class Failure:
     retry_after_s: float | None  # None: it is dead; it is dead as well when its attempts are used up
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueSummary:
+    """The queue of a function or a namespace."""
+
+    counts: Mapping[JobStatus, int]  # the live ones
+    oldest_due_at: datetime | None
+    succeeded_in_1m: int
+    succeeded_in_5m: int
+    paused: Mapping[str, datetime]  # functions whose queue stands still, and since when; "" is the whole namespace
+
+
 class Jobs:
-    """The tables jobs, jobs_done and job_keys."""
+    """The tables jobs, jobs_done, job_keys and job_pauses."""
 
     def __init__(self, db: Database) -> None:
         self._db, self._bell = db, Bell(db, CHANNEL)
@@ -206,6 +217,63 @@ class Jobs:
             if count < REDRIVE_BATCH:
                 return total
 
+    async def pause(self, tenant: str, namespace: str, job_id: UUID) -> Job:
+        """Take a queued job out of line.
+
+        Raises:
+            NotFound: there is no such job.
+            StateConflict: it is not queued.
+        """
+        return await self._turn("pause", tenant, namespace, job_id, wanted=JobStatus.QUEUED)
+
+    async def resume(self, tenant: str, namespace: str, job_id: UUID) -> Job:
+        """Put a paused job back in line.
+
+        Raises:
+            NotFound: there is no such job.
+            StateConflict: it is not paused.
+        """
+        job = await self._turn("resume", tenant, namespace, job_id, wanted=JobStatus.PAUSED)
+        await self._bell.ring()
+        return job
+
+    async def _turn(self, query: str, tenant: str, namespace: str, job_id: UUID, *, wanted: JobStatus) -> Job:
+        async with self._db.transaction() as tx:
+            row = await tx.fetch_row(SQL[query], tenant, namespace, job_id)
+        if row is None:
+            job = await self.get(tenant, namespace, job_id)
+            raise StateConflict("async invocation", str(job_id), state=job.status, wanted=wanted)
+        return _job(row)
+
+    async def pause_queue(self, tenant: str, namespace: str, *, function_name: str | None = None) -> None:
+        """Let no job of a function, or of the whole namespace, be claimed until the queue is resumed.
+
+        What runs is not touched, and new jobs are accepted; they wait.
+        """
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["pause_queue"], tenant, namespace, function_name or "")
+
+    async def resume_queue(self, tenant: str, namespace: str, *, function_name: str | None = None) -> None:
+        """Let jobs be claimed again; where the queue moves already, nothing changes."""
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["resume_queue"], tenant, namespace, function_name or "")
+        await self._bell.ring()
+
+    async def summary(self, tenant: str, namespace: str, *, function_name: str | None = None) -> QueueSummary:
+        """Return how the queue of a function, or of a namespace, stands."""
+        scope = (tenant, namespace, function_name)
+        rows = await self._db.fetch(SQL["summary"], *scope)
+        done = await self._db.fetch_row(SQL["recently_done"], *scope)
+        assert done is not None
+        pauses = await self._db.fetch(SQL["pauses"], *scope, COUNT_LIMIT)
+        return QueueSummary(
+            counts=_live_counts(rows),
+            oldest_due_at=min((row["oldest_due_at"] for row in rows if row["oldest_due_at"]), default=None),
+            succeeded_in_1m=done["in_1m"],
+            succeeded_in_5m=done["in_5m"],
+            paused={row["function_name"]: row["since"] for row in pauses},
+        )
+
     async def delete(self, tenant: str, namespace: str, job_id: UUID) -> None:
         """Delete a job that waits, is paused or is dead.
 
@@ -221,13 +289,12 @@ class Jobs:
 
     async def seconds_to_next(self) -> float | None:
         """Return how long until a job can be claimed, at least 0; None when none is in line or running."""
-        seconds: float | None = await self._db.fetch_value(SQL["seconds_to_next"])
+        seconds: float | None = await self._db.fetch_value(SQL["seconds_to_next"], WALKED_FUNCTIONS)
         return None if seconds is None else max(0.0, seconds)
 
     async def totals(self) -> Mapping[JobStatus, int]:
         """Return how many jobs stand in each live status, over all tenants."""
-        counts = {JobStatus(row["status"]): row["count"] for row in await self._db.fetch(SQL["totals"])}
-        return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}
+        return _live_counts(await self._db.fetch(SQL["totals"]))
 
     async def forget_keys(self, *, limit: int = 10_000) -> int:
         """Delete idempotency keys that expired, up to `limit`; return how many."""
@@ -263,6 +330,11 @@ def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tup
         [job.call_depth for job in jobs],
         [",".join(job.call_chain) for job in jobs],  # names hold no comma; arrays of arrays must be rectangular
     )
+
+
+def _live_counts(rows: Sequence[Record]) -> dict[JobStatus, int]:
+    counts = {JobStatus(row["status"]): row["count"] for row in rows}
+    return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}
 
 
 def _accepted(job: NewJob, row: Record) -> Job:

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
-from constellation.client import AsyncInvocationBody
+from constellation.client import AsyncInvocationBody, AsyncSummary
 from constellation.orbit.commands.arguments import JobId, id_of
 from constellation.orbit.commands.calls import settled, show_job
+from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
 from constellation.orbit.session import Session
 
 app = typer.Typer(help="Durable calls: `orbit invoke --async` makes them.", no_args_is_help=True)
 
+Which = Annotated[str | None, typer.Argument(metavar="[ID]", help="a durable call")]
+All = Annotated[bool, typer.Option("--all", help="the whole namespace's queue")]
 Function = Annotated[str | None, typer.Option("--function", help="only this function's")]
 
 
@@ -78,6 +81,50 @@ def redrive(context: typer.Context, function: Function = None) -> None:
     session = Session.of(context)
     done = session.client.redrive_async(function=function)
     session.output.made(done, f"queued {done.retried} again")
+
+
+@app.command("pause")
+def pause(context: typer.Context, job: Which = None, function: Function = None, is_all: All = False) -> None:
+    """Hold up a queued call, or with --function or --all a whole queue: what runs goes on, what comes waits."""
+    session = Session.of(context)
+    client = session.client
+    if _is_one(job, function, is_all):
+        session.output.made(client.pause_async(id_of(str(job))), f"paused {job}")
+    else:
+        _show(session, client.pause_all_async() if function is None else client.pause_function_async(function))
+
+
+@app.command("resume")
+def resume(context: typer.Context, job: Which = None, function: Function = None, is_all: All = False) -> None:
+    """Let a paused call, or with --function or --all a queue, go on."""
+    session = Session.of(context)
+    client = session.client
+    if _is_one(job, function, is_all):
+        session.output.made(client.resume_async(id_of(str(job))), f"queued {job}")
+    else:
+        _show(session, client.resume_all_async() if function is None else client.resume_function_async(function))
+
+
+@app.command("summary")
+def summary(
+    context: typer.Context,
+    function: Annotated[str | None, typer.Argument(metavar="[FUNCTION]", help="only this function's")] = None,
+) -> None:
+    """Show how the queue stands."""
+    session = Session.of(context)
+    client = session.client
+    _show(session, client.async_summary() if function is None else client.function_async_summary(function))
+
+
+def _is_one(job: str | None, function: str | None, is_all: bool) -> bool:
+    """Is it one call that is meant? Exactly one of the three must be named."""
+    if (job is not None) + (function is not None) + is_all != 1:
+        raise OrbitError("say which: a call's id, --function NAME or --all")
+    return job is not None
+
+
+def _show(session: Session, found: AsyncSummary) -> None:
+    session.output.item(found)
 
 
 @app.command("delete")

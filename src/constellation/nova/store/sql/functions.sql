@@ -95,6 +95,11 @@ DELETE FROM functions WHERE tenant = $1 AND namespace = $2 AND name = $3;
 -- index: jobs_by_function
 DELETE FROM jobs WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
 
+-- name: delete_job_pause
+-- That the queue of a function stands still.
+-- index: job_pauses_pkey
+DELETE FROM job_pauses WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
+
 -- name: delete_job_keys
 -- The idempotency keys of a function.
 -- index: job_keys_pkey

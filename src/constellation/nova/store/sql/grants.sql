@@ -26,9 +26,9 @@ GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT ON changes TO constellation_nova;
-GRANT DELETE ON jobs, job_keys, jobs_done, invocations TO constellation_nova;
+GRANT DELETE ON jobs, job_keys, job_pauses, jobs_done, invocations TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs TO constellation_nova;
-GRANT SELECT (tenant, namespace, function_name) ON job_keys TO constellation_nova;
+GRANT SELECT (tenant, namespace, function_name) ON job_keys, job_pauses TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
@@ -46,6 +46,7 @@ GRANT UPDATE (handler, code_version, code_hash, pending_version, pending_hash, p
 GRANT SELECT, INSERT, DELETE ON invocations_staged TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON job_pauses TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
 
 -- corona claims schedules and plans their next run; it fires through comet.
@@ -55,6 +56,8 @@ GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) 
 -- nebula claims jobs and keeps their results; it runs them through comet.
 GRANT SELECT, UPDATE, DELETE ON jobs TO constellation_nebula;
 GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
+GRANT SELECT ON job_pauses TO constellation_nebula;
+GRANT EXECUTE ON FUNCTION queue_heads(integer) TO constellation_nebula;
 GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
 
 -- aurora counts, and keeps house; it reads neither payloads nor logs.

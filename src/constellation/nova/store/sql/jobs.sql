@@ -56,31 +56,11 @@ WHERE held.tenant = silent.tenant AND held.id = silent.id;
 
 -- name: claim
 -- Takes up to $3 due jobs for $2 seconds. Every tenant with due jobs gets an equal share of the batch, filled from
--- one of its functions drawn by lot; what is left goes to their other functions. The first part walks the index
--- from function to function, so a deep backlog costs no more than a short one; $4 bounds the walk.
+-- one of its functions drawn by lot; what is left goes to their other functions. $4 bounds how many are looked at.
 -- index: jobs_queued
-WITH RECURSIVE head AS (
-    (SELECT tenant, namespace, function_name, run_at, 1 AS nth
-     FROM jobs
-     WHERE status = 'queued'
-     ORDER BY tenant, namespace, function_name, run_at
-     LIMIT 1)
-    UNION ALL
-    SELECT following.tenant, following.namespace, following.function_name, following.run_at, head.nth + 1
-    FROM head
-    CROSS JOIN LATERAL (
-        SELECT tenant, namespace, function_name, run_at
-        FROM jobs
-        WHERE status = 'queued'
-          AND (tenant, namespace, function_name) > (head.tenant, head.namespace, head.function_name)
-        ORDER BY tenant, namespace, function_name, run_at
-        LIMIT 1
-    ) AS following
-    WHERE head.nth < $4
-),
-due AS (
+WITH due AS (
     SELECT tenant, namespace, function_name, row_number() OVER (PARTITION BY tenant ORDER BY random()) AS turn
-    FROM head
+    FROM queue_heads($4)
     WHERE run_at <= now()
 ),
 share AS (
@@ -247,17 +227,76 @@ FROM (SELECT tenant, id FROM jobs
       ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead
 WHERE held.tenant = dead.tenant AND held.id = dead.id;
 
+-- name: pause
+-- Takes a queued job out of line.
+-- index: jobs_pkey
+UPDATE jobs SET status = 'paused'
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'queued'
+RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
+          backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
+          finished_at, created_at, call_depth, call_chain;
+
+-- name: resume
+-- Puts a paused job back in line, where it was.
+-- index: jobs_pkey
+UPDATE jobs SET status = 'queued'
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'paused'
+RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
+          backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
+          finished_at, created_at, call_depth, call_chain;
+
+-- name: pause_queue
+-- Lets nothing of a function, or with an empty name of a namespace, be claimed any more.
+-- index: job_pauses_pkey
+INSERT INTO job_pauses (tenant, namespace, function_name) VALUES ($1, $2, $3)
+ON CONFLICT (tenant, namespace, function_name) DO NOTHING;
+
+-- name: resume_queue
+-- Lets it be claimed again.
+-- index: job_pauses_pkey
+DELETE FROM job_pauses WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
+
+-- name: pauses
+-- Which queues of a scope stand still: names of functions, and the empty one for all; $3 is one function or null.
+-- index: job_pauses_pkey
+SELECT function_name, since FROM job_pauses
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name IN ('', $3))
+ORDER BY function_name
+LIMIT $4;
+
+-- name: summary
+-- How many jobs of a scope, of one function or ($3 null) of all, stand in each live status, and since when the oldest
+-- that is due waits.
+-- index: jobs_by_function
+SELECT status, count(*) AS count, min(run_at) FILTER (WHERE status = 'queued' AND run_at <= now()) AS oldest_due_at
+FROM jobs
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+GROUP BY status;
+
+-- name: recently_done
+-- How many jobs succeeded in the last minute and in the last five; their ids are not much older.
+-- index: jobs_done_by_function
+SELECT count(*) FILTER (WHERE finished_at > now() - interval '1 minute') AS in_1m, count(*) AS in_5m
+FROM (SELECT finished_at FROM jobs_done
+      WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+        AND finished_at > now() - interval '5 minutes'
+        AND id >= uuid7_floor(now() - interval '1 day')) AS done;
+
 -- name: delete
 -- A job that nobody is running.
 -- index: jobs_pkey
 DELETE FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status <> 'running';
 
 -- name: seconds_to_next
--- Seconds until the earliest job can be claimed, negative when it is late; null when there is none.
+-- Seconds until the earliest job can be claimed, negative when it is late; null when there is none. Only where a queue
+-- stands still are the functions walked, $1 of them at most.
 -- index: jobs_due
 -- index: jobs_leased
 SELECT least(
-    (SELECT extract(epoch FROM run_at - now()) FROM jobs WHERE status = 'queued' ORDER BY run_at LIMIT 1),
+    CASE WHEN EXISTS (SELECT FROM job_pauses)
+        THEN (SELECT extract(epoch FROM min(run_at) - now()) FROM queue_heads($1))
+        ELSE (SELECT extract(epoch FROM run_at - now()) FROM jobs WHERE status = 'queued' ORDER BY run_at LIMIT 1)
+    END,
     (SELECT extract(epoch FROM lease_until - now()) FROM jobs WHERE status = 'running' ORDER BY lease_until LIMIT 1)
 )::double precision;
 

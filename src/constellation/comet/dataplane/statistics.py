@@ -1,0 +1,154 @@
+"""Figures over the invocation log: how often, how fast, how dear. Ranges end now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.executor.executor import Executor
+from constellation.nova.config.sections import PriceSettings
+from constellation.nova.store import statistics as stored
+from constellation.routes.models import statistics as m
+
+STEPS = 30
+DEFAULT_RANGE_S, DIAGNOSTICS_RANGE_S, COST_RANGE_S = 3600.0, 86_400.0, 30 * 86_400.0
+SLOW_CALLS = 10
+SLOW_FACTOR, SLOW_FLOOR_MS = 1.5, 500.0  # chosen: a call is slow past both
+
+
+class Figures(Protocol):
+    """Answers of all scopes; each question names its own. See `store.statistics.Statistics`."""
+
+    async def now(self) -> datetime: ...
+    async def figures(
+        self, tenant: str, namespace: str, function_name: str | None, *, range_s: float, step_s: float
+    ) -> tuple[stored.Figures, Sequence[tuple[datetime, stored.Figures]]]: ...
+    async def statuses(
+        self, tenant: str, namespace: str, function_name: str | None, *, range_s: float
+    ) -> dict[str, int]: ...
+    async def slowest(
+        self, tenant: str, namespace: str, function_name: str, *, range_s: float, above_ms: float, limit: int
+    ) -> Sequence[stored.SlowCall]: ...
+    async def days(
+        self, tenant: str, namespace: str, function_name: str | None, *, days: int
+    ) -> Sequence[stored.Day]: ...
+    async def usage(
+        self, tenant: str, namespace: str, function_name: str | None, *, range_s: float
+    ) -> Sequence[stored.Usage]: ...
+
+
+class StatisticsRoutes:
+    """Operations on the figures of the caller's scope."""
+
+    def __init__(self, figures: Figures, executor: Executor, prices: PriceSettings) -> None:
+        self._figures, self._executor, self._prices = figures, executor, prices
+
+    async def function_metrics(self, request: DataRequest) -> m.Statistics:
+        return await self._statistics(request, await self._function(request))
+
+    async def timeseries(self, request: DataRequest) -> m.Statistics:
+        return await self._statistics(request, None)
+
+    async def diagnostics(self, request: DataRequest) -> m.Diagnostics:
+        range_s = request.query_range(default_s=DIAGNOSTICS_RANGE_S)
+        function = await self._function(request)
+        scope = (request.tenant, request.namespace, function)
+        until = await self._figures.now()
+        total, _ = await self._figures.figures(*scope, range_s=range_s, step_s=range_s)
+        threshold = max(SLOW_FLOOR_MS, SLOW_FACTOR * (total.p95_ms or 0.0))
+        slow = await self._figures.slowest(*scope, range_s=range_s, above_ms=threshold, limit=SLOW_CALLS)
+        return m.Diagnostics(
+            function=function,
+            since=until - timedelta(seconds=range_s),
+            until=until,
+            is_sample=total.calls >= stored.SAMPLE,
+            total=msgspec.convert(total, m.Figures, from_attributes=True),
+            error_rate=total.errors / max(1, total.calls),
+            cold_start_rate=total.cold_starts / max(1, total.calls),
+            statuses=await self._figures.statuses(*scope, range_s=range_s),
+            slow_threshold_ms=threshold,
+            slow_calls=msgspec.convert(slow, list[m.SlowCall], from_attributes=True),
+        )
+
+    async def function_heatmap(self, request: DataRequest) -> m.Heatmap:
+        return await self._heatmap(request, await self._function(request))
+
+    async def heatmap(self, request: DataRequest) -> m.Heatmap:
+        return await self._heatmap(request, None)
+
+    async def function_cost(self, request: DataRequest) -> m.FunctionCost:
+        range_s = request.query_range(default_s=COST_RANGE_S)
+        function = await self._function(request)
+        until = await self._figures.now()
+        found = await self._figures.usage(request.tenant, request.namespace, function, range_s=range_s)
+        used = found[0] if found else stored.Usage(function_name=function, calls=0, cold_starts=0, gb_seconds=0.0)
+        return m.FunctionCost(
+            **msgspec.structs.asdict(self._cost(used)),
+            since=until - timedelta(seconds=range_s),
+            until=until,
+            currency=self._prices.currency,
+        )
+
+    async def cost_summary(self, request: DataRequest) -> m.CostSummary:
+        range_s = request.query_range(default_s=COST_RANGE_S)
+        until = await self._figures.now()
+        found = await self._figures.usage(request.tenant, request.namespace, None, range_s=range_s)
+        costs = sorted(map(self._cost, found), key=lambda cost: (-cost.total_cost, cost.function))
+        return m.CostSummary(
+            since=until - timedelta(seconds=range_s),
+            until=until,
+            currency=self._prices.currency,
+            total_cost=sum(cost.total_cost for cost in costs),
+            functions=costs,
+        )
+
+    async def _function(self, request: DataRequest) -> str:
+        """The function in the path, which must exist."""
+        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        return function.name
+
+    async def _statistics(self, request: DataRequest, function: str | None) -> m.Statistics:
+        range_s = request.query_range(default_s=DEFAULT_RANGE_S)
+        scope, step_s = (request.tenant, request.namespace, function), range_s / STEPS
+        until = await self._figures.now()
+        total, steps = await self._figures.figures(*scope, range_s=range_s, step_s=step_s)
+        return m.Statistics(
+            function=function,
+            since=until - timedelta(seconds=range_s),
+            until=until,
+            step_s=step_s,
+            is_sample=total.calls >= stored.SAMPLE,
+            total=msgspec.convert(total, m.Figures, from_attributes=True),
+            statuses=await self._figures.statuses(*scope, range_s=range_s),
+            series=[
+                m.StatisticsBucket(
+                    at=at, **msgspec.structs.asdict(msgspec.convert(step, m.Figures, from_attributes=True))
+                )
+                for at, step in steps
+            ],
+        )
+
+    async def _heatmap(self, request: DataRequest, function: str | None) -> m.Heatmap:
+        days = request.query_number("days", default=365, low=1, high=730)
+        found = await self._figures.days(request.tenant, request.namespace, function, days=days)
+        return m.Heatmap(function=function, days=msgspec.convert(found, list[m.Day], from_attributes=True))
+
+    def _cost(self, used: stored.Usage) -> m.Cost:
+        prices = self._prices
+        calls = used.calls * prices.call
+        compute = used.gb_seconds * prices.gb_second
+        cold_starts = used.cold_starts * prices.cold_start
+        return m.Cost(
+            function=used.function_name,
+            calls=used.calls,
+            cold_starts=used.cold_starts,
+            gb_seconds=used.gb_seconds,
+            calls_cost=calls,
+            compute_cost=compute,
+            cold_starts_cost=cold_starts,
+            total_cost=calls + compute + cold_starts,
+        )

@@ -1,0 +1,104 @@
+"""How often, how fast, how dear: `metrics`, `diagnose`, `cost`, and `prewarm` against the first slow call."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from constellation.client import Cost, SlowCall, StatisticsBucket
+from constellation.orbit.commands.arguments import FunctionName
+from constellation.orbit.output import Column
+from constellation.orbit.session import Session
+
+Range = Annotated[str | None, typer.Option("--range", help="how far back from now: 15m, 6h, 30d")]
+OneOrAll = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one function; all when absent")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("metrics")(metrics)
+    app.command("diagnose")(diagnose)
+    app.command("cost")(cost)
+    app.command("prewarm")(prewarm)
+
+
+def metrics(context: typer.Context, name: OneOrAll = None, range_: Range = None) -> None:
+    """Show calls by time: how many, how many failed, how long they took."""
+    session = Session.of(context)
+    client, output = session.client, session.output
+    found = client.timeseries(range_=range_) if name is None else client.function_metrics(name, range_=range_)
+    if not output.is_table:
+        output.data(found)
+        return
+    columns = [
+        Column[StatisticsBucket]("FROM", lambda step: f"{step.at:%Y-%m-%d %H:%M:%S}"),
+        Column[StatisticsBucket]("CALLS", lambda step: step.calls),
+        Column[StatisticsBucket]("ERRORS", lambda step: step.errors),
+        Column[StatisticsBucket]("COLD", lambda step: step.cold_starts),
+        Column[StatisticsBucket]("P50", lambda step: _ms(step.p50_ms)),
+        Column[StatisticsBucket]("P95", lambda step: _ms(step.p95_ms)),
+        Column[StatisticsBucket]("P99", lambda step: _ms(step.p99_ms)),
+        Column[StatisticsBucket]("LONGEST", lambda step: _ms(step.max_ms)),
+    ]
+    output.rows(found.series, columns, empty="No calls are on record in that time.")
+    total = found.total
+    if total.calls:
+        output.note(
+            f"{total.calls} calls, {total.errors} errors, {total.cold_starts} cold starts; "
+            f"p50 {_ms(total.p50_ms)}, p95 {_ms(total.p95_ms)}, p99 {_ms(total.p99_ms)}"
+        )
+
+
+def diagnose(context: typer.Context, name: FunctionName, range_: Range = None) -> None:
+    """Show what of a function is slow, and what fails."""
+    session = Session.of(context)
+    output, found = session.output, session.client.diagnostics(name, range_=range_)
+    if not output.is_table:
+        output.data(found)
+        return
+    output.item(found.total)
+    statuses = ", ".join(f"{status} {count}" for status, count in found.statuses.items()) or "no calls"
+    output.note(f"{statuses}; {found.error_rate:.1%} errors, {found.cold_start_rate:.1%} cold starts")
+    columns = [
+        Column[SlowCall]("SLOW CALL", lambda call: call.id),
+        Column[SlowCall]("TOOK", lambda call: _ms(call.duration_ms)),
+        Column[SlowCall]("START", lambda call: "cold" if call.cold_start else "warm"),
+        Column[SlowCall]("STATUS", lambda call: call.status),
+    ]
+    output.rows(found.slow_calls, columns, empty=f"No call took longer than {_ms(found.slow_threshold_ms)}.")
+
+
+def cost(context: typer.Context, name: OneOrAll = None, range_: Range = None) -> None:
+    """Show what calls cost by the configured prices."""
+    session = Session.of(context)
+    client, output = session.client, session.output
+    if name is not None:
+        output.item(client.function_cost(name, range_=range_))
+        return
+    found = client.cost_summary(range_=range_)
+    if not output.is_table:
+        output.data(found)
+        return
+    columns = [
+        Column[Cost]("FUNCTION", lambda each: each.function),
+        Column[Cost]("CALLS", lambda each: each.calls),
+        Column[Cost]("GB-SECONDS", lambda each: f"{each.gb_seconds:.3f}"),
+        Column[Cost](f"COST ({found.currency})", lambda each: f"{each.total_cost:.6f}"),
+    ]
+    output.rows(found.functions, columns, empty="No calls are on record in that time.")
+    output.note(f"{found.total_cost:.6f} {found.currency} in all")
+
+
+def prewarm(
+    context: typer.Context,
+    name: FunctionName,
+    target: Annotated[int, typer.Option(min=1, max=1000, help="instances, those that there are counted in")] = 1,
+) -> None:
+    """Begin instances before calls come; they expire as others do when nobody calls."""
+    session = Session.of(context)
+    done = session.client.prewarm(name, target=target)
+    session.output.made(done, f"{done.ready} ready, {done.booting} booting")
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
