@@ -6,8 +6,6 @@ are numbered by their boots, its functions and calls by their making.
 
 from __future__ import annotations
 
-import math
-
 from constellation.native.table_values import (
     CALL_DEPTH_MAX,
     NEVER_NS,
@@ -20,9 +18,8 @@ from constellation.native.table_values import (
     TableOptions,
     Verdict,
 )
-from constellation.testing.table_parts import ModelCall, ModelFunction, ModelMember
+from constellation.testing.table_parts import SECOND_NS, ModelCall, ModelFunction, ModelMember, later
 
-SECOND_NS = 1_000_000_000
 BREAKER_PARTS = 10
 CHAIN_NAMES = 64
 FAILURES = frozenset(
@@ -119,11 +116,11 @@ class TableModel:
         is_probe = False
         if breaker.state is Breaker.OPEN:
             if now_ns < breaker.until_ns:
-                return _later(Status.BREAKER_OPEN, breaker.until_ns - now_ns)
+                return later(Status.BREAKER_OPEN, breaker.until_ns - now_ns)
             breaker.become(Breaker.HALF_OPEN)
         if breaker.state is Breaker.HALF_OPEN:
             if sum(call.probe_epoch == breaker.epoch for call in function.calls) >= row.breaker_probes:
-                return _later(Status.BREAKER_OPEN, 0)
+                return later(Status.BREAKER_OPEN, 0)
             is_probe = True
         self._calls += 1
         call = ModelCall(self._calls, function, breaker.epoch if is_probe else None, breaker.epoch, ask.taker)
@@ -149,7 +146,7 @@ class TableModel:
         if ask.payload_bytes > max_payload_bytes:
             return Verdict(Status.PAYLOAD_TOO_LARGE, limit=max_payload_bytes)
         left_ns = self._take_token(ask, now_ns) if ask.rate_per_s > 0 else 0
-        return _later(Status.RATE_LIMITED, left_ns) if left_ns else None
+        return later(Status.RATE_LIMITED, left_ns) if left_ns else None
 
     def _take_token(self, ask: Ask, now_ns: int) -> int:
         interval_ns = max(1, min(int(1e9 / ask.rate_per_s + 0.5), 86_400 * SECOND_NS))
@@ -447,7 +444,3 @@ class TableModel:
                 return False
             self._boot(function)
         return True
-
-
-def _later(code: int, left_ns: int) -> Verdict:
-    return Verdict(code, retry_after_s=max(1, math.ceil(left_ns / SECOND_NS)), limit=left_ns)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from constellation.native.table_values import Breaker, FunctionRow, State
+from constellation.native.table_values import Breaker, FunctionRow, State, Verdict
+
+SECOND_NS = 1_000_000_000
 
 
 @dataclass(eq=False)
@@ -98,3 +100,8 @@ class ModelFunction:
     def boots_for_calls(self) -> int:
         needed = math.ceil(len(self.line) / self.row.instance_concurrency) - self.booting
         return max(0, min(needed, self.head_room))
+
+
+def later(code: int, left_ns: int) -> Verdict:
+    """Return a refusal for as long as `left_ns`."""
+    return Verdict(code, retry_after_s=max(1, math.ceil(left_ns / SECOND_NS)), limit=left_ns)

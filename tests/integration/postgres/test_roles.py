@@ -39,6 +39,7 @@ ALLOWED = {
         "changes": "S",
         "jobs": "sD",
         "job_keys": "sD",
+        "job_pauses": "sD",
         "jobs_done": "sD",
         "invocations": "sD",
     },
@@ -57,9 +58,10 @@ ALLOWED = {
         "jobs": "SIUD",
         "jobs_done": "S",
         "job_keys": "SIUD",
+        "job_pauses": "SID",
     },
     "corona": {"functions": "S", "schedules": "Su"},
-    "nebula": {"jobs": "SUD", "jobs_done": "SI", "job_keys": "SD"},
+    "nebula": {"jobs": "SUD", "jobs_done": "SI", "job_keys": "SD", "job_pauses": "S"},
     "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s"},
 }
 LETTERS = {"SELECT": "S", "INSERT": "I", "UPDATE": "U", "DELETE": "D"}
