@@ -49,7 +49,7 @@ type: setup build ## strict types
 	$(BIN)/mypy
 
 test: setup build ## every test; TESTS=path narrows
-	$(BIN)/python -m pytest -q $(or $(TESTS),tests)
+	$(BIN)/python $(if $(TESTS),-m pytest -q $(TESTS),tools/run_tests.py)
 
 test-runtimes: setup build ## every language in every situation; one that is missing fails (RUNTIMES=lua,perl narrows)
 	RUNTIMES=$(or $(RUNTIMES),all) $(BIN)/python -m pytest -q tests/runtimes

@@ -16,7 +16,7 @@ from constellation.orbit.languages import LANGUAGES
 from constellation.testing.orbit import OrbitRig
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
-from tests.runtimes.conftest import NAMED, there
+from tests.runtimes.conftest import NAMED, SEEDS, there
 from tests.runtimes.table import SNOWMAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -30,11 +30,13 @@ ANSWERED = {path: facts for path, facts in EXAMPLES.items() if path.name not in 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    sources = configured_sources()
+    sources, data_dir = configured_sources(), tmp_path_factory.mktemp("platform")
+    SEEDS.mkdir(parents=True, exist_ok=True)
+    (data_dir / "toolchains").symlink_to(SEEDS)
     with pytest.MonkeyPatch.context() as environment:  # Kotlin's compiler, say, is a package
         for name in ("pip", "npm", "go", "cargo", "maven"):
             environment.setenv(f"NOVA_BUILDS_SOURCES_{name.upper()}", getattr(sources, name).url)
-        made = Platform.start(tmp_path_factory.mktemp("platform"))
+        made = Platform.start(data_dir)
     try:
         yield made
     finally:
