@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-runtimes test-native asan coverage simulate fuzz bench leaks clones h2spec fmt proto lock up down clean clean-room peers
+.PHONY: help setup build native lint type test test-runtimes test-native asan coverage simulate fuzz bench runtimes-bench leaks clones h2spec fmt proto lock up down clean clean-room peers
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,7 +49,7 @@ type: setup build ## strict types
 	$(BIN)/mypy
 
 test: setup build ## every test; TESTS=path narrows
-	$(BIN)/python -m pytest -q $(or $(TESTS),tests)
+	$(BIN)/python $(if $(TESTS),-m pytest -q $(TESTS),tools/run_tests.py)
 
 test-runtimes: setup build ## every language in every situation; one that is missing fails (RUNTIMES=lua,perl narrows)
 	RUNTIMES=$(or $(RUNTIMES),all) $(BIN)/python -m pytest -q tests/runtimes
@@ -80,6 +80,9 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/burst.py
 	$(BIN)/python bench/overload.py
 	$(BIN)/python bench/hops.py
+
+runtimes-bench: build ## warm and cold calls, deploys and memory of every language that is here (RUNTIMES=lua,perl narrows)
+	$(BIN)/python bench/runtimes.py $(if $(RUNTIMES),--runtimes $(RUNTIMES))
 
 peers: build ## the same hello function here and on other servers, in one run (PEERS='--duration S --samples N')
 	$(BIN)/python bench/peers.py $(PEERS)

@@ -86,7 +86,7 @@ Source = Callable[[int], AbstractContextManager[Sample]]
 
 
 def main() -> int:
-    args = _arguments()
+    args = _parser().parse_args()
     print_facts()
     try:
         if args.preload:
@@ -112,6 +112,13 @@ def main() -> int:
     if args.csv:
         _write(args.csv, where, figures, errors)
     return 0 if histogram.count else 1
+
+
+def starts(url: str, runtime: str, *, samples: int) -> tuple[Histogram, Counter[str]]:
+    """Measure cold starts of a runtime that is in use; returns microseconds, and what failed how often."""
+    args = _parser().parse_args(["--url", url, "--runtime", runtime, "--samples", str(samples), "--warm-up", "1"])
+    with Client(url) as client:
+        return _measure(args, functools.partial(_fresh, args, client, uuid.uuid4().hex[:8]))
 
 
 def _measure(args: argparse.Namespace, source: Source) -> tuple[Histogram, Counter[str]]:
@@ -251,7 +258,7 @@ def _write(path_text: str, where: str, figures: dict[str, float], errors: Counte
         writer.writerow(row)
 
 
-def _arguments() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--api-key", default="")
@@ -267,7 +274,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--before", metavar="COMMAND", help="shell command that makes sample {i} cold")
     parser.add_argument("--method", default="POST", help="of --request")
     parser.add_argument("--csv", metavar="FILE", help="append the figures, with the machine's facts")
-    return parser.parse_args()
+    return parser
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import anyio
@@ -86,12 +87,15 @@ async def test_what_is_not_said_stays(rig, code):
 
 async def test_a_server_that_claimed_goes_on_as_before(rig, code):
     networks = set()
-    async with rig.forking(REPORT) as zygote:
-        for _ in range(3):
-            async with rig.spawned(zygote, _plan(rig)) as (child, ours, _):
-                assert (await _report(ours))["code"] == []
-                await zygote.claim(child, Claim(code_dir=code), timeout_s=10)
-                networks.add((await _report(ours))["net"])
+    with ExitStack() as held:
+        async with rig.forking(REPORT) as zygote:
+            for _ in range(3):
+                async with rig.spawned(zygote, _plan(rig)) as (child, ours, _):
+                    # The number of a namespace that is gone is given to the next one; of one that is held it is not
+                    held.enter_context(Path(f"/proc/{child.pid}/ns/net").open())
+                    assert (await _report(ours))["code"] == []
+                    await zygote.claim(child, Claim(code_dir=code), timeout_s=10)
+                    networks.add((await _report(ours))["net"])
     assert len(networks) == 3
     assert str(Path("/proc/self/ns/net").readlink()) not in networks
 

@@ -22,11 +22,12 @@ from constellation.nova.domain.runtimes import RUNTIMES
 from constellation.testing.sandboxes import running_backend
 from tests.runtimes.table import TABLE, Sources
 
+SEEDS = Path(__file__).parents[2] / "native" / "build" / "seeds"  # what toolchains prepare, kept from run to run
 ASKED = os.environ.get("RUNTIMES", "")
-_GATE = ("python", "node", "ruby", "c")
-_NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
-CHOSEN = tuple(name for name in _NAMED if not RUNTIMES[name].is_compiled)
-COMPILED = tuple(name for name in _NAMED if RUNTIMES[name].is_compiled)
+_GATE = ("python", "node", "ruby", "c", "go", "rust", "java")
+NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
+CHOSEN = tuple(name for name in NAMED if not RUNTIMES[name].is_compiled)
+COMPILED = tuple(name for name in NAMED if RUNTIMES[name].is_compiled)
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,10 @@ from constellation.comet.runtimes.registry import KNOWN
 from constellation.testing.builds import build_rig
 from constellation.testing.registries import configured_sources
 from constellation.testing.sandboxes import running_backend
-from tests.runtimes.conftest import COMPILED, there
+from tests.runtimes.conftest import COMPILED, SEEDS, there
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
-SEEDS = Path(__file__).parents[2] / "native" / "build" / "seeds"  # kept from run to run
 HELLO = {runtime.id: runtime.hello for runtime in KNOWN}
 
 

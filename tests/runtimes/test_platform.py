@@ -6,25 +6,37 @@ import concurrent.futures
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import yaml
 
+from constellation.nova.domain.runtimes import RUNTIMES
 from constellation.orbit.languages import LANGUAGES
+from constellation.testing.orbit import OrbitRig
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
+from tests.runtimes.conftest import NAMED, SEEDS, there
 from tests.runtimes.table import SNOWMAN
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 BUILT_WITHIN_S = 600  # Go builds its standard library once a host, Kotlin fetches its compiler
+EXAMPLES = {
+    path.parent: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("examples/*/function.yaml")
+}
+# One answers with pieces and one with what differs from call to call
+ANSWERED = {path: facts for path, facts in EXAMPLES.items() if path.name not in ("stream-clock", "hello-node")}
 
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    sources = configured_sources()
+    sources, data_dir = configured_sources(), tmp_path_factory.mktemp("platform")
+    SEEDS.mkdir(parents=True, exist_ok=True)
+    (data_dir / "toolchains").symlink_to(SEEDS)
     with pytest.MonkeyPatch.context() as environment:  # Kotlin's compiler, say, is a package
         for name in ("pip", "npm", "go", "cargo", "maven"):
             environment.setenv(f"NOVA_BUILDS_SOURCES_{name.upper()}", getattr(sources, name).url)
-        made = Platform.start(tmp_path_factory.mktemp("platform"))
+        made = Platform.start(data_dir)
     try:
         yield made
     finally:
@@ -53,6 +65,25 @@ def test_the_starter_of_orbit_greets(platform, any_runtime):
     with deployed(platform, f"hello-{any_runtime}", code, runtime=any_runtime, memory_mb=256) as name:
         for event, who in (({"name": "Ada"}, "Ada"), ({}, "world")):
             assert platform.output(name, event) == {"message": f"Hello, {who}!"}
+
+
+def test_every_language_has_an_example():
+    assert {facts["runtime"] for facts in ANSWERED.values()} == RUNTIMES.keys()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p, facts in ANSWERED.items() if facts["runtime"] in NAMED], ids=lambda p: p.name
+)
+def test_an_example_answers_its_event(platform, registry, tmp_path, path):
+    there(ANSWERED[path]["runtime"], registry.missing)
+    orbit = OrbitRig(home=tmp_path, platform=None, env={"ZENITH_URL": platform.url})
+    deployed = orbit.run("deploy", path, "-o", "json")
+    assert deployed.code == 0, deployed.err
+    try:
+        answer = orbit.run("invoke", path.name, "-d", f"@{path / 'event.json'}")
+        assert answer.json == json.loads((path / "answer.json").read_text()), answer.err
+    finally:
+        platform.http.delete(f"/functions/{path.name}")
 
 
 def test_it_is_told_to_be_there(platform, any_runtime):

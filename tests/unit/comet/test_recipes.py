@@ -40,6 +40,14 @@ def test_the_version_is_read_from_whatever_is_said_around_it(program):
     assert (found.version, found.release) == ("3.1.20", (3, 1, 20))
 
 
+def test_a_program_is_asked_again_only_when_it_is_another(program, tmp_path):
+    asked = tmp_path / "asked"
+    path = program(f"echo x >> {asked}; echo 1.0")
+    found = [recipe().find(path).version for _ in range(3)]
+    path = program(f"echo x >> {asked}; echo 1.0.7")
+    assert (found, recipe().find(path).version, asked.read_text()) == (["1.0"] * 3, "1.0.7", "x\nx\n")
+
+
 @pytest.mark.parametrize(
     ("text", "facts", "reason"),
     [

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = sorted(path.name for path in EXAMPLES.iterdir())
-OUTPUTS = {
-    "hello-python": {"message": "Hello, Ada!"},
-    "word-count": {"words": 13, "distinct": 10, "top": [{"word": "the", "count": 3}, {"word": "dog", "count": 2}]},
-    "csv-to-json": {
-        "columns": ["name", "born", "code", "alive"],
-        "rows": [
-            {"name": "Ada Lovelace", "born": 1815, "code": "007", "alive": False},
-            {"name": "Grace Hopper", "born": 1906, "code": None, "alive": False},
-        ],
-    },
-}
-
-
-def test_there_are_five():
-    assert len(NAMES) == 5
+RUNTIME = {name: yaml.safe_load((EXAMPLES / name / "function.yaml").read_text())["runtime"] for name in NAMES}
+DEPLOYED = [name for name in NAMES if RUNTIME[name] in ("python", "node")]  # the others need their interpreters
+ANSWERED = [name for name in NAMES if RUNTIME[name] == "python" and (EXAMPLES / name / "answer.json").exists()]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,17 +21,17 @@ def test_example_has_what_a_newcomer_needs(name):
     assert f"examples/{name}" in (EXAMPLES / name / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", DEPLOYED)
 def test_example_is_deployed_under_its_own_name(rig, name):
     deployed = rig.run("deploy", EXAMPLES / name, "-o", "json").json
     assert deployed["function"]["name"] == name
 
 
-@pytest.mark.parametrize("name", sorted(OUTPUTS))
+@pytest.mark.parametrize("name", ANSWERED)
 def test_example_answers_its_event(rig, name):
     rig.run("deploy", EXAMPLES / name)
     answer = rig.run("invoke", name, "-d", f"@{EXAMPLES / name / 'event.json'}")
-    assert (answer.code, answer.json) == (0, OUTPUTS[name])
+    assert (answer.code, answer.json) == (0, json.loads((EXAMPLES / name / "answer.json").read_text()))
 
 
 def test_clock_streams_as_many_pieces_as_asked_for(rig):
