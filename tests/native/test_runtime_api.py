@@ -293,15 +293,18 @@ def test_a_stream_goes_on_piece_by_piece_before_it_ends(served):
 
 def test_a_plain_answer_can_be_streamed_and_a_stream_be_called(served):
     host, program = served
-    for streams, is_stream, answer, told in (
-        (False, True, b'{"a":1}', [(CHUNK, 1, b'{"a":1}'), (RESULT, 1, b"")]),
-        (True, False, b'{"a":1}', [(RESULT, 1, b'{"a":1}')]),
-        (True, False, b'say "hi"\n', [(RESULT, 1, b'"say \\"hi\\"\\n"')]),
-        (False, False, b"no json", [(RESULT, 1, b"no json")]),  # which the host refuses
+    bytes_ = {"Content_Type": "application/octet-stream"}
+    for headers, is_stream, answer, told in (
+        ({}, True, b'{"a":1}', [(CHUNK, 1, b'{"a":1}'), (RESULT, 1, b"")]),
+        (STREAMS, False, b'{"a":1}', [(RESULT, 1, b'{"a":1}')]),
+        (STREAMS, False, b'say "hi"\n', [(RESULT, 1, b'"say \\"hi\\"\\n"')]),
+        (bytes_, False, b"text", [(RESULT, 1, b'"text"')]),
+        (bytes_, True, iter([b"te", b"xt"]), [(CHUNK, 1, b"te"), (CHUNK, 1, b"xt"), (RESULT, 1, b"")]),
+        ({}, False, b"no json", [(RESULT, 1, b"no json")]),  # which the host refuses
     ):
         host.call(is_stream=is_stream)
         program.answer()
-        assert program.post(RESPONSE, answer, **(STREAMS if streams else {}))[0] == 202
+        assert program.post(RESPONSE, answer, **headers)[0] == 202
         assert [host.receive() for _ in told] == told
         program.ask_next()
 

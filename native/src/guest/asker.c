@@ -104,7 +104,7 @@ static void take_head(ct__asker *asker, const ct__http1_head *head, const ct__as
     asker->sink = CT__SINK_NONE;
     asker->closes = head->closes;
     asker->refusal = 0;
-    asker->streams = ask.streams;
+    asker->is_raw = ask.is_raw;
     asker->body = ct__http1_body_of(head);
     asker->body_bytes = asker->gathered_len = asker->trailers_len = 0;
     const size_t len = ask.error_type.len < sizeof asker->error_type - 1 ? ask.error_type.len : sizeof asker->error_type - 1;

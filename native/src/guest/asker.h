@@ -30,7 +30,7 @@ typedef struct ct__asker {
     enum ct__sink sink;
     bool closes;  /* behind the answer */
     bool carries; /* the answer is a call, not all of it written */
-    bool streams; /* the program said so of its response */
+    bool is_raw;  /* the response need not be JSON */
     int refusal;  /* status of the answer that is due behind the body; 0: none yet */
     const char *refusal_type, *refusal_message;
     char error_type[256];

@@ -66,7 +66,7 @@ static void say_text(ct__relay_state *r, const uint8_t *text, size_t len) {
 static void take_response(ct__relay_state *r, ct__asker *asker) {
     const uint8_t *output = asker->gathered_len > 0 ? asker->gathered : (const uint8_t *)"null";
     const size_t len = asker->gathered_len > 0 ? asker->gathered_len : 4;
-    if (asker->streams && !r->is_stream && ct_json_check(output, len, CT_LINK_JSON_DEPTH) != 0)
+    if (asker->is_raw && !r->is_stream && ct_json_check(output, len, CT_LINK_JSON_DEPTH) != 0)
         say_text(r, output, len);
     else
         say_result(r, output, len);
@@ -115,7 +115,7 @@ static void begin_answer(ct__relay_state *r, ct__asker *asker, const ct__api_ask
         refuse(asker, 400, "InvalidRequestID", "the call in hand has another request id");
     } else {
         r->answering = asker;
-        asker->sink = ask->kind == CT__API_RESPONSE && asker->streams && r->is_stream ? CT__SINK_PASS : CT__SINK_GATHER;
+        asker->sink = ask->kind == CT__API_RESPONSE && ask->streams && r->is_stream ? CT__SINK_PASS : CT__SINK_GATHER;
     }
 }
 

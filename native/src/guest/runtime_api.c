@@ -27,13 +27,18 @@ static void read_answer_path(ct__span path, ct__api_ask *out) {
 }
 
 static void read_fields(const ct__http1_head *head, ct__api_ask *out) {
+    bool says_raw = false;
     for (size_t i = 0; i < head->count; i++) {
         const ct__http1_field *field = &head->fields[i];
         if (ct__span_like(field->name, "lambda-runtime-function-error-type"))
             out->error_type = field->value;
         else if (ct__span_like(field->name, "lambda-runtime-function-response-mode"))
-            out->streams = ct__span_like(field->value, "streaming");
+            out->streams = out->is_raw = ct__span_like(field->value, "streaming");
+        else if (ct__span_like(field->name, "content-type"))
+            says_raw = ct__span_begins(field->value, "application/octet-stream") || ct__span_begins(field->value, "text/");
     }
+    out->streams |= head->framing == CT__HTTP1_CHUNKED; /* some clients say no more than this */
+    out->is_raw |= says_raw;
 }
 
 ct__api_ask ct__api_read(const ct__http1_head *head) {

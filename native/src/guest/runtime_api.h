@@ -17,7 +17,8 @@ typedef struct ct__api_ask {
     enum ct__api_kind kind;
     ct__span request_id; /* of a response or an error */
     ct__span error_type; /* by its header; NULL: none */
-    bool streams;        /* the response is to be passed on as it comes */
+    bool streams;        /* the response comes as it is made, by its header or by its framing */
+    bool is_raw;         /* it need not be JSON: it is streamed by its header, or says that it is text or bytes */
 } ct__api_ask;
 
 /* Borrows the head. */
