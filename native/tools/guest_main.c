@@ -1,5 +1,7 @@
 /* ct-guest [--connect SOCKET] PROGRAM ARG...: pid 1 of a sandbox for a program that does not reap. Ends as the program ends; a signal's
  * number comes back as 128 + number, since the init of a pid namespace cannot die by one.
+ * ct-guest [--connect SOCKET] --runtime-api RUNTIME: the same for a function's own program that speaks the Lambda Runtime API, which is
+ * served here; the channel is ours then, and tells which program it is.
  *
  * The program inherits its channel as descriptor 3. With --connect, in a container that nobody passes descriptors into, it is made of
  * a connection to that socket, and standard output and error are the pipe that comes over it; and what a sandbox of ours may not ask
@@ -8,16 +10,19 @@
 #define _GNU_SOURCE
 #include "base/err.h"
 #include "guest/handover.h"
+#include "guest/relay.h"
 #include "sandbox/seccomp.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { USAGE = 64, CANNOT_ARRANGE = 125, CANNOT_EXECUTE = 126 };
+enum { CHANNEL_FD = 3, USAGE = 64, CANNOT_ARRANGE = 125, CANNOT_EXECUTE = 126 };
 
 static int connect_to(const char *path) {
     int channel = -1;
@@ -43,16 +48,25 @@ static int filter_calls(void) {
     return result;
 }
 
+static int serve_api(const char *runtime) {
+    const bool is_kept = runtime == NULL || fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC) != 0;
+    if (is_kept)
+        (void)fputs("ct-guest: --runtime-api wants the name of a runtime, and a channel\n", stderr);
+    return is_kept ? CANNOT_ARRANGE : ct__relay(CHANNEL_FD, runtime);
+}
+
 int main(int argc, char **argv) {
     char **program_argv = argv + 1;
     if (argc > 1 && strcmp(argv[1], "--connect") == 0)
         program_argv = argc > 3 ? argv + 3 : argv + argc;
     if (*program_argv == NULL) {
-        (void)fputs("usage: ct-guest [--connect SOCKET] PROGRAM ARG...\n", stderr);
+        (void)fputs("usage: ct-guest [--connect SOCKET] (PROGRAM ARG... | --runtime-api RUNTIME)\n", stderr);
         return USAGE;
     }
     if (program_argv != argv + 1 && (connect_to(argv[2]) < 0 || filter_calls() < 0))
         return CANNOT_ARRANGE;
+    if (strcmp(program_argv[0], "--runtime-api") == 0)
+        return serve_api(program_argv[1]);
     const pid_t program = fork();
     if (program < 0)
         return CANNOT_EXECUTE;

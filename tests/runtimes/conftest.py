@@ -24,9 +24,10 @@ from tests.runtimes.table import TABLE, Sources
 
 SEEDS = Path(__file__).parents[2] / "native" / "build" / "seeds"  # what toolchains prepare, kept from run to run
 ASKED = os.environ.get("RUNTIMES", "")
-_GATE = ("python", "node", "ruby", "c", "go", "rust", "java")
+_GATE = ("python", "node", "ruby", "c", "go", "rust", "java", "provided", "custom")
 NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
-CHOSEN = tuple(name for name in NAMED if not RUNTIMES[name].is_compiled)
+CHOSEN = tuple(name for name in NAMED if not RUNTIMES[name].is_compiled and not RUNTIMES[name].lambda_api)
+PROGRAMS = tuple(name for name in NAMED if RUNTIMES[name].lambda_api)
 COMPILED = tuple(name for name in NAMED if RUNTIMES[name].is_compiled)
 
 
@@ -40,7 +41,7 @@ def runtime(request: pytest.FixtureRequest, registry: Registry) -> str:
     return there(request.param, registry.missing)
 
 
-@pytest.fixture(params=(*CHOSEN, *COMPILED))
+@pytest.fixture(params=(*CHOSEN, *COMPILED, *PROGRAMS))
 def any_runtime(request: pytest.FixtureRequest, registry: Registry) -> str:
     return there(request.param, registry.missing)
 
@@ -89,6 +90,12 @@ class Rig:
             file.write_bytes(text.encode() if isinstance(text, str) else text)
         for directory in (code_dir, *(path for path in code_dir.rglob("*") if path.is_dir())):
             directory.chmod(0o755)  # bound into the sandbox, where its owner is nobody
+        async with self.running(code_dir, **fields) as instance:
+            yield instance
+
+    @asynccontextmanager
+    async def running(self, code_dir: Path, **fields: Any) -> AsyncIterator[Instance]:
+        """Start a function whose code is there."""
         facts = {"tenant": "acme", "namespace": "prod", "function_name": "f", "function_version": "7"}
         facts |= {"runtime": self._runtime, "handler": f"{self._sources.entry}.handler"}
         facts |= {"memory_mb": self._sources.memory_mb}

@@ -76,6 +76,23 @@ size_t ct__json_member(const uint8_t *json, size_t len, const char *name, const 
     }
 }
 
+size_t ct__json_item(const uint8_t *json, size_t len, size_t *at, const uint8_t **value) {
+    scan s = {json + *at, json + len};
+    skip_blanks(&s);
+    if (s.at == s.end || *s.at != (*at == 0 ? '[' : ','))
+        return 0; /* the end, or what is no array */
+    s.at++;
+    skip_blanks(&s);
+    const uint8_t *begin = s.at;
+    skip_value(&s);
+    if (s.at == begin)
+        return 0;
+    const size_t found = (size_t)(s.at - begin);
+    *value = begin;
+    *at = (size_t)(s.at - json);
+    return found;
+}
+
 long ct__json_number(const uint8_t *value, size_t len) {
     if (len == 0 || len > 9)
         return -1;
@@ -133,6 +150,63 @@ ptrdiff_t ct__json_ascii(const uint8_t *value, size_t len, char *out, size_t cap
             out[written++] = (char)character;
     }
     return written;
+}
+
+static size_t utf8(uint32_t code, uint8_t *out) {
+    if (code < 0x80) {
+        out[0] = (uint8_t)code;
+        return 1;
+    }
+    const size_t more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    for (size_t i = more; i > 0; i--, code >>= 6)
+        out[i] = (uint8_t)(0x80 | (code & 0x3F));
+    out[0] = (uint8_t)((0xFF00u >> (more + 1) & 0xFF) | code); /* C0, E0 or F0 */
+    return more + 1;
+}
+
+/* The character that an escape stands for; s->at is behind its "u". */
+static uint32_t escaped(scan *s) {
+    if (s->end - s->at < 4)
+        return 0xFFFD;
+    const uint32_t code = hex4(s->at);
+    s->at += 4;
+    if (code < 0xD800 || code > 0xDFFF)
+        return code;
+    if (code < 0xDC00 && s->end - s->at >= 6 && s->at[0] == '\\' && s->at[1] == 'u') {
+        const uint32_t low = hex4(s->at + 2);
+        if (low >= 0xDC00 && low <= 0xDFFF) {
+            s->at += 6;
+            return 0x10000 + ((code & 0x3FF) << 10 | (low & 0x3FF));
+        }
+    }
+    return 0xFFFD;
+}
+
+ptrdiff_t ct__json_text(const uint8_t *value, size_t len, uint8_t *out, size_t cap) {
+    static const char ESCAPED[] = "b\bf\fn\nr\rt\t";
+    if (len < 2 || value[0] != '"' || value[len - 1] != '"')
+        return -1;
+    scan s = {value + 1, value + len - 1};
+    size_t written = 0;
+    while (s.at < s.end) {
+        uint8_t character[4];
+        size_t count = 0;
+        if (*s.at == '\\' && s.end - s.at >= 2) {
+            const uint8_t kind = s.at[1];
+            s.at += 2;
+            const char *plain = kind >= 'b' ? strchr(ESCAPED, kind) : NULL;
+            count = utf8(kind == 'u' ? escaped(&s) : plain != NULL ? (uint8_t)plain[1] : kind, character);
+        } else {
+            do
+                character[count++] = *s.at++;
+            while (s.at < s.end && (*s.at & 0xC0) == 0x80 && count < sizeof character);
+        }
+        if (cap - written < count)
+            break;
+        memcpy(out + written, character, count);
+        written += count;
+    }
+    return (ptrdiff_t)written;
 }
 
 size_t ct__json_quote(uint8_t *out, const uint8_t *text, size_t len) {

@@ -1,8 +1,8 @@
 """The code of functions as files on this host, under `<root>/<tenant>/<function id>/<version>-<hash>/`.
 
 A directory appears whole or not at all, is checked against its hash, and goes when no instance uses it and a newer
-version is live. The sandbox reads it as another user, so directories are 0755 and files 0644; what keeps others out
-is the state directory above, which is 0700.
+version is live. The sandbox reads it as another user, so directories are 0755 and files 0644, or 0755 where a runtime executes
+them; what keeps others out is the state directory above, which is 0700.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from constellation.base.files import new_file
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.builds.tree import TreeRefused, unpack
 from constellation.nova.domain.function import Code, Function, code_hash
+from constellation.nova.domain.runtimes import RUNTIMES
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -234,7 +235,7 @@ def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
         raise CodeCorrupt(function.name, version=function.code_version, reason="does not have its hash")
     partial_path = _partial(path)
     try:
-        write_files(files, partial_path)
+        write_files(files, partial_path, are_programs=bool(RUNTIMES[function.runtime].lambda_api))
     except ValueError as error:
         raise CodeCorrupt(function.name, version=function.code_version, reason=str(error)) from error
     _publish(partial_path, path)
@@ -265,8 +266,10 @@ def _publish(partial_path: Path, path: Path) -> None:
     partial_path.rename(path)
 
 
-def write_files(files: Mapping[str, bytes], into: Path) -> None:
+def write_files(files: Mapping[str, bytes], into: Path, *, are_programs: bool = False) -> None:
     """Write files below a directory that is made for them, readable by all whatever the umask is. Blocks.
+
+    Code travels without modes, so where some of it may be executed, all of it may.
 
     Raises:
         ValueError: a path would leave the directory.
@@ -279,7 +282,7 @@ def write_files(files: Mapping[str, bytes], into: Path) -> None:
         target = into.joinpath(*parts)
         for parent in reversed(target.relative_to(into).parents[:-1]):
             make_directory(into / parent)
-        with new_file(target, mode=0o644) as file:
+        with new_file(target, mode=0o755 if are_programs else 0o644) as file:
             file.write(content)
 
 

@@ -14,7 +14,7 @@ import msgspec
 from constellation.client import ApiProblem, Client, FunctionBody
 from constellation.orbit import bundle, manifest
 from constellation.orbit.failures import OrbitError
-from constellation.orbit.languages import Language, handler_of, language_of
+from constellation.orbit.languages import PROVIDED, Language, handler_of, language_of
 from constellation.orbit.output import counted
 
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -66,7 +66,7 @@ def read_source(path: Path, given: Mapping[str, Any], *, runtimes: Callable[[], 
         is_env_whole = "env" in stated.facts
         stated = stated.with_facts(given)
         files = bundle.collect(path, include=stated.files.include, exclude=stated.files.exclude)
-        entry = _entry(files, stated.facts.get("handler"))
+        entry = _entry(files, stated.facts.get("handler"), stated.facts.get("runtime"))
         stem = path.resolve().name
     elif path.is_file():
         stated = manifest.Manifest(path=path).with_facts(given)
@@ -148,7 +148,9 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _entry(files: Mapping[str, bytes], handler: str | None) -> str | None:
+def _entry(files: Mapping[str, bytes], handler: str | None, runtime: str | None) -> str | None:
+    if PROVIDED.starter in files and runtime in (None, PROVIDED.runtime):
+        return PROVIDED.starter
     if handler is not None:
         module = handler.rpartition(".")[0].replace(".", "/")
         found = [name for name in files if name.rpartition(".")[0] == module and language_of(name) is not None]

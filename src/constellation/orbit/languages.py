@@ -63,6 +63,9 @@ DENO, BUN = (
     )
     for runtime, other in (("deno", ".mts"), ("bun", ".tsx"))
 )
+# A function's own runtime: an executable of this one name, or whatever command the handler is.
+PROVIDED = Language(runtime="provided", extensions=(), entries=("bootstrap",), starter="bootstrap")
+CUSTOM = Language(runtime="custom", extensions=(".sh",), entries=("main.sh",), starter="main.sh")
 _ALL = (
     PYTHON,
     NODE,
@@ -82,22 +85,29 @@ _ALL = (
     _language("kotlin", ".kt"),
     _language("scala", ".scala", stems=("Main",)),
     _language("zig", ".zig"),
+    PROVIDED,
+    CUSTOM,
 )
 LANGUAGES = {language.runtime: language for language in _ALL}
 
 
 def language_of(file_name: str) -> Language | None:
-    """Return the language of a source file by its extension."""
+    """Return the language of a source file by its name."""
+    if PurePosixPath(file_name).name in PROVIDED.entries:
+        return PROVIDED
     suffix = PurePosixPath(file_name).suffix
     return next((language for language in LANGUAGES.values() if suffix in language.extensions), None)
 
 
 def handler_of(path: str, source: str) -> str:
-    """Return "module.function" for a source file: `handler` when it is there, else the only function, else `handler`.
+    """Return "module.function" for a source file: `handler` when it is there, else the only function, else `handler`;
+    for a shell's script the command that runs it.
 
     Code that can not be parsed keeps the default: the platform says what is wrong with it, with the line.
     """
     language = language_of(path)
+    if language is CUSTOM:
+        return f"sh {path}"
     usual = "handler" if language is None else language.function
     if language is PYTHON:
         names = _python_names(source)

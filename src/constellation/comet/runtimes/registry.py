@@ -11,6 +11,7 @@ from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.runtimes.bun.recipe import RUNTIME as BUN
 from constellation.comet.runtimes.c.recipe import RUNTIME as C
 from constellation.comet.runtimes.cpp.recipe import RUNTIME as CPP
+from constellation.comet.runtimes.custom.recipe import RUNTIME as CUSTOM
 from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
 from constellation.comet.runtimes.elixir.recipe import RUNTIME as ELIXIR
 from constellation.comet.runtimes.go.recipe import RUNTIME as GO
@@ -20,6 +21,7 @@ from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
 from constellation.comet.runtimes.perl.recipe import RUNTIME as PERL
 from constellation.comet.runtimes.php.recipe import RUNTIME as PHP
+from constellation.comet.runtimes.provided.recipe import RUNTIME as PROVIDED
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.r.recipe import RUNTIME as R
 from constellation.comet.runtimes.recipe import Interpreter, Runtime
@@ -29,7 +31,7 @@ from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
 from constellation.comet.runtimes.zig.recipe import RUNTIME as ZIG
 
 KNOWN: tuple[Runtime, ...] = (
-    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG,
+    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, PROVIDED, CUSTOM,
 )  # fmt: skip
 
 _PROBES = 4  # chosen: at a time; most of each is waiting for a program to load

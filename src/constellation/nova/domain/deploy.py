@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
 from constellation.nova.domain.function import MAX_CODE_BYTES, MAX_CODE_FILES
-from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
+from constellation.nova.domain.runtimes import CUSTOM, RUNTIMES, RuntimeInfo
 
 MAX_PATH_CHARS = 256
 MAX_SEGMENT_BYTES = 255  # of one name in a directory: NAME_MAX of Linux
 MAX_HANDLER_CHARS = 128
+MAX_COMMAND_CHARS = 512
 MAX_PRELOAD = 16  # chosen: packages, whose own modules come with them
 MAX_MODULE_CHARS = 128
 MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
@@ -41,7 +42,9 @@ def runtime_of(runtime: str) -> RuntimeInfo:
     return info
 
 
-def check_source(files: Mapping[str, bytes], handler: str, *, field: str = "files") -> Source:
+def check_source(
+    runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str, *, field: str = "files"
+) -> Source:
     """Return files and handler that fit together.
 
     Args:
@@ -51,7 +54,7 @@ def check_source(files: Mapping[str, bytes], handler: str, *, field: str = "file
         InvalidRequest: a bad path, too many files, a malformed handler, or a handler whose module is not there.
         PayloadTooLarge: more than 10 MiB in all.
     """
-    check_handler(handler)
+    check_handler(runtime, handler)
     if not files:
         raise InvalidRequest("a function needs at least one file", field=field)
     if len(files) > MAX_CODE_FILES:
@@ -61,28 +64,51 @@ def check_source(files: Mapping[str, bytes], handler: str, *, field: str = "file
     _refuse_file_as_directory(files)
     if sum(map(len, files.values())) > MAX_CODE_BYTES:
         raise PayloadTooLarge(limit_bytes=MAX_CODE_BYTES)
-    check_module(files, handler)
+    check_module(runtime, files, handler)
     return Source(files=files, handler=handler)
 
 
-def check_handler(handler: str) -> None:
-    """Let "module.function" through; raise `InvalidRequest` for anything else."""
+def check_handler(runtime: RuntimeInfo, handler: str) -> None:
+    """Let "module.function" through, or the words of a program; raise `InvalidRequest` for anything else."""
+    if runtime.lambda_api:
+        if not 1 <= len(handler) <= MAX_COMMAND_CHARS or not handler.isprintable() or not handler.strip():
+            raise InvalidRequest(
+                f"handler must have 1 to {MAX_COMMAND_CHARS} printable characters, not all of them blanks", field="handler"
+            )
+        return
     if len(handler) > MAX_HANDLER_CHARS or _HANDLER.fullmatch(handler) is None:
         raise InvalidRequest(f'handler {handler[:80]!r} must look like "module.function"', field="handler")
 
 
-def check_module(paths: Mapping[str, object], handler: str) -> None:
+def check_module(runtime: RuntimeInfo, paths: Mapping[str, object], handler: str) -> None:
     """Let a handler through whose module is one of the files, whatever its extension.
 
     Raises:
         InvalidRequest: there is no such file, so no call could ever succeed.
     """
+    if runtime.lambda_api:
+        program = _program(runtime, handler)
+        if program is not None and program not in paths:
+            raise InvalidRequest(
+                f"runtime {runtime.id} needs a file {program}; there is {', '.join(sorted(paths)[:5])}", field="handler"
+            )
+        return
     module = handler.rpartition(".")[0].replace(".", "/")
     starts = (f"{module}.", f"{module}/__init__.", f"{module}/index.")
     if not any(path.startswith(starts) for path in paths):
         raise InvalidRequest(
             f"handler {handler!r} needs a file {module}.*; there is {', '.join(sorted(paths)[:5])}", field="handler"
         )
+
+
+def _program(runtime: RuntimeInfo, handler: str) -> str | None:
+    """Return which of the files is executed; None: one of the sandbox's own."""
+    if runtime.id != CUSTOM.id:
+        return runtime.entry
+    program = handler.split()[0]
+    if program.startswith("/code/"):
+        return program.removeprefix("/code/")
+    return program.removeprefix("./") if "/" in program and not program.startswith("/") else None
 
 
 def check_path(path: str) -> None:

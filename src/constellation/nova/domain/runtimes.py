@@ -30,11 +30,13 @@ class RuntimeInfo:
     source: str = ""  # what a host that lacks it installs
     tools: tuple[Program, ...] = ()  # what building its functions needs, each of them
     lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
+    lambda_api: str = ""  # the version of the AWS Lambda Runtime API that its functions speak, each a program of its own
+    entry: str = ""  # where a function of one file keeps it, if its handler does not say
 
     @property
     def entry_file(self) -> str:
         """Where a function of one file keeps it."""
-        return self.default_handler.rpartition(".")[0] + self.extension
+        return self.entry or self.default_handler.rpartition(".")[0] + self.extension
 
 
 _GCC = Program(name="gcc", package="the package gcc with libc6-dev")
@@ -119,6 +121,26 @@ SCALA = RuntimeInfo(
     id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True, tools=(_JAVAC,)
 )
 ZIG = RuntimeInfo(id="zig", name="Zig", extension=".zig", is_compiled=True)  # its compiler is a Python package
+PROVIDED = RuntimeInfo(
+    id="provided",
+    name="Lambda runtime, an executable named bootstrap",
+    extension="",
+    default_handler="bootstrap.handler",
+    can_overlap=False,
+    lambda_api="2018-06-01",
+    entry="bootstrap",
+)
+CUSTOM = RuntimeInfo(
+    id="custom",
+    name="Lambda runtime, a command",
+    extension=".sh",
+    default_handler="sh main.sh",
+    can_overlap=False,
+    lambda_api="2018-06-01",
+    entry="main.sh",
+)
 
-_ALL = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG)
+_ALL = (
+    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, PROVIDED, CUSTOM,
+)  # fmt: skip
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in _ALL})

@@ -19,7 +19,7 @@ def handler(event, context):
 
 def hello_python() -> Seed:
     """Return the function in default/default, with its code."""
-    source = check_source({PYTHON.entry_file: SOURCE.encode()}, PYTHON.default_handler)
+    source = check_source(PYTHON, {PYTHON.entry_file: SOURCE.encode()}, PYTHON.default_handler)
     function = Function(
         tenant=DEFAULT_TENANT,
         namespace=DEFAULT_NAMESPACE,

@@ -21,7 +21,7 @@ from constellation.orbit.commands.calls import show_answer
 from constellation.orbit.commands.functions import without_env
 from constellation.orbit.commands.logs import LogFollower
 from constellation.orbit.failures import OrbitError, explain
-from constellation.orbit.languages import LANGUAGES
+from constellation.orbit.languages import LANGUAGES, handler_of
 from constellation.orbit.output import counted, size
 from constellation.orbit.session import Session
 
@@ -57,10 +57,11 @@ def init(
     name = name or re.sub(r"[^A-Za-z0-9_-]+", "-", directory.resolve().name).strip("-_")
     if _NAME.fullmatch(name) is None:
         raise OrbitError(f"{name!r} can not be the name of a function", hint="Give one with --name.")
-    handler = f"{Path(language.starter).stem}.{language.function}"
+    source = language.source(name)
+    handler = handler_of(language.starter, source)
     texts = {
         bundle.MANIFEST_NAME: manifest.text_of(name=name, runtime=runtime, handler=handler),
-        language.starter: language.source(name),
+        language.starter: source,
         bundle.EVENT_NAME: '{"name": "Ada"}\n',
     }
     present = [file for file in texts if (directory / file).exists()]
@@ -182,7 +183,7 @@ def _deploy(session: Session, path: Path, given: dict[str, Any]) -> deployment.D
     client, output = session.client, session.output
 
     def runtimes() -> dict[str, str]:
-        return {runtime.file_extension: runtime.id for runtime in client.list_runtimes()}
+        return {known.file_extension: known.id for known in client.list_runtimes() if known.file_extension}
 
     with output.progress("reading"):
         source = deployment.read_source(path, given, runtimes=runtimes)

@@ -20,7 +20,8 @@ Replicas = Annotated[int, Meta(ge=0, le=10000)]
 MaxReplicas = Annotated[int, Meta(ge=1, le=10000)]
 Concurrency = Annotated[int, Meta(ge=1, le=1000)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
-Handler = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^\S+$")]
+# "module.function", or for runtime custom a command
+Handler = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^\S(?:.*\S)?$")]
 Env = dict[Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,127}$")], Annotated[str, Meta(max_length=32768)]]
 Preload = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=128)], ...],

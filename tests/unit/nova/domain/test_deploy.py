@@ -15,6 +15,7 @@ from constellation.nova.domain.deploy import (
     check_source,
     runtime_of,
 )
+from constellation.nova.domain.runtimes import CUSTOM, PROVIDED, PYTHON
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ from constellation.nova.domain.deploy import (
     ],
 )
 def test_a_handler_in_one_of_the_files_is_let_through(files, handler):
-    assert check_source(dict.fromkeys(files, b"x"), handler).handler == handler
+    assert check_source(PYTHON, dict.fromkeys(files, b"x"), handler).handler == handler
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_a_handler_in_one_of_the_files_is_let_through(files, handler):
 )
 def test_a_handler_in_none_of_the_files_is_refused(files, handler):
     with pytest.raises(InvalidRequest) as refused:
-        check_source(dict.fromkeys(files, b"x"), handler)
+        check_source(PYTHON, dict.fromkeys(files, b"x"), handler)
     assert refused.value.field == "handler"
 
 
@@ -56,14 +57,49 @@ def test_a_handler_in_none_of_the_files_is_refused(files, handler):
 )
 def test_a_malformed_handler_is_refused(handler):
     with pytest.raises(InvalidRequest):
-        check_handler(handler)
+        check_handler(PYTHON, handler)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "files", "handler"),
+    [
+        (PROVIDED, ["bootstrap"], "main.handler"),
+        (PROVIDED, ["bootstrap"], "com.example.Handler::handle"),
+        (CUSTOM, ["main.sh"], "sh main.sh"),
+        (CUSTOM, ["bin/server"], "./bin/server --port=0"),
+        (CUSTOM, ["bin/server"], "bin/server"),
+        (CUSTOM, ["server"], "/code/server"),
+        (CUSTOM, ["main.py"], "/usr/bin/python3 -m awslambdaric main.handler"),
+    ],
+)
+def test_a_program_that_is_there_is_let_through(runtime, files, handler):
+    assert check_source(runtime, dict.fromkeys(files, b"x"), handler).handler == handler
+
+
+@pytest.mark.parametrize(
+    ("runtime", "files", "handler", "told"),
+    [
+        (PROVIDED, ["main.go"], "main.handler", "needs a file bootstrap"),
+        (PROVIDED, ["bin/bootstrap"], "main.handler", "needs a file bootstrap"),
+        (CUSTOM, ["main.sh"], "./serve", "needs a file serve"),
+        (CUSTOM, ["main.sh"], "/code/serve x", "needs a file serve"),
+        (CUSTOM, ["main.sh"], "", "1 to 512"),
+        (CUSTOM, ["main.sh"], "   ", "blanks"),
+        (CUSTOM, ["main.sh"], "sh\nmain.sh", "printable"),
+        (PROVIDED, ["bootstrap"], "x" * 513, "1 to 512"),
+    ],
+)
+def test_a_program_that_is_not_there_is_refused_by_name(runtime, files, handler, told):
+    with pytest.raises(InvalidRequest, match=told) as refused:
+        check_source(runtime, dict.fromkeys(files, b"x"), handler)
+    assert refused.value.field == "handler"
 
 
 def test_code_is_bounded_in_all():
     half = bytes(5 << 20)
-    assert check_source({"main.py": half, "b": half}, "main.handler").files
+    assert check_source(PYTHON, {"main.py": half, "b": half}, "main.handler").files
     with pytest.raises(PayloadTooLarge):
-        check_source({"main.py": half, "b": half, "c": b"x"}, "main.handler")
+        check_source(PYTHON, {"main.py": half, "b": half, "c": b"x"}, "main.handler")
 
 
 @given(path=st.text(max_size=300))

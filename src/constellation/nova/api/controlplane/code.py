@@ -32,11 +32,11 @@ async def source_from(
     if isinstance(code, str):
         if not code.strip():
             raise InvalidRequest("code is blank", field="code")
-        return check_source({runtime.entry_file: code.encode()}, handler, field="code")
+        return check_source(runtime, {runtime.entry_file: code.encode()}, handler, field="code")
     assert not isinstance(files, UnsetType)
     if sum(map(len, files.values())) <= _LARGE_CHARS:
-        return check_source(_decoded(files), handler)
-    return check_source(await anyio.to_thread.run_sync(_decoded, files, limiter=_decoding), handler)
+        return check_source(runtime, _decoded(files), handler)
+    return check_source(runtime, await anyio.to_thread.run_sync(_decoded, files, limiter=_decoding), handler)
 
 
 def _decoded(files: Mapping[str, str]) -> dict[str, bytes]:

@@ -178,7 +178,7 @@ class FunctionRoutes:
             return await self._deploy(replace(changed, handler=handler), source.files)
         if is_new_handler:
             sources = (await self._deployed(function)).files
-            check_module(sources, changed.handler)
+            check_module(runtime_of(changed.runtime), sources, changed.handler)
             return await self._deploy(changed, sources)
         return await self._save(function, replace(changed, handler=function.handler))  # the live one stays so
 
@@ -202,7 +202,7 @@ class FunctionRoutes:
 
 
 def _check(function: Function) -> None:
-    check_handler(function.handler)
+    check_handler(runtime_of(function.runtime), function.handler)
     check_env(function.env)
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)

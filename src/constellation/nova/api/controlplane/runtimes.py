@@ -37,6 +37,8 @@ def probe(configured: Mapping[str, Path]) -> dict[str, Installed]:
 
 
 def _found(info: RuntimeInfo, configured: Path | None) -> Installed:
+    if info.lambda_api:
+        return Installed(version=info.lambda_api)
     if not info.programs and not info.is_compiled:
         return _python()
     try:

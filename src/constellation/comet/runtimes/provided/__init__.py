@@ -1,0 +1,1 @@
+"""Programs named bootstrap."""

@@ -1,0 +1,9 @@
+# @name@: the handler is the command, `sh main.sh`, which asks for calls and answers them over the AWS Lambda Runtime API.
+api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
+
+while event=$(curl -sS -D /tmp/head "$api/next"); do
+    id=$(sed -n 's/^Lambda-Runtime-Aws-Request-Id: *\([^[:space:]]*\).*/\1/p' /tmp/head)
+    name=$(printf '%s' "$event" | sed -n 's/.*"name": *"\([^"]*\)".*/\1/p')
+    echo "greeting ${name:-world}" # shown by `orbit logs @name@`
+    curl -sS -o /dev/null -d "{\"message\": \"Hello, ${name:-world}!\"}" "$api/$id/response"
+done
