@@ -177,6 +177,7 @@ class Functions:
                 raise NotFound("function", name)
             await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
+            await tx.execute(SQL["delete_call_keys"], tenant, namespace, name)
 
     async def code(self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False) -> Code:
         """Return one version of a function's code as it runs, all files of it; those of a built version lie elsewhere.

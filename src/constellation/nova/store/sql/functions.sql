@@ -100,6 +100,11 @@ DELETE FROM jobs WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
 -- index: job_keys_pkey
 DELETE FROM job_keys WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
 
+-- name: delete_call_keys
+-- The idempotency keys of calls of a function, with their answers.
+-- index: call_keys_pkey
+DELETE FROM call_keys WHERE tenant = $1 AND namespace = $2 AND function_name = $3;
+
 -- name: insert_code
 -- One version of a function's code.
 INSERT INTO function_code (tenant, function_id, version, hash, size_bytes) VALUES ($1, $2, $3, $4, $5);

@@ -26,9 +26,10 @@ GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT ON changes TO constellation_nova;
-GRANT DELETE ON jobs, job_keys, jobs_done, invocations TO constellation_nova;
+GRANT DELETE ON jobs, job_keys, call_keys, jobs_done, invocations TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON job_keys TO constellation_nova;
+GRANT SELECT (tenant, namespace, function_name) ON call_keys TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
@@ -47,6 +48,7 @@ GRANT SELECT, INSERT, DELETE ON invocations_staged TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
+GRANT SELECT, INSERT, UPDATE, DELETE ON call_keys TO constellation_comet;
 
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
