@@ -67,5 +67,6 @@ GRANT SELECT (tenant, namespace, id, function_name, duration_ms, finished_at, cr
 GRANT SELECT (tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at,
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
-GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval)
+GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
+    forget_logs(integer)
     TO constellation_aurora;
