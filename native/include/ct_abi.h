@@ -594,7 +594,8 @@ typedef struct ct_verdict {
 enum ct_function_flag {
     CT_FUNCTION_HALTED = 1,
     CT_FUNCTION_SUSPENDED = 2, /* its tenant is */
-    CT_FUNCTION_KEPT = 4       /* can be found by name, and stays when nothing is left of it */
+    CT_FUNCTION_KEPT = 4,      /* can be found by name, and stays when nothing is left of it */
+    CT_FUNCTION_ISOLATED = 8   /* an instance serves no second call; changes with the sandbox only */
 };
 
 typedef struct ct_function_row {

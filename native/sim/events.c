@@ -24,7 +24,7 @@ void sim_put_function(sim *s, uint32_t i) {
     sim_function *f = &s->functions[i];
     f->row = (ct_function_row){
         .tenant = names[0], .tenant_len = 1, .space = names[1], .space_len = 1, .name = names[i], .name_len = 1,
-        .flags = CT_FUNCTION_KEPT, .code_version = f->row.code_version + 1, .max_payload_bytes = 100,
+        .flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED), .code_version = f->row.code_version + 1, .max_payload_bytes = 100,
         .timeout_ns = CT__SECOND_NS, .max_queue_wait_ns = sim_one_of(s, 1, 30, 30) * CT__SECOND_NS,
         .breaker_window_ns = 10 * CT__SECOND_NS, .breaker_open_ns = CT__SECOND_NS, .min_replicas = sim_one_of(s, 0, 0, 1),
         .max_replicas = sim_one_of(s, 1, 2, 5), .instance_concurrency = sim_one_of(s, 1, 1, 3), .max_inflight = sim_one_of(s, 0, 0, 9),
@@ -308,12 +308,14 @@ static void on_update(sim *s, uint32_t event) {
     case EV_POLICY:
         f->row.max_replicas = sim_one_of(s, 1, 2, 5);
         f->row.min_replicas = sim_one_of(s, 0, 0, 1);
-        f->row.flags = CT_FUNCTION_KEPT | (sim_below(s, 8) == 0 ? CT_FUNCTION_HALTED : 0u);
+        f->row.flags &= ~(uint32_t)CT_FUNCTION_HALTED;
+        f->row.flags |= sim_below(s, 8) == 0 ? CT_FUNCTION_HALTED : 0u;
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 1, s->now_ns) == 0, "an update was refused");
         break;
     case EV_DEPLOY:
         f->row.code_version++;
         f->row.instance_concurrency = sim_one_of(s, 1, 1, 3);
+        f->row.flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED);
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 0, s->now_ns) == 0, "an update was refused");
         break;
     default: {

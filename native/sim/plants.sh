@@ -31,4 +31,5 @@ plant "a boot that a deploy overtook is put on the shelf" member.c '/^int ct_mem
 plant "a place that comes free wakes nobody" member.c '/^int ct_member_gone/,/^}/s/ct__pool_pump(t, f);/(void)now_ns;/'
 plant "a caller that gives up keeps its instance" lease.c '/^int ct_call_end/,/^}/s/give_back(t, c, is_broken/if (status != CT_STATUS_CANCELLED) give_back(t, c, is_broken/'
 plant "a refused boot leaves its caller waiting" member.c '/^int ct_member_boot_failed/,/^}/s/ct__refuse(t, c, .*;/(void)c;/'
+plant "an isolated instance serves a second call" member.c 's/const bool is_spent = is_broken || .*;/const bool is_spent = is_broken;/'
 exit $failed

@@ -99,6 +99,7 @@ static void what_it_says(void) {
         {"X-Nova-Timeout-S: 1\r\nX-Nova-Timeout-S: 1\r\n", false, 0},
         {"X-Nova-Invocation-Type: RequestResponse\r\n", true, 0},
         {"X-Nova-Invocation-Type: Event\r\n", false, 0},
+        {"Idempotency-Key: x\r\n", false, 0},
         {"Idempotency-Key: x\r\nIdempotency-Key: y\r\n", false, 0},
         {"X-Nova-Qualifier: caf\xE9\r\n", false, 0},
         {"X-Nova-Qualifier: a\tb\r\n", false, 0},

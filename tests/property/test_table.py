@@ -24,7 +24,7 @@ from constellation.native.table_values import (
     Taker,
     Verdict,
 )
-from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.function import CapacityPolicy, Function, Mode
 from constellation.rpc.problems import headers_of
 from constellation.testing.table_model import TableModel
 from constellation.testing.table_parts import ModelMember
@@ -112,6 +112,7 @@ class Both:
             min_replicas=rng.choice((0, 0, 1, 2)),
             max_replicas=rng.choice((1, 2, 5)),
             instance_concurrency=rng.choice((1, 1, 3)),
+            mode=rng.choice((Mode.PROCESS, Mode.PROCESS, Mode.ISOLATED)),
             capacity=CapacityPolicy(
                 max_inflight=rng.choice((0, 0, 4)),
                 max_queue_depth=rng.choice((1, 1000)),
@@ -270,7 +271,8 @@ class Both:
         handle, function = self.functions[place]
         changed = self.function(place)
         if is_same:
-            changed = replace(changed, instance_concurrency=function.row.instance_concurrency)
+            mode = Mode.ISOLATED if function.row.is_isolated else Mode.PROCESS
+            changed = replace(changed, instance_concurrency=function.row.instance_concurrency, mode=mode)
         row = self.row(place, changed)
         self.table.update_function(handle, row, is_same_sandbox=is_same, now_ns=self.now_ns)
         self.model.update_function(function, row, self.now_ns, is_same=is_same)

@@ -172,6 +172,7 @@ static bool read_headers(const seen *s, uint64_t max_timeout_ns, ct__plain *out)
     const ct__span *values = s->values;
     if ((s->has[KEY] && s->has[AUTHORIZATION])
         || (s->has[TYPE] && !ct__span_like(values[TYPE], "application/json"))
+        || s->has[IDEMPOTENCY] /* whether it is known is in the database */
         || (s->has[KIND] && !ct__span_like(values[KIND], "requestresponse"))
         || (s->has[TIMEOUT] && !read_timeout(values[TIMEOUT], max_timeout_ns, out)))
         return false;

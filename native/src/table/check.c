@@ -42,6 +42,7 @@ static int check_members(const ct_table *t, const ct__function *f, sums *all) {
         current += is_live;
         MUST(m->leases <= m->seats);
         MUST(m->state != CT_MEMBER_IDLE || m->leases == 0);
+        MUST(m->state != CT_MEMBER_IDLE || !m->has_served || (f->row.flags & CT_FUNCTION_ISOLATED) == 0);
         MUST(m->state != CT_MEMBER_BUSY || m->leases > 0);
         MUST(m->state != CT_MEMBER_DRAINING || m->leases > 0);
         MUST(m->state != CT_MEMBER_BOOTING || m->leases == 0);

@@ -40,6 +40,7 @@ ct__member *ct__member_add(ct_table *t, ct__function *f) {
 void ct__member_lease(ct_table *t, ct__member *m) {
     assert(m->leases < m->seats);
     m->leases++;
+    m->has_served = true;
     m->function->leases++;
     t->leases++;
     if (m->state != CT_MEMBER_BUSY)
@@ -55,7 +56,8 @@ void ct__member_release(ct_table *t, ct__member *m, bool is_broken, uint64_t now
         return;
     /* With a broken call (timed out, given up by its caller) it gets no new ones: its worker may still be running what
      * nobody waits for. */
-    if (is_broken && m->state != CT_MEMBER_DRAINING) {
+    const bool is_spent = is_broken || (m->function->row.flags & CT_FUNCTION_ISOLATED) != 0;
+    if (is_spent && m->state != CT_MEMBER_DRAINING) {
         ct__list_remove(&m->shelf);
         ct__member_become(t, m, CT_MEMBER_DRAINING);
     }

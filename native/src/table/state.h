@@ -130,6 +130,7 @@ typedef struct ct__member {
     uint64_t link;
     uint32_t seats;
     uint32_t leases;
+    bool has_served;
     uint32_t state; /* enum ct_member_state */
     ct__effect boot;
     ct__effect retire;

@@ -17,6 +17,7 @@ from constellation.routes.registry import ROUTES, Route
 T = TypeVar("T")
 BY_OPERATION: Mapping[str, Route] = {route.operation: route for route in ROUTES}
 TIMEOUT_HEADER = "x-nova-timeout-s"
+IDEMPOTENCY_HEADER = "idempotency-key"
 _NAME = re.compile(r"\{([a-z_]+)\}")
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from constellation.client.call import TIMEOUT_HEADER, Call, call, page_call
+from constellation.client.call import IDEMPOTENCY_HEADER, TIMEOUT_HEADER, Call, call, page_call
 from constellation.routes.models import access as a
 from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
@@ -238,15 +238,21 @@ def delete_namespace(tenant: str, namespace: str) -> Call[f.Deleted]:
 # --- calls and what is known of them
 
 
-def invoke(name: str, event: object = None, *, timeout_s: float | None = None) -> Call[i.InvokeBody]:
+def invoke(
+    name: str, event: object = None, *, timeout_s: float | None = None, idempotency_key: str | None = None
+) -> Call[i.InvokeBody]:
     """Call a function. A handler that raised is an answer with `error` set, not an exception.
 
     Args:
         name: the function.
         event: anything JSON can hold, or `msgspec.Raw` to send text as it is.
         timeout_s: how long the handler may run; None: the function's own limit.
+        idempotency_key: calls with the same key and event are one call, and get one answer.
     """
-    return call("invoke", i.InvokeBody, params={"name": name}, body=event, **_patience(timeout_s))
+    facts = _patience(timeout_s)
+    key = {} if idempotency_key is None else {IDEMPOTENCY_HEADER: idempotency_key}
+    headers = {**facts.pop("headers", {}), **key}
+    return call("invoke", i.InvokeBody, params={"name": name}, body=event, headers=headers, **facts)
 
 
 def invoke_stream(

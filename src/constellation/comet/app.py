@@ -38,6 +38,7 @@ from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
+from constellation.comet.executor.once import Once
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.executor.rows import RowWriter
 from constellation.comet.functions import FunctionCache
@@ -62,6 +63,7 @@ from constellation.nova.config.sections import BuildSettings, PriceSettings, Set
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
 from constellation.nova.store.builds import PROGRESS, Builds
+from constellation.nova.store.call_keys import CallKeys
 from constellation.nova.store.changes import CHANNEL as CHANGES
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
@@ -88,6 +90,7 @@ class ExecutionPlane:
     """What runs calls, and the parts that its transports need."""
 
     executor: Executor
+    once: Once
     pool: Pool
     backends: Sequence[Backend]  # the first is the default
     meters: Meters
@@ -223,6 +226,7 @@ async def execution_plane(
         node=context.node,
         is_json=is_json,
     )
+    once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
@@ -233,6 +237,7 @@ async def execution_plane(
             await tasks.start(code.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
+            await tasks.start(once.run)
             await tasks.start(templates.run, listener.subscribe(CHANGES))
             if builder is not None:
                 worker = BuildWorker(
@@ -256,6 +261,7 @@ async def execution_plane(
                 tasks.start_soon(wakefulness.run)
             yield ExecutionPlane(
                 executor=executor,
+                once=once,
                 pool=pool,
                 backends=router.backends,
                 meters=meters,
@@ -289,7 +295,9 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
     dataplane = Mount(operations, clock=context.clock)
-    return NovaServicer(plane.executor, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn)
+    return NovaServicer(
+        plane.executor, plane.once, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn
+    )
 
 
 def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[Backend, ...]:

@@ -14,6 +14,7 @@ from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.executor.budget import Budget, budget
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
+from constellation.comet.executor.once import Once, refuse_key
 from constellation.nova.domain.access import Permission, authorize
 from constellation.rpc.asgi import HttpHead, exchange
 from constellation.rpc.caller import CALLER, Caller
@@ -30,6 +31,7 @@ class NovaServicer(NovaServiceBase):
     def __init__(
         self,
         executor: Executor,
+        once: Once,
         dataplane: Mount,
         status: StatusRoutes,
         meters: Meters,
@@ -37,15 +39,17 @@ class NovaServicer(NovaServiceBase):
         *,
         learn: Callable[[Caller], None],
     ) -> None:
-        self._executor, self._dataplane, self._status = executor, dataplane, status
+        self._executor, self._once, self._dataplane, self._status = executor, once, dataplane, status
         self._meters, self._clock, self._learn = meters, clock, learn
 
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
         self._learn(CALLER.get())
-        answer = await self._executor.invoke(
-            CALLER.get(), request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
+        caller = CALLER.get()
+        calls = self._once if caller.context.idempotency_key else self._executor
+        answer = await calls.invoke(
+            caller, request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
         )
         await stream.send_message(
             nova_pb2.InvokeResponse(
@@ -55,12 +59,14 @@ class NovaServicer(NovaServiceBase):
                 duration_ms=answer.duration_ms,
                 cold_start=answer.cold_start,
                 version=answer.version,
+                replayed=answer.is_replay,
             )
         )
 
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
+        refuse_key(CALLER.get().context.idempotency_key)
         limit = self._budget(stream, request.timeout_ms)
         async with self._executor.stream(CALLER.get(), request.function, request.payload, budget=limit) as answer:
             async for piece in answer:

@@ -339,6 +339,7 @@ def _row(row: FunctionRow, names: Sequence[Any] | None) -> Any:
         row.is_halted * _lib.CT_FUNCTION_HALTED
         | row.is_suspended * _lib.CT_FUNCTION_SUSPENDED
         | row.is_kept * _lib.CT_FUNCTION_KEPT
+        | row.is_isolated * _lib.CT_FUNCTION_ISOLATED
     )
     fields = {
         "flags": flags,

@@ -125,6 +125,7 @@ class FunctionRow:
     is_halted: bool = False
     is_suspended: bool = False
     is_kept: bool = True  # found by its name; else it goes when nothing is left of it
+    is_isolated: bool = False  # an instance serves no second call
     code_version: int = 0
     max_payload_bytes: int
     timeout_s: float = 30.0

@@ -71,6 +71,7 @@ class Route:
     streams: bool = False  # the answer comes in pieces
     media_types: Sequence[str] = ()  # of an answer that is not JSON; (): by method, whether it streams
     max_body_bytes: int | None = None  # None: the gateway's limit
+    takes_key: bool = False  # an Idempotency-Key makes repetitions of a request one
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -186,17 +187,17 @@ ROUTES: tuple[Route, ...] = (
     _nova("delete_namespace", "DELETE", "/tenants/{tenant}/namespaces/{namespace}", P.TENANT_MANAGE,
           "Delete an empty namespace", response=f.Deleted),
     _comet("invoke", "POST", _FUNCTION + "/invoke", P.FUNCTION_INVOKE, "Call a function with a JSON event",
-           transport=Transport.INVOKE, request=Any, response=i.InvokeBody, max_body_bytes=6 << 20),
+           transport=Transport.INVOKE, request=Any, response=i.InvokeBody, max_body_bytes=6 << 20, takes_key=True),
     _comet("function_url", "*", "/fn/{name}", P.FUNCTION_INVOKE, "Call a function with the HTTP request as its event",
-           transport=Transport.FUNCTION_URL, max_body_bytes=4 << 20),
+           transport=Transport.FUNCTION_URL, max_body_bytes=4 << 20, takes_key=True),
     _comet("function_url_path", "*", "/fn/{name}/{rest:path}", P.FUNCTION_INVOKE,
            "Call a function with the HTTP request as its event", transport=Transport.FUNCTION_URL,
-           max_body_bytes=4 << 20),
+           max_body_bytes=4 << 20, takes_key=True),
     _comet("invoke_stream", "POST", _FUNCTION + "/invoke-stream", P.FUNCTION_INVOKE,
            "Call a function; the answer comes as it is produced", request=Any, streams=True, max_body_bytes=6 << 20),
     _comet("invoke_async", "POST", _FUNCTION + "/invoke-async", P.FUNCTION_INVOKE,
            "Accept a durable call; 202 once it is committed", status=202, request=i.AsyncInvoke,
-           response=i.AsyncInvocationBody, max_body_bytes=2 << 20),
+           response=i.AsyncInvocationBody, max_body_bytes=2 << 20, takes_key=True),
     _comet("list_function_async", "GET", _FUNCTION + "/async-invocations", P.FUNCTION_READ,
            "Async invocations of a function, newest first", response=Page[i.AsyncInvocationBody],
            query=(*PAGING, Query(name="status"))),

@@ -29,6 +29,7 @@ class Invoked:
     duration_ms: float
     cold_start: bool
     version: str
+    is_replay: bool = False  # of the call that had this one's idempotency key first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class GrpcInvoker:
             duration_ms=reply.duration_ms,
             cold_start=reply.cold_start,
             version=reply.version,
+            is_replay=reply.replayed,
         )
 
     async def invoke_async(

@@ -16,6 +16,9 @@ TRACEPARENT = "traceparent"
 CALL_DEPTH = "nova-call-depth"
 CALL_CHAIN = "nova-call-chain"
 SOURCE = "nova-source"
+IDEMPOTENCY_KEY = "idempotency-key"
+IDEMPOTENCY_FINGERPRINT = "nova-idempotency-fingerprint"
+_KEY_CHARS, _FINGERPRINT_BYTES = 256, 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,8 @@ class CallContext:
     depth: int = 0
     chain: tuple[str, ...] = ()  # functions that led here, outermost first
     source: str = "http"
+    idempotency_key: str = ""
+    idempotency_fingerprint: bytes = b""  # SHA-256 of what the call asks for; empty: that of its payload
 
     def to_metadata(self) -> dict[str, str]:
         metadata = {REQUEST_ID: str(self.request_id)}
@@ -38,6 +43,10 @@ class CallContext:
             metadata[CALL_DEPTH] = str(self.depth)
         if self.chain:  # an empty value is no metadata to gRPC
             metadata[CALL_CHAIN] = ",".join(self.chain)
+        if self.idempotency_key:
+            metadata[IDEMPOTENCY_KEY] = self.idempotency_key
+        if self.idempotency_fingerprint:
+            metadata[IDEMPOTENCY_FINGERPRINT] = self.idempotency_fingerprint.hex()
         return metadata
 
 
@@ -45,7 +54,7 @@ def context_from(metadata: Mapping[str, object]) -> CallContext:
     """Read a call's context; a request id that is not a UUID is replaced, never trusted as an id.
 
     Raises:
-        InvalidRequest: the depth is not a small number.
+        InvalidRequest: the depth is not a small number, or the idempotency key is none.
     """
     return CallContext(
         request_id=request_id_from(_text(metadata, REQUEST_ID)),
@@ -53,6 +62,8 @@ def context_from(metadata: Mapping[str, object]) -> CallContext:
         depth=_depth(_text(metadata, CALL_DEPTH)),
         chain=tuple(part for part in _text(metadata, CALL_CHAIN).split(",") if part)[:64],
         source=_text(metadata, SOURCE) or "http",
+        idempotency_key=_key(metadata),
+        idempotency_fingerprint=_fingerprint(_text(metadata, IDEMPOTENCY_FINGERPRINT)),
     )
 
 
@@ -80,6 +91,25 @@ def trace_ids(traceparent: str) -> tuple[bytes, bytes]:
 def _text(metadata: Mapping[str, object], name: str) -> str:
     value = metadata.get(name, "")
     return value if isinstance(value, str) else ""
+
+
+def _key(metadata: Mapping[str, object]) -> str:
+    if IDEMPOTENCY_KEY not in metadata:
+        return ""
+    text = _text(metadata, IDEMPOTENCY_KEY)
+    if not 1 <= len(text) <= _KEY_CHARS or not text.isprintable():
+        raise InvalidRequest(f"an idempotency key has 1 to {_KEY_CHARS} printable characters", field=IDEMPOTENCY_KEY)
+    return text
+
+
+def _fingerprint(text: str) -> bytes:
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b"?"
+    if len(found) not in (0, _FINGERPRINT_BYTES):
+        raise InvalidRequest("the fingerprint must be a SHA-256 in hex", field=IDEMPOTENCY_FINGERPRINT)
+    return found
 
 
 def _depth(text: str) -> int:

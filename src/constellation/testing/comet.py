@@ -40,6 +40,7 @@ class FakeComet(NovaServiceBase):
     calls: list[tuple[Any, Caller]] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)
     cancelled: int = 0
+    keys: set[str] = field(default_factory=set)  # of calls with an idempotency key
 
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # the names of the proto
         request = await _message(stream)
@@ -50,8 +51,14 @@ class FakeComet(NovaServiceBase):
             if function is None:
                 raise NotFound("function", request.function)
             reply = nova_pb2.InvokeResponse(
-                request_id=str(caller.context.request_id), duration_ms=1.25, cold_start=False, version="1"
+                request_id=str(caller.context.request_id),
+                duration_ms=1.25,
+                cold_start=False,
+                version="1",
+                replayed=caller.context.idempotency_key in self.keys,
             )
+            if caller.context.idempotency_key:
+                self.keys.add(caller.context.idempotency_key)
             try:
                 reply.output = await function(request.payload)
             except HandlerRaised as raised:

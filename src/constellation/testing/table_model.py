@@ -336,7 +336,8 @@ class TableModel:
     def _free_seat(self, member: ModelMember, now_ns: int, *, is_broken: bool) -> None:
         if member.state is State.DEAD:
             return
-        if is_broken and member.state is not State.DRAINING:
+        is_spent = is_broken or member.function.row.is_isolated
+        if is_spent and member.state is not State.DRAINING:
             if member in member.function.shelf:
                 member.function.shelf.remove(member)
             member.state = State.DRAINING

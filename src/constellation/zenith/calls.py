@@ -14,6 +14,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CHAIN = re.compile(r"[A-Za-z0-9._:/,-]*")
 _CHAIN_BYTES = 4096  # 64 names of functions
 _MAX_DEPTH = 9999
+MAX_KEY_BYTES = 256
+REPLAYED = (b"x-idempotency-status", b"replay")  # on an answer that was given before
 # What curl -d says of any body; a form is no JSON, so a form that means to be one is refused by the check of the body.
 _JSON_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded", b""})
 
@@ -72,6 +74,21 @@ def qualifier_of(request: Request) -> str:
     if given is not None:
         return text(given, header="X-Nova-Qualifier", max_bytes=128)
     return query_value(request.query, "qualifier")[:128] if request.query else ""
+
+
+def idempotency_key_of(request: Request) -> str:
+    """Return the key that makes repetitions of a call one call, "" when it has none.
+
+    Raises:
+        InvalidRequest: it is empty, too long or not visible.
+    """
+    given = request.single.get(b"idempotency-key")
+    if given is None:
+        return ""
+    key = text(given, header="Idempotency-Key", max_bytes=MAX_KEY_BYTES)
+    if not key:
+        raise InvalidRequest("Idempotency-Key is empty", field="Idempotency-Key")
+    return key
 
 
 def check_json_type(request: Request) -> None:

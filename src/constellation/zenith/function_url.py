@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -12,7 +13,7 @@ import msgspec
 
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.calls import context_of, timeout_of
+from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of, timeout_of
 from constellation.zenith.errors import FunctionAnswerInvalid, FunctionFailed
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import forwarded, function_headers
@@ -59,21 +60,37 @@ class FunctionUrl:
             timeout_s=self._read_timeout_s,
             budget=self._budget,
         )
+        path = "/" + match.params.get("rest", "")
+        key = idempotency_key_of(request)
+        if key:
+            fingerprint = fingerprint_of(request, path=path, body=body)
+            context = replace(context, idempotency_key=key, idempotency_fingerprint=fingerprint)
         reply = await self._execution.invoke(
             nova_pb2.InvokeRequest(
                 function=name,
-                payload=event_of(request, path="/" + match.params.get("rest", ""), body=body),
+                payload=event_of(request, path=path, body=body),
                 timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
             ),
             token=access.token,
             context=context,
             timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
         )
+        if reply.replayed:
+            request.also.append(REPLAYED)
         if reply.error:
             error = decode_error(reply.error)
             raise FunctionFailed(name, type=error.type, message=error.message[:1000])
         answer = answer_of(name, reply.output or b"null")
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
+
+
+def fingerprint_of(request: Request, *, path: str, body: bytes) -> bytes:
+    """Return the SHA-256 of what a request asks for: a repetition of it has other headers and comes from elsewhere."""
+    digest = sha256()
+    for part in (request.method.encode(), path.encode(), request.query, body):
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.digest()
 
 
 def event_of(request: Request, *, path: str, body: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import unquote
 
 import msgspec
@@ -10,7 +11,15 @@ import msgspec
 from constellation.base.errors import InvalidRequest
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.calls import check_json_type, context_of, qualifier_of, timeout_of
+from constellation.zenith.calls import (
+    MAX_KEY_BYTES,
+    REPLAYED,
+    check_json_type,
+    context_of,
+    idempotency_key_of,
+    qualifier_of,
+    timeout_of,
+)
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import text
 from constellation.zenith.limits import Budget
@@ -62,6 +71,7 @@ class Invoke:
         if is_event:
             await self._accept(request, name, payload, access)
             return
+        key = idempotency_key_of(request)
         reply = await self._execution.invoke(
             nova_pb2.InvokeRequest(
                 function=name,
@@ -70,7 +80,7 @@ class Invoke:
                 qualifier=qualifier_of(request),
             ),
             token=access.token,
-            context=context,
+            context=replace(context, idempotency_key=key) if key else context,
             timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
         )
         tail = b',"duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
@@ -79,6 +89,8 @@ class Invoke:
             msgspec.json.encode(reply.version),
         )
         head = b'{"request_id":"%s","output":' % (reply.request_id or str(request.request_id)).encode()
+        if reply.replayed:
+            request.also.append(REPLAYED)
         error: bytes = reply.error
         if error:
             await request.answer(
@@ -92,7 +104,7 @@ class Invoke:
     async def _accept(self, request: Request, name: str, payload: bytes, access: Access) -> None:
         """Hand the call over as a durable one; 202 once it is committed."""
         given = request.single.get(b"idempotency-key", b"")
-        key = text(given, header="Idempotency-Key", max_bytes=256)
+        key = text(given, header="Idempotency-Key", max_bytes=MAX_KEY_BYTES)
         reply = await self._execution.invoke_async(
             nova_pb2.InvokeAsyncRequest(function=name, payload=payload, idempotency_key=key, source="api"),
             token=access.token,

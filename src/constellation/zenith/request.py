@@ -40,7 +40,7 @@ class Request:
     """What came in over one ASGI scope, and the way back."""
 
     __slots__ = (
-        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "body_done", "cancel",
+        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "also", "body_done", "cancel",
         "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "of_connection", "path",
         "query", "request_id", "scheme", "server", "single", "status", "watch",
     )  # fmt: skip
@@ -64,6 +64,7 @@ class Request:
         self.of_connection: dict[str, Any] = {} if told else scope.get("state", {}).get(OF_CONNECTION, {})
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())
+        self.also: list[tuple[bytes, bytes]] = []  # headers of whatever the answer will be
         self.is_started = False
         self.status = 0
         self.body_done = False
@@ -198,7 +199,7 @@ class Request:
         await self._send({
             "type": "http.response.start",
             "status": status,
-            "headers": [*headers, (b"x-request-id", str(self.request_id).encode())],
+            "headers": [*headers, *self.also, (b"x-request-id", str(self.request_id).encode())],
         })  # fmt: skip
 
     async def chunk(self, body: bytes) -> None:

@@ -6,6 +6,8 @@ import asyncpg
 import pytest
 
 from constellation.base.ids import uuid7
+from constellation.nova.domain.function import Function
+from constellation.nova.store.functions import Functions
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.pool import Database
 from constellation.nova.store.retention import Retention
@@ -51,6 +53,35 @@ async def test_what_is_older_than_its_time_is_dropped(db: Database) -> None:
     await Retention(db).keep(invocations_days=39)
     assert (await log.list("default", "default")).total == 1
     assert day(-40) not in await days(db, "invocations")
+
+
+async def test_a_functions_calls_leave_the_log_when_it_says_so(db: Database) -> None:
+    functions, log = Functions(db), Invocations(db)
+    rows = [record(function_name=name, age_s=86400 * days) for name in ("short", "other") for days in (0.5, 1.5, 3)]
+    for name, keeps in (("short", 2), ("other", 0)):
+        await functions.create(
+            Function(
+                tenant="default",
+                namespace="default",
+                name=name,
+                id=uuid7(),
+                runtime="python",
+                handler="main.handler",
+                log_retention_days=keeps,
+            ),
+            {"main.py": b""},
+        )
+    await log.record(rows)
+    await Retention(db).keep()
+    left = {row.id for row in (await log.list("default", "default")).items}
+    assert left == {row.id for row in rows} - {rows[2].id}
+    async with db.transaction() as tx:  # in parts, and until there is no more
+        await tx.execute("UPDATE functions SET log_retention_days = 1 WHERE name = 'other'")
+    found = []
+    for _ in range(3):
+        async with db.transaction() as tx:
+            found.append(await tx.fetch_value("SELECT forget_logs(1)"))
+    assert found == [1, 1, 0]
 
 
 async def test_rows_that_came_without_a_partition_move_into_it_when_it_is_made(db: Database) -> None:

@@ -65,6 +65,10 @@ INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, s
 INSERT INTO job_keys
     SELECT tenant, namespace, function_name, id::text, id, now() + random() * interval '1 day' FROM jobs;
 INSERT INTO job_pauses SELECT tenant, namespace, name FROM functions;
+INSERT INTO call_keys (tenant, namespace, function_name, key, fingerprint, token, lease_until, expires_at)
+    SELECT tenant, namespace, function_name, id::text, sha256(id::text::bytea), id, now(),
+           now() + random() * interval '1 day'
+    FROM jobs;
 INSERT INTO invocations (tenant, namespace, id, function_id, function_name, function_version, runtime, node,
                          started_at, duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, log,
                          log_truncated, source)

@@ -160,7 +160,7 @@ PLAIN = {
     "no depth": post("echo", b"1", "X-Nova-Call-Depth: 0", "X-Nova-Call-Chain: a"),
     "a chain alone": post("echo", b"1", "X-Nova-Call-Chain: !"),
     "a qualifier": post("echo", b"1", "X-Nova-Qualifier: live"),
-    "a kind": post("echo", b"1", "X-Nova-Invocation-Type: requestResponse", "Idempotency-Key: k"),
+    "a kind": post("echo", b"1", "X-Nova-Invocation-Type: requestResponse"),
     "a proxy before us": post("echo", b"1", "X-Forwarded-For: 1.2.3.4", "Via: 1.1 x", "Origin: http://evil.example"),
     "a bearer": post("echo", b"1", key="Authorization: Bearer sk_admin"),
     "a key in capitals": post("echo", b"1", key="Authorization: APIKEY  sk_admin"),
@@ -174,6 +174,7 @@ PLAIN = {
 ODD = {
     "a query": post("echo", b"1", target="/functions/{}/invoke?qualifier=a%20b"),
     "an encoded name": post("ech%6F", b"1"),
+    "an idempotency key": post("echo", b"1", "Idempotency-Key: k"),
     "an odd request id": post("echo", b"1", "X-Request-ID: 0190b5a07a3b7c0080000123456789ab----"),
     "a content type with more": post("echo", b"1", "Content-Type: application/json; charset=utf-8"),
     "another content type": post("echo", b"1", "Content-Type: text/plain"),

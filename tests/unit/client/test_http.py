@@ -52,6 +52,18 @@ def client(platform):
         yield client
 
 
+def test_an_idempotency_key_travels_as_a_header_beside_the_timeout():
+    seen = {}
+
+    def handler(request):
+        seen.update(request.headers)
+        return httpx.Response(404, content=b"{}")
+
+    with client_of(handler) as client, pytest.raises(ApiProblem):
+        client.invoke("f", 1, timeout_s=2, idempotency_key="order 17")
+    assert (seen["idempotency-key"], seen["x-nova-timeout-s"]) == ("order 17", "2")
+
+
 def test_scope_and_key_travel_as_headers():
     seen = {}
 

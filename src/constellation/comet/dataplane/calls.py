@@ -21,6 +21,7 @@ from constellation.comet.dataplane import events
 from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
+from constellation.comet.executor.once import refuse_key
 from constellation.routes.models.invocations import AsyncInvoke
 from constellation.routes.models.statistics import Prewarm, Prewarmed
 from constellation.rpc.invoker import AsyncOptions, Invoked
@@ -49,6 +50,7 @@ class CallRoutes:
 
     async def invoke_stream(self, request: DataRequest) -> Answer:
         function = request.function
+        refuse_key(request.headers.get("idempotency-key", ""))
         send, receive = anyio.create_memory_object_stream[Item](_PIECES_IN_HAND)
         # The call lives in a task of the request: it ends with it even when the answer is never sent.
         request.tasks.start_soon(self._produce, request, function, send)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from constellation.native.table_values import FunctionRow
-from constellation.nova.domain.function import Function
+from constellation.nova.domain.function import Function, Mode
 
 
 def same_sandbox(a: Function, b: Function) -> bool:
@@ -18,6 +18,7 @@ def same_sandbox(a: Function, b: Function) -> bool:
         and a.cpu_millis == b.cpu_millis
         and a.max_pids == b.max_pids
         and a.instance_concurrency == b.instance_concurrency
+        and a.mode == b.mode
         and a.env == b.env
         and a.preload == b.preload
         and a.backend == b.backend
@@ -40,6 +41,7 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         is_halted=function.halted,
         is_suspended=is_suspended,
         is_kept=is_kept and function.is_runnable,  # who finds nothing asks Python, which knows why
+        is_isolated=function.mode is Mode.ISOLATED,
         code_version=function.code_version,
         max_payload_bytes=function.max_payload_bytes,
         timeout_s=function.timeout_s,

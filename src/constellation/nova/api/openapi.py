@@ -75,8 +75,14 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
                 "Bearer": {"type": "http", "scheme": "bearer"},
             },
             "parameters": {
-                "Tenant": _scope_header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own"),
-                "Namespace": _scope_header("X-Nova-Namespace", "The namespace to act in; absent: the credential's own"),
+                "Tenant": _header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own"),
+                "Namespace": _header("X-Nova-Namespace", "The namespace to act in; absent: the credential's own"),
+                "IdempotencyKey": _header(
+                    "Idempotency-Key",
+                    "1 to 256 visible characters, within the function: a request that repeats an answered one gets its "
+                    "answer again, with X-Idempotency-Status: replay; of those at once one runs. With another payload: "
+                    "422 idempotency_mismatch",
+                ),
             },
             "responses": {"Problem": {"description": "A problem", "content": {PROBLEM: {"schema": schemas[-1]}}}},
         },
@@ -98,6 +104,8 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
         }
         for query in route.query
     ]
+    if route.takes_key:
+        parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     if not is_public:
         parameters += [{"$ref": "#/components/parameters/Tenant"}, {"$ref": "#/components/parameters/Namespace"}]
     operation: dict[str, Any] = {
@@ -145,7 +153,7 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
     }
 
 
-def _scope_header(name: str, about: str) -> dict[str, Any]:
+def _header(name: str, about: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
 
 

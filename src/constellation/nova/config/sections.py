@@ -76,6 +76,14 @@ class PoolSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencySettings:
+    """Section `idempotency`: how answers of calls with an Idempotency-Key are kept."""
+
+    ttl_s: float = setting("ttl", 86_400.0, kind=Kind.DURATION, low=1, high=30 * 86_400)
+    max_answer_bytes: int = setting("max_answer", 1 << 20, kind=Kind.SIZE, low=0, high=64 << 20)  # over it: not kept
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxSettings:
     """Section `sandbox`."""
 
@@ -213,6 +221,7 @@ class Settings:
     nova: NovaSettings = NovaSettings()
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
+    idempotency: IdempotencySettings = IdempotencySettings()
     sandbox: SandboxSettings = SandboxSettings()
     runtimes: RuntimesSettings = RuntimesSettings()
     docker: DockerBackendSettings = DockerBackendSettings()

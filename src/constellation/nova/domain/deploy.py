@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
-from constellation.nova.domain.function import MAX_CODE_BYTES, MAX_CODE_FILES
+from constellation.nova.domain.function import MAX_CODE_BYTES, MAX_CODE_FILES, Mode
 from constellation.nova.domain.runtimes import CUSTOM, RUNTIMES, RuntimeInfo
 
 MAX_PATH_CHARS = 256
@@ -180,6 +180,15 @@ def check_concurrency(runtime: str, instance_concurrency: int) -> None:
     if instance_concurrency > 1 and not runtime_of(runtime).can_overlap:
         raise InvalidRequest(
             f"runtime {runtime} runs one call at a time; instance_concurrency can not be {instance_concurrency}",
+            field="instance_concurrency",
+        )
+
+
+def check_mode(mode: Mode, instance_concurrency: int) -> None:
+    """Let an isolated function have one call an instance, or raise `InvalidRequest`."""
+    if mode is Mode.ISOLATED and instance_concurrency > 1:
+        raise InvalidRequest(
+            f"an isolated instance serves one call; instance_concurrency can not be {instance_concurrency}",
             field="instance_concurrency",
         )
 

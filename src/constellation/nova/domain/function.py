@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
@@ -15,6 +16,13 @@ DEFAULT_MEMORY_MB = 128
 MAX_ASYNC_PAYLOAD_BYTES = 1 << 20
 MAX_CALL_DEPTH = 32
 AUTO_BACKEND = "auto"  # the node chooses
+
+
+class Mode(StrEnum):
+    """What an instance is for."""
+
+    PROCESS = "process"  # one call after the other, in a warm process
+    ISOLATED = "isolated"  # one call: nothing that it leaves behind meets another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +74,8 @@ class Function:
     halted: bool = False
     capacity: CapacityPolicy = field(default_factory=CapacityPolicy)
     env: Mapping[str, str] = field(default_factory=dict)
+    mode: Mode = Mode.PROCESS
+    log_retention_days: int = 0  # of its calls' rows in the log; 0: the platform's. Never longer than that
     backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
     code_version: int = 0  # of the code that runs; 0: none was built yet

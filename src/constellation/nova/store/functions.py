@@ -10,7 +10,7 @@ import asyncpg
 import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.function import CapacityPolicy, Code, Function, PendingCode, code_hash
+from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import Page
@@ -178,6 +178,7 @@ class Functions:
             await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_pause"], tenant, namespace, name)
+            await tx.execute(SQL["delete_call_keys"], tenant, namespace, name)
 
     async def code(self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False) -> Code:
         """Return one version of a function's code as it runs, all files of it; those of a built version lie elsewhere.
@@ -248,6 +249,8 @@ def _settings(function: Function) -> tuple[object, ...]:
         msgspec.json.encode(function.env).decode(),
         list(function.preload),
         function.backend,
+        function.mode.value,
+        function.log_retention_days,
     )
 
 
@@ -260,8 +263,9 @@ def _function(row: Record) -> Function:
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
     preload = tuple(columns.pop("preload"))
+    mode = Mode(columns.pop("mode"))
     version, digest, handler, error = (
         columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
     )
     pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
-    return Function(**columns, capacity=capacity, env=env, preload=preload, pending=pending)
+    return Function(**columns, capacity=capacity, env=env, preload=preload, mode=mode, pending=pending)

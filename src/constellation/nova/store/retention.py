@@ -8,6 +8,7 @@ from constellation.nova.store.queries import load
 SQL = load("retention")
 
 ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end to the version that uses it
+LOG_BATCH = 5_000  # rows of the log that one transaction deletes; chosen: far below a statement's time
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
 
 
@@ -29,6 +30,10 @@ class Retention:
         for table, days in (("invocations", invocations_days), ("jobs_done", jobs_done_days)):
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["keep_partitions"], table, AHEAD_DAYS, days)
+        count = LOG_BATCH
+        while count == LOG_BATCH:
+            async with self._db.transaction() as tx:
+                count = await tx.fetch_value(SQL["forget_logs"], LOG_BATCH)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
         async with self._db.transaction() as tx:

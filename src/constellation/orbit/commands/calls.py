@@ -30,7 +30,7 @@ def invoke(
     is_binary: Annotated[bool, typer.Option("--binary", help="with --stream: bytes that are no text")] = False,
     is_awaited: Annotated[bool, typer.Option("--wait", help="with --async: wait for the result")] = False,
     timeout: Annotated[float | None, typer.Option(help="seconds; at most the function's own")] = None,
-    key: Annotated[str | None, typer.Option("--idempotency-key", help="with --async: the same key runs once")] = None,
+    key: Annotated[str | None, typer.Option("--idempotency-key", help="calls with the same key run once")] = None,
     attempts: Annotated[int | None, typer.Option(min=1, max=100, help="with --async: tries before it is dead")] = None,
 ) -> None:
     """Call a function and print its output. Exits with 1, and the stack on standard error, when it raised."""
@@ -40,8 +40,10 @@ def invoke(
         raise OrbitError("--async and --stream exclude each other")
     if is_binary and not is_streamed:
         raise OrbitError("--binary goes with --stream")
-    if (is_awaited or key is not None or attempts is not None) and not is_async:
-        raise OrbitError("--wait, --attempts and --idempotency-key go with --async")
+    if (is_awaited or attempts is not None) and not is_async:
+        raise OrbitError("--wait and --attempts go with --async")
+    if key is not None and is_streamed:
+        raise OrbitError("--idempotency-key and --stream exclude each other")
     if is_streamed:
         _stream(session, name, event, timeout, is_binary=is_binary)
     elif is_async:
@@ -54,7 +56,7 @@ def invoke(
         show_job(session, settled(session.client, accepted) if is_awaited else accepted)
     else:
         with session.output.progress(f"calling {name}"):
-            answer = session.client.invoke(name, event, timeout_s=timeout)
+            answer = session.client.invoke(name, event, timeout_s=timeout, idempotency_key=key)
         show_answer(session.output, answer)
 
 

@@ -89,13 +89,21 @@ def deploy(
     memory: Annotated[int | None, typer.Option(help="memory limit in MiB")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds that a call may take")] = None,
     backend: Annotated[str | None, typer.Option(help="isolator: auto, namespace, docker")] = None,
+    mode: Annotated[str | None, typer.Option(help="process, or isolated: a fresh sandbox a call")] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="environment; repeatable")] = None,
     is_tried: Annotated[bool, typer.Option("--try", help="then call it once with its event.json")] = False,
 ) -> None:
     """Create or update a function; says what changed, and does nothing when nothing did."""
     session = Session.of(context)
     given = _given(
-        name=name, runtime=runtime, handler=handler, memory_mb=memory, timeout_s=timeout, backend=backend, env=env
+        name=name,
+        runtime=runtime,
+        handler=handler,
+        memory_mb=memory,
+        timeout_s=timeout,
+        backend=backend,
+        mode=mode,
+        env=env,
     )
     deployed = _deploy(session, path, given)
     _show(session, deployed)

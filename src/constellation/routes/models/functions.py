@@ -31,6 +31,13 @@ Backend = Annotated[
     Literal["auto", "namespace", "docker"],
     Meta(description="the isolator of the instances (GET /backends lists them); auto: the first that the node has"),
 ]
+Mode = Annotated[
+    Literal["process", "isolated"],
+    Meta(description="process: an instance serves one call after the other; isolated: one call, and is gone"),
+]
+LogRetentionDays = Annotated[
+    int, Meta(ge=0, le=3650, description="how long its calls stay in the log; 0, or more than the platform's: as that")
+]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
@@ -83,6 +90,8 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     env: Env = {}
     preload: Preload = ()
     backend: Backend = "auto"
+    mode: Mode = "process"
+    log_retention_days: LogRetentionDays = 0
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +116,8 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     env: Env | UnsetType = UNSET
     preload: Preload | UnsetType = UNSET
     backend: Backend | UnsetType = UNSET
+    mode: Mode | UnsetType = UNSET
+    log_retention_days: LogRetentionDays | UnsetType = UNSET
 
 
 class FunctionBody(Struct, kw_only=True, frozen=True):
@@ -133,6 +144,8 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     env: dict[str, str]
     preload: tuple[str, ...]
     backend: str
+    mode: str
+    log_retention_days: int
     code_version: int  # of the code that runs; 0: none was built yet
     code_hash: str
     version: int

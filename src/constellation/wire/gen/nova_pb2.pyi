@@ -19,20 +19,22 @@ class InvokeRequest(_message.Message):
     def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., qualifier: _Optional[str] = ...) -> None: ...
 
 class InvokeResponse(_message.Message):
-    __slots__ = ("request_id", "output", "error", "duration_ms", "cold_start", "version")
+    __slots__ = ("request_id", "output", "error", "duration_ms", "cold_start", "version", "replayed")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DURATION_MS_FIELD_NUMBER: _ClassVar[int]
     COLD_START_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     output: bytes
     error: bytes
     duration_ms: float
     cold_start: bool
     version: str
-    def __init__(self, request_id: _Optional[str] = ..., output: _Optional[bytes] = ..., error: _Optional[bytes] = ..., duration_ms: _Optional[float] = ..., cold_start: _Optional[bool] = ..., version: _Optional[str] = ...) -> None: ...
+    replayed: bool
+    def __init__(self, request_id: _Optional[str] = ..., output: _Optional[bytes] = ..., error: _Optional[bytes] = ..., duration_ms: _Optional[float] = ..., cold_start: _Optional[bool] = ..., version: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
 class InvokeChunk(_message.Message):
     __slots__ = ("data", "end")

@@ -17,7 +17,7 @@ from constellation.comet.pool.rows import same_sandbox
 from constellation.comet.refusals import BreakerOpen, CometDraining, QueueWaitTimeout
 from constellation.native.table import Table
 from constellation.native.table_values import Ask, CallHandle, TableOptions
-from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.function import CapacityPolicy, Function, Mode
 from constellation.testing.fake_backend import FakeBackend, Script
 from constellation.testing.simulation import VirtualClock
 
@@ -322,6 +322,8 @@ async def test_a_breaker_opens_rests_probes_and_closes():
         ({"preload": ("numpy",)}, False),
         ({"backend": "docker"}, False),
         ({"instance_concurrency": 2}, False),
+        ({"mode": Mode.ISOLATED}, False),
+        ({"log_retention_days": 3}, True),
     ],
 )
 def test_a_policy_needs_no_new_sandbox(change, is_same):

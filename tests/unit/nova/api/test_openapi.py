@@ -26,6 +26,8 @@ def test_each_route_is_there_with_its_permission():
             operation = item[method]
             assert operation["x-permission"] == route.permission.value
             assert operation["summary"] == route.summary
+            key = {"$ref": "#/components/parameters/IdempotencyKey"}
+            assert (key in operation["parameters"]) == route.takes_key
             assert ("requestBody" in operation) == (route.request is not None)
             assert str(route.status) in operation["responses"]
             assert (operation["security"] == []) == (route.permission.value == "public")

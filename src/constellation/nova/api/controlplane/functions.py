@@ -19,13 +19,14 @@ from constellation.nova.domain.deploy import (
     check_concurrency,
     check_env,
     check_handler,
+    check_mode,
     check_module,
     check_preload,
     check_replicas,
     check_shed_status,
     runtime_of,
 )
-from constellation.nova.domain.function import CapacityPolicy, Code, Function
+from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode
 from constellation.nova.domain.names import check_function_name
 from constellation.nova.domain.runtimes import RuntimeInfo
 from constellation.nova.store.builds import Builds
@@ -82,6 +83,8 @@ class FunctionRoutes:
             env=body.env,
             preload=body.preload,
             backend=body.backend,
+            mode=Mode(body.mode),
+            log_retention_days=body.log_retention_days,
         )
         _check(function)
         needs_build = self._needs_build(runtime, source.files)
@@ -168,6 +171,8 @@ class FunctionRoutes:
         given.pop("version", None)
         if "capacity" in given:
             given["capacity"] = _policy(given["capacity"])
+        if "mode" in given:
+            given["mode"] = Mode(given["mode"])
         changed = replace(function, **given)
         _check(changed)
         is_new_handler = "handler" in given and changed.handler != function.deployed_handler
@@ -207,6 +212,7 @@ def _check(function: Function) -> None:
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
     check_concurrency(function.runtime, function.instance_concurrency)
+    check_mode(function.mode, function.instance_concurrency)
     check_shed_status(function.capacity.shed_status_code)
 
 
@@ -245,6 +251,8 @@ def _function_body(function: Function, build: Build | None) -> FunctionBody:
         env=dict(function.env),
         preload=function.preload,
         backend=function.backend,
+        mode=function.mode.value,
+        log_retention_days=function.log_retention_days,
         code_version=function.code_version,
         code_hash=function.code_hash,
         version=function.version,

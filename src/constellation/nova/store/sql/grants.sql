@@ -26,9 +26,8 @@ GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT ON changes TO constellation_nova;
-GRANT DELETE ON jobs, job_keys, job_pauses, jobs_done, invocations TO constellation_nova;
-GRANT SELECT (tenant, namespace, function_name) ON jobs TO constellation_nova;
-GRANT SELECT (tenant, namespace, function_name) ON job_keys, job_pauses TO constellation_nova;
+GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations TO constellation_nova;
+GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, call_keys TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
@@ -48,6 +47,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON job_pauses TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
+GRANT SELECT, INSERT, UPDATE, DELETE ON call_keys TO constellation_comet;
 
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
@@ -68,5 +68,6 @@ GRANT SELECT (tenant, namespace, id, function_name, duration_ms, finished_at, cr
 GRANT SELECT (tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at,
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
-GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval)
+GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
+    forget_logs(integer)
     TO constellation_aurora;

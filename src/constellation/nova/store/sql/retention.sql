@@ -6,6 +6,10 @@ SELECT keep_partitions($1, $2, $3);
 -- Forgets changes older than $1 days, but never the newest.
 SELECT forget_changes($1);
 
+-- name: forget_logs
+-- Forgets up to $1 rows of the log that their functions keep no longer; returns how many.
+SELECT forget_logs($1);
+
 -- name: forget_artifacts
 -- Forgets what builds made and no code uses, unless it was used within $1 seconds.
 SELECT forget_artifacts(make_interval(secs => $1));

@@ -76,15 +76,19 @@ CREATE TABLE functions (
     pending_hash         text,
     pending_handler      text,
     pending_error        text,
+    mode                 text NOT NULL DEFAULT 'process' CHECK (mode IN ('process', 'isolated')),
+    log_retention_days   integer NOT NULL DEFAULT 0 CHECK (log_retention_days BETWEEN 0 AND 3650),
     CHECK (min_replicas <= max_replicas),
     CHECK (pending_version > code_version),
     CHECK (num_nulls(pending_version, pending_hash, pending_handler) IN (0, 3)),
     CHECK (pending_error IS NULL OR pending_version IS NOT NULL),
+    CONSTRAINT functions_isolated_check CHECK (mode <> 'isolated' OR instance_concurrency = 1),
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, namespace, name),
     FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
 );
 CREATE INDEX functions_kept_warm ON functions (tenant, namespace, name) WHERE min_replicas > 0;
+CREATE INDEX functions_forgetting ON functions (tenant, namespace, name) WHERE log_retention_days > 0;
 
 -- What builds made: a packed tree in parts. Equal trees of a tenant are one; two tenants never share one.
 CREATE TABLE artifacts (
@@ -312,6 +316,28 @@ LANGUAGE sql STABLE AS $$
                         AND paused.function_name IN ('', head.function_name))
 $$;
 
+-- Idempotency keys of calls that somebody waits for, with the answer to give again.
+CREATE TABLE call_keys (
+    tenant        text NOT NULL,
+    namespace     text NOT NULL,
+    function_name text NOT NULL,
+    key           text NOT NULL CHECK (length(key) BETWEEN 1 AND 256),
+    fingerprint   bytea NOT NULL CHECK (octet_length(fingerprint) = 32),
+    token         uuid NOT NULL, -- fencing: of the one call that may answer
+    lease_until   timestamptz, -- while it runs
+    request_id    uuid,
+    output        bytea,
+    error         bytea,
+    duration_ms   double precision,
+    cold_start    boolean,
+    code_version  text,
+    is_kept       boolean NOT NULL DEFAULT true, -- false: the answer was too large
+    expires_at    timestamptz NOT NULL,
+    CHECK ((lease_until IS NULL) = (request_id IS NOT NULL)),
+    PRIMARY KEY (tenant, namespace, function_name, key)
+);
+CREATE INDEX call_keys_expired ON call_keys (expires_at);
+
 CREATE TABLE invocations (
     tenant           text NOT NULL,
     namespace        text NOT NULL,
@@ -453,6 +479,31 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
       AND NOT EXISTS (SELECT FROM public.function_code
                       WHERE function_code.tenant = artifacts.tenant AND function_code.artifact = artifacts.hash)
 $$;
+-- Forgets up to `batch` rows of the log that their functions keep no longer, and says how many: call it until it is less.
+CREATE FUNCTION forget_logs(batch integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    WITH old AS (
+        SELECT log.tenant, log.id
+        FROM public.functions AS f
+        CROSS JOIN LATERAL (
+            SELECT tenant, id FROM public.invocations
+            WHERE tenant = f.tenant AND namespace = f.namespace AND function_name = f.name
+              AND id < public.uuid7_floor(now() - make_interval(days => f.log_retention_days))
+            ORDER BY id
+            LIMIT batch
+        ) AS log
+        WHERE f.log_retention_days > 0
+        LIMIT batch
+    ),
+    gone AS (
+        DELETE FROM public.invocations
+        USING old
+        WHERE invocations.tenant = old.tenant AND invocations.id = old.id
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+REVOKE ALL ON FUNCTION forget_logs(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_artifacts(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;

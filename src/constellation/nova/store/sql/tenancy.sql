@@ -73,6 +73,11 @@ DELETE FROM jobs WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 -- index: job_keys_pkey
 DELETE FROM job_keys WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
+-- name: delete_call_keys
+-- Idempotency keys of calls of a tenant, of one namespace or ($2 null) of all.
+-- index: call_keys_pkey
+DELETE FROM call_keys WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
+
 -- name: delete_jobs_done
 -- Finished jobs of a tenant, of one namespace or ($2 null) of all.
 -- index: jobs_done_pkey or jobs_done_by_function
