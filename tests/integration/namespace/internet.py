@@ -20,7 +20,7 @@ import dns.rdatatype
 import dns.rrset
 from pyroute2 import IPRoute
 
-from constellation.comet.network.wires import enter, here, make_namespace, set_flag
+from constellation.comet.network.spaces import enter, here, make_namespace, set_flag
 
 HOST, GATEWAY = "192.0.2.2", "192.0.2.1"
 API, OTHER, RESOLVER, OPEN_RESOLVER = "1.2.3.4", "5.6.7.8", "1.1.1.53", "8.8.8.8"

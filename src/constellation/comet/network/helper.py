@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -163,7 +162,8 @@ class _Helper:
             if process is not None:
                 await self._reap(process)
             record.unlink(missing_ok=True)
-            await anyio.to_thread.run_sync(_shut, self._run_dir)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_shut, self._run_dir)
 
     async def ask(self, request: Callable[[int], wire.Request], *fds: int) -> int:
         """Have a request carried out; return the number of the answer.
@@ -175,15 +175,17 @@ class _Helper:
             raise NetworkUnavailable("its helper has ended")
         self._last += 1
         ticket = self._last
-        answer = self._answers[ticket] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._answers[ticket] = answer
         try:
             with anyio.fail_after(_ANSWER_S):
                 await self._send(wire.encode(request(ticket)), fds)
-                return await answer
+                number = await answer
         except TimeoutError as error:
             raise NetworkUnavailable("its helper does not answer") from error
         finally:
             del self._answers[ticket]
+        return number
 
     async def _send(self, data: bytes, fds: Sequence[int]) -> None:
         while self._socket is not None:

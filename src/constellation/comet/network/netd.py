@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, TypeVar, assert_never
+from typing import Any, assert_never
 
 import anyio
 import anyio.abc
 import anyio.to_thread
-import msgspec
 from pyroute2.netlink.exceptions import NetlinkError
 
 from constellation.comet.network import ruleset, wire
@@ -27,12 +26,12 @@ from constellation.comet.network.forwarding import RECORD, open_host, shut_host
 from constellation.comet.network.nft import Nft, NftFailed
 from constellation.comet.network.places import MOST, Names
 from constellation.comet.network.resolver import MAX_QUESTION_BYTES, HostResolver, answer
-from constellation.comet.network.wires import Router, Wire, enter, here
+from constellation.comet.network.spaces import enter, here
+from constellation.comet.network.wires import Router, Wire
 from constellation.nova.domain.network import NetworkPolicy, rules_for_name
 
 _QUESTIONS = 16  # chosen: names that a sandbox asks for at a time; what is over is not answered, and asked again
 _RESOLVED = 4096  # chosen: addresses times ports that one sandbox can reach by names at a time
-_Result = TypeVar("_Result")
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +91,8 @@ class Netd:
         self._host_nft.run(ruleset.host_rules(self._names, router.uplink, closed=closed))
 
     def _shut(self) -> None:
+        if self._router is not None:
+            self._router.close()
         enter(self._host_fd)
         shut_host(self._record, uplink=self._names.uplink)
 
@@ -197,9 +198,7 @@ class Netd:
             with suppress(OSError):
                 sandbox.wire.names.sendto(said, sender)
 
-    async def _learn(
-        self, sandbox: _Sandbox, name: str, addresses: tuple[IPv4Address, ...], timeout_s: int
-    ) -> bool:
+    async def _learn(self, sandbox: _Sandbox, name: str, addresses: tuple[IPv4Address, ...], timeout_s: int) -> bool:
         assert sandbox.policy is not None
         assert self._nft is not None
         now_s, rules = anyio.current_time(), rules_for_name(sandbox.policy, name)

@@ -121,8 +121,8 @@ def _rules(policy: NetworkPolicy) -> Iterable[str]:
         yield from (_admit(net, rule) for net, rule in allowed if not rule.ports)
         if is_private:
             yield "ip daddr @private goto refuse"
-    yield "goto admit" if policy.egress is Egress.INTERNET else (
-        "meta mark . ip daddr . meta l4proto @hosts goto admit"
+    yield (
+        "goto admit" if policy.egress is Egress.INTERNET else ("meta mark . ip daddr . meta l4proto @hosts goto admit")
     )
     yield "goto refuse"
 

@@ -6,14 +6,12 @@ where it must be, so it is called in threads that do nothing else.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import Any
 
 from pyroute2 import Conntrack, IPRoute
@@ -21,40 +19,12 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from constellation.comet.network.places import Names, Pair, device_of, pair_of, uplink_of
 from constellation.comet.network.ruleset import UPLINK
+from constellation.comet.network.spaces import enter, here, make_namespace, set_flag
 
-_CLONE_NEWNET = 0x40000000
-_HERE = "/proc/thread-self/ns/net"
 _GUEST_DEVICE = "eth0"
 _NAME_SERVER = ("127.0.0.1", 53)  # where every resolver asks whose resolv.conf names nobody
 _USUAL_MTU = 1500
 _GROUP = 0x6E74  # chosen: of devices that are removed together, which takes no longer than one alone
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def enter(fd: int) -> None:
-    """Put this thread into a network namespace, by a descriptor of it or of a process in it."""
-    _checked(_libc.setns(fd, _CLONE_NEWNET), "setns")
-
-
-def make_namespace() -> int:
-    """Put this thread into a network namespace of its own; return a descriptor of it."""
-    _checked(_libc.unshare(_CLONE_NEWNET), "unshare")
-    return here()
-
-
-def here() -> int:
-    return os.open(_HERE, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def set_flag(name: str, value: int) -> None:
-    """Set a sysctl of the namespace that this thread is in."""
-    Path("/proc/sys/net", name).write_text(f"{value}\n")
 
 
 def _has_no_ipv6() -> None:
@@ -161,8 +131,15 @@ class Router:
     def forget_flows(self, mark: int) -> None:
         """Drop what is remembered of the connections with a mark."""
         enter(self.fd)
-        with Conntrack() as conntrack:
+        with suppress(NetlinkError), Conntrack() as conntrack:  # what a kernel keeps, no rule lets through
             conntrack.flush(mark=mark, mark_mask=0xFFFFFFFF)
+
+    def close(self) -> None:
+        """Take the way to the host away; the rest goes with this process."""
+        enter(self._host_fd)
+        with suppress(NetlinkError), IPRoute() as ip:
+            for index in ip.link_lookup(ifname=self._names.uplink):
+                ip.link("del", index=index)
 
 
 @contextmanager

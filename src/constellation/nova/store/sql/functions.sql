@@ -4,8 +4,9 @@
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, egress,
+       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -15,8 +16,9 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3;
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, egress,
+       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -39,8 +41,9 @@ WHERE tenant = $1 AND namespace = $2
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-       code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, egress,
+       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       pending_error, version, created_at, updated_at
 FROM functions
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
@@ -55,35 +58,37 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        timeout_s, init_timeout_s, min_replicas, max_replicas, instance_concurrency,
                        max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
-                       breaker_open_s, breaker_probes, env, preload, backend, code_version, code_hash,
-                       pending_version, pending_hash, pending_handler)
+                       breaker_open_s, breaker_probes, env, preload, backend, egress, egress_allow, egress_deny,
+                       code_version, code_hash, pending_version, pending_hash, pending_handler)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38)
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-          code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at;
+          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, egress,
+          egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+          pending_error, version, created_at, updated_at;
 
 -- name: update
--- The settings and the code version of a function that is still at row version $31. With $37 the handler that is live
+-- The settings and the code version of a function that is still at row version $34. With $40 the handler that is live
 -- stays: the new one comes with its code.
 -- index: functions_tenant_namespace_name_key
 UPDATE functions
-SET runtime = $5, handler = CASE WHEN $37::boolean THEN handler ELSE $6 END, description = $7, memory_mb = $8,
+SET runtime = $5, handler = CASE WHEN $40::boolean THEN handler ELSE $6 END, description = $7, memory_mb = $8,
     cpu_millis = $9, max_pids = $10, timeout_s = $11, init_timeout_s = $12, min_replicas = $13, max_replicas = $14,
     instance_concurrency = $15, max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19,
     max_queue_wait_s = $20, shed_status_code = $21, retry_after_s = $22, breaker_error_percent = $23, breaker_min_samples = $24,
     breaker_window_s = $25, breaker_open_s = $26, breaker_probes = $27, env = $28, preload = $29,
-    backend = $30, code_version = $32, code_hash = $33, pending_version = $34, pending_hash = $35,
-    pending_handler = $36, pending_error = CASE WHEN pending_version = $34 THEN pending_error END,
+    backend = $30, egress = $31, egress_allow = $32, egress_deny = $33, code_version = $35, code_hash = $36,
+    pending_version = $37, pending_hash = $38, pending_handler = $39, pending_error = CASE WHEN pending_version = $37 THEN pending_error END,
     version = version + 1, updated_at = now()
-WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $31
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $34
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, code_version,
-          code_hash, pending_version, pending_hash, pending_handler, pending_error, version, created_at, updated_at;
+          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, egress,
+          egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+          pending_error, version, created_at, updated_at;
 
 -- name: delete
 -- A function; its code and schedules go with it.
