@@ -42,6 +42,7 @@ class Internet:
     asked: list[tuple[str, str]] = field(default_factory=list)  # (name, type) that the name server was asked
     served: list[tuple[str, str]] = field(default_factory=list)  # (service, who asked)
     ttl_s: int = 60
+    names: dict[str, list[str]] = field(default_factory=lambda: dict(NAMES))
     fd: int = -1  # its namespace
     host_fd: int = -1
 
@@ -150,8 +151,8 @@ def _named(world: Internet, question: bytes) -> bytes:
     name = only.name.to_text(omit_final_dot=True).lower()
     world.asked.append((name, dns.rdatatype.to_text(only.rdtype)))
     reply.flags |= dns.flags.RA
-    if name not in NAMES:
+    if name not in world.names:
         reply.set_rcode(dns.rcode.NXDOMAIN)
     elif only.rdtype == dns.rdatatype.A:
-        reply.answer.append(dns.rrset.from_text_list(only.name, world.ttl_s, "IN", "A", NAMES[name]))
+        reply.answer.append(dns.rrset.from_text_list(only.name, world.ttl_s, "IN", "A", world.names[name]))
     return reply.to_wire()

@@ -81,7 +81,9 @@ async def test_the_internet_is_what_is_public(wired, tmp_path):
 
 async def test_a_function_without_one_has_a_loopback_device_alone(wired, tmp_path):
     async with asking(wired, tmp_path) as one:
-        assert await one.run("result = [line.split(':')[0].strip() for line in list(open('/proc/net/dev'))[2:]]") == ["lo"]
+        assert await one.run("result = [line.split(':')[0].strip() for line in list(open('/proc/net/dev'))[2:]]") == [
+            "lo"
+        ]
         assert await one.reach((API, 443), ("api.example.org", 443)) == ["OSError Network is unreachable", "no name"]
         assert tables() == []  # nor is anything there that nobody needs
         assert devices() == ["eth0", "lo"]
@@ -139,12 +141,14 @@ async def test_what_an_instance_had_goes_with_it(wired, internet, tmp_path):
     async with asking(wired, tmp_path, network), asking(wired, tmp_path, network) as one:
         await one.reach(("api.example.org", 443), ("other.test", 443))
         held = _router(wired)
-        assert 'v1' in held
+        assert '"v1"' in held
+        assert API in held
     left = _router(wired)
-    assert "198.18.0." not in left
-    assert API not in left and OTHER not in left
+    assert [each for each in ("198.18.0.3", "198.18.0.5", '"v', API, OTHER) if each in left] == []
     assert "chain s" not in left
-    assert _said("nsenter", f"--net={_router_of(wired)}", "ip", "-o", "link").count("\n") == 2  # loopback and the way out
+    assert (
+        _said("nsenter", f"--net={_router_of(wired)}", "ip", "-o", "link").count("\n") == 2
+    )  # loopback and the way out
 
 
 def _router_of(backend) -> str:
@@ -161,7 +165,9 @@ def _router(backend) -> str:
 
 
 async def test_a_stop_leaves_the_host_as_it_was(internet, tmp_path):
-    settings = NamespaceSettings(run_dir=tmp_path / "run", group="none", use_cgroups=False, resolv_conf=internet.resolv_conf)
+    settings = NamespaceSettings(
+        run_dir=tmp_path / "run", group="none", use_cgroups=False, resolv_conf=internet.resolv_conf
+    )
     assert not forwards("eth0")
     async with running_backend(settings) as backend:
         async with asking(backend, tmp_path, allow({"cidr": "10.1.0.0/16"})) as one:
@@ -207,7 +213,11 @@ async def test_a_killed_helper_takes_all_with_it_and_is_started_again(wired, tmp
 
 async def test_two_platforms_share_a_host(wired, internet, tmp_path):
     second = NamespaceSettings(
-        run_dir=tmp_path / "second", group="none", use_cgroups=False, uid_base=2_000_000, resolv_conf=internet.resolv_conf
+        run_dir=tmp_path / "second",
+        group="none",
+        use_cgroups=False,
+        uid_base=2_000_000,
+        resolv_conf=internet.resolv_conf,
     )
     network = allow({"cidr": "10.1.0.0/16"})
     async with asking(wired, tmp_path, network) as one:

@@ -48,12 +48,13 @@ table inet {names.table} {{
   chain forward {{
     type filter hook forward priority filter; policy drop;
     iifname "{UPLINK}" ct state established,related ct mark . oifname @flows accept
-    oifname != "{UPLINK}" drop
+    iifname "{UPLINK}" drop
+    meta mark set iifname . ip saddr map @marks
+    meta mark 0 drop
     ct state invalid drop
     ct state established,related ct mark . iifname @flows accept
     ct state != new drop
-    meta mark set iifname . ip saddr map @marks
-    meta mark 0 drop
+    oifname != "{UPLINK}" goto refuse
     meta l4proto != {{ tcp, udp }} goto refuse
     ip daddr @never goto refuse
     add @counted {{ ip saddr ct count over {_FLOWS_MOST} }} goto refuse
@@ -75,7 +76,10 @@ def host_rules(names: Names, uplink: Pair, *, closed: Iterable[str]) -> str:
     return f"""
 table inet {names.table} {{
   flags owner
-  chain input {{ type filter hook input priority filter - 5; policy accept; iifname "{names.uplink}" drop; }}
+  chain input {{
+    type filter hook input priority filter - 5; policy accept;
+    iifname "{names.uplink}" reject with icmpx admin-prohibited
+  }}
   chain forward {{
     type filter hook forward priority filter - 5; policy accept;
     iifname "{names.uplink}" meta nfproto != ipv4 drop
@@ -146,8 +150,10 @@ def forget(names: Names, number: int, mark: int, address: IPv4Address, resolved:
         f"delete element {table} flows {{ {mark} . {device} }}",
         f"delete element {table} policies {{ {mark} }}",
         f"delete chain {table} {chain}",
+        f"add element {table} counted {{ {address} ct count over {_FLOWS_MOST} }}",
+        f"delete element {table} counted {{ {address} }}",
     ]
-    for element in resolved:  # added first, since the kernel may have dropped it with its time
+    for element in resolved:  # added first like the one above: the kernel may have dropped it with its time
         name, _, key = element.partition(" ")
         lines += [f"add element {table} {name} {{ {key} timeout 1m }}", f"delete element {table} {name} {{ {key} }}"]
     return "\n".join(lines)
