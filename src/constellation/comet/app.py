@@ -20,7 +20,7 @@ from constellation.base.address import parse_address
 from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
-from constellation.comet.backend.contract import Backend
+from constellation.comet.backend.contract import Backend, BackendSupport
 from constellation.comet.backend.router import Router
 from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import Builder
@@ -66,6 +66,7 @@ from constellation.nova.store.builds import PROGRESS, Builds
 from constellation.nova.store.call_keys import CallKeys
 from constellation.nova.store.changes import CHANNEL as CHANGES
 from constellation.nova.store.changes import Changes
+from constellation.nova.store.executors import BackendAbility, Executors
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.invocations import CHANNEL as RECORDS
 from constellation.nova.store.invocations import Invocations
@@ -230,6 +231,8 @@ async def execution_plane(
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
+        if looks_ahead:
+            await Executors(db).tell(context.node, [_ability(each.support()) for each in router.backends])
         if builder is None:
             builder = _builder(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
@@ -318,6 +321,12 @@ def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[
         uid_base=settings.sandbox.uid_base + (len(_UID_BLOCKS) + block) * SLOTS,
     )
     return NamespaceBackend(namespace, links), DockerBackend(docker, links)
+
+
+def _ability(support: BackendSupport) -> BackendAbility:
+    return BackendAbility(
+        name=support.name, is_available=support.available, egress_reason=support.reason or support.egress_reason
+    )
 
 
 def _builder(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:

@@ -162,6 +162,7 @@ class CodeShelf:
             env=function.env,
             preload=function.preload,
             backend=function.backend,
+            network=function.network,
             memory_mb=function.memory_mb,
             cpu_millis=function.cpu_millis,
             max_pids=function.max_pids,

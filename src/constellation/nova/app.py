@@ -43,6 +43,7 @@ from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.executors import Executors
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
@@ -146,7 +147,7 @@ async def control_app(
     functions = Functions(db, build_queue_depth=builds.queue_depth)
     tenancy, keys, changes = Tenancy(db), ApiKeys(db), Changes(db)
     operations = operations_of(
-        FunctionRoutes(functions, Builds(db), needs_build=needs_build),
+        FunctionRoutes(functions, Builds(db), Executors(db), needs_build=needs_build),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, tenancy, clock=clock),
         TenancyRoutes(tenancy, functions),

@@ -20,6 +20,7 @@ import anyio
 from constellation.base.errors import ConstellationError
 from constellation.base.ids import InstanceId
 from constellation.nova.domain.function import AUTO_BACKEND
+from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class InstanceSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     preload: tuple[str, ...] = ()  # modules of the code that instances may start with; a backend may ignore it
     backend: str = AUTO_BACKEND  # whose instance it is to be
+    network: NetworkPolicy = NO_NETWORK
     memory_mb: int = 128
     cpu_millis: int = 1000
     max_pids: int = 64
@@ -101,6 +103,7 @@ class BackendSupport:
     reason: str  # empty when available
     limits: Mapping[str, str]  # limit -> "cgroup v1", "cgroup v2", "rlimit" or "none"
     preload_reason: str = ""  # why `preload` has no effect here, if it has none
+    egress_reason: str = ""  # why its instances reach no network, if they do not
     missing_runtimes: Mapping[str, str] = field(default_factory=dict)  # runtime id -> what it lacks here
 
 

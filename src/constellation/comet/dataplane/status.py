@@ -61,6 +61,7 @@ class StatusRoutes:
                     is_default=place == 0,
                     limits=dict(support.limits),
                     preload_reason=support.preload_reason,
+                    egress_reason=support.egress_reason,
                     missing_runtimes=dict(support.missing_runtimes),
                 )
             )

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 _NO_PRELOAD = "containers are not forked from one another"
+_NO_EGRESS = "containers have no network; a function that needs one runs in the namespace backend"
 _SAID_CHARS = 500
 _PREFIX = "constellation-"  # of the containers' names
 REMAPPED_UIDS = 10_000  # chosen: a daemon with a user namespace maps few, mostly 65,536, and no image has users there
@@ -105,6 +106,8 @@ class DockerBackend:
         if runtime is None or runtime.contained is None or spec.runtime not in self._settings.images:
             known = ", ".join(sorted(self._settings.images))
             raise RuntimeUnavailable(spec.runtime, reason=f"has no image; these have: {known}")
+        if spec.network.reaches_out:
+            raise SandboxStartFailed(step="network", reason=_NO_EGRESS)
         instance_id = InstanceId(uuid7().hex)
         name = _PREFIX + instance_id
         self._instances[name] = None  # from here on a look for leftovers leaves it alone
@@ -252,6 +255,7 @@ class DockerBackend:
             support = BackendSupport(
                 name=self.name, available=not found.reason, reason=found.reason, limits=found.limits,
                 preload_reason=_NO_PRELOAD,
+                egress_reason=_NO_EGRESS,
                 missing_runtimes=found.missing_images,
             )  # fmt: skip
             self._uid_base = REMAPPED_UIDS if found.is_remapped else self._settings.uid_base
@@ -279,7 +283,10 @@ class DockerBackend:
             _log.warning("backend.runtime_missing", backend=self.name, runtime=runtime, reason=reason)
 
     def _unavailable(self, reason: str) -> BackendSupport:
-        return BackendSupport(name=self.name, available=False, reason=reason, limits={}, preload_reason=_NO_PRELOAD)
+        return BackendSupport(
+            name=self.name, available=False, reason=reason, limits={}, preload_reason=_NO_PRELOAD,
+            egress_reason=_NO_EGRESS,
+        )  # fmt: skip
 
 
 async def _handed_over(opened: Door, engine: Engine, container: str) -> tuple[sockets.socket, int]:

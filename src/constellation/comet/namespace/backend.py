@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,10 +16,10 @@ from constellation.base.statedir import make_private
 from constellation.comet.backend.contract import BackendSupport, InstanceSpec, SandboxStartFailed
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.forkservers import ForkServers
-from constellation.comet.namespace.instance import NamespaceInstance
+from constellation.comet.namespace.host import look
+from constellation.comet.namespace.instance import NamespaceInstance, watch_memory
 from constellation.comet.namespace.leftovers import reap
-from constellation.comet.namespace.memory import resident_bytes
-from constellation.comet.namespace.nurseries import Nurseries, missing
+from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
@@ -28,13 +27,13 @@ from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.namespace.tenants import Tenants
+from constellation.comet.network.helper import Network, NetworkUnavailable
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
-from constellation.native.cgroups import CgroupSupport, detect
+from constellation.native.cgroups import CgroupSupport
 from constellation.native.link import Links
-from constellation.native.probe import probe
 from constellation.native.sandbox import Claim, Furnish, Plan
-from constellation.native.zygote import TENANT_NOBODY, Spawned, SpawnFailed, Zygote, ZygoteGone
+from constellation.native.zygote import TENANT_NOBODY, TENANT_UNKNOWN, Spawned, SpawnFailed, Zygote, ZygoteGone
 
 _log = structlog.get_logger()
 _STOP_S = 15.0  # chosen: instances end within milliseconds; what hangs in the kernel is left to the next start
@@ -54,6 +53,7 @@ class NamespaceBackend:
         self._servers: ForkServers | None = None
         self._spares: Spares | None = None
         self._nurseries: Nurseries | None = None
+        self._network: Network | None = None
         self._tenants = Tenants()
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
         self._late: dict[Spawned, Slot] = {}  # killed, and not ended when nobody waited for it any longer
@@ -71,25 +71,7 @@ class NamespaceBackend:
         """
         settings = self._settings
         make_private(settings.run_dir)
-        self._registry = await anyio.to_thread.run_sync(Registry.find, settings.interpreters)
-        result = await anyio.to_thread.run_sync(probe)
-        self._cgroups = detect(settings.group) if settings.use_cgroups else None
-        reason = "" if result.is_able else f"{result.reason}; {result.advice}"
-        limits = self._limits(self._cgroups)
-        self._support = BackendSupport(
-            name=self.name, available=result.is_able, reason=reason, limits=limits,
-            preload_reason=missing(limits, is_root=os.geteuid() == 0), missing_runtimes=self._registry.missing,
-        )  # fmt: skip
-        _log.info("backend.probed", backend=self.name, available=result.is_able, reason=reason)
-        for limit, means in self._support.limits.items():
-            (_log.warning if means == "none" else _log.info)("backend.limit", limit=limit, means=means)
-        if self._support.preload_reason:
-            _log.warning(
-                "backend.preload",
-                means="none",
-                reason=self._support.preload_reason,
-                effect="instances start the ordinary way",
-            )
+        self._registry, self._cgroups, self._support = await look(self.name, settings)
         await anyio.to_thread.run_sync(reap, settings.run_dir, self._cgroups)
         self._slots = Slots(uid_base=settings.uid_base, cgroups=self._cgroups)
         try:
@@ -104,9 +86,12 @@ class NamespaceBackend:
                     furnisher=self._servers.executor,
                     on_exit=self._exited,
                 )
+                self._network = Network(
+                    tasks, run_dir=settings.run_dir, resolv_conf=settings.resolv_conf, on_lost=self._network_lost
+                )
                 tasks.start_soon(self._nurseries.run)
                 if not self.has_memory_group:
-                    tasks.start_soon(self._watch_memory)
+                    tasks.start_soon(watch_memory, self._instances, settings.memory_watch_s)
                 try:
                     yield
                 finally:
@@ -118,7 +103,7 @@ class NamespaceBackend:
                     tasks.cancel_scope.cancel()
         finally:
             self._slots.close()
-            self._servers = self._slots = self._spares = self._nurseries = None
+            self._servers = self._slots = self._spares = self._nurseries = self._network = None
             self._support = BackendSupport(name=self.name, available=False, reason="stopped", limits={})
 
     def support(self) -> BackendSupport:
@@ -159,6 +144,8 @@ class NamespaceBackend:
         spares = self._spares
         if spares is None or not self._support.available:
             raise SandboxStartFailed(step="host", reason=self._support.reason)
+        if spec.network.reaches_out and self._support.egress_reason:
+            raise SandboxStartFailed(step="network", reason=self._support.egress_reason)
         installed = self._registry.get(spec.runtime)
         instance: NamespaceInstance | None = None
         try:
@@ -169,7 +156,7 @@ class NamespaceBackend:
                     sandbox = await self._made(
                         installed,
                         limits,
-                        tenant=self._tenants.number_of(spec.tenant),
+                        tenant=self._tenant_of(spec),
                         code_dir=spec.code_dir,
                         memory_mb=spec.memory_mb,
                         processes=spec.max_pids,
@@ -177,6 +164,8 @@ class NamespaceBackend:
                         setup_s=min(self._settings.spawn_s, timeout_s),
                     )
                 instance = self._adopt(spec, installed.runtime, sandbox)
+                if spec.network.reaches_out:
+                    await self._connect(instance)
                 await instance.channel.hello()
         except TimeoutError as error:
             await self._undo(instance)
@@ -185,6 +174,9 @@ class NamespaceBackend:
             await self._undo(instance)
             step = error.step if isinstance(error, SpawnFailed) else "zygote"
             raise SandboxStartFailed(step=step, reason=str(error)) from error
+        except NetworkUnavailable as error:
+            await self._undo(instance)
+            raise SandboxStartFailed(step="network", reason=error.reason) from error
         except SandboxStartFailed:
             raise
         except ConstellationError as error:  # died, or speaks another protocol
@@ -199,6 +191,25 @@ class NamespaceBackend:
     async def _undo(instance: NamespaceInstance | None) -> None:
         if instance is not None:
             await instance.destroy()
+
+    async def _connect(self, instance: NamespaceInstance) -> None:
+        """Let an instance reach what its function may."""
+        assert self._network is not None
+        if instance.attachment is None:
+            instance.attachment = await self._network.attach(instance.spawned.pidfd)
+        await instance.attachment.permit(instance.spec.network)
+
+    def _network_lost(self) -> None:
+        """The helper has ended, and every wire with it: what still needs one is of no use."""
+        for instance in list(self._instances.values()):
+            if instance.attachment is not None:
+                instance.kill_nowait("its network was lost")
+        if self._spares is not None:
+            self._spares.end_wired()
+
+    def _tenant_of(self, spec: InstanceSpec) -> int:
+        """A network namespace that had a wire serves nobody again: the wire may still be on its way out."""
+        return TENANT_UNKNOWN if spec.network.reaches_out else self._tenants.number_of(spec.tenant)
 
     async def _made(
         self,
@@ -264,7 +275,7 @@ class NamespaceBackend:
                 memory_mb=shape.memory_mb or USUAL_LIMITS.memory_mb,
                 processes=shape.processes or USUAL_LIMITS.processes,
             ),
-            tenant=TENANT_NOBODY,
+            tenant=TENANT_UNKNOWN if shape.is_wired else TENANT_NOBODY,
             code_dir=None,
             memory_mb=shape.memory_mb,
             processes=shape.processes,
@@ -273,6 +284,8 @@ class NamespaceBackend:
         )
         try:
             with anyio.fail_after(self._settings.spawn_s):
+                if shape.is_wired and self._network is not None:
+                    sandbox.attachment = await self._network.attach(sandbox.spawned.pidfd)
                 await sandbox.greeted()
         except TimeoutError as error:
             await self._destroy_sandbox(sandbox)
@@ -287,7 +300,8 @@ class NamespaceBackend:
         spares, slots, settings = self._spares, self._slots, self._settings
         assert spares is not None
         assert slots is not None
-        sandbox = spares.take_nowait(shape_of(installed, limits))
+        sandbox = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
+        sandbox = sandbox or spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
             return None
         is_tmp_usual = spec.tmp_mb == settings.tmp_mb
@@ -300,7 +314,7 @@ class NamespaceBackend:
         )
         try:
             slots.limit(sandbox.slot, limits)
-            tenant = self._tenants.number_of(spec.tenant)
+            tenant = self._tenant_of(spec)
             await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s, tenant=tenant)
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))
@@ -380,6 +394,7 @@ class NamespaceBackend:
             runtime,
             slot=sandbox.slot,
             spawned=sandbox.spawned,
+            attachment=sandbox.attachment,
             destroy_s=self._settings.destroy_s,
             on_gone=self._gone,
         )
@@ -429,21 +444,3 @@ class NamespaceBackend:
     def has_memory_group(self) -> bool:
         """A control group bounds the memory of each sandbox."""
         return self._support.limits.get("memory", "").startswith("cgroup")
-
-    @staticmethod
-    def _limits(cgroups: CgroupSupport | None) -> dict[str, str]:
-        """Say how each limit is enforced; the stand-ins for missing controllers are RLIMIT_AS and RLIMIT_NPROC."""
-        found = dict(cgroups.limits) if cgroups is not None else dict.fromkeys(("memory", "cpu", "pids"), "none")
-        for name in ("memory", "pids"):
-            if found[name] == "none":
-                found[name] = "rlimit"
-        return found
-
-    async def _watch_memory(self) -> None:
-        """End instances whose processes together hold more than their limit."""
-        while True:
-            await anyio.sleep(self._settings.memory_watch_s)
-            for instance in list(self._instances.values()):
-                used = await anyio.to_thread.run_sync(resident_bytes, instance.pid) - instance.base_resident_bytes
-                if used > instance.spec.memory_mb << 20:
-                    instance.kill_nowait("out of memory")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import anyio
 import structlog
@@ -14,7 +14,9 @@ from constellation.comet.backend.contract import InstanceSpec, InstanceStats
 from constellation.comet.link.channel import Channel
 from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
 from constellation.comet.namespace.memory import resident_bytes
+from constellation.comet.namespace.sandboxes import detach
 from constellation.comet.namespace.slots import Slot, until_gone
+from constellation.comet.network.helper import Attachment
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.native.zygote import ExitStatus, Spawned
 
@@ -36,11 +38,13 @@ class NamespaceInstance(LinkedInstance):
         *,
         slot: Slot,
         spawned: Spawned,
+        attachment: Attachment | None,
         destroy_s: float,
         on_gone: Callable[[NamespaceInstance, bool], None],
     ) -> None:
         super().__init__(instance_id, spec, runtime)
         self.slot, self.spawned = slot, spawned
+        self.attachment = attachment
         self.base_resident_bytes = resident_bytes(spawned.pid) if slot.leaf is None else 0
         self._destroy_s, self._on_gone = destroy_s, on_gone
         self._exit_timer: asyncio.TimerHandle | None = None
@@ -73,6 +77,7 @@ class NamespaceInstance(LinkedInstance):
                 await until_gone(self.spawned, self.slot)
                 is_empty = True
         finally:
+            await detach(self.attachment, within_s=self._destroy_s)
             if self._channel is not None:
                 self._channel.end_nowait(self._cause or "destroyed")
             self.spawned.close()
@@ -119,3 +124,13 @@ class NamespaceInstance(LinkedInstance):
                 return "out of memory"
             return f"signal {number}"
         return str(status)
+
+
+async def watch_memory(instances: Mapping[Spawned, NamespaceInstance], every_s: float) -> None:
+    """End instances whose processes together hold more than their limit, where no control group does; until cancelled."""
+    while True:
+        await anyio.sleep(every_s)
+        for instance in list(instances.values()):
+            used = await anyio.to_thread.run_sync(resident_bytes, instance.pid) - instance.base_resident_bytes
+            if used > instance.spec.memory_mb << 20:
+                instance.kill_nowait("out of memory")

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import structlog
 
+from constellation.comet.network.forwarding import RECORD, shut_host
+from constellation.comet.network.places import Names
 from constellation.native.cgroups import CgroupSupport, Leaf
 
 _log = structlog.get_logger()
@@ -38,8 +40,8 @@ def process_start(pid: int) -> str:
 def reap(run_dir: Path, cgroups: CgroupSupport | None) -> Reaped:
     """End every process of an earlier run and remove its control groups and files. Blocks: call it in a thread.
 
-    Fork servers die with their comet by themselves; those that did not are killed by pid and start time, and their
-    sandboxes die with them. Processes in our control groups are killed whoever their parent is.
+    Fork servers and the network helper die with their comet by themselves; those that did not are killed by pid and start time, and their
+    sandboxes, or the wires of those, die with them. Processes in our control groups are killed whoever their parent is.
     """
     records = [_recorded(path) for path in run_dir.glob("*.json")]
     killed = [record for record in records if _kill(*record)]
@@ -49,6 +51,7 @@ def reap(run_dir: Path, cgroups: CgroupSupport | None) -> Reaped:
             groups += _end_leaf(Leaf(cgroups, name))
     for pid, start in killed:
         _wait(partial(_is_gone, pid, start))
+    shut_host(run_dir / RECORD, uplink=Names.of(run_dir).uplink)
     for path in run_dir.iterdir():
         if path.is_file() or path.is_socket():
             path.unlink(missing_ok=True)

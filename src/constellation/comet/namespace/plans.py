@@ -109,8 +109,8 @@ def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_grou
     return (memory_mb + _ADDRESS_SPACE_SLACK_MB) << 20
 
 
-def shape_of(installed: Installed, limits: SlotLimits) -> Shape:
+def shape_of(installed: Installed, limits: SlotLimits, *, is_wired: bool = False) -> Shape:
     """Return which spares can become an instance of these limits."""
     if installed.runtime.start is Start.FORK:  # one process, whose limits can all be set when it is claimed
-        return Shape(installed=installed)
-    return Shape(installed=installed, memory_mb=limits.memory_mb, processes=limits.processes)
+        return Shape(installed=installed, is_wired=is_wired)
+    return Shape(installed=installed, memory_mb=limits.memory_mb, processes=limits.processes, is_wired=is_wired)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from constellation.comet.namespace.slots import Slot, until_gone
+from constellation.comet.network.helper import Attachment
 from constellation.native.sandbox import Plan
 from constellation.native.zygote import Spawned, Zygote
 
@@ -25,6 +26,7 @@ class Sandbox:
     spawned: Spawned
     channel: socket.socket
     stdio_fd: int
+    attachment: Attachment | None = None  # to the network; nothing passes by it before it is permitted
 
     @property
     def is_alive(self) -> bool:
@@ -53,10 +55,18 @@ class Sandbox:
                 await until_gone(self.spawned, self.slot)
                 is_empty = True
         finally:
+            await detach(self.attachment, within_s=within_s)
             self.spawned.close()
             self.channel.close()
             os.close(self.stdio_fd)
         return is_empty
+
+
+async def detach(attachment: Attachment | None, *, within_s: float) -> None:
+    """Take the network of a sandbox away, whose processes have ended or will: what they sent last has left."""
+    if attachment is not None:
+        with anyio.move_on_after(within_s, shield=True):
+            await attachment.detach()
 
 
 async def make(zygote: Zygote, plan: Plan, slot: Slot, *, tenant: int, timeout_s: float) -> Sandbox:

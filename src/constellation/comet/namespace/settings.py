@@ -26,6 +26,7 @@ class NamespaceSettings:
     shm_mb: int = 16
     tmp_mb: int = 64  # what most instances ask for
     use_cgroups: bool = True
+    resolv_conf: Path = Path("/etc/resolv.conf")  # whose name servers are asked for what functions may ask
 
     def __post_init__(self) -> None:
         if not 1 <= self.uid_base <= 0xFFFF_FFFF - SLOTS:

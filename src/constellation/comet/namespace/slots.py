@@ -41,6 +41,15 @@ class Slot:
     oom_kills: int  # what the leaf counted before this use of it
 
 
+def enforced(cgroups: CgroupSupport | None) -> dict[str, str]:
+    """Say how each limit is enforced; the stand-ins for missing controllers are RLIMIT_AS and RLIMIT_NPROC."""
+    found = dict(cgroups.limits) if cgroups is not None else dict.fromkeys(("memory", "cpu", "pids"), "none")
+    for name in ("memory", "pids"):
+        if found[name] == "none":
+            found[name] = "rlimit"
+    return found
+
+
 class Slots:
     """Lends slots, lowest first, so that control groups are reused: a v1 memory group lives on after its removal."""
 

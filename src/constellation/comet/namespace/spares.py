@@ -42,6 +42,7 @@ class Shape:
     installed: Installed
     memory_mb: int = 0
     processes: int = 0
+    is_wired: bool = False  # its instances have a network
 
 
 class Spares:
@@ -124,6 +125,13 @@ class Spares:
                     ready.remove(sandbox)
                     self._tasks.start_soon(self._bury, sandbox)
                     return
+
+    def end_wired(self) -> None:
+        """End those whose network is lost; others take their places."""
+        for ready in self._ready.values():
+            for sandbox in ready:
+                if sandbox.attachment is not None:
+                    sandbox.spawned.kill_nowait()
 
     async def close(self) -> None:
         """Destroy every spare, and make none any more."""

@@ -9,6 +9,8 @@ from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
+from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
+
 MAX_CODE_BYTES = 10 << 20
 MAX_CODE_FILES = 1000
 MAX_SYNC_PAYLOAD_BYTES = 6 << 20
@@ -78,6 +80,7 @@ class Function:
     log_retention_days: int = 0  # of its calls' rows in the log; 0: the platform's. Never longer than that
     backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
+    network: NetworkPolicy = NO_NETWORK
     code_version: int = 0  # of the code that runs; 0: none was built yet
     code_hash: str = ""  # SHA-256 of its sources, hex
     pending: PendingCode | None = None  # newer than what runs

@@ -11,6 +11,7 @@ import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
+from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import Page
@@ -251,6 +252,9 @@ def _settings(function: Function) -> tuple[object, ...]:
         function.backend,
         function.mode.value,
         function.log_retention_days,
+        function.network.egress.value,
+        msgspec.json.encode(function.network.allow).decode(),
+        list(function.network.deny),
     )
 
 
@@ -264,8 +268,15 @@ def _function(row: Record) -> Function:
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
     preload = tuple(columns.pop("preload"))
     mode = Mode(columns.pop("mode"))
+    network = NetworkPolicy(
+        egress=Egress(columns.pop("egress")),
+        allow=msgspec.json.decode(columns.pop("egress_allow"), type=tuple[AllowRule, ...]),
+        deny=tuple(columns.pop("egress_deny")),
+    )
     version, digest, handler, error = (
         columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
     )
     pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
-    return Function(**columns, capacity=capacity, env=env, preload=preload, mode=mode, pending=pending)
+    return Function(
+        **columns, capacity=capacity, env=env, preload=preload, mode=mode, network=network, pending=pending
+    )

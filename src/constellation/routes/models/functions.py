@@ -41,6 +41,39 @@ LogRetentionDays = Annotated[
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
+Cidr = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?$", description="IPv4, 10.1.0.0/16")]
+
+
+class AllowRuleBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A name or a network that a function reaches: exactly one of `host` and `cidr`."""
+
+    host: Annotated[
+        str, Meta(max_length=253, description='a name in lower case; "*.example.org": all below example.org')
+    ] = ""
+    cidr: Annotated[
+        str,
+        Meta(max_length=18, description="an IPv4 network; one that lies in a private range opens this part of it"),
+    ] = ""
+    ports: Annotated[
+        tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+        Meta(max_length=16, description="none: all but those of name servers, 53 and 853"),
+    ] = ()
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class NetworkPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What instances reach. `none`: nothing. `allow-list`: what `allow` names; other names are not even resolved.
+
+    `internet`: every public address, and what `allow` names besides. Names stand for public addresses alone, unless a `cidr`
+    opens others; what is in `deny` is not reached in any case, nor are the host, its link (the metadata service) and other
+    functions. There is no IPv6.
+    """
+
+    egress: Literal["none", "allow-list", "internet"] = "none"
+    allow: Annotated[tuple[AllowRuleBody, ...], Meta(max_length=64)] = ()
+    deny: Annotated[tuple[Cidr, ...], Meta(max_length=64)] = ()
+
+
 class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How many calls may be in hand and in line on one comet; what is over is shed with `shed_status_code`.
 
@@ -92,6 +125,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     backend: Backend = "auto"
     mode: Mode = "process"
     log_retention_days: LogRetentionDays = 0
+    network: NetworkPolicyBody = NetworkPolicyBody()
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +152,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     backend: Backend | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     log_retention_days: LogRetentionDays | UnsetType = UNSET
+    network: NetworkPolicyBody | UnsetType = UNSET
 
 
 class FunctionBody(Struct, kw_only=True, frozen=True):
@@ -146,6 +181,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     backend: str
     mode: str
     log_retention_days: int
+    network: NetworkPolicyBody
     code_version: int  # of the code that runs; 0: none was built yet
     code_hash: str
     version: int

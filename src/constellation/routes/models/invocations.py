@@ -124,6 +124,7 @@ class BackendBody(Struct, kw_only=True, frozen=True):
     is_default: bool
     limits: dict[str, str]
     preload_reason: str = ""  # why modules of `preload` are not imported ahead, when they are not
+    egress_reason: str = ""  # why instances reach no network, whatever their functions say
     missing_runtimes: dict[str, str] = {}  # what the others lack here
 
 

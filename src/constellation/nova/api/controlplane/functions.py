@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET, structs
+from msgspec import UNSET, convert, structs, to_builtins
 
 from constellation.base.errors import InvalidRequest, VersionConflict
 from constellation.base.ids import uuid7
@@ -28,8 +28,10 @@ from constellation.nova.domain.deploy import (
 )
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode
 from constellation.nova.domain.names import check_function_name
+from constellation.nova.domain.network import NetworkPolicy, check_network
 from constellation.nova.domain.runtimes import RuntimeInfo
 from constellation.nova.store.builds import Builds
+from constellation.nova.store.executors import Executors
 from constellation.nova.store.functions import Functions
 from constellation.routes.models.builds import BuildSummary
 from constellation.routes.models.functions import (
@@ -40,6 +42,7 @@ from constellation.routes.models.functions import (
     FunctionBody,
     FunctionCreate,
     FunctionUpdate,
+    NetworkPolicyBody,
 )
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
@@ -51,8 +54,9 @@ NeedsBuild = Callable[[RuntimeInfo, Mapping[str, bytes]], bool]
 class FunctionRoutes:
     """Operations on functions of the caller's namespace."""
 
-    def __init__(self, functions: Functions, builds: Builds, *, needs_build: NeedsBuild) -> None:
-        self._functions, self._builds, self._needs_build = functions, builds, needs_build
+    def __init__(self, functions: Functions, builds: Builds, executors: Executors, *, needs_build: NeedsBuild) -> None:
+        self._functions, self._builds, self._executors = functions, builds, executors
+        self._needs_build = needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> FunctionBody:
         body = call.body
@@ -85,8 +89,10 @@ class FunctionRoutes:
             backend=body.backend,
             mode=Mode(body.mode),
             log_retention_days=body.log_retention_days,
+            network=_network(body.network),
         )
         _check(function)
+        await self._check_egress(function)
         needs_build = self._needs_build(runtime, source.files)
         return await self._shown(await self._functions.create(function, source.files, needs_build=needs_build))
 
@@ -173,8 +179,12 @@ class FunctionRoutes:
             given["capacity"] = _policy(given["capacity"])
         if "mode" in given:
             given["mode"] = Mode(given["mode"])
+        if "network" in given:
+            given["network"] = _network(given["network"])
         changed = replace(function, **given)
         _check(changed)
+        if (changed.network, changed.backend) != (function.network, function.backend):
+            await self._check_egress(changed)
         is_new_handler = "handler" in given and changed.handler != function.deployed_handler
         if code is not UNSET or files is not UNSET:
             runtime = runtime_of(function.runtime)
@@ -186,6 +196,14 @@ class FunctionRoutes:
             check_module(runtime_of(changed.runtime), sources, changed.handler)
             return await self._deploy(changed, sources)
         return await self._save(function, replace(changed, handler=function.handler))  # the live one stays so
+
+    async def _check_egress(self, function: Function) -> None:
+        """Refuse a policy that no comet can enforce, rather than have every call fail of it."""
+        refusal = await self._executors.egress_refusal(function.backend) if function.network.reaches_out else ""
+        if refusal:
+            raise InvalidRequest(
+                f"egress {function.network.egress.value} is not possible here: {refusal}", field="network.egress"
+            )
 
     async def _deploy(self, changed: Function, files: Mapping[str, bytes]) -> Function:
         needs_build = self._needs_build(runtime_of(changed.runtime), files)
@@ -214,6 +232,7 @@ def _check(function: Function) -> None:
     check_concurrency(function.runtime, function.instance_concurrency)
     check_mode(function.mode, function.instance_concurrency)
     check_shed_status(function.capacity.shed_status_code)
+    check_network(function.network)
 
 
 def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
@@ -222,6 +241,14 @@ def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
 
 def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
     return CapacityPolicyBody(**asdict(policy))
+
+
+def _network(body: NetworkPolicyBody) -> NetworkPolicy:
+    return convert(to_builtins(body), NetworkPolicy)
+
+
+def _network_body(policy: NetworkPolicy) -> NetworkPolicyBody:
+    return convert(to_builtins(policy), NetworkPolicyBody)
 
 
 def _function_body(function: Function, build: Build | None) -> FunctionBody:
@@ -253,6 +280,7 @@ def _function_body(function: Function, build: Build | None) -> FunctionBody:
         backend=function.backend,
         mode=function.mode.value,
         log_retention_days=function.log_retention_days,
+        network=_network_body(function.network),
         code_version=function.code_version,
         code_hash=function.code_hash,
         version=function.version,

@@ -5,7 +5,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
        pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
@@ -17,7 +17,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
        pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2
@@ -42,7 +42,7 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, code_version, code_hash, pending_version, pending_hash, pending_handler,
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
        pending_error, version, created_at, updated_at
 FROM functions
 WHERE min_replicas > 0
@@ -58,36 +58,37 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        timeout_s, init_timeout_s, min_replicas, max_replicas, instance_concurrency,
                        max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
-                       breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days,
-                       code_version, code_hash, pending_version, pending_hash, pending_handler)
+                       breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days, egress,
+                       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, code_version, code_hash, pending_version, pending_hash, pending_handler,
+          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
           pending_error, version, created_at, updated_at;
 
 -- name: update
--- The settings and the code version of a function that is still at row version $33. With $39 the handler that is live
+-- The settings and the code version of a function that is still at row version $36. With $42 the handler that is live
 -- stays: the new one comes with its code.
 -- index: functions_tenant_namespace_name_key
 UPDATE functions
-SET runtime = $5, handler = CASE WHEN $39::boolean THEN handler ELSE $6 END, description = $7, memory_mb = $8,
+SET runtime = $5, handler = CASE WHEN $42::boolean THEN handler ELSE $6 END, description = $7, memory_mb = $8,
     cpu_millis = $9, max_pids = $10, timeout_s = $11, init_timeout_s = $12, min_replicas = $13, max_replicas = $14,
     instance_concurrency = $15, max_payload_bytes = $16, halted = $17, max_inflight = $18, max_queue_depth = $19,
     max_queue_wait_s = $20, shed_status_code = $21, retry_after_s = $22, breaker_error_percent = $23, breaker_min_samples = $24,
     breaker_window_s = $25, breaker_open_s = $26, breaker_probes = $27, env = $28, preload = $29,
-    backend = $30, mode = $31, log_retention_days = $32, code_version = $34, code_hash = $35,
-    pending_version = $36, pending_hash = $37, pending_handler = $38, pending_error = CASE WHEN pending_version = $36 THEN pending_error END,
+    backend = $30, mode = $31, log_retention_days = $32, egress = $33, egress_allow = $34, egress_deny = $35,
+    code_version = $37, code_hash = $38, pending_version = $39, pending_hash = $40, pending_handler = $41,
+    pending_error = CASE WHEN pending_version = $39 THEN pending_error END,
     version = version + 1, updated_at = now()
-WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $33
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $36
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, code_version, code_hash, pending_version, pending_hash, pending_handler,
+          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
           pending_error, version, created_at, updated_at;
 
 -- name: delete

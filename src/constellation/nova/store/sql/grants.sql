@@ -25,7 +25,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
-GRANT SELECT ON changes TO constellation_nova;
+GRANT SELECT ON changes, executor_backends TO constellation_nova;
 GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, call_keys TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
@@ -34,6 +34,7 @@ GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_code, function_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.
 GRANT SELECT, INSERT, UPDATE, DELETE ON builds TO constellation_comet;
 GRANT SELECT, INSERT ON build_log TO constellation_comet;

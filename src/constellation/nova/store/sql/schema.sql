@@ -71,6 +71,9 @@ CREATE TABLE functions (
     breaker_probes       integer NOT NULL DEFAULT 1 CHECK (breaker_probes BETWEEN 1 AND 100),
     preload              text[] NOT NULL DEFAULT '{}' CHECK (cardinality(preload) <= 16),
     backend              text NOT NULL DEFAULT 'auto' CHECK (backend IN ('auto', 'namespace', 'docker')),
+    egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
+    egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
+    egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
     -- Code that was deployed and must be built before it is live; the error is that of its build.
     pending_version      integer,
     pending_hash         text,
@@ -89,6 +92,16 @@ CREATE TABLE functions (
 );
 CREATE INDEX functions_kept_warm ON functions (tenant, namespace, name) WHERE min_replicas > 0;
 CREATE INDEX functions_forgetting ON functions (tenant, namespace, name) WHERE log_retention_days > 0;
+
+-- What the backends of each comet can, told at its start.
+CREATE TABLE executor_backends (
+    node           text NOT NULL,
+    name           text NOT NULL, -- of the backend
+    is_available   boolean NOT NULL,
+    egress_reason  text NOT NULL, -- why its instances reach no network; empty: they can
+    seen_at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (node, name)
+);
 
 -- What builds made: a packed tree in parts. Equal trees of a tenant are one; two tenants never share one.
 CREATE TABLE artifacts (

@@ -1,0 +1,1 @@
+"""The network of sandboxes that have one: who reaches what, enforced on the host's side."""
