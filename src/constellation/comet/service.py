@@ -61,6 +61,7 @@ class NovaServicer(NovaServiceBase):
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
+        self._learn(CALLER.get())
         limit = self._budget(stream, request.timeout_ms)
         async with self._executor.stream(CALLER.get(), request.function, request.payload, budget=limit) as answer:
             async for piece in answer:
