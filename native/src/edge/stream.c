@@ -32,7 +32,7 @@ static bool begin(ct__caller *c) {
     if (c->stream.has_begun)
         return true;
     char head[HEAD_BYTES];
-    const int len = snprintf(head, sizeof head, "HTTP/1.1 200 \r\n%sx-request-id: %.36s\r\n%stransfer-encoding: chunked\r\n\r\n",
+    const int len = snprintf(head, sizeof head, "HTTP/1.1 200 \r\n%sx-request-id: %.36s\r\n%sTransfer-Encoding: chunked\r\n\r\n",
                              c->stream.is_events ? EVENTS : PLAIN, c->request_id, ct__edge_date(c->edge));
     if (len < 0 || len >= HEAD_BYTES || ct__conn_write(&c->conn, head, (size_t)len) != 0) {
         lose(c);
