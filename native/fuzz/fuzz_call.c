@@ -1,4 +1,5 @@
 /* Any head of a call, any answer of comet's, any error of a handler's: what is found lies within the input, what is written fits. */
+#include "edge/events.h"
 #include "edge/plain.h"
 #include "edge/reply.h"
 #include "proto/json_member.h"
@@ -43,8 +44,36 @@ static void write_reply(const uint8_t *data, size_t size) {
     free(out);
 }
 
+static void write_end(const uint8_t *data, size_t size) {
+    ct__reply end;
+    uint8_t out[CT__REPLY_END_BYTES];
+    if (ct__reply_read_end(data, size, &end) == 0)
+        must(ct__reply_end(out, &end, "0190b5a0-7a3b-7c00-8000-0123456789ab") <= sizeof out);
+}
+
+/* The same bytes in pieces of a size: what is counted is what is written, and no cut is longer than a character's begin. */
+static void write_events(const uint8_t *data, size_t size) {
+    const size_t step = size > 0 ? 1 + data[0] % 8U : 1;
+    ct__cut cut = {0};
+    for (size_t at = 0; at <= size; at += step) {
+        const ct__span piece = {data + at, size - at < step ? size - at : step};
+        const bool is_last = at + step > size;
+        ct__cut again = cut;
+        const size_t len = ct__event_text(NULL, &again, piece, is_last);
+        uint8_t *out = malloc(len + 1);
+        if (out == NULL)
+            return;
+        must(ct__event_text(out, &cut, piece, is_last) == len && cut.len == again.len && cut.len < sizeof cut.bytes);
+        must(len == 0 || (len > 8 && out[len - 1] == '\n' && out[len - 2] == '\n'));
+        free(out);
+    }
+    must(cut.len == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     read_call(data, size);
+    write_end(data, size);
+    write_events(data, size);
     write_reply(data, size);
     const uint8_t *value = NULL;
     const size_t len = ct__json_member(data, size, "type", &value);

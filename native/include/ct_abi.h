@@ -959,6 +959,13 @@ typedef struct ct_edge_settings {
     uint32_t tunnels_max; /* connections of HTTP/2 */
 } ct_edge_settings;
 
+/* Calls of one kind. */
+typedef struct ct_edge_tally {
+    uint64_t answered[6];    /* by the first digit of their status; 0: the client left before the end */
+    uint64_t slots[CT_EDGE_SLOTS]; /* the same by duration: up to each bound, and above the last */
+    uint64_t sum_ns;
+} ct_edge_tally;
+
 typedef struct ct_edge_counts {
     uint32_t inflight;    /* requests in hand, whoever answers them */
     uint32_t connections;
@@ -968,9 +975,8 @@ typedef struct ct_edge_counts {
     uint64_t called;      /* calls that were answered without Python */
     uint64_t held_bytes;  /* bodies that are being gathered */
     uint64_t lookups;     /* of callers, found */
-    uint64_t answered[6]; /* calls answered, by the first digit of their status; 0: the client left before */
-    uint64_t slots[CT_EDGE_SLOTS]; /* the same by duration: up to each bound, and above the last */
-    uint64_t sum_ns;
+    ct_edge_tally calls;  /* answered whole */
+    ct_edge_tally streams; /* answered in pieces */
 } ct_edge_counts;
 
 /* Problems of comet's that were passed on, by their code. */
@@ -987,6 +993,7 @@ typedef struct ct_edge_lane {
     const char *authorization; /* metadata of each call */
     uint32_t calls_max;
     uint64_t max_timeout_ns;
+    uint64_t stream_ns;   /* from the call to the end of an answer in pieces */
     uint64_t grace_ns;    /* comet's answer may be so much later than the call's own time */
     uint64_t read_ns;     /* how long a body may take */
     uint64_t body_max;

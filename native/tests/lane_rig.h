@@ -229,7 +229,7 @@ static inline void done(ct__h2_call *call, const ct__h2_reply *reply) {
         memcpy(c->body, reply->body.data, c->len);
 }
 
-static inline int ask(rig *g, caller *c, const char *payload) {
+static inline int ask_by(rig *g, caller *c, const char *path, const char *payload) {
     static uint8_t last;
     struct timespec wall;
     (void)clock_gettime(CLOCK_REALTIME, &wall);
@@ -244,14 +244,18 @@ static inline int ask(rig *g, caller *c, const char *payload) {
                                  {span("nova-identity"), span("who"), true},
                                  {span("x-request-id"), {.data = id, .len = sizeof id}, false}};
     const ct__h2_span piece = {.data = message, .len = 5 + strlen(payload)};
-    *c = (caller){.call = {.done = done}};
-    const ct__h2_request request = {.path = span("/nova.v1.NovaService/Invoke"),
+    const ct__h2_request request = {.path = span(path),
                                     .pairs = pairs,
                                     .pair_count = 3,
                                     .pieces = &piece,
                                     .piece_count = 1,
                                     .deadline_ns = now_ns() + 20 * (uint64_t)SECOND};
     return ct__h2_begin(g->client, &c->call, &request);
+}
+
+static inline int ask(rig *g, caller *c, const char *payload) {
+    *c = (caller){.call = {.done = done}};
+    return ask_by(g, c, "/nova.v1.NovaService/Invoke", payload);
 }
 
 /* Waits for the exec frame of the member's next call. Returns its id. */

@@ -177,8 +177,8 @@ static void a_call_and_its_answer(void) {
     const ct_edge_counts now = counts();
     CHECK_INT(now.called, 4);
     CHECK_INT(now.forwarded, 0);
-    CHECK_INT(now.answered[2], 2);
-    CHECK_INT(now.slots[0] + now.slots[1], 5);
+    CHECK_INT(now.calls.answered[2], 2);
+    CHECK_INT(now.calls.slots[0] + now.calls.slots[1], 5);
     ct_edge_code codes[4];
     CHECK_INT(ct_edge_codes(edge, codes, 4), 1);
     CHECK_TEXT(codes[0].code, "full");
@@ -301,7 +301,7 @@ static void who_leaves_cancels(void) {
     CHECK_INT(counts().inflight, 1);
     (void)close(c);
     UNTIL(cancels == 1 && counts().inflight == 0);
-    CHECK_INT(counts().answered[0], 1);
+    CHECK_INT(counts().calls.answered[0], 1);
     close_both();
 }
 

@@ -62,9 +62,32 @@ const char *ct__edge_date(ct_edge *edge) {
     return edge->date;
 }
 
-/* Sends an answer whose body is a problem (without its closing brace) and the request's id. */
+static const char JOIN[] = ",\"request_id\":\"";
+
+size_t ct__problem_open(const uint8_t *problem, size_t len) {
+    while (len > 0 && problem[len - 1] != '}')
+        len--; /* blanks may stand behind an object */
+    return len > 0 ? len - 1 : 0;
+}
+
+size_t ct__problem_room(size_t len) {
+    return len + sizeof JOIN + CT__UUID_BYTES + 2;
+}
+
+size_t ct__problem_write(uint8_t *out, const uint8_t *problem, size_t len, const char *request_id) {
+    uint8_t *at = out;
+    memcpy(at, problem, len);
+    at += len;
+    memcpy(at, JOIN, sizeof JOIN - 1);
+    at += sizeof JOIN - 1;
+    memcpy(at, request_id, CT__UUID_BYTES);
+    at += CT__UUID_BYTES;
+    memcpy(at, "\"}", 2);
+    return (size_t)(at + 2 - out);
+}
+
+/* Sends an answer whose body is a problem and the request's id. */
 static void send_problem(ct__caller *c, const ct__problem *problem, const char *id, bool closes) {
-    static const char JOIN[] = ",\"request_id\":\"";
     char head[HEAD_BYTES];
     const size_t body_len = problem->body_len + sizeof JOIN - 1 + CT__UUID_BYTES + 2;
     const int head_len = snprintf(head, sizeof head,
@@ -72,11 +95,12 @@ static void send_problem(ct__caller *c, const ct__problem *problem, const char *
                                   "%s%sx-request-id: %.36s\r\n%s\r\n",
                                   problem->status, body_len, problem->fields != NULL ? problem->fields : "",
                                   closes ? "connection: close\r\n" : "", id, ct__edge_date(c->edge));
-    char tail[sizeof JOIN + CT__UUID_BYTES + 2];
-    const int tail_len = snprintf(tail, sizeof tail, "%s%.36s\"}", JOIN, id);
-    if (head_len < 0 || head_len >= HEAD_BYTES || ct__conn_write(&c->conn, head, (size_t)head_len) != 0
-        || ct__conn_write(&c->conn, problem->body, problem->body_len) != 0
-        || ct__conn_write(&c->conn, tail, (size_t)tail_len) != 0)
+    uint8_t *room = head_len > 0 && head_len < HEAD_BYTES && ct__conn_write(&c->conn, head, (size_t)head_len) == 0
+                        ? ct__conn_room(&c->conn, ct__problem_room(problem->body_len))
+                        : NULL;
+    if (room != NULL)
+        ct__conn_wrote(&c->conn, ct__problem_write(room, problem->body, problem->body_len, id));
+    if (room == NULL)
         ct__caller_close(c, true);
     else if (closes)
         ct__caller_finish(c);
@@ -101,8 +125,7 @@ void ct__caller_pass_problem(ct__caller *c, const uint8_t *problem, size_t len, 
         (void)snprintf(fields, sizeof fields, "www-authenticate: Bearer realm=\"constellation\"\r\n");
     else if (retry_s > 0)
         (void)snprintf(fields, sizeof fields, "retry-after: %ld\r\n", retry_s);
-    while (len > 0 && problem[len - 1] != '}')
-        len--; /* blanks may stand behind an object */
-    const ct__problem passed = {.status = status, .body_len = len - 1, .body = (uint8_t *)(uintptr_t)problem, .fields = fields};
+    const ct__problem passed = {
+        .status = status, .body_len = ct__problem_open(problem, len), .body = (uint8_t *)(uintptr_t)problem, .fields = fields};
     send_problem(c, &passed, c->request_id, c->edge->is_stopping);
 }

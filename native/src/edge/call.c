@@ -1,5 +1,5 @@
 /* The hot route: a plain call of a known caller goes to comet from here, and its answer to the client, without Python. */
-#include "edge/edge.h"
+#include "edge/lane.h"
 
 #include "base/cursor.h"
 #include "edge/reply.h"
@@ -12,22 +12,10 @@
 #include <string.h>
 
 enum {
-    JSON_DEPTH = 512,        /* as constellation.native.json_check */
     CALLS_A_CONNECTION = 90, /* an HTTP/2 server of grpclib takes 100 */
     DEADLINE_EXCEEDED = 4,
     GRPC_MAX = 16,
     FRAMES_BYTES = 256 << 10, /* chosen: of chunks around a body; finer ones are Python's */
-};
-
-struct ct__lane {
-    ct__h2_client *client;
-    char *authorization;
-    uint64_t max_timeout_ns, grace_ns, read_ns, body_max;
-    uint64_t bounds_ns[CT_EDGE_SLOTS];
-    uint32_t bound_count;
-    ct__principals principals;
-    ct_edge_code codes[CT_EDGE_CODES];
-    size_t code_count;
 };
 
 /* ---- who calls ---- */
@@ -91,36 +79,42 @@ static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who
     if (plain->qualifier.len > 0)
         ct__pb_put_bytes(&v, 4, plain->qualifier.at, plain->qualifier.len);
     const ct__h2_span pieces[] = {{front, sizeof front - w.left}, of(payload), {back, sizeof back - v.left}};
+    const uint64_t own_ns = plain->timeout_ns > 0 ? plain->timeout_ns : lane->max_timeout_ns;
     const ct__h2_request request = {
-        .path = text("/nova.v1.NovaService/Invoke"),
+        .path = text(plain->is_stream ? "/nova.v1.NovaService/InvokeStream" : "/nova.v1.NovaService/Invoke"),
         .pairs = pairs,
         .pair_count = pair_count,
         .pieces = pieces,
         .piece_count = sizeof pieces / sizeof *pieces,
-        .deadline_ns = now_ns + lane->grace_ns + (plain->timeout_ns > 0 ? plain->timeout_ns : lane->max_timeout_ns),
+        .deadline_ns = now_ns + (plain->is_stream ? lane->stream_ns : lane->grace_ns + own_ns),
     };
     return ct__h2_begin(lane->client, &c->call, &request);
 }
 
 /* ---- its answer ---- */
 
-static void count(ct__caller *c, uint32_t status) {
+void ct__call_count(ct__caller *c, uint32_t status) {
     ct_edge *edge = c->edge;
-    ct_edge_counts *counts = &edge->counts;
+    ct_edge_tally *tally = c->stream.is_wanted ? &edge->counts.streams : &edge->counts.calls;
     const uint64_t spent_ns = ct__reactor_now_ns(edge->reactor) - c->began_ns;
     uint32_t slot = 0;
     while (slot < edge->lane->bound_count && spent_ns > edge->lane->bounds_ns[slot])
         slot++;
-    counts->slots[slot]++;
-    counts->sum_ns += spent_ns;
-    counts->answered[status / 100 < 6 ? status / 100 : 5]++;
+    tally->slots[slot]++;
+    tally->sum_ns += spent_ns;
+    tally->answered[status / 100 < 6 ? status / 100 : 5]++;
 }
 
-static void count_code(ct__lane *lane, const uint8_t *problem, size_t len) {
+void ct__call_code(const uint8_t *problem, size_t len, char *code) {
     const uint8_t *value;
     const size_t value_len = ct__json_member(problem, len, "code", &value);
-    char code[CT_EDGE_CODE_BYTES] = {0};
-    if (value_len == 0 || ct__json_ascii(value, value_len, code, sizeof code - 1) <= 0)
+    memset(code, 0, CT_EDGE_CODE_BYTES);
+    if (value_len == 0 || ct__json_ascii(value, value_len, code, CT_EDGE_CODE_BYTES - 1) <= 0)
+        code[0] = '\0';
+}
+
+void ct__call_count_code(ct__lane *lane, const char *code) {
+    if (code[0] == '\0')
         return;
     size_t i = 0;
     while (i < lane->code_count && strcmp(lane->codes[i].code, code) != 0)
@@ -128,20 +122,20 @@ static void count_code(ct__lane *lane, const uint8_t *problem, size_t len) {
     if (i == CT_EDGE_CODES)
         return; /* comet has fewer */
     if (i == lane->code_count) {
-        memcpy(lane->codes[i].code, code, sizeof code);
+        memcpy(lane->codes[i].code, code, strlen(code) + 1);
         lane->code_count++;
     }
     lane->codes[i].count++;
 }
 
-static void refuse(ct__caller *c, enum ct_edge_refusal refusal) {
-    count(c, c->edge->problems[refusal].status);
+void ct__call_refuse(ct__caller *c, enum ct_edge_refusal refusal) {
+    ct__call_count(c, c->edge->problems[refusal].status);
     ct__caller_refuse(c, refusal, true);
 }
 
 static bool pass_problem(ct__caller *c, ct__h2_span problem) {
     const uint8_t *value;
-    if (ct_json_check(problem.data, problem.len, JSON_DEPTH) != 0)
+    if (ct_json_check(problem.data, problem.len, CT__JSON_DEPTH) != 0)
         return false;
     const size_t len = ct__json_member(problem.data, problem.len, "status", &value);
     const long stated = ct__json_number(value, len);
@@ -150,16 +144,29 @@ static bool pass_problem(ct__caller *c, ct__h2_span problem) {
     long after_s = ct__json_number(value, after_len);
     if (after_s == 0 || (after_s < 0 && (status == 429 || status == 503)))
         after_s = 1;
-    count_code(c->edge->lane, problem.data, problem.len);
-    count(c, status);
+    char code[CT_EDGE_CODE_BYTES];
+    ct__call_code(problem.data, problem.len, code);
+    ct__call_count_code(c->edge->lane, code);
+    ct__call_count(c, status);
     ct__caller_pass_problem(c, problem.data, problem.len, status, after_s);
     return true;
+}
+
+enum ct_edge_refusal ct__call_refusal(const ct__h2_reply *reply) {
+    if (!reply->is_answered)
+        return reply->status == DEADLINE_EXCEEDED ? CT_EDGE_LATE : CT_EDGE_COMET;
+    return (enum ct_edge_refusal)(CT_EDGE_GRPC + (reply->status <= GRPC_MAX ? reply->status : 2));
+}
+
+void ct__call_fail(ct__caller *c, const ct__h2_reply *reply) {
+    if (reply->problem.len == 0 || !pass_problem(c, reply->problem))
+        ct__call_refuse(c, ct__call_refusal(reply));
 }
 
 static void answer(ct__caller *c, const ct__h2_reply *reply) {
     ct__reply said;
     if (ct__reply_read(reply->body.data, reply->body.len, &said) != 0) {
-        refuse(c, CT_EDGE_COMET);
+        ct__call_refuse(c, CT_EDGE_COMET);
         return;
     }
     uint8_t *room = ct__conn_room(&c->conn, ct__reply_room(&said));
@@ -168,7 +175,7 @@ static void answer(ct__caller *c, const ct__h2_reply *reply) {
         return;
     }
     ct__conn_wrote(&c->conn, ct__reply_write(room, &said, c->request_id, ct__edge_date(c->edge)));
-    count(c, 200);
+    ct__call_count(c, 200);
     ct__caller_next(c);
 }
 
@@ -177,12 +184,8 @@ static void done(ct__h2_call *call, const ct__h2_reply *reply) {
     c->edge->counts.called++;
     if (reply->status == 0)
         answer(c, reply);
-    else if (reply->problem.len > 0 && pass_problem(c, reply->problem))
-        return;
-    else if (!reply->is_answered)
-        refuse(c, reply->status == DEADLINE_EXCEEDED ? CT_EDGE_LATE : CT_EDGE_COMET);
     else
-        refuse(c, (enum ct_edge_refusal)(CT_EDGE_GRPC + (reply->status <= GRPC_MAX ? reply->status : 2)));
+        ct__call_fail(c, reply);
 }
 
 /* ---- the way in ---- */
@@ -216,7 +219,7 @@ static void gather(ct__caller *c, const ct__http1_head *head, uint64_t now_ns) {
     const bool is_chunked = head->framing == CT__HTTP1_CHUNKED;
     const uint64_t bytes = is_chunked ? c->conn.in.len - head->used : head->length;
     if (ct_edge_hold(edge, (int64_t)(bytes - c->held_bytes)) != 0) {
-        count(c, edge->problems[CT_EDGE_BODIES].status);
+        ct__call_count(c, edge->problems[CT_EDGE_BODIES].status);
         ct__caller_refuse(c, CT_EDGE_BODIES, false); /* the body is unread */
         return;
     }
@@ -258,6 +261,7 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     ct__plain plain;
     if (lane == NULL || !ct__plain_read(head, lane->max_timeout_ns, &plain))
         return false;
+    c->stream = (ct__stream){.is_wanted = plain.is_stream, .is_events = plain.is_events};
     const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
     uint64_t hash;
     const ct__principal *who = principal_of(c, head, &plain, now_ns, &hash);
@@ -279,16 +283,17 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     else
         ct__edge_uuid(edge, c->request_id);
     c->phase = CT__CALLING; /* from here on the request has its id */
-    if (ct_json_check(payload.at, payload.len, JSON_DEPTH) != 0) {
+    if (ct_json_check(payload.at, payload.len, CT__JSON_DEPTH) != 0) {
         ct__bytes_skip(&c->conn.in, taken);
-        refuse(c, CT_EDGE_NOT_JSON);
+        ct__call_refuse(c, CT_EDGE_NOT_JSON);
         return true;
     }
-    c->call.done = done;
+    c->call.done = plain.is_stream ? ct__stream_done : done;
+    c->call.piece = plain.is_stream ? ct__stream_piece : NULL;
     const int result = begin(c, &plain, who, payload, now_ns);
     ct__bytes_skip(&c->conn.in, taken); /* it was copied */
     if (result != 0) {
-        refuse(c, result == CT_E_FULL ? CT_EDGE_CALLS : CT_EDGE_COMET);
+        ct__call_refuse(c, result == CT_E_FULL ? CT_EDGE_CALLS : CT_EDGE_COMET);
         return true;
     }
     ct__caller_deadline(c, UINT64_MAX);
@@ -299,7 +304,7 @@ void ct__call_cancel(ct__caller *c) {
     if (c->call.exchange == NULL)
         return;
     ct__h2_cancel(&c->call);
-    count(c, 0);
+    ct__call_count(c, c->stream.has_begun ? 200 : 0);
 }
 
 /* ---- from outside ---- */
@@ -330,6 +335,7 @@ int ct_edge_call(ct_edge *edge, const ct_edge_lane *settings) {
         return -ENOMEM;
     }
     lane->max_timeout_ns = settings->max_timeout_ns;
+    lane->stream_ns = settings->stream_ns;
     lane->grace_ns = settings->grace_ns;
     lane->read_ns = settings->read_ns;
     lane->body_max = settings->body_max;

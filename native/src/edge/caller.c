@@ -220,6 +220,7 @@ static void received(ct__conn *conn) {
         }
         break;
     case CT__CALLING:
+    case CT__STREAMING:
     case CT__WAITING:
     case CT__GONE:
         break;
@@ -232,6 +233,8 @@ static void drained(ct__conn *conn) {
         ct__task_defer(c->edge->reactor, &c->task);
     else if (c->phase == CT__FORWARDING || c->phase == CT__TUNNELLING)
         ct__forward_drained(c);
+    else if (c->phase == CT__STREAMING)
+        ct__call_drained(c);
 }
 
 static void ended(ct__conn *conn, int error) {
@@ -292,6 +295,7 @@ static void due(ct__alarm *alarm) {
         break;
     case CT__FORWARDING:
     case CT__TUNNELLING:
+    case CT__STREAMING:
         watch_stall(c, now_ns);
         break;
     case CT__GATHERING:

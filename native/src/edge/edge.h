@@ -2,6 +2,7 @@
 #ifndef CT_EDGE_EDGE_H
 #define CT_EDGE_EDGE_H
 
+#include "edge/events.h"
 #include "edge/http1.h"
 #include "edge/plain.h"
 #include "edge/principals.h"
@@ -25,6 +26,7 @@ enum ct__phase {
     CT__TUNNELLING, /* behind an upgrade, or in HTTP/2 */
     CT__GATHERING,  /* a call's body is not whole yet; it stays in `in`, with its head */
     CT__CALLING,    /* comet has the call */
+    CT__STREAMING,  /* and answers it in pieces; something was sent */
     CT__LINGERING,  /* its last answer is on the way; what still comes is forgotten, so that no reset overtakes the answer */
     CT__GONE,
 };
@@ -49,6 +51,17 @@ typedef struct ct__local {
     uint32_t next_host; /* the oldest makes room */
     ct__host hosts[CT__LOCAL_HOSTS];
 } ct__local;
+
+/* An answer in pieces. */
+typedef struct ct__stream {
+    bool is_wanted;
+    bool is_events;
+    bool has_begun; /* its head was sent */
+    bool has_ended; /* comet has said how the call ended */
+    bool is_whole;  /* and that was an answer of its own: nothing is to follow */
+    bool is_cut;    /* it ended badly, or what comet said makes no sense: the client must not take it for the whole */
+    ct__cut cut;
+} ct__stream;
 
 struct ct__caller {
     ct__conn conn;
@@ -80,6 +93,7 @@ struct ct__caller {
     uint64_t held_bytes;  /* of the body, counted */
     uint64_t began_ns;
     ct__h2_call call;
+    ct__stream stream;
     char request_id[CT__UUID_BYTES];
     ct__host host; /* what Host said when the peer was found to be trusted */
     size_t peer_len;
@@ -150,6 +164,13 @@ void ct__caller_deadline(ct__caller *caller, uint64_t at_ns);
 /* Answers with a problem; the connection ends unless `stays` (and nothing of the request is left unread). */
 void ct__caller_refuse(ct__caller *caller, enum ct_edge_refusal refusal, bool stays);
 
+/* The length of an object without its closing brace. */
+size_t ct__problem_open(const uint8_t *problem, size_t len);
+
+/* Writes such a problem and the id of the request. `out` holds ct__problem_room. Returns its length. */
+size_t ct__problem_room(size_t len);
+size_t ct__problem_write(uint8_t *out, const uint8_t *problem, size_t len, const char *request_id);
+
 /* The same with a problem of comet's. */
 void ct__caller_pass_problem(ct__caller *caller, const uint8_t *problem, size_t len, uint32_t status, long retry_s);
 
@@ -167,6 +188,7 @@ const char *ct__edge_date(ct_edge *edge);
 /* Takes the request when it is a plain call of a known caller: from then on it is answered here. */
 bool ct__call(ct__caller *caller, const ct__http1_head *head);
 void ct__call_cancel(ct__caller *caller);
+void ct__call_drained(ct__caller *caller); /* the client took what was queued of an answer in pieces */
 void ct__lane_free(ct_edge *edge);
 
 /* ---- trust.c ---- */

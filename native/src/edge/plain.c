@@ -11,14 +11,21 @@ static bool is_name_byte(uint8_t byte) {
     return (letter >= 'a' && letter <= 'z') || (byte >= '0' && byte <= '9') || byte == '_' || byte == '-';
 }
 
-/* POST [/v1]/functions/{name}/invoke */
-static bool read_target(ct__span target, ct__span *name) {
-    static const char BEGIN[] = "/functions/", END[] = "/invoke";
+static bool ends_with(ct__span text, const char *end, size_t len) {
+    return text.len >= len && memcmp(text.at + text.len - len, end, len) == 0;
+}
+
+/* POST [/v1]/functions/{name}/invoke or .../invoke-stream */
+static bool read_target(ct__span target, ct__span *name, bool *is_stream) {
+    static const char BEGIN[] = "/functions/", END[] = "/invoke", STREAM[] = "-stream";
     if (target.len > 4 && memcmp(target.at, "/v1/", 4) == 0)
         target = (ct__span){target.at + 3, target.len - 3};
+    *is_stream = ends_with(target, STREAM, sizeof STREAM - 1);
+    if (*is_stream)
+        target.len -= sizeof STREAM - 1;
     const size_t around = sizeof BEGIN - 1 + sizeof END - 1;
     if (target.len <= around || target.len > around + NAME_BYTES || memcmp(target.at, BEGIN, sizeof BEGIN - 1) != 0
-        || memcmp(target.at + target.len - (sizeof END - 1), END, sizeof END - 1) != 0)
+        || !ends_with(target, END, sizeof END - 1))
         return false;
     *name = (ct__span){target.at + sizeof BEGIN - 1, target.len - around};
     for (size_t i = 0; i < name->len; i++)
@@ -206,11 +213,44 @@ static bool read_headers(const seen *s, uint64_t max_timeout_ns, ct__plain *out)
     return true;
 }
 
+static bool is_blank(uint8_t byte) {
+    return byte == ' ' || byte == '\t';
+}
+
+/* Whether a list of media types, with parameters perhaps, has that of server-sent events. */
+static bool names_events(ct__span list) {
+    static const char EVENTS[] = "text/event-stream";
+    for (size_t at = 0, end; at <= list.len; at = end + 1) {
+        for (end = at; end < list.len && list.at[end] != ',';)
+            end++;
+        size_t begin = at, stop = begin;
+        while (stop < end && list.at[stop] != ';')
+            stop++;
+        while (begin < stop && is_blank(list.at[begin]))
+            begin++;
+        while (stop > begin && is_blank(list.at[stop - 1]))
+            stop--;
+        if (ct__span_like((ct__span){list.at + begin, stop - begin}, EVENTS))
+            return true;
+    }
+    return false;
+}
+
+static bool accepts_events(const ct__http1_head *head) {
+    for (size_t i = 0; i < head->count; i++)
+        if (ct__span_like(head->fields[i].name, "accept") && names_events(head->fields[i].value))
+            return true;
+    return false;
+}
+
 bool ct__plain_read(const ct__http1_head *head, uint64_t max_timeout_ns, ct__plain *out) {
     if (head->minor != 1 || head->closes || head->upgrades || head->expects || !ct__span_is(head->method, "POST"))
         return false;
     *out = (ct__plain){.is_lone = true};
     seen s = {0};
-    return read_target(head->target, &out->function) && gather(head, &s, &out->is_lone)
-        && read_headers(&s, max_timeout_ns, out);
+    if (!read_target(head->target, &out->function, &out->is_stream) || !gather(head, &s, &out->is_lone)
+        || !read_headers(&s, max_timeout_ns, out))
+        return false;
+    out->is_events = out->is_stream && accepts_events(head);
+    return true;
 }

@@ -20,6 +20,8 @@ typedef struct ct__plain {
     char request_id[CT__UUID_BYTES];
     uint32_t timeout_ms; /* 0: the function's own */
     uint64_t timeout_ns; /* 0: likewise */
+    bool is_stream; /* the answer is wanted in pieces ... */
+    bool is_events; /* ... as server-sent events */
     bool is_lone; /* without a sign of another hand: neither a proxy's trace, nor an origin */
 } ct__plain;
 

@@ -32,6 +32,30 @@ int ct__reply_read(const uint8_t *message, size_t len, ct__reply *out) {
     return result;
 }
 
+int ct__reply_read_end(const uint8_t *message, size_t len, ct__reply *out) {
+    ct__reader r = {.at = message, .left = len};
+    ct__reply end = {0};
+    ct__pb_field field;
+    int result;
+    while ((result = ct__pb_next(&r, &field)) == 1) {
+        const ct__span span = {field.data, field.len};
+        if (field.number == 3 && field.type == CT__PB_FIXED64) {
+            memcpy(&end.duration_ms, &field.value, sizeof end.duration_ms);
+        } else if (field.number == 4 && field.type == CT__PB_VARINT) {
+            end.is_cold = field.value != 0;
+        } else if (field.type == CT__PB_BYTES) {
+            end.request_id = field.number == 1 ? span : end.request_id;
+            end.error = field.number == 2 ? span : end.error;
+            end.version = field.number == 5 ? span : end.version;
+        }
+    }
+    if (result == 0 && (end.version.len > CT__VERSION_BYTES || end.request_id.len > CT__VERSION_BYTES))
+        return CT_E_MALFORMED;
+    if (result == 0)
+        *out = end;
+    return result;
+}
+
 size_t ct__reply_room(const ct__reply *reply) {
     return 2 * HEAD_BYTES + NUMBER_BYTES + CT__ERROR_TYPE_BYTES + reply->request_id.len + reply->output.len + reply->error.len
          + 6 * reply->version.len;
@@ -79,9 +103,21 @@ static uint8_t *put_ms(uint8_t *at, double ms) {
     return at + snprintf((char *)at, NUMBER_BYTES, "%.3f", ms);
 }
 
-static uint8_t *put_body(uint8_t *at, const ct__reply *r, const char *request_id) {
+static uint8_t *put_id(uint8_t *at, const ct__reply *r, const char *request_id) {
     at = put_text(at, "{\"request_id\":\"");
-    at = r->request_id.len > 0 ? put(at, r->request_id.at, r->request_id.len) : put(at, request_id, 36);
+    return r->request_id.len > 0 ? put(at, r->request_id.at, r->request_id.len) : put(at, request_id, 36);
+}
+
+static uint8_t *put_facts(uint8_t *at, const ct__reply *r) {
+    at = put_text(at, ",\"duration_ms\":");
+    at = put_ms(at, r->duration_ms);
+    at = put_text(at, r->is_cold ? ",\"cold_start\":true,\"version\":" : ",\"cold_start\":false,\"version\":");
+    at += ct__json_quote(at, r->version.at, r->version.len);
+    return put_text(at, "}");
+}
+
+static uint8_t *put_body(uint8_t *at, const ct__reply *r, const char *request_id) {
+    at = put_id(at, r, request_id);
     at = put_text(at, "\",\"output\":");
     if (r->error.len > 0) {
         at = put_text(at, "null,\"error\":");
@@ -90,11 +126,12 @@ static uint8_t *put_body(uint8_t *at, const ct__reply *r, const char *request_id
         at = r->output.len > 0 ? put(at, r->output.at, r->output.len) : put_text(at, "null");
         at = put_text(at, ",\"error\":null");
     }
-    at = put_text(at, ",\"duration_ms\":");
-    at = put_ms(at, r->duration_ms);
-    at = put_text(at, r->is_cold ? ",\"cold_start\":true,\"version\":" : ",\"cold_start\":false,\"version\":");
-    at += ct__json_quote(at, r->version.at, r->version.len);
-    return put_text(at, "}");
+    return put_facts(at, r);
+}
+
+size_t ct__reply_end(uint8_t *out, const ct__reply *end, const char *request_id) {
+    uint8_t *at = put_text(put_id(out, end, request_id), "\"");
+    return (size_t)(put_facts(at, end) - out);
 }
 
 size_t ct__reply_write(uint8_t *out, const ct__reply *r, const char *request_id, const char *date) {

@@ -10,8 +10,13 @@ enum {
     RESOURCE_EXHAUSTED = 8,
     MESSAGE_MAX = 1024,  /* of a status; what is longer is cut */
     PROBLEM_MAX = 16384, /* chosen: half of what a client takes as headers */
-    STATUS_DIGITS = 10
+    STATUS_DIGITS = 10,
+    SAID_MOST_BYTES = 256 << 10, /* chosen: of one answer that waits for its client; less of each, the more wait ... */
+    SAID_LEAST_BYTES = 32 << 10,
+    SHARES = 1024                /* ... by this part of what may still be held */
 };
+
+static const nghttp2_nv FINE[] = {CT__H2_NV(":status", "200"), CT__H2_NV("content-type", "application/grpc")};
 
 static void begin_answering(ct__h2_served *s) {
     ct__h2_line_leave(s);
@@ -22,6 +27,16 @@ static void begin_answering(ct__h2_served *s) {
 static void drop_body(ct__h2_served *s) {
     ct__h2_unhold(s, s->body.len);
     ct__bytes_skip(&s->body, s->body.len);
+}
+
+/* The trailer of an answer that has begun. */
+static int end_with(ct__h2_served *s, const nghttp2_nv *pairs, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (ct__h2_pack(&s->leg.trailer, pairs[i].name, pairs[i].namelen, pairs[i].value, pairs[i].valuelen) < 0)
+            return -ENOMEM;
+    s->leg.is_last = true;
+    ct__h2_leg_go(&s->leg);
+    return 0;
 }
 
 static int refuse(ct__h2_served *s, uint32_t status, ct__h2_span message, ct__h2_span problem) {
@@ -50,7 +65,8 @@ static int refuse(ct__h2_served *s, uint32_t status, ct__h2_span message, ct__h2
     pairs[4].valuelen = ct__h2_base64_put(binary, problem);
     for (size_t i = 2; i < 5; i++)
         pairs[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | (i > 2 ? NGHTTP2_NV_FLAG_NO_INDEX : 0);
-    const int result = ct__h2_leg_respond(&s->leg, pairs, problem.len > 0 ? 5 : 4, false);
+    const size_t count = problem.len > 0 ? 5 : 4;
+    const int result = s->has_begun ? end_with(s, pairs + 2, count - 2) : ct__h2_leg_respond(&s->leg, pairs, count, false);
     drop_body(s);
     if (result < 0)
         ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
@@ -69,21 +85,17 @@ int ct__h2_own(ct__h2_server *server, ct__h2_stream stream, void *owner) {
     return 0;
 }
 
-int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count) {
-    ct__h2_served *s = ct__h2_asked(server, stream);
-    if (s == NULL)
-        return -ESTALE;
+/* Adds a message to what waits for the client, if it may be held. */
+static bool add_message(ct__h2_served *s, const ct__h2_span *pieces, size_t count) {
+    const ct__h2_server *server = s->server;
     size_t len = 0;
     for (size_t i = 0; i < count; i++)
         len += pieces[i].len;
-    begin_answering(s);
     uint8_t *room = len <= UINT32_MAX && server->counts.held_bytes - s->body.len + len <= server->limits.held_bytes
                         ? ct__bytes_room(&s->leg.out, CT__H2_PREFIX_BYTES + len)
                         : NULL;
-    if (room == NULL) {
-        ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
-        return -ENOMEM;
-    }
+    if (room == NULL)
+        return false;
     room[0] = 0;
     ct__be32_put(room + 1, (uint32_t)len);
     size_t at = CT__H2_PREFIX_BYTES;
@@ -93,12 +105,56 @@ int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span
     ct__bytes_grow(&s->leg.out, at);
     drop_body(s);
     ct__h2_hold(s, at);
-    s->leg.is_last = s->leg.is_fine = true;
-    static const nghttp2_nv pairs[] = {CT__H2_NV(":status", "200"), CT__H2_NV("content-type", "application/grpc")};
-    const int result = ct__h2_leg_respond(&s->leg, pairs, 2, true);
+    return true;
+}
+
+/* Sends what was added, behind the answer's head. */
+static int go(ct__h2_served *s) {
+    int result = 0;
+    if (s->has_begun)
+        ct__h2_leg_go(&s->leg);
+    else
+        result = ct__h2_leg_respond(&s->leg, FINE, sizeof FINE / sizeof *FINE, true);
+    s->has_begun = true;
     if (result < 0)
         ct__h2_leg_reset(&s->leg, NGHTTP2_INTERNAL_ERROR);
     return result;
+}
+
+static bool presses(const ct__h2_served *s) {
+    const size_t held = s->server->counts.held_bytes, limit = s->server->limits.held_bytes;
+    const size_t share = held < limit ? (limit - held) / SHARES : 0;
+    const size_t most = share > SAID_MOST_BYTES ? SAID_MOST_BYTES : share;
+    return s->leg.out.len >= (most < SAID_LEAST_BYTES ? SAID_LEAST_BYTES : most);
+}
+
+int ct__h2_say(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    if (s == NULL)
+        return -ESTALE;
+    if (!add_message(s, pieces, count)) {
+        ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
+        return -ENOMEM;
+    }
+    if (go(s) < 0) {
+        s->state = CT__H2_ENDING;
+        return -ENOMEM;
+    }
+    s->is_pressed = presses(s);
+    return s->is_pressed ? 1 : 0;
+}
+
+int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count) {
+    ct__h2_served *s = ct__h2_asked(server, stream);
+    if (s == NULL)
+        return -ESTALE;
+    begin_answering(s);
+    if (!add_message(s, pieces, count)) {
+        ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
+        return -ENOMEM;
+    }
+    s->leg.is_last = s->leg.is_fine = true;
+    return go(s);
 }
 
 int ct__h2_refuse(ct__h2_server *server, ct__h2_stream stream, uint32_t status, ct__h2_span message, ct__h2_span problem) {
@@ -108,7 +164,7 @@ int ct__h2_refuse(ct__h2_server *server, ct__h2_stream stream, uint32_t status, 
 
 int ct__h2_forward(ct__h2_server *server, ct__h2_stream stream) {
     ct__h2_served *s = ct__h2_asked(server, stream);
-    if (s == NULL)
+    if (s == NULL || s->has_begun)
         return -ESTALE;
     ct__h2_pass(s);
     return 0;

@@ -184,6 +184,7 @@ int ct__h2_begin(ct__h2_client *client, ct__h2_call *call, const ct__h2_request 
         return result;
     }
     x->call = call;
+    x->is_in_pieces = call->piece != NULL;
     call->exchange = x;
     return 0;
 }
@@ -195,6 +196,20 @@ void ct__h2_cancel(ct__h2_call *call) {
     ct__h2_leg_reset(&x->leg, NGHTTP2_CANCEL);
     ct__h2_exchange_part(x);
     ct__h2_exchange_rest(x);
+}
+
+void ct__h2_hold(ct__h2_call *call) {
+    if (call->exchange != NULL)
+        call->exchange->is_held = true;
+}
+
+void ct__h2_release(ct__h2_call *call) {
+    ct__h2_exchange *x = call->exchange;
+    if (x == NULL || !x->is_held)
+        return;
+    x->is_held = false;
+    if (!x->is_giving)
+        ct__h2_exchange_go_on(x);
 }
 
 static ct__h2_client *new_client(ct_reactor *reactor, const char *address, uint16_t port, bool is_unix, const ct__h2_limits *limits) {
@@ -249,6 +264,8 @@ void ct__h2_client_free(ct__h2_client *client) {
     client->is_closing = true;
     for (ct__h2_route *r = client->routes; r != NULL; r = r->next)
         ct__h2_wire_cut(&r->wire, -ECANCELED);
+    while (client->waiting != NULL)
+        ct__h2_exchange_lose(client->waiting);
     while (client->routes != NULL)
         ct__h2_wire_free(&client->routes->wire);
     while (client->kept != NULL) {

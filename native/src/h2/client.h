@@ -1,4 +1,4 @@
-/* The client end of unary gRPC: connections to one address, calls with deadlines, HTTP/2 by nghttp2, in the reactor. */
+/* The client end of gRPC calls with one message, which are answered by one or many: connections to one address, calls with deadlines, HTTP/2 by nghttp2, in the reactor. */
 #ifndef CT_H2_CLIENT_H
 #define CT_H2_CLIENT_H
 
@@ -17,11 +17,14 @@ typedef struct ct__h2_reply {
     ct__h2_span body;     /* the one message of an OK reply */
 } ct__h2_reply;
 
-/* A call in hand. The owner embeds it, zeroed but for `done`, and keeps it until `done` was called or it was cancelled. */
+/* A call in hand. The owner embeds it, zeroed but for `done` and `piece`, and keeps it until `done` was called or it was cancelled. */
 typedef struct ct__h2_call {
     /* Once, from within the reactor's turn and never from ct__h2_begin. The reply's spans end with the call to it. The call
      * may be freed or begun anew there. */
     void (*done)(struct ct__h2_call *call, const ct__h2_reply *reply);
+    /* One message of an answer of many, as it comes; the span ends with the call to it. The call may be held or cancelled there.
+     * NULL: the answer is one message, in the reply; else the reply's body is empty. */
+    void (*piece)(struct ct__h2_call *call, ct__h2_span message);
     struct ct__h2_exchange *exchange; /* NULL: at rest */
 } ct__h2_call;
 
@@ -66,6 +69,11 @@ int ct__h2_begin(ct__h2_client *client, ct__h2_call *call, const ct__h2_request 
 
 /* Gives the call up: the peer is told, `done` is not called. Nothing when it is at rest. */
 void ct__h2_cancel(ct__h2_call *call);
+
+/* Back-pressure: no piece comes while the call is held, nor `done`; the peer is slowed down by its window. Release, from within a turn,
+ * gives what waits. Nothing when it is at rest. */
+void ct__h2_hold(ct__h2_call *call);
+void ct__h2_release(ct__h2_call *call);
 
 uint32_t ct__h2_client_calls(const ct__h2_client *client); /* in hand */
 

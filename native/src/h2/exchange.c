@@ -1,5 +1,6 @@
 #include "h2/exchange.h"
 
+#include "base/cursor.h"
 #include "h2/text.h"
 
 #include <stdlib.h>
@@ -32,10 +33,31 @@ void ct__h2_exchange_free(exchange *x) {
     free(x);
 }
 
-void ct__h2_exchange_rest(exchange *x) {
+static void leave_waiting(exchange *x) {
+    *x->link = x->next;
+    if (x->next != NULL)
+        x->next->link = x->link;
+    x->link = NULL;
+    x->next = NULL;
+}
+
+static void join_waiting(exchange *x) {
     ct__h2_client *client = x->client;
-    client->held_bytes -= x->body.len;
+    x->next = client->waiting;
+    x->link = &client->waiting;
+    if (x->next != NULL)
+        x->next->link = &x->next;
+    client->waiting = x;
+}
+
+void ct__h2_exchange_rest(exchange *x) {
+    if (x->is_giving)
+        return; /* whoever gives its pieces does this */
+    ct__h2_client *client = x->client;
+    client->held_bytes -= x->is_in_pieces ? 0 : x->body.len;
     client->calls--;
+    if (x->link != NULL)
+        leave_waiting(x);
     if (client->kept_count >= KEPT_MAX) {
         ct__h2_exchange_free(x);
         return;
@@ -89,7 +111,7 @@ static void fail(exchange *x, uint32_t status, bool may_have_begun, const char *
 
 static void overdue(ct__alarm *alarm) {
     exchange *x = (exchange *)((char *)alarm - offsetof(exchange, deadline));
-    const bool may_have_begun = x->leg.has_sent && !x->leg.wire->conn.is_connecting;
+    const bool may_have_begun = x->is_over || (x->leg.has_sent && !x->leg.wire->conn.is_connecting);
     ct__h2_leg_reset(&x->leg, NGHTTP2_CANCEL);
     fail(x, DEADLINE_EXCEEDED, may_have_begun, "no answer in time");
 }
@@ -128,15 +150,81 @@ void ct__h2_reply_headed(ct__h2_leg *leg) {
     fail(x, INTERNAL, true, "the answer's metadata is too large, or encoded");
 }
 
+static void fail_by(exchange *x, uint32_t status, const char *why) {
+    ct__h2_leg_reset(&x->leg, NGHTTP2_CANCEL);
+    fail(x, status, true, why);
+}
+
+static void give_back(exchange *x, size_t len) {
+    x->debt -= len;
+    if (len > 0)
+        ct__h2_leg_consume(&x->leg, len);
+}
+
+enum given { GIVEN, NONE, GONE };
+
+/* Gives the owner the next whole message, if there is one. GONE: the exchange is at rest. */
+static enum given give_piece(exchange *x) {
+    const uint8_t *at = ct__bytes_front(&x->body);
+    if (x->body.len < CT__H2_PREFIX_BYTES)
+        return NONE;
+    const size_t len = ct__be32(at + 1);
+    if (at[0] != 0 || len > x->client->limits.message_bytes) {
+        fail_by(x, at[0] != 0 ? INTERNAL : RESOURCE_EXHAUSTED, at[0] != 0 ? "the answer is encoded" : "a message is too large");
+        return GONE;
+    }
+    if (x->body.len - CT__H2_PREFIX_BYTES < len)
+        return NONE;
+    x->is_giving = true;
+    x->call->piece(x->call, (ct__h2_span){at + CT__H2_PREFIX_BYTES, len});
+    x->is_giving = false;
+    if (x->call == NULL) { /* given up meanwhile */
+        ct__h2_exchange_rest(x);
+        return GONE;
+    }
+    ct__bytes_skip(&x->body, CT__H2_PREFIX_BYTES + len);
+    return GIVEN;
+}
+
+static void conclude(exchange *x);
+
+void ct__h2_exchange_go_on(exchange *x) {
+    enum given given = GIVEN;
+    while (!x->is_held && (given = give_piece(x)) == GIVEN)
+        ;
+    if (given == GONE)
+        return;
+    if (x->is_held) { /* what waits is owed still */
+        give_back(x, x->debt > x->body.len ? x->debt - x->body.len : 0);
+        if (x->is_over && x->link == NULL)
+            join_waiting(x);
+        return;
+    }
+    give_back(x, x->debt); /* of a message that is not whole too: one larger than the window would never be */
+    if (x->is_over)
+        conclude(x);
+}
+
+void ct__h2_exchange_lose(exchange *x) {
+    fail(x, UNAVAILABLE, true, "the client is closed");
+}
+
 void ct__h2_reply_data(ct__h2_leg *leg, const uint8_t *bytes, size_t len) {
     exchange *x = exchange_of(leg);
     ct__h2_client *client = x->client;
+    ct__h2_wire_consume(leg->wire, len); /* at once, so that one slow call does not stop its neighbours */
+    if (x->is_in_pieces) {
+        x->debt += len; /* the window is the bound of what waits here */
+        if (ct__bytes_add(&x->body, bytes, len) < 0)
+            fail_by(x, RESOURCE_EXHAUSTED, "no memory for the answer");
+        else if (!x->is_held)
+            ct__h2_exchange_go_on(x);
+        return;
+    }
     ct__h2_leg_consume(leg, len);
-    ct__h2_wire_consume(leg->wire, len);
     if (x->body.len + len > client->limits.message_bytes + CT__H2_PREFIX_BYTES ||
         client->held_bytes + len > client->limits.held_bytes || ct__bytes_add(&x->body, bytes, len) < 0) {
-        ct__h2_leg_reset(leg, NGHTTP2_CANCEL);
-        fail(x, RESOURCE_EXHAUSTED, true, "the answer is too large");
+        fail_by(x, RESOURCE_EXHAUSTED, "the answer is too large");
         return;
     }
     client->held_bytes += len;
@@ -172,6 +260,14 @@ void ct__h2_reply_ended(ct__h2_leg *leg) {
     exchange *x = exchange_of(leg);
     if (!leg->has_sent)
         ct__h2_leg_reset(leg, NGHTTP2_NO_ERROR);
+    x->is_over = true;
+    if (x->is_in_pieces)
+        ct__h2_exchange_go_on(x);
+    else
+        conclude(x);
+}
+
+static void conclude(exchange *x) {
     if (x->http_status != HTTP_OK || !x->has_status || x->status == UINT32_MAX) {
         fail(x, x->http_status != HTTP_OK ? status_of_http(x->http_status) : UNKNOWN, true, "an answer without a gRPC status");
         return;
@@ -181,7 +277,11 @@ void ct__h2_reply_ended(ct__h2_leg *leg) {
                           .may_have_begun = true,
                           .message = decoded(&x->message, ct__h2_percent_get),
                           .problem = decoded(&x->problem, ct__h2_base64_get)};
-    if (x->status == 0) {
+    if (x->status == 0 && x->is_in_pieces && x->body.len > 0) {
+        fail(x, INTERNAL, true, "the answer ends within a message");
+        return;
+    }
+    if (x->status == 0 && !x->is_in_pieces) {
         const ptrdiff_t len = ct__h2_message_len(ct__bytes_front(&x->body), x->body.len);
         if (len < 0) {
             fail(x, INTERNAL, true, "the answer is not one gRPC message");
@@ -194,6 +294,8 @@ void ct__h2_reply_ended(ct__h2_leg *leg) {
 
 void ct__h2_reply_closed(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code) {
     exchange *x = exchange_of(leg);
+    if (x->is_over)
+        return; /* it waits for its owner */
     const bool may_have_begun = leg->has_sent && !wire->conn.is_connecting && code != NGHTTP2_REFUSED_STREAM;
     if (code == NGHTTP2_ENHANCE_YOUR_CALM)
         fail(x, RESOURCE_EXHAUSTED, may_have_begun, "the server asks to go slower");

@@ -14,7 +14,12 @@ typedef struct ct__h2_exchange {
     uint32_t http_status, status;
     size_t head_bytes;
     bool has_status, is_broken;
-    struct ct__h2_exchange *next; /* of the kept */
+    bool is_in_pieces;
+    bool is_held;    /* the owner takes nothing for now */
+    bool is_giving;  /* inside a call to `piece` */
+    bool is_over;    /* the whole answer is here */
+    size_t debt;     /* of the stream's window: received, and not given back yet */
+    struct ct__h2_exchange *next, **link; /* of the kept; of those that are over and held */
 } ct__h2_exchange;
 
 typedef struct ct__h2_route {
@@ -30,7 +35,7 @@ struct ct__h2_client {
     ct__h2_pool pool;
     ct__h2_route *routes;
     uint32_t route_count, calls;
-    ct__h2_exchange *kept;
+    ct__h2_exchange *kept, *waiting;
     uint32_t kept_count;
     size_t held_bytes;
     uint64_t backoff_ns, next_ns; /* the next attempt to connect */
@@ -54,6 +59,8 @@ void ct__h2_reply_field(ct__h2_leg *leg, nghttp2_rcbuf *name, nghttp2_rcbuf *val
 void ct__h2_reply_headed(ct__h2_leg *leg);
 void ct__h2_reply_data(ct__h2_leg *leg, const uint8_t *bytes, size_t len);
 void ct__h2_reply_ended(ct__h2_leg *leg);
+void ct__h2_exchange_go_on(ct__h2_exchange *exchange); /* gives pieces, then the end */
+void ct__h2_exchange_lose(ct__h2_exchange *exchange);  /* ends one that waits for its owner */
 void ct__h2_reply_closed(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code);
 
 #endif

@@ -158,8 +158,14 @@ static void ended(ct__h2_leg *leg) {
 
 static void sent(ct__h2_leg *leg, size_t len) {
     ct__h2_served *s = served_of(leg);
+    ct__h2_server *server = s->server;
     ct__h2_unhold(s, len);
     ct__h2_pass_sent(s, len);
+    if (!s->is_pressed || s->leg.out.len > CT__H2_SAID_LOW_BYTES)
+        return;
+    s->is_pressed = false;
+    if (s->state == CT__H2_ASKED && server->calls->drained != NULL)
+        server->calls->drained(server->ctx, ct__h2_handle_of(s), s->owner);
 }
 
 static void closed(ct__h2_wire *wire, ct__h2_leg *leg, uint32_t code) {

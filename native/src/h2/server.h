@@ -1,5 +1,5 @@
-/* The server end of gRPC: HTTP/2 by nghttp2, in the reactor. Unary calls that the owner wants are gathered and handed to it whole;
- * every other stream passes through, both ways and as it comes, to an upstream gRPC server on a unix socket. */
+/* The server end of gRPC: HTTP/2 by nghttp2, in the reactor. Calls of one message that the owner wants are gathered and handed to it
+ * whole; it answers with one message or many. Every other stream passes through, both ways and as it comes, to an upstream gRPC server on a unix socket. */
 #ifndef CT_H2_SERVER_H
 #define CT_H2_SERVER_H
 
@@ -19,8 +19,11 @@ typedef struct ct__h2_server_calls {
     /* The one message of a taken stream is complete. `head` and `message` live until the stream is answered, refused,
      * forwarded or cancelled: one of these comes, now or later. */
     void (*request)(void *ctx, ct__h2_stream stream, const ct__h2_head *head, const uint8_t *message, size_t len);
-    /* The client gave it up, or is gone: the handle is dead. Only between `request` and the answer. */
+    /* The client gave it up, or is gone: the handle is dead. Only between `request` and the end of the answer. */
     void (*cancelled)(void *ctx, ct__h2_stream stream, void *owner);
+    /* The client has taken of what ct__h2_say asked to wait for. Called from within nghttp2: nothing may be said before the end of
+     * the batch. NULL where nothing is said in pieces. */
+    void (*drained)(void *ctx, ct__h2_stream stream, void *owner);
     /* After ct__h2_server_stop: the last connection is closed. May be NULL; may free the server. */
     void (*stopped)(void *ctx);
 } ct__h2_server_calls;
@@ -56,14 +59,18 @@ ct_h2_counts ct__h2_server_counts(const ct__h2_server *server);
 /* What `cancelled` is given. */
 int ct__h2_own(ct__h2_server *server, ct__h2_stream stream, void *owner);
 
-/* Answers with OK and one message made of pieces, copied before it returns. -ENOMEM: the client was told RESOURCE_EXHAUSTED, or the stream
- * was reset. The handle is dead afterwards. */
+/* One message of an answer of several, made of pieces that are copied before it returns; the first begins the answer. Returns 0, or 1: the
+ * client is slower than this, and `drained` will say when to go on. -ENOMEM as below. */
+int ct__h2_say(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count);
+
+/* Answers with OK and one message, the last, made of pieces, copied before it returns. -ENOMEM: the client was told RESOURCE_EXHAUSTED, or the
+ * stream was reset. The handle is dead afterwards. */
 int ct__h2_answer(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *pieces, size_t count);
 
-/* Answers with a gRPC status other than 0, in trailers only. An empty problem is left out. */
+/* Answers with a gRPC status other than 0, in trailers, behind what was said. An empty problem is left out. */
 int ct__h2_refuse(ct__h2_server *server, ct__h2_stream stream, uint32_t status, ct__h2_span message, ct__h2_span problem);
 
-/* Hands it to the upstream after all, from its first byte. The handle is dead afterwards. */
+/* Hands it to the upstream after all, from its first byte; nothing was said yet. The handle is dead afterwards. */
 int ct__h2_forward(ct__h2_server *server, ct__h2_stream stream);
 
 #endif

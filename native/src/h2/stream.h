@@ -57,6 +57,8 @@ typedef struct ct__h2_served {
     ct__h2_line *line; /* it stands in; NULL: none */
     struct ct__h2_served *older, *newer;
     bool is_too_large;
+    bool has_begun;  /* the answer's head was given out: its end is a trailer */
+    bool is_pressed; /* the owner waits for `drained` */
     ct__h2_field fields[CT__H2_FIELDS_MAX];
 } ct__h2_served;
 
@@ -119,6 +121,9 @@ static inline void ct__h2_unhold(ct__h2_served *stream, size_t len) {
     stream->held_bytes -= len;
     stream->server->counts.held_bytes -= len;
 }
+
+/* Of an answer of several messages: the owner is told to go on when this little waits. */
+enum { CT__H2_SAID_LOW_BYTES = 16 << 10 };
 
 /* NULL: no memory. Rest gives it back, and lets go of all it holds. */
 ct__h2_served *ct__h2_stream_new(ct__h2_server *server);

@@ -8,6 +8,7 @@
 
 enum {
     STREAM_WINDOW_BYTES = 1 << 20, /* chosen: a megabyte a round trip */
+    ANSWER_WINDOW_BYTES = 256 << 10, /* chosen: as much of an answer waits at a client whose owner takes none of it */
     WINDOW_BYTES = 16 << 20,
     TABLE_BYTES = 64 << 10, /* chosen: room for the identities of a few hundred principals */
     ACKS_MAX = 1000, /* PING and SETTINGS answers that the peer does not take */
@@ -400,7 +401,7 @@ static int make_session(ct__h2_wire *w) {
 static int greet(ct__h2_wire *w) {
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, w->is_server ? w->limits->streams : 0},
-        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, w->is_server ? STREAM_WINDOW_BYTES : ANSWER_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CT__H2_HEAD_BYTES_MAX},
         {NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, TABLE_BYTES},
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},

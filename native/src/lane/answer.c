@@ -3,7 +3,9 @@
 #include "lane/invoke.h"
 #include "proto/pbwire.h"
 
-enum { REQUEST_ID = 1, OUTPUT = 2, ERROR = 3, DURATION = 4, COLD = 5, VERSION = 6 }; /* InvokeResponse */
+enum { REQUEST_ID = 1, OUTPUT = 2, ERROR = 3, DURATION = 4, COLD = 5, VERSION = 6 };        /* InvokeResponse */
+enum { END = 2 };                                                                          /* InvokeChunk */
+enum { END_ERROR = 2, END_DURATION = 3, END_COLD = 4, END_VERSION = 5, END_HEAD_BYTES = 48 }; /* StreamEnd */
 
 static size_t decimal(uint8_t out[20], uint64_t value) {
     uint8_t digits[20];
@@ -52,4 +54,27 @@ void ct__answer_make(ct__answer *out, const uint8_t request_id[16], bool is_erro
     out->pieces[0] = (ct__h2_span){.data = out->head, .len = (size_t)(head.at - out->head)};
     out->pieces[1] = (ct__h2_span){.data = body, .len = len};
     out->pieces[2] = (ct__h2_span){.data = out->tail, .len = (size_t)(tail.at - out->tail)};
+}
+
+void ct__answer_end(ct__answer *out, const uint8_t request_id[16], const uint8_t *error, size_t len, uint64_t duration_ns,
+                    bool is_cold, uint64_t version) {
+    uint8_t id[CT__UUID_TEXT_BYTES], text[20], inner[END_HEAD_BYTES];
+    ct__writer front = {.at = inner, .left = sizeof inner};
+    ct__uuid_put(id, request_id);
+    ct__pb_put_bytes(&front, REQUEST_ID, id, sizeof id);
+    if (len > 0)
+        put_prefix(&front, END_ERROR, len);
+    const size_t front_len = (size_t)(front.at - inner);
+    ct__writer tail = {.at = out->tail, .left = sizeof out->tail};
+    put_double(&tail, END_DURATION, (double)duration_ns / 1e6);
+    if (is_cold)
+        ct__pb_put_varint(&tail, END_COLD, 1);
+    ct__pb_put_bytes(&tail, END_VERSION, text, decimal(text, version));
+    const size_t tail_len = (size_t)(tail.at - out->tail);
+    ct__writer head = {.at = out->head, .left = sizeof out->head};
+    put_prefix(&head, END, front_len + len + tail_len);
+    ct__write_bytes(&head, inner, front_len);
+    out->pieces[0] = (ct__h2_span){.data = out->head, .len = (size_t)(head.at - out->head)};
+    out->pieces[1] = (ct__h2_span){.data = error, .len = len};
+    out->pieces[2] = (ct__h2_span){.data = out->tail, .len = tail_len};
 }

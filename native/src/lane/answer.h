@@ -1,4 +1,4 @@
-/* InvokeResponse, in three pieces so that an output is copied once: what stands before it, the output or error, what follows. */
+/* InvokeResponse, or the InvokeChunk that ends an answer in pieces, in three pieces so that an output is copied once: what stands before it, the output or error, what follows. */
 #ifndef CT_LANE_ANSWER_H
 #define CT_LANE_ANSWER_H
 
@@ -15,5 +15,9 @@ typedef struct ct__answer {
 /* The pieces borrow `out` and body. */
 void ct__answer_make(ct__answer *out, const uint8_t request_id[16], bool is_error, const uint8_t *body, size_t len,
                      uint64_t duration_ns, bool is_cold, uint64_t version);
+
+/* `error`: what the handler raised, if it did; else empty. */
+void ct__answer_end(ct__answer *out, const uint8_t request_id[16], const uint8_t *error, size_t len, uint64_t duration_ns,
+                    bool is_cold, uint64_t version);
 
 #endif

@@ -134,23 +134,34 @@ static void fail(ct__lane_call *c, const ct__link_end *end) {
     refuse_by(c, &verdict, (ct_lane_case){0}, text);
 }
 
-static void ended(ct__link_call *link_call, const ct__link_end *end, ct_link *link) {
-    (void)link;
-    ct__lane_call *c = (ct__lane_call *)link_call;
-    if (end->kind != CT_END_RESULT && end->kind != CT_END_ERROR) {
-        fail(c, end);
-        return;
-    }
+static void answer(ct__lane_call *c, const ct__link_end *end) {
     const bool is_error = end->kind == CT_END_ERROR;
     const uint32_t status = is_error ? CT_STATUS_FUNCTION_ERROR : CT_STATUS_OK;
     end_in_table(c, status, 0); /* first: the next in line has the instance in this same turn */
+    const uint64_t output_bytes = c->is_stream ? c->sent_bytes : is_error ? 0 : end->len;
     ct__answer answer;
-    ct__answer_make(&answer, c->invoke.request_id, is_error, end->body, end->len, end->duration_ns, c->grant.is_cold != 0,
-                    c->grant.code_version);
+    if (c->is_stream)
+        ct__answer_end(&answer, c->invoke.request_id, is_error ? end->body : NULL, is_error ? end->len : 0, end->duration_ns,
+                       c->grant.is_cold != 0, c->grant.code_version);
+    else
+        ct__answer_make(&answer, c->invoke.request_id, is_error, end->body, end->len, end->duration_ns, c->grant.is_cold != 0,
+                        c->grant.code_version);
     (void)ct__h2_answer(c->lane->server, c->stream, answer.pieces, CT__ANSWER_PIECES);
     write_down(c, status, end->log, end->log_len, end->is_log_cut, is_error ? end->body : NULL, is_error ? end->len : 0,
-               is_error ? 0 : end->len);
+               output_bytes);
     rest(c);
+}
+
+static void ended(ct__link_call *link_call, const ct__link_end *end, ct_link *link) {
+    (void)link;
+    ct__lane_call *c = (ct__lane_call *)link_call;
+    ct_link *held = ct__lane_let_go(c);
+    if (end->kind == CT_END_RESULT || end->kind == CT_END_ERROR)
+        answer(c, end);
+    else
+        fail(c, end);
+    if (held != NULL)
+        ct__link_release(held); /* which may begin other calls in the place of this one */
 }
 
 /* ---- from the line to the instance ---- */
@@ -213,6 +224,7 @@ static void run(ct__lane_call *c) {
                            .len = c->invoke.payload.len,
                            .timeout_ns = c->timeout_ns};
     c->link_call.done = ended;
+    c->link_call.piece = c->is_stream ? ct__lane_piece : NULL;
     if (ct__link_begin(link, &c->link_call, &exec) < 0) {
         refuse_plainly(c, &(ct_verdict){.code = CT_STATUS_OVERLOADED});
         return;
@@ -276,11 +288,14 @@ void ct__lane_give_up(ct__lane_call *c) {
     if (c->state == CT__LANE_WORDED)
         return; /* it is over already, and written down with its words */
     const bool runs = c->state == CT__LANE_RUNS;
+    ct_link *held = ct__lane_let_go(c);
     if (runs)
         ct__link_give_up(&c->link_call, true);
     end_in_table(c, CT_STATUS_CANCELLED, runs ? CT_END_BROKEN : 0);
     write_down(c, CT_STATUS_CANCELLED, NULL, 0, false, NULL, 0, 0);
     rest(c);
+    if (held != NULL)
+        ct__link_release(held);
 }
 
 void ct__lane_granted(ct__lane_call *c, const ct_grant *grant) {

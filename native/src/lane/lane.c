@@ -98,9 +98,14 @@ static bool is_secret(const ct_lane *lane, ct__h2_span given) {
     return differs == 0;
 }
 
+static bool is_stream(const ct__h2_head *head) {
+    static const char path[] = "/nova.v1.NovaService/InvokeStream";
+    return ct__h2_is(head->path, path, sizeof path - 1);
+}
+
 static bool wanted(void *ctx, const ct__h2_head *head) {
     static const char path[] = "/nova.v1.NovaService/Invoke";
-    return ct__h2_is(head->path, path, sizeof path - 1) && !head->is_odd && head->identity.len > 0 &&
+    return (ct__h2_is(head->path, path, sizeof path - 1) || is_stream(head)) && !head->is_odd && head->identity.len > 0 &&
            head->identity.len <= CT_TOKEN_BYTES_MAX && is_secret(ctx, head->authorization);
 }
 
@@ -136,6 +141,7 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
                      .given_ns = FOREVER_NS,
                      .patience = {.due = ct__lane_impatient},
                      .has_place = true,
+                     .is_stream = is_stream(head),
                      .invoke = invoke};
     if (invoke.timeout_ms != 0)
         c->given_ns = invoke.timeout_ms * MS_NS;
@@ -165,6 +171,13 @@ static void cancelled(void *ctx, ct__h2_stream stream, void *owner) {
         ct__lane_give_up(c);
 }
 
+static void drained(void *ctx, ct__h2_stream stream, void *owner) {
+    (void)ctx;
+    ct__lane_call *c = owner;
+    if (c != NULL && c->stream == stream)
+        ct__lane_drained(c);
+}
+
 /* ---- begin and end ---- */
 
 ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, const uint8_t *secret, uint32_t secret_len) {
@@ -188,7 +201,7 @@ static void stopped(void *ctx) {
 
 int ct_lane_attach(ct_lane *lane, ct_h2_server *port) {
     static const ct__h2_server_calls calls = {
-        .wanted = wanted, .request = requested, .cancelled = cancelled, .stopped = stopped};
+        .wanted = wanted, .request = requested, .cancelled = cancelled, .drained = drained, .stopped = stopped};
     if (lane->server != NULL)
         return -EALREADY;
     lane->server = port;

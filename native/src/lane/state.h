@@ -36,6 +36,11 @@ typedef struct ct__lane_call {
     uint32_t status; /* of one that is to be refused */
     uint64_t ended_ns;
     ct__log log; /* of one that is to be refused */
+    /* Of one that is answered in pieces: */
+    bool is_stream;
+    uint64_t sent_bytes;
+    ct_link *held;   /* its worker is not read, as the client is slower; NULL: it is */
+    ct__task go_on;  /* reads it again */
 } ct__lane_call;
 
 struct ct_lane {
@@ -66,6 +71,17 @@ void ct__lane_word(ct__lane_call *call, uint32_t grpc_status, ct__h2_span messag
 
 /* Nobody waits for it any more. Its instance gets no new calls: what it says next is the answer to this one. */
 void ct__lane_give_up(ct__lane_call *call);
+
+/* ---- stream.c ---- */
+
+/* What the link calls with a piece of a call's answer. */
+int ct__lane_piece(ct__link_call *link_call, const uint8_t *data, size_t len);
+
+/* The client takes again. */
+void ct__lane_drained(ct__lane_call *call);
+
+/* Its worker's link is its own affair again. Returns what is to be released, at the end of all that is done with the call; or NULL. */
+ct_link *ct__lane_let_go(ct__lane_call *call);
 
 /* A waiter looks whether it is past its time. */
 void ct__lane_impatient(ct__alarm *alarm);

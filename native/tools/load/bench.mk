@@ -1,6 +1,6 @@
 # What measures the platform is no part of it: built for bench/ by `make bench`, never installed.
 
-BENCHES := $(BUILD)/ct-load $(BUILD)/ct-bare
+BENCHES := $(BUILD)/ct-load $(BUILD)/ct-bare $(BUILD)/ct-stream
 LOAD := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/load/*.c))
 LOAD_TESTS := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_load_*.c))
 

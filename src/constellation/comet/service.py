@@ -67,6 +67,7 @@ class NovaServicer(NovaServiceBase):
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
         refuse_key(CALLER.get().context.idempotency_key)
+        self._learn(CALLER.get())
         limit = self._budget(stream, request.timeout_ms)
         async with self._executor.stream(CALLER.get(), request.function, request.payload, budget=limit) as answer:
             async for piece in answer:

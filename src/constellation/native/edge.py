@@ -53,6 +53,15 @@ class RefusalAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeTally:
+    """Calls of one kind."""
+
+    answered: tuple[int, ...]  # by the first digit of their status; 0: the client left before the end
+    slots: tuple[int, ...]  # the same by duration: up to each bound, and above the last
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeCounts:
     inflight: int  # requests in hand, whoever answers them
     connections: int
@@ -62,9 +71,8 @@ class EdgeCounts:
     called: int  # calls that were answered without Python
     held_bytes: int
     lookups: int  # of callers, found without Python
-    answered: tuple[int, ...]  # calls, by the first digit of their status; 0: the client left before
-    slots: tuple[int, ...]  # the same by duration: up to each bound, and above the last
-    sum_s: float
+    calls: EdgeTally  # answered whole
+    streams: EdgeTally  # answered in pieces
     codes: Mapping[str, int]  # comet's problems that were passed on, by code
 
 
@@ -77,6 +85,7 @@ class CallLane:
     authorization: str
     max_calls: int
     max_timeout_s: float
+    stream_s: float  # how long an answer in pieces may take
     grace_s: float  # comet's answer may be so much later than the call's own time
     read_timeout_s: float
     max_body_bytes: int
@@ -88,6 +97,10 @@ class CallLane:
 def grpc_refusal(status: int) -> int:
     """Return the number of the refusal that stands for a gRPC status, 1 to 16, without a problem."""
     return _GRPC + status
+
+
+def _tally(raw: Any) -> EdgeTally:
+    return EdgeTally(answered=tuple(raw.answered), slots=tuple(raw.slots), sum_s=raw.sum_ns / 1e9)
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -168,6 +181,7 @@ class Edge:
                 "authorization": authorization,
                 "calls_max": lane.max_calls,
                 "max_timeout_ns": round(lane.max_timeout_s * 1e9),
+                "stream_ns": round(lane.stream_s * 1e9),
                 "grace_ns": round(lane.grace_s * 1e9),
                 "read_ns": round(lane.read_timeout_s * 1e9),
                 "body_max": lane.max_body_bytes,
@@ -241,9 +255,8 @@ class Edge:
             called=raw.called,
             held_bytes=raw.held_bytes,
             lookups=raw.lookups,
-            answered=tuple(raw.answered),
-            slots=tuple(raw.slots),
-            sum_s=raw.sum_ns / 1e9,
+            calls=_tally(raw.calls),
+            streams=_tally(raw.streams),
             codes=self._codes(),
         )
 

@@ -35,6 +35,7 @@ class Transport(StrEnum):
     HTTP = "http"  # relayed to nova
     PROXY = "proxy"  # gRPC ProxyHTTP
     INVOKE = "invoke"  # gRPC Invoke
+    STREAM = "stream"  # gRPC InvokeStream
     FUNCTION_URL = "function_url"  # gRPC Invoke with an HTTP event
 
 
@@ -194,7 +195,8 @@ ROUTES: tuple[Route, ...] = (
            "Call a function with the HTTP request as its event", transport=Transport.FUNCTION_URL,
            max_body_bytes=4 << 20, takes_key=True),
     _comet("invoke_stream", "POST", _FUNCTION + "/invoke-stream", P.FUNCTION_INVOKE,
-           "Call a function; the answer comes as it is produced", request=Any, streams=True, max_body_bytes=6 << 20),
+           "Call a function; the answer comes as it is produced", transport=Transport.STREAM, request=Any, streams=True,
+           max_body_bytes=6 << 20),
     _comet("invoke_async", "POST", _FUNCTION + "/invoke-async", P.FUNCTION_INVOKE,
            "Accept a durable call; 202 once it is committed", status=202, request=i.AsyncInvoke,
            response=i.AsyncInvocationBody, max_body_bytes=2 << 20, takes_key=True),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceBase
 
 Function = Callable[[bytes], Awaitable[bytes]]  # JSON in, JSON out; raises HandlerRaised or a ConstellationError
+Streaming = Callable[[bytes], AsyncGenerator[bytes, None]]  # JSON in, pieces out; raises the same
 
 
 class HandlerRaised(Exception):
@@ -33,9 +34,10 @@ class HandlerRaised(Exception):
 
 @dataclass(slots=True)
 class FakeComet(NovaServiceBase):
-    """Answers `Invoke` and `InvokeAsync` from `functions`, `ProxyHTTP` from `proxied`; keeps what it saw."""
+    """Answers `Invoke` and `InvokeAsync` from `functions`, `InvokeStream` from `streams`, `ProxyHTTP` from `proxied`; keeps what it saw."""
 
     functions: dict[str, Function] = field(default_factory=dict)
+    streams: dict[str, Streaming] = field(default_factory=dict)
     proxied: Callable[[Any, Stream[Any, Any]], Awaitable[None]] | None = None
     calls: list[tuple[Any, Caller]] = field(default_factory=list)
     accepted: list[Any] = field(default_factory=list)
@@ -70,7 +72,24 @@ class FakeComet(NovaServiceBase):
 
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _message(stream)
-        raise NotFound("function", request.function)
+        caller = CALLER.get()
+        self.calls.append((request, caller))
+        function = self.streams.get(request.function)
+        if function is None:
+            raise NotFound("function", request.function)
+        end = nova_pb2.StreamEnd(
+            request_id=str(caller.context.request_id), duration_ms=1.25, cold_start=False, version="1"
+        )
+        try:
+            async with aclosing(function(request.payload)) as pieces:
+                async for piece in pieces:
+                    await stream.send_message(nova_pb2.InvokeChunk(data=piece))
+        except HandlerRaised as raised:
+            end.error = raised.error
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        await stream.send_message(nova_pb2.InvokeChunk(end=end))
 
     async def InvokeAsync(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _message(stream)

@@ -63,6 +63,7 @@ from constellation.zenith.principals import Principals
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
+from constellation.zenith.stream import STREAM_S, InvokeStream
 
 log = structlog.get_logger()
 
@@ -183,6 +184,10 @@ def build(
             execution=execution, is_json=is_json, budget=budget, max_body_bytes=settings.max_body_bytes,
             max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
         ),
+        Transport.STREAM: InvokeStream(
+            execution=execution, is_json=is_json, budget=budget, max_body_bytes=settings.max_body_bytes,
+            max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
+        ),
         Transport.FUNCTION_URL: FunctionUrl(
             execution=execution, budget=budget, max_body_bytes=settings.max_body_bytes,
             max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
@@ -265,6 +270,7 @@ def native_lane(
                 authorization=f"Bearer {context.service_token}",
                 max_calls=settings.max_inflight,
                 max_timeout_s=settings.max_timeout_s,
+                stream_s=STREAM_S,
                 grace_s=GRACE_S,
                 read_timeout_s=settings.read_timeout_s,
                 max_body_bytes=min(settings.max_body_bytes, _INVOKE.max_body_bytes or settings.max_body_bytes),

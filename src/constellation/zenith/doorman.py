@@ -67,7 +67,7 @@ class Doorman:
         authorize(access.identity, route.permission)
         if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):
             raise TenantSuspended(access.identity.tenant)
-        if self._known is not None and route.transport is Transport.INVOKE:
+        if self._known is not None and route.transport in (Transport.INVOKE, Transport.STREAM):
             # No await since the cache was asked: what it keeps now is current.
             kept = self._principals.kept(credential, tenant, namespace)
             if kept is not None and kept.access is access:

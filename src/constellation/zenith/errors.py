@@ -62,6 +62,15 @@ class FunctionFailed(ConstellationError):
         super().__init__(f"{function} raised {type}: {message}", extras={"function": function, "error_type": type})
 
 
+class HandlerFailed(ConstellationError):
+    """The handler raised after a part of its answer was out."""
+
+    code, http_status = "function_error", 502
+
+    def __init__(self, function: str, error: bytes) -> None:
+        super().__init__(f"{function}: the handler raised: {error[:2048].decode('utf-8', 'replace')}")
+
+
 class FunctionAnswerInvalid(ConstellationError):
     """What a function URL's handler returned says it is an HTTP answer and can not be one."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,15 +60,31 @@ class Execution:
             )
             return reply
 
-    @asynccontextmanager
-    async def proxy(
+    def stream(
+        self, request: nova_pb2.InvokeRequest, *, token: str, context: CallContext, timeout_s: float
+    ) -> AbstractAsyncContextManager[Stream[Any, Any]]:
+        """Call a function and lend the stream of its answer."""
+        return self._open(lambda stub: stub.InvokeStream, request, token=token, context=context, timeout_s=timeout_s)
+
+    def proxy(
         self, request: nova_pb2.ProxyHTTPRequest, *, token: str, context: CallContext, timeout_s: float
-    ) -> AsyncIterator[Stream[Any, Any]]:
+    ) -> AbstractAsyncContextManager[Stream[Any, Any]]:
         """Lend the stream of answers to a data-plane request."""
+        return self._open(lambda stub: stub.ProxyHTTP, request, token=token, context=context, timeout_s=timeout_s)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: Callable[[NovaServiceStub], ServiceMethod[Any, Any]],
+        request: Any,
+        *,
+        token: str,
+        context: CallContext,
+        timeout_s: float,
+    ) -> AsyncIterator[Stream[Any, Any]]:
         with self._lane() as lane:
             metadata = lane.channel.metadata(token=token, context=context)
-            method: ServiceMethod[Any, Any] = lane.stub.ProxyHTTP
-            async with lane.channel.open(method, metadata=metadata, timeout_s=timeout_s) as stream:
+            async with lane.channel.open(method(lane.stub), metadata=metadata, timeout_s=timeout_s) as stream:
                 await stream.send_message(request, end=True)
                 yield stream
 

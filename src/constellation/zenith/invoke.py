@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -83,23 +84,9 @@ class Invoke:
             context=replace(context, idempotency_key=key) if key else context,
             timeout_s=(self._max_timeout_s if timeout_s is None else timeout_s) + GRACE_S,
         )
-        tail = b',"duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
-            reply.duration_ms,
-            b"true" if reply.cold_start else b"false",
-            msgspec.json.encode(reply.version),
-        )
-        head = b'{"request_id":"%s","output":' % (reply.request_id or str(request.request_id)).encode()
         if reply.replayed:
             request.also.append(REPLAYED)
-        error: bytes = reply.error
-        if error:
-            await request.answer(
-                200,
-                b"".join((head, b'null,"error":', error, tail)),
-                headers=[(b"x-nova-function-error", error_type(error))],
-            )
-        else:
-            await request.answer(200, b"".join((head, reply.output or b"null", b',"error":null', tail)))
+        await answer_whole(request, reply)
 
     async def _accept(self, request: Request, name: str, payload: bytes, access: Access) -> None:
         """Hand the call over as a durable one; 202 once it is committed."""
@@ -117,6 +104,25 @@ class Invoke:
             headers.append((b"x-idempotency-status", b"replay"))
         body = msgspec.json.encode({"id": reply.id, "status": reply.status, "function": name})
         await request.answer(200 if is_replay else 202, body, headers=headers)
+
+
+async def answer_whole(request: Request, reply: Any) -> None:
+    """Answer with what comet says of a call in one message: its output, or what the handler raised."""
+    tail = b',"duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
+        reply.duration_ms,
+        b"true" if reply.cold_start else b"false",
+        msgspec.json.encode(reply.version),
+    )
+    head = b'{"request_id":"%s","output":' % (reply.request_id or str(request.request_id)).encode()
+    error: bytes = reply.error
+    if error:
+        await request.answer(
+            200,
+            b"".join((head, b'null,"error":', error, tail)),
+            headers=[(b"x-nova-function-error", error_type(error))],
+        )
+    else:
+        await request.answer(200, b"".join((head, reply.output or b"null", b',"error":null', tail)))
 
 
 def error_type(error: bytes) -> bytes:

@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.native.edge import Edge, RefusalAnswer
 from constellation.zenith.limits import Admission
-from constellation.zenith.tally import Tally, answered, refused
+from constellation.zenith.tally import Tally, TallyOf, answered, refused, unrouted
 
-_INVOKE = "invoke"
+_BY_EDGE: Mapping[str, TallyOf] = {"invoke": lambda counts: counts.calls, "invoke_stream": lambda counts: counts.streams}
 
 
 class CacheMetrics:
@@ -67,11 +67,12 @@ class GatewayMetrics:
         self._timers: dict[str, Histogram] = {}
         if edge is not None:
             known = refusals or {}
-            self._timers[_INVOKE] = self._seconds.labels(_INVOKE)
             tally = Tally(registry, edge)
-            tally.add(self._requests, lambda counts: answered(counts, known, operation=_INVOKE))
+            tally.add(self._requests, lambda counts: [*answered(counts, _BY_EDGE), *unrouted(counts, known)])
             tally.add(self._refused, lambda counts: refused(counts, known))
-            tally.add_durations(self._seconds, {"operation": _INVOKE})
+            for operation in _BY_EDGE:
+                self._timers[operation] = self._seconds.labels(operation)
+            tally.add_durations(self._seconds, _BY_EDGE)
             tally.register()
 
     def answered(self, operation: str, status: int, seconds: float) -> None:

@@ -9,9 +9,10 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.samples import Sample
 
-from constellation.native.edge import Edge, EdgeCounts, Refusal, RefusalAnswer
+from constellation.native.edge import Edge, EdgeCounts, EdgeTally, Refusal, RefusalAnswer
 
 Labels = Mapping[str, str]
+TallyOf = Callable[[EdgeCounts], EdgeTally]
 
 
 class Tally(Collector):
@@ -20,15 +21,15 @@ class Tally(Collector):
     def __init__(self, registry: CollectorRegistry, edge: Edge) -> None:
         self._registry, self._edge = registry, edge
         self._parts: list[tuple[Collector, Callable[[EdgeCounts], Iterable[tuple[Labels, float]]]]] = []
-        self._timers: list[tuple[Collector, Labels]] = []
+        self._timers: list[tuple[Collector, Mapping[str, TallyOf]]] = []
 
     def add(self, metric: Collector, more: Callable[[EdgeCounts], Iterable[tuple[Labels, float]]]) -> None:
         """Collect a counter, to whose values for some labels C's are added."""
         self._parts.append((metric, more))
 
-    def add_durations(self, metric: Collector, labels: Labels) -> None:
-        """Collect a histogram, which has these labels already and C's bounds; C's durations are added there."""
-        self._timers.append((metric, labels))
+    def add_durations(self, metric: Collector, operations: Mapping[str, TallyOf]) -> None:
+        """Collect a histogram, which has these operations already and C's bounds; C's durations are added there."""
+        self._timers.append((metric, operations))
 
     def register(self) -> None:
         self._registry.register(self)
@@ -40,9 +41,10 @@ class Tally(Collector):
                 for labels, value in more(counts):
                     _raise(family, labels, value)
                 yield family
-        for timer, labels in self._timers:
+        for timer, operations in self._timers:
             for family in timer.collect():
-                _raise_durations(family, labels, counts)
+                for operation, tally_of in operations.items():
+                    _raise_durations(family, {"operation": operation}, tally_of(counts))
                 yield family
 
 
@@ -55,20 +57,26 @@ def refused(counts: EdgeCounts, refusals: Mapping[int, RefusalAnswer]) -> Iterab
     return [({"code": code}, count) for code, count in total.items()]
 
 
-def answered(
-    counts: EdgeCounts, refusals: Mapping[int, RefusalAnswer], *, operation: str
-) -> Iterable[tuple[Labels, float]]:
-    """Return requests by class of status: calls, and what the edge refused before it knew what it was."""
-    total: dict[tuple[str, str], float] = {}
-    for digit, count in enumerate(counts.answered):
-        if count:
-            key = operation, f"{digit or 4}xx"  # one whose client left counts as 499
-            total[key] = total.get(key, 0) + count
+def answered(counts: EdgeCounts, operations: Mapping[str, TallyOf]) -> Iterable[tuple[Labels, float]]:
+    """Return the calls of each operation by class of status."""
+    for operation, tally_of in operations.items():
+        total: dict[str, float] = {}
+        for digit, count in enumerate(tally_of(counts).answered):
+            if count:
+                status = f"{digit or 4}xx"  # one whose client left counts as 499
+                total[status] = total.get(status, 0) + count
+        for status, count in total.items():
+            yield {"operation": operation, "status": status}, count
+
+
+def unrouted(counts: EdgeCounts, refusals: Mapping[int, RefusalAnswer]) -> Iterable[tuple[Labels, float]]:
+    """Return by class of status what the edge refused before it knew what it was."""
+    total: dict[str, float] = {}
     for number, count in counts.refused.items():
         if number < Refusal.NOT_JSON:  # those above are answers to calls, and among them
-            key = "unrouted", f"{refusals[number].status // 100}xx"
-            total[key] = total.get(key, 0) + count
-    return [({"operation": name, "status": status}, count) for (name, status), count in total.items()]
+            status = f"{refusals[number].status // 100}xx"
+            total[status] = total.get(status, 0) + count
+    return [({"operation": "unrouted", "status": status}, count) for status, count in total.items()]
 
 
 def _raise(family: Metric, labels: Labels, value: float) -> None:
@@ -80,7 +88,7 @@ def _raise(family: Metric, labels: Labels, value: float) -> None:
     family.samples.append(Sample(name, dict(labels), value))
 
 
-def _raise_durations(family: Metric, labels: Labels, counts: EdgeCounts) -> None:
+def _raise_durations(family: Metric, labels: Labels, counts: EdgeTally) -> None:
     slot, below = 0, 0
     for index, sample in enumerate(family.samples):
         if any(sample.labels.get(name) != value for name, value in labels.items()):

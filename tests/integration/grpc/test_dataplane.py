@@ -18,11 +18,6 @@ from .conftest import eventually
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 sandbox = [pytest.mark.sandbox, pytest.mark.slow]
-PIECES = "def handler(event, context):\n    for n in range(event):\n        yield f'piece {n}\\n'\n"
-FAILS_LATE = "def handler(event, context):\n    yield 'one\\n'\n    yield 'two\\n'\n    raise ValueError('three')\n"
-RAISES = "def handler(event, context):\n    raise ValueError('no such thing')\n    yield\n"
-
-
 def events_of(body: bytes) -> list[tuple[str, str]]:
     """Return (kind, data) of each server-sent event."""
     found = []
@@ -32,77 +27,6 @@ def events_of(body: bytes) -> list[tuple[str, str]]:
             kind = next((value for name, value in fields if name == "event"), "message")
             found.append((kind, "\n".join(value for name, value in fields if name == "data")))
     return found
-
-
-class TestStreams:
-    pytestmark = sandbox
-
-    async def test_pieces_come_as_plain_text(self, comet):
-        await comet.deploy("pieces", PIECES)
-        answer = await comet.http("POST", "/functions/pieces/invoke-stream", body=4)
-        assert (answer.status, answer.headers["content-type"]) == (200, "text/plain; charset=utf-8")
-        assert answer.body == b"piece 0\npiece 1\npiece 2\npiece 3\n"
-
-    async def test_pieces_come_as_events_when_asked_for(self, comet):
-        await comet.deploy("pieces", PIECES)
-        answer = await comet.http(
-            "POST", "/v1/functions/pieces/invoke-stream", body=2, headers={"Accept": "text/event-stream"}
-        )
-        assert answer.headers["content-type"].startswith("text/event-stream")
-        *pieces, (last, end) = events_of(answer.body)
-        assert "".join(data for _, data in pieces).replace("\n", "") == "piece 0piece 1"
-        assert last == "done"
-        assert json.loads(end)["version"] == "1"
-
-    async def test_what_fails_before_the_first_byte_has_its_status(self, comet):
-        await comet.deploy("halted", PIECES, halted=True)
-        for headers in ({}, {"Accept": "text/event-stream"}):
-            answer = await comet.http("POST", "/functions/halted/invoke-stream", body=1, headers=headers)
-            assert (answer.status, answer.json()["code"]) == (403, "halted")
-            assert answer.headers["content-type"] == "application/problem+json"
-        answer = await comet.http("POST", "/functions/missing/invoke-stream", body=1)
-        assert (answer.status, answer.json()["code"]) == (404, "not_found")
-
-    async def test_a_handler_that_raises_at_once_answers_as_a_plain_call(self, comet):
-        await comet.deploy("raises", RAISES)
-        answer = await comet.http("POST", "/functions/raises/invoke-stream", body=1)
-        assert (answer.status, answer.headers["x-nova-function-error"]) == (200, "ValueError")
-        assert (answer.json()["output"], answer.json()["error"]["message"]) == (None, "no such thing")
-
-    async def test_what_fails_after_the_first_byte_cuts_the_text_off(self, comet):
-        await comet.deploy("late", FAILS_LATE)
-        received = []
-
-        async def receive():
-            async with comet.open("POST", "/functions/late/invoke-stream", body=1) as stream:
-                received.extend([part async for part in stream])
-                await stream.recv_trailing_metadata()
-
-        with pytest.raises(RemoteProblem) as broken:
-            await receive()
-        assert broken.value.code == "function_error"
-        assert received[0].status == 200
-        assert b"".join(part.body for part in received) == b"one\ntwo\n"
-
-    async def test_what_fails_after_the_first_event_is_an_event(self, comet):
-        await comet.deploy("late", FAILS_LATE)
-        answer = await comet.http(
-            "POST", "/functions/late/invoke-stream", body=1, headers={"Accept": "text/event-stream"}
-        )
-        kinds = [kind for kind, _ in events_of(answer.body)]
-        assert kinds[-1] == "error"
-        assert "done" not in kinds
-
-    async def test_a_client_that_hangs_up_ends_the_call(self, comet):
-        code = "import time\ndef handler(event, context):\n    while True:\n        yield 'tick\\n'\n        time.sleep(0.01)\n"
-        await comet.deploy("endless", code, max_replicas=1)
-        async with comet.open("POST", "/functions/endless/invoke-stream", body=1) as stream:
-            assert (await stream.recv_message()).status == 200
-            assert (await stream.recv_message()).body
-            await stream.cancel()
-        with anyio.fail_after(10):
-            while comet.plane.executor.inflight:
-                await anyio.sleep(0.02)
 
 
 class TestLog:

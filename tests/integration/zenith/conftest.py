@@ -71,8 +71,10 @@ async def received(stream: anyio.abc.ByteStream, *, patience_s: float = 5.0) -> 
 
 
 def complete(answer: bytes) -> bool:
-    """Whether an answer with a Content-Length is there to its end."""
+    """Whether an answer with a Content-Length, or in chunks, is there to its end."""
     head, found, body = answer.partition(b"\r\n\r\n")
+    if b"\r\ntransfer-encoding: chunked" in head.lower():
+        return body.endswith(b"0\r\n\r\n")
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             return bool(found) and len(body) >= int(line[15:])

@@ -78,6 +78,25 @@ async def _refuses(payload: bytes) -> bytes:
     raise PROBLEMS[json.loads(payload)]
 
 
+async def _pieces(payload: bytes) -> AsyncIterator[bytes]:
+    for piece in json.loads(payload) or []:
+        yield piece.encode("latin-1")
+
+
+async def _raises_late(payload: bytes) -> AsyncIterator[bytes]:
+    index, pieces = json.loads(payload)
+    for piece in pieces:
+        yield piece.encode("latin-1")
+    raise HandlerRaised(ERRORS[index])
+
+
+async def _refuses_late(payload: bytes) -> AsyncIterator[bytes]:
+    index, pieces = json.loads(payload)
+    for piece in pieces:
+        yield piece.encode("latin-1")
+    raise PROBLEMS[index]
+
+
 @pytest.fixture
 async def pair(tmp_path) -> AsyncIterator[Pair]:
     (tmp_path / "n").mkdir()
@@ -90,6 +109,7 @@ async def pair(tmp_path) -> AsyncIterator[Pair]:
             rig.nova.keys.update(KEYS)
             rig.nova.scopes["acme", "prod"] = "active"
             rig.comet.functions |= {"echo": echo, "raises": _raises, "refuses": _refuses}
+            rig.comet.streams |= {"pieces": _pieces, "raises": _raises_late, "refuses": _refuses_late}
         yield Pair(native, python)
 
 
@@ -135,7 +155,9 @@ async def check(pair: Pair, request: bytes, *, is_hot: bool) -> bytes:
     native = await told(pair.native, request)
     after = pair.native.parts.lane.edge.counts
     assert native == await told(pair.python, request)
-    answered = sum(after.answered) - sum(before.answered)
+    answered = sum(after.calls.answered + after.streams.answered) - sum(
+        before.calls.answered + before.streams.answered
+    )
     assert (answered > 0) == is_hot, "answered by C" if answered else "answered by Python"
     return native[0]
 
@@ -224,6 +246,111 @@ async def test_every_timeout_is_the_same_both_ways(pair, timeouts):
     for timeout in timeouts:
         request = post("echo", b"1", f"X-Nova-Timeout-S: {timeout:f}")
         assert (await told(pair.native, request)) == (await told(pair.python, request))
+
+
+STREAM = "/functions/{}/invoke-stream"
+EVENTS = "Accept: text/event-stream"
+# Characters cut by the ends of pieces, bytes that are none, line ends of every kind; as latin-1, so byte by byte.
+TEXTS = [
+    [],
+    ["a"],
+    ["one\n", "two\r\n", "three\r", "\nfour", "\n\n"],
+    ["\xc3", "\xa9"],
+    ["\xf0\x9f", "\x98", "\x80!"],
+    ["\xf0\x9f\x98"],
+    ["\xe2\x82", "\xe2\x82\xac", "\xff\xfe", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2(\xa1", "\xf0(\x8c("],
+    ["\xe2", "\n", "\xe2\x82", "\r", "\x80"],
+    ["x" * 300_000, "y\n" * 40_000],
+]
+
+
+@pytest.mark.parametrize("accept", ["Accept: */*", EVENTS, "Accept: text/html, Text/Event-Stream ; q=1"])
+async def test_a_streamed_answer_is_the_same_both_ways(pair, accept):
+    for pieces in TEXTS:
+        answer = await check(pair, post("pieces", json.dumps(pieces).encode(), accept, target=STREAM), is_hot=True)
+        assert answer.endswith(b"0\r\n\r\n")
+
+
+@pytest.mark.parametrize("accept", ["Accept: */*", EVENTS])
+async def test_what_fails_in_a_stream_is_the_same_both_ways(pair, accept):
+    for pieces in ([], ["one"], ["one", "\xe2\x82"]):
+        for index in range(len(ERRORS)):
+            answer = await check(pair, post("raises", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True)
+            is_cut = accept != EVENTS and pieces
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            assert (answer[-5:] == b"0\r\n\r\n" or b"\r\ncontent-length: " in answer) != bool(is_cut)
+        for index in range(len(PROBLEMS)):
+            answer = await check(pair, post("refuses", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True)
+            assert answer.startswith(b"HTTP/1.1 200 ") == bool(pieces)
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN.keys() - {"empty chunks", "chunks", "a kind"}))
+async def test_a_plain_streamed_call_is_the_same_both_ways(pair, name):
+    request = PLAIN[name].replace(b"/invoke HTTP", b"/invoke-stream HTTP").replace(b"/echo/", b"/pieces/")
+    await check(pair, re.sub(rb"\r\n\r\n1$", b"\r\n\r\n0", request), is_hot=True)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pieces=strategies.lists(
+        strategies.text(strategies.sampled_from("a\r\n\x80\x9f\xa0\xbf\xc2\xe0\xed\xf0\xf4\xf5"), min_size=1, max_size=6),
+        max_size=40,
+    )
+)
+async def test_every_text_is_the_same_events_both_ways(pair, pieces):
+    await check(pair, post("pieces", json.dumps(pieces).encode(), EVENTS, target=STREAM), is_hot=True)
+
+
+async def test_a_client_that_hangs_up_cancels_a_stream(pair):
+    async def endless(_payload: bytes) -> AsyncIterator[bytes]:
+        yield b"first"
+        await anyio.sleep_forever()
+
+    for rig in (pair.native, pair.python):
+        rig.comet.streams["endless"] = endless
+        async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
+            await stream.send(post("echo", b"1"))
+            await received(stream)
+            await stream.send(post("endless", b"1", target=STREAM))
+            got = b""
+            with anyio.fail_after(5):
+                while not got.endswith(b"5\r\nfirst\r\n"):  # it is here before the function has ended
+                    got += await stream.receive()
+        with anyio.fail_after(5):
+            while rig.comet.cancelled < 1 or rig.parts.gate.inflight:
+                await anyio.sleep(0.01)
+    assert sum(pair.native.parts.lane.edge.counts.streams.answered) == 1
+
+
+async def test_a_client_that_reads_nothing_stops_the_function_and_nobody_else(pair):
+    made = 0
+
+    async def floods(_payload: bytes) -> AsyncIterator[bytes]:
+        nonlocal made
+        while True:
+            made += 1
+            yield b"x" * 65_536
+
+    rig = pair.native
+    rig.comet.streams["floods"] = floods
+    async with await anyio.connect_tcp(rig.address.host, rig.address.port) as slow:
+        await slow.send(post("echo", b"1"))
+        await received(slow)
+        await slow.send(post("floods", b"1", target=STREAM))
+        still = 0
+        with anyio.fail_after(20):
+            while still < 20:  # it has stopped when it makes nothing more for a while
+                before = made
+                await anyio.sleep(0.02)
+                still = still + 1 if made == before and made else 0
+        assert made < 400  # the socket's buffers, and what the planes may hold
+        async with await anyio.connect_tcp(rig.address.host, rig.address.port) as other:
+            await other.send(post("pieces", b'["a"]', target=STREAM))
+            assert (await received(other)).endswith(b"1\r\na\r\n0\r\n\r\n")
+        stopped_at = made
+        with anyio.fail_after(20):
+            while made < stopped_at + 100:
+                await slow.receive()
 
 
 async def test_a_body_in_pieces_and_requests_behind_each_other(pair):
@@ -331,6 +458,10 @@ async def test_what_c_answered_is_counted_with_the_rest(pair):
         await told(rig, post("echo", b"{"))
         await told(rig, post("refuses", b"0"))
         await told(rig, post("echo", b"1", key="X-API-Key: sk_wrong"))
+        await told(rig, post("pieces", b'["a"]', target=STREAM))
+        await told(rig, post("raises", b'[0, ["a"]]', target=STREAM))
+        await told(rig, post("refuses", b'[0, ["a"]]', target=STREAM))
+        await told(rig, post("refuses", b'[0, []]', EVENTS, target=STREAM))
 
     def figures(rig: GatewayRig) -> list[str]:
         lines = exposition(rig.context.registry).decode().splitlines()
@@ -343,8 +474,10 @@ async def test_what_c_answered_is_counted_with_the_rest(pair):
 
     assert figures(pair.native) == figures(pair.python)
     text = exposition(pair.native.context.registry).decode()
-    assert 'constellation_gateway_requests_total{operation="invoke",status="2xx"} 4.0' in text
-    assert 'constellation_gateway_refusals_total{code="overloaded"} 1.0' in text
+    assert 'constellation_gateway_requests_total{operation="invoke",status="2xx"} 8.0' in text
+    assert 'constellation_gateway_requests_total{operation="invoke_stream",status="2xx"} 3.0' in text
+    assert 'constellation_gateway_refusals_total{code="overloaded"} 3.0' in text
+    assert 'constellation_gateway_refusals_total{code="function_error"} 1.0' in text
     buckets = re.findall(r'duration_seconds_bucket{le="([^"]+)",operation="invoke"} (\S+)', text)
     assert [float(count) for _, count in buckets] == sorted(float(count) for _, count in buckets)
     await told(pair.native, b"GET / HTTP/1.1\r\n\r\n")

@@ -1,45 +1,16 @@
-"""Calls over data-plane routes: streamed and durable.
-
-A streamed answer is `text/plain; charset=utf-8`, piece by piece as the handler makes it; with
-`Accept: text/event-stream` each piece is an event, the last one `done`, or `error` when something failed on the way.
-What fails before the first byte has its own status. What fails after it can only cut the plain stream off: the body
-never ends properly, so no client takes a part for the whole.
-"""
+"""Durable calls over data-plane routes."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
-import anyio
-import msgspec
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from msgspec import UNSET
 
-from constellation.base.errors import ConstellationError, InvalidRequest
-from constellation.comet.dataplane import events
+from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
-from constellation.comet.executor.once import refuse_key
 from constellation.routes.models.invocations import AsyncInvoke
 from constellation.routes.models.statistics import Prewarm, Prewarmed
-from constellation.rpc.invoker import AsyncOptions, Invoked
-
-_PIECES_IN_HAND = 8  # chosen: then the handler waits for the client
-_PLAIN = "text/plain; charset=utf-8"
-
-
-class HandlerFailed(ConstellationError):
-    """The handler raised after a part of its answer was out."""
-
-    code, http_status = "function_error", 502
-
-    def __init__(self, function: str, error: bytes) -> None:
-        super().__init__(f"{function}: the handler raised: {error[:2048].decode('utf-8', 'replace')}")
-
-
-Item = bytes | Invoked | ConstellationError  # pieces, then how it ended
+from constellation.rpc.invoker import AsyncOptions
 
 
 class CallRoutes:
@@ -47,41 +18,6 @@ class CallRoutes:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-
-    async def invoke_stream(self, request: DataRequest) -> Answer:
-        function = request.function
-        refuse_key(request.headers.get("idempotency-key", ""))
-        send, receive = anyio.create_memory_object_stream[Item](_PIECES_IN_HAND)
-        # The call lives in a task of the request: it ends with it even when the answer is never sent.
-        request.tasks.start_soon(self._produce, request, function, send)
-        first = await receive.receive()
-        if isinstance(first, ConstellationError):
-            receive.close()
-            raise first
-        if request.accepts_events:
-            return Answer(body=_as_events(first, receive), headers=events.HEADERS, content_type=events.CONTENT_TYPE)
-        if isinstance(first, Invoked) and first.error is not None:
-            receive.close()
-            return _handler_error(first, first.error)
-        return Answer(
-            body=_as_text(function, first, receive),
-            headers={"X-Content-Type-Options": "nosniff"},
-            content_type=_PLAIN,
-        )
-
-    async def _produce(self, request: DataRequest, function: str, send: MemoryObjectSendStream[Item]) -> None:
-        with send:
-            try:
-                async with self._executor.stream(
-                    request.caller, function, request.body, budget=request.budget
-                ) as answer:
-                    async for piece in answer:
-                        await send.send(piece)
-                await send.send(answer.end)
-            except ConstellationError as error:
-                await send.send(error)
-            except anyio.BrokenResourceError:
-                return  # the client hung up; leaving the block gave the call up
 
     async def invoke_async(self, request: DataRequest) -> Answer:
         wanted: AsyncInvoke = request.json(AsyncInvoke)
@@ -107,66 +43,6 @@ class CallRoutes:
         name = request.function
         counts = await self._executor.prewarm(request.caller, name, target=wanted.target, budget=request.budget)
         return Prewarmed(function=name, ready=counts.idle + counts.busy, booting=counts.booting)
-
-
-async def _as_text(function: str, first: Item, rest: MemoryObjectReceiveStream[Item]) -> AsyncIterator[bytes]:
-    with rest:
-        item = first
-        while isinstance(item, bytes):
-            yield item
-            item = await rest.receive()
-    if isinstance(item, ConstellationError):
-        raise item
-    if item.error is not None:
-        raise HandlerFailed(function, item.error)
-
-
-async def _as_events(first: Item, rest: MemoryObjectReceiveStream[Item]) -> AsyncIterator[bytes]:
-    pieces = events.TextPieces()
-    with rest:
-        item = first
-        while isinstance(item, bytes):
-            text = pieces.feed(item)
-            if text:
-                yield events.event(text)
-            item = await rest.receive()
-    left = pieces.feed(b"", is_last=True)
-    if left:
-        yield events.event(left)
-    if isinstance(item, ConstellationError):
-        yield events.event(_text(item.problem()), kind="error")
-    elif item.error is not None:
-        yield events.event(item.error.decode("utf-8", "replace"), kind="error")
-    else:
-        yield events.event(_text(_end_of(item)), kind="done")
-
-
-def _handler_error(end: Invoked, error: bytes) -> Answer:
-    """The handler raised before it made anything: answered as a plain call is."""
-    body = _end_of(end) | {"output": None, "error": msgspec.Raw(error)}
-    try:
-        kind = msgspec.json.decode(error, type=_ErrorType).type
-    except msgspec.DecodeError:
-        kind = "Error"
-    name = kind.encode("ascii", "replace")[:128].decode()
-    return Answer(body=body, headers={"X-Nova-Function-Error": name if name.isprintable() else "Error"})
-
-
-class _ErrorType(msgspec.Struct):
-    type: str = "Error"
-
-
-def _end_of(end: Invoked) -> dict[str, Any]:
-    return {
-        "request_id": end.request_id,
-        "duration_ms": round(end.duration_ms, 3),
-        "cold_start": end.cold_start,
-        "version": end.version,
-    }
-
-
-def _text(value: object) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def _idempotency_key(request: DataRequest, wanted: AsyncInvoke) -> str:

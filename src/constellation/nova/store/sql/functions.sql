@@ -5,8 +5,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-       pending_error, version, created_at, updated_at
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -17,8 +17,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-       pending_error, version, created_at, updated_at
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -42,8 +42,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-       pending_error, version, created_at, updated_at
+       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at
 FROM functions
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
@@ -66,8 +66,8 @@ RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-          pending_error, version, created_at, updated_at;
+          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
+          pending_hash, pending_handler, pending_error, version, created_at, updated_at;
 
 -- name: update
 -- The settings and the code version of a function that is still at row version $36. With $42 the handler that is live
@@ -88,8 +88,8 @@ RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-          pending_error, version, created_at, updated_at;
+          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
+          pending_hash, pending_handler, pending_error, version, created_at, updated_at;
 
 -- name: delete
 -- A function; its code and schedules go with it.

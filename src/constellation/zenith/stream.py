@@ -1,0 +1,189 @@
+"""`POST /functions/{name}/invoke-stream`: the answer is passed on as the function makes it, no faster than the client takes it.
+
+It is `text/plain; charset=utf-8`, piece by piece; with `Accept: text/event-stream` each piece is an event, the last one
+`done`, or `error` when something failed on the way. What fails before the first byte has its own status. What fails after it
+can only cut the plain text off: the body never ends properly, so no client takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from constellation.base.errors import ConstellationError, InvalidRequest, Unavailable
+from constellation.routes.registry import Match
+from constellation.wire.gen import nova_pb2
+from constellation.zenith.calls import context_of, idempotency_key_of, qualifier_of, timeout_of
+from constellation.zenith.errors import HandlerFailed
+from constellation.zenith.execution import Execution
+from constellation.zenith.invoke import answer_whole
+from constellation.zenith.limits import Budget
+from constellation.zenith.principals import Access
+from constellation.zenith.request import Request
+
+STREAM_S = 3600.0  # chosen: the longest that an answer may take to be made and taken
+_TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+_EVENT_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+class InvokeStream:
+    """Calls a function with a JSON event, and passes its answer on piece by piece."""
+
+    def __init__(
+        self,
+        *,
+        execution: Execution,
+        is_json: Callable[[bytes], bool],
+        budget: Budget,
+        max_body_bytes: int,
+        max_timeout_s: float,
+        read_timeout_s: float,
+    ) -> None:
+        self._execution, self._is_json, self._budget = execution, is_json, budget
+        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+
+    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
+        assert access is not None
+        name = unquote(match.params["name"])
+        timeout_s = timeout_of(request, max_s=self._max_timeout_s)
+        context, key = context_of(request), idempotency_key_of(request)
+        payload = await request.body(
+            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
+            timeout_s=self._read_timeout_s,
+            budget=self._budget,
+        )
+        if not payload:
+            payload = b"{}"
+        elif not self._is_json(payload):
+            raise InvalidRequest("the body is not JSON")
+        answer = _Events(request) if _accepts_events(request) else _Text(request, name)
+        try:
+            async with self._execution.stream(
+                nova_pb2.InvokeRequest(
+                    function=name,
+                    payload=payload,
+                    timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+                    qualifier=qualifier_of(request),
+                ),
+                token=access.token,
+                context=replace(context, idempotency_key=key) if key else context,
+                timeout_s=STREAM_S,
+            ) as stream:
+                end = None
+                async for message in stream:
+                    if end is not None:
+                        raise Unavailable("comet", reason="its answer goes on behind its end")
+                    if message.data:
+                        await answer.piece(message.data)
+                    if message.HasField("end"):
+                        end = message.end
+                await stream.recv_trailing_metadata()
+                if end is None:
+                    raise Unavailable("comet", reason="its answer has no end")
+        except ConstellationError as error:
+            if not request.is_started or not await answer.told(error):
+                raise
+        else:
+            await answer.end(end)
+
+
+class _Text:
+    """An answer as it is."""
+
+    def __init__(self, request: Request, function: str) -> None:
+        self._request, self._function = request, function
+
+    async def piece(self, piece: bytes) -> None:
+        await self._start()
+        await self._request.chunk(piece)
+
+    async def end(self, end: nova_pb2.StreamEnd) -> None:
+        if end.error and self._request.is_started:
+            raise HandlerFailed(self._function, end.error)
+        if end.error:
+            await answer_whole(self._request, end)
+            return
+        await self._start()
+        await self._request.end()
+
+    async def told(self, _error: ConstellationError) -> bool:
+        return False
+
+    async def _start(self) -> None:
+        if not self._request.is_started:
+            await self._request.start(200, _TEXT_HEADERS)
+
+
+class _Events:
+    """An answer as server-sent events; a character cut in two by a piece's end comes with the next piece."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    async def piece(self, piece: bytes) -> None:
+        await self._start()
+        text = self._decode(piece)
+        if text:
+            await self._request.chunk(event(text))
+
+    async def end(self, end: nova_pb2.StreamEnd) -> None:
+        if end.error:
+            await self._last(end.error.decode("utf-8", "replace"), kind="error")
+        else:
+            await self._last(end_text(end, self._request), kind="done")
+
+    async def told(self, error: ConstellationError) -> bool:
+        problem: dict[str, Any] = error.problem()
+        problem["request_id"] = str(self._request.request_id)
+        await self._last(json.dumps(problem, separators=(",", ":")), kind="error")
+        return True
+
+    async def _last(self, data: str, *, kind: str) -> None:
+        await self._start()
+        left = self._decode(b"", True)
+        if left:
+            await self._request.chunk(event(left))
+        await self._request.chunk(event(data, kind=kind))
+        await self._request.end()
+
+    async def _start(self) -> None:
+        if not self._request.is_started:
+            await self._request.start(200, _EVENT_HEADERS)
+
+
+def event(data: str, *, kind: str | None = None) -> bytes:
+    """Return one event; line ends in `data` become lines of data."""
+    lines: Sequence[str] = [f"data: {line}" for line in _LINE_END.split(data)]
+    return ("\n".join(lines if kind is None else [f"event: {kind}", *lines]) + "\n\n").encode()
+
+
+def end_text(end: nova_pb2.StreamEnd, request: Request) -> str:
+    """Return what the last event says of a call that ended well."""
+    return '{"request_id":"%s","duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
+        end.request_id or str(request.request_id),
+        end.duration_ms,
+        "true" if end.cold_start else "false",
+        msgspec.json.encode(end.version).decode(),
+    )
+
+
+def _accepts_events(request: Request) -> bool:
+    return any(
+        part.partition(b";")[0].strip().lower() == b"text/event-stream"
+        for name, value in request.headers
+        if name == b"accept"
+        for part in value.split(b",")
+    )
