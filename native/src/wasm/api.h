@@ -6,7 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 enum { WASM_I32 = 0, EXTERN_FUNC = 0, EXTERN_MEMORY = 3 };
 enum { COMPONENT_STRING = 12, COMPONENT_RESULT = 19 };
@@ -108,7 +107,6 @@ typedef struct component_instance {
 
 _Static_assert(sizeof(wasm_extern) == 32 && sizeof(wasm_raw) == 16 && sizeof(component_val) == 32, "as the library has them");
 
-typedef ssize_t wasi_output(void *self, const unsigned char *data, size_t len);
 typedef wasm_error *deadline_callback(wasm_context *context, void *self, uint64_t *delta, uint8_t *kind);
 typedef wasm_trap *raw_callback(void *self, wasm_caller *caller, wasm_raw *values, size_t count);
 typedef void finalizer(void *self);
@@ -187,8 +185,8 @@ typedef void finalizer(void *self);
     F(wasi_config_set_argv, bool, (wasi_config *, size_t, const char *const[]))                                                  \
     F(wasi_config_set_env, bool, (wasi_config *, size_t, const char *const[], const char *const[]))                              \
     F(wasi_config_set_stdin_bytes, void, (wasi_config *, wasm_bytes *))                                                          \
-    F(wasi_config_set_stdout_custom, void, (wasi_config *, wasi_output *, void *, finalizer *))                                  \
-    F(wasi_config_set_stderr_custom, void, (wasi_config *, wasi_output *, void *, finalizer *))                                  \
+    F(wasi_config_set_stdout_file, bool, (wasi_config *, const char *))                                                          \
+    F(wasi_config_set_stderr_file, bool, (wasi_config *, const char *))                                                          \
     F(wasi_config_preopen_dir, bool, (wasi_config *, const char *, const char *, bool))                                          \
     F(wasmtime_component_new, wasm_error *, (const wasm_engine *, const uint8_t *, size_t, wasm_component **))                   \
     F(wasmtime_component_serialize, wasm_error *, (const wasm_component *, wasm_bytes *))                                        \

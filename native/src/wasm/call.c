@@ -33,10 +33,58 @@ static bool is_over(const ct__wasm_call *call) {
     return atomic_load(&call->is_given_up) || clock_ns(CLOCK_MONOTONIC) > call->until_ns || ct__wasm_is_hung_up(call->port);
 }
 
-bool ct__wasm_call_sleep(const ct__wasm_call *call, uint64_t wait_ns) {
+/* ---- what the guest writes ---- */
+
+static bool pass_log(ct__wasm_call *call, const uint8_t *data, size_t len) {
+    uint8_t flags = CT__WASM_LOG_STDERR;
+    if (call->log_left < 0)
+        return true;
+    if ((int64_t)len > call->log_left) {
+        len = (size_t)call->log_left;
+        while (len > 0 && (data[len] & 0xc0) == 0x80)
+            len--; /* not in the middle of a character */
+        flags |= CT__WASM_LOG_CUT;
+        call->log_left = -1;
+    } else {
+        call->log_left -= (int64_t)len;
+    }
+    return ct__wasm_send(call->port, CT_FRAME_LOG, flags, call->id, data, len);
+}
+
+/* Passes on what can go now: the log, and the pieces of a stream; waits while the host does not read. */
+static bool pass_on(ct__wasm_call *call) {
+    uint8_t piece[CT__WASM_PIECE_BYTES];
+    bool is_heard = true;
+    size_t len = 0;
+    while (is_heard && (len = ct__wasm_spool_take(&call->err, piece)) > 0)
+        is_heard = pass_log(call, piece, len);
+    while (is_heard && call->is_stream && (len = ct__wasm_spool_take(&call->out, piece)) > 0)
+        is_heard = ct__wasm_send(call->port, CT_FRAME_CHUNK, 0, call->id, piece, len);
+    call->is_too_large = call->is_too_large || (!call->is_stream && ct__wasm_spool_left(&call->out) > CT__WASM_BODY_MAX);
+    return is_heard && !call->is_too_large;
+}
+
+static void take_output(ct__wasm_call *call) {
+    const uint64_t len = ct__wasm_spool_left(&call->out);
+    if (call->is_stream || call->is_too_large || len == 0)
+        return;
+    call->output = malloc(len + CT__WASM_PIECE_BYTES);
+    for (size_t got = 0; call->output != NULL && (got = ct__wasm_spool_take(&call->out, (uint8_t *)call->output + call->len)) > 0;)
+        call->len += got;
+}
+
+static bool goes_on(ct__wasm_call *call) {
+    const bool is_heard = pass_on(call);
+    ct__wasm_spool_trim(&call->err);
+    if (call->is_stream)
+        ct__wasm_spool_trim(&call->out);
+    return is_heard && !is_over(call);
+}
+
+bool ct__wasm_call_sleep(ct__wasm_call *call, uint64_t wait_ns) {
     const uint64_t begun = clock_ns(CLOCK_MONOTONIC);
     for (uint64_t passed = 0; passed < wait_ns;) {
-        if (is_over(call))
+        if (!goes_on(call))
             return false;
         const uint64_t left = wait_ns - passed, slice = left < SLICE_MS * MS ? left : SLICE_MS * MS;
         const struct timespec pause = {.tv_nsec = (long)slice};
@@ -49,55 +97,11 @@ bool ct__wasm_call_sleep(const ct__wasm_call *call, uint64_t wait_ns) {
 
 static wasm_error *at_epoch(wasm_context *context, void *self, uint64_t *delta, uint8_t *kind) {
     (void)context;
-    if (is_over(self))
+    if (!goes_on(self))
         return ct__wasm.wasmtime_error_new("the call has no time left");
     *delta = 1;
     *kind = DEADLINE_CONTINUE;
     return NULL;
-}
-
-/* ---- what the guest writes ---- */
-
-static ssize_t take_output(void *self, const unsigned char *data, size_t len) {
-    ct__wasm_call *call = self;
-    if (call->is_stream) {
-        call->has_pieces = call->has_pieces || len > 0;
-        return len == 0 || ct__wasm_send(call->port, CT_FRAME_CHUNK, 0, call->id, data, len) ? (ssize_t)len : -EPIPE;
-    }
-    call->is_too_large = call->is_too_large || len > CT__WASM_BODY_MAX - call->len;
-    if (call->is_too_large)
-        return (ssize_t)len; /* told when it has ended */
-    if (len > call->room - call->len) {
-        size_t room = call->room < 4096 ? 4096 : call->room;
-        while (room - call->len < len)
-            room *= 2;
-        char *grown = realloc(call->output, room);
-        if (grown == NULL)
-            return -ENOMEM;
-        call->output = grown;
-        call->room = room;
-    }
-    memcpy(call->output + call->len, data, len);
-    call->len += len;
-    return (ssize_t)len;
-}
-
-static ssize_t take_log(void *self, const unsigned char *data, size_t len) {
-    ct__wasm_call *call = self;
-    uint8_t flags = CT__WASM_LOG_STDERR;
-    size_t sent = len;
-    if (call->log_left < 0 || len == 0)
-        return (ssize_t)len;
-    if ((int64_t)len > call->log_left) {
-        sent = (size_t)call->log_left;
-        while (sent > 0 && (data[sent] & 0xc0) == 0x80)
-            sent--; /* not in the middle of a character */
-        flags |= CT__WASM_LOG_CUT;
-        call->log_left = -1;
-    } else {
-        call->log_left -= (int64_t)len;
-    }
-    return ct__wasm_send(call->port, CT_FRAME_LOG, flags, call->id, data, sent) ? (ssize_t)len : -EPIPE;
 }
 
 /* ---- the store ---- */
@@ -131,9 +135,9 @@ static wasi_config *wasi_of(const ct__wasm_setting *setting, ct__wasm_call *call
     wasm_bytes in;
     ct__wasm.wasm_byte_vec_new(&in, exec->len > CT_EXEC_HEAD_BYTES ? exec->len - CT_EXEC_HEAD_BYTES : 4, event);
     ct__wasm.wasi_config_set_stdin_bytes(wasi, &in);
-    ct__wasm.wasi_config_set_stdout_custom(wasi, take_output, call, NULL);
-    ct__wasm.wasi_config_set_stderr_custom(wasi, take_log, call, NULL);
-    if (ct__wasm.wasi_config_set_argv(wasi, setting->arg_count, setting->args) &&
+    call->out.taken = call->err.taken = 0;
+    if (ct__wasm.wasi_config_set_stdout_file(wasi, call->out.path) && ct__wasm.wasi_config_set_stderr_file(wasi, call->err.path) &&
+        ct__wasm.wasi_config_set_argv(wasi, setting->arg_count, setting->args) &&
         ct__wasm.wasi_config_set_env(wasi, count, setting->names, values) &&
         ct__wasm.wasi_config_preopen_dir(wasi, setting->files, "/code", false) &&
         ct__wasm.wasi_config_preopen_dir(wasi, scratch, "/tmp", true))
@@ -165,6 +169,19 @@ static void run_command(const ct__wasm_setting *setting, wasm_context *context, 
         outcome->error = ct__wasm.wasmtime_func_call(context, &start.of.func, NULL, 0, NULL, 0, &outcome->trap);
 }
 
+/* A component's answer is what it returns; what it prints is the log. */
+static void answer_with(ct__wasm_call *call, const wasm_bytes *text) {
+    call->is_too_large = text->size > CT__WASM_BODY_MAX;
+    if (call->is_too_large)
+        return;
+    if (call->is_stream) {
+        (void)ct__wasm_send(call->port, CT_FRAME_CHUNK, 0, call->id, text->data, text->size);
+    } else if ((call->output = malloc(text->size + 1)) != NULL) {
+        memcpy(call->output, text->data, text->size);
+        call->len = text->size;
+    }
+}
+
 static void run_component(const ct__wasm_setting *setting, ct__wasm_call *call, wasm_context *context, const ct_frame *exec,
                           ct__wasm_outcome *outcome) {
     component_instance instance;
@@ -188,8 +205,7 @@ static void run_component(const ct__wasm_setting *setting, ct__wasm_call *call, 
     if (inner == NULL || inner->kind != COMPONENT_STRING) {
         outcome->refusal = "the handler's type is not func(event: string) -> result<string, string>";
     } else if (answer.of.result.is_ok) {
-        call->len = 0; /* what it printed is not its answer */
-        (void)take_output(call, (const unsigned char *)inner->of.string.data, inner->of.string.size);
+        answer_with(call, &inner->of.string);
     } else {
         ct__wasm_outcome_say(outcome, "Error", inner->of.string.data, inner->of.string.size);
     }
@@ -210,6 +226,39 @@ static void answer_to(ct__wasm_call *call, ct__wasm_outcome *outcome) {
     free(error);
 }
 
+static void run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec, const ct_exec_head *head,
+                const char *scratch, ct__wasm_outcome *outcome) {
+    const bool is_command = setting->code->pre != NULL;
+    wasi_config *wasi = wasi_of(setting, call, exec, head, scratch);
+    if (wasi == NULL) {
+        outcome->refusal = "its files can not be opened";
+        return;
+    }
+    wasm_store *store = store_of(setting, call, head->remaining_ms);
+    wasm_context *context = ct__wasm.wasmtime_store_context(store);
+    outcome->error = ct__wasm.wasmtime_context_set_wasi(context, wasi);
+    call->born_ns = clock_ns(CLOCK_MONOTONIC);
+    if (outcome->error == NULL && is_command)
+        run_command(setting, context, outcome);
+    else if (outcome->error == NULL)
+        run_component(setting, call, context, exec, outcome);
+    ct__wasm.wasmtime_store_delete(store);
+    (void)pass_on(call);
+    if (is_command)
+        take_output(call);
+}
+
+int ct__wasm_call_init(ct__wasm_call *call, ct__wasm_port *port) {
+    *call = (ct__wasm_call){.port = port, .out.fd = -1, .err.fd = -1};
+    const int result = ct__wasm_spool_init(&call->out);
+    return result < 0 ? result : ct__wasm_spool_init(&call->err);
+}
+
+void ct__wasm_call_fini(ct__wasm_call *call) {
+    ct__wasm_spool_fini(&call->out);
+    ct__wasm_spool_fini(&call->err);
+}
+
 void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec) {
     ct_exec_head head = {0};
     (void)ct_exec_head_get(exec->body, exec->len, &head); /* the reader has seen that it is there */
@@ -217,25 +266,16 @@ void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct
     call->is_stream = (head.flags & CT__WASM_STREAM) != 0;
     call->log_left = setting->log_limit_bytes;
     call->until_ns = clock_ns(CLOCK_MONOTONIC) + (head.remaining_ms + (uint64_t)LATE_MS) * MS;
-    ct__wasm_begin(setting->engine);
+    call->output = NULL;
+    call->len = 0;
+    call->is_too_large = false;
     ct__wasm_outcome outcome = {0};
     ct__wasm_scratch scratch;
+    ct__wasm_begin(setting->engine);
     if (ct__wasm_scratch_init(&scratch) < 0) {
         outcome.refusal = "there is no room for its /tmp";
     } else {
-        wasm_store *store = store_of(setting, call, head.remaining_ms);
-        wasm_context *context = ct__wasm.wasmtime_store_context(store);
-        wasi_config *wasi = wasi_of(setting, call, exec, &head, scratch.path);
-        if (wasi == NULL)
-            outcome.refusal = "its files can not be opened";
-        else
-            outcome.error = ct__wasm.wasmtime_context_set_wasi(context, wasi);
-        call->born_ns = clock_ns(CLOCK_MONOTONIC);
-        if (wasi != NULL && outcome.error == NULL && setting->code->pre != NULL)
-            run_command(setting, context, &outcome);
-        else if (wasi != NULL && outcome.error == NULL)
-            run_component(setting, call, context, exec, &outcome);
-        ct__wasm.wasmtime_store_delete(store);
+        run(setting, call, exec, &head, scratch.path, &outcome);
         ct__wasm_scratch_fini(&scratch);
     }
     ct__wasm_end();

@@ -4,6 +4,7 @@
 
 #include "wasm/engine.h"
 #include "wasm/port.h"
+#include "wasm/spool.h"
 
 #include <stdatomic.h>
 
@@ -25,19 +26,24 @@ enum { CT__WASM_OWN_ENV = 3 }; /* request id, deadline, trace */
 typedef struct ct__wasm_call {
     ct__wasm_port *port;
     uint32_t id;
-    bool is_stream, has_pieces;
+    bool is_stream;
     uint64_t born_ns, until_ns; /* of the monotonic clock */
     int64_t log_left; /* below 0 once it was cut */
     char *output;
-    size_t len, room;
+    size_t len;
     bool is_too_large;
+    ct__wasm_spool out, err;
     atomic_bool is_given_up;
 } ct__wasm_call;
+
+/* What serves one call after the other. Returns 0 or -errno. */
+int ct__wasm_call_init(ct__wasm_call *call, ct__wasm_port *port);
+void ct__wasm_call_fini(ct__wasm_call *call);
 
 /* Runs what an exec frame asks for, and answers it. */
 void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec);
 
-/* Waits in a call; false when its time is over, or its caller gone. */
-bool ct__wasm_call_sleep(const ct__wasm_call *call, uint64_t wait_ns);
+/* Waits in a call, after all that it has written was passed on; false when its time is over, or its caller gone. */
+bool ct__wasm_call_sleep(ct__wasm_call *call, uint64_t wait_ns);
 
 #endif

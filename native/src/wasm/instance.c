@@ -38,6 +38,7 @@ typedef struct instance {
     pthread_mutex_t lock;
     pthread_cond_t is_idle;
     running *running; /* of calls that overlap */
+    ct__wasm_call only; /* of calls that do not */
 } instance;
 
 static char *copy(const ct__pb_field *field) {
@@ -147,6 +148,7 @@ static void *run_beside(void *arg) {
     running *own = arg;
     instance *i = own->instance;
     ct__wasm_run(&i->setting, &own->call, &own->exec);
+    ct__wasm_call_fini(&own->call);
     (void)pthread_mutex_lock(&i->lock);
     running **at = &i->running;
     while (*at != own)
@@ -162,10 +164,12 @@ static void *run_beside(void *arg) {
 
 static bool start_beside(instance *i, const ct_frame *exec) {
     running *own = calloc(1, sizeof *own);
-    if (own == NULL)
+    if (own == NULL || ct__wasm_call_init(&own->call, &i->port) < 0) {
+        free(own);
         return false;
-    *own = (running){.instance = i, .exec = *exec};
-    own->call.port = &i->port;
+    }
+    own->instance = i;
+    own->exec = *exec;
     own->call.id = exec->call_id;
     (void)pthread_mutex_lock(&i->lock);
     own->next = i->running;
@@ -209,7 +213,7 @@ static bool act_on(instance *i, ct_frame *frame) {
             frame->body = NULL; /* the call's own now */
             return start_beside(i, &own);
         }
-        ct__wasm_run(&i->setting, &(ct__wasm_call){.port = &i->port}, frame);
+        ct__wasm_run(&i->setting, &i->only, frame);
         return true;
     case CT_FRAME_CANCEL: give_up(i, frame->call_id); return true;
     case CT_FRAME_PING: return ct__wasm_send(&i->port, CT_FRAME_PONG, 0, frame->call_id, frame->body, frame->len);
@@ -229,11 +233,12 @@ void ct__wasm_serve(ct__wasm_engine *engine, int fd, const char *dir, uint64_t c
     ct__wasm_port_init(&i->port, fd);
     (void)pthread_mutex_init(&i->lock, NULL);
     (void)pthread_cond_init(&i->is_idle, NULL);
-    bool goes_on = ct__wasm_send(&i->port, CT_FRAME_HELLO, 0, 0, hello, sizeof hello);
+    bool goes_on = ct__wasm_call_init(&i->only, &i->port) == 0 && ct__wasm_send(&i->port, CT_FRAME_HELLO, 0, 0, hello, sizeof hello);
     for (ct_frame frame; goes_on && ct__wasm_receive(&i->port, &frame) == 1; free((void *)(uintptr_t)frame.body))
         goes_on = act_on(i, &frame);
     (void)shutdown(fd, SHUT_RDWR); /* what still runs notices */
     wait_for_calls(i);
+    ct__wasm_call_fini(&i->only);
     ct__wasm_unload(&i->code);
     /* names that the platform gave are constants; the guest's own come before them */
     for (size_t n = 0; n + 8 < i->setting.env_count; n++) {
