@@ -78,14 +78,23 @@ static void tell_frames(const wasm_frames *frames, char *out) {
     }
 }
 
-/* The first line that says what it was, without the backtrace that the library writes around it. */
+/* What it was, without the backtrace and the chain of errors that the library writes around it. */
 static const char *essence(char *message) {
-    static const char trapped[] = "wasm trap: ";
-    char *found = strstr(message, trapped);
-    char *last = message;
-    for (char *at = strstr(message, "    0: "); at != NULL && found == NULL; at = NULL)
-        last = at + strlen("    0: ");
-    char *text = found != NULL ? found + strlen(trapped) : last;
+    static const char trapped[] = "wasm trap: ", caused[] = "Caused by:\n", mark[] = ": ";
+    char *text = strstr(message, trapped);
+    if (text != NULL) {
+        text += strlen(trapped);
+    } else if ((text = strstr(message, caused)) != NULL) {
+        text += strlen(caused);
+        for (char *next = strchr(text, '\n'); next != NULL && next[1] == ' '; next = strchr(text, '\n'))
+            text = next + 1; /* the last of the chain */
+        text += strspn(text, " ");
+        const size_t digits = strspn(text, "0123456789");
+        if (digits > 0 && strncmp(text + digits, mark, strlen(mark)) == 0)
+            text += digits + strlen(mark);
+    } else {
+        text = message;
+    }
     text[strcspn(text, "\n")] = 0;
     return text;
 }
@@ -103,14 +112,16 @@ char *ct__wasm_outcome_error(const ct__wasm_outcome *outcome, size_t *len) {
     int status = 0;
     if (outcome->type != NULL)
         return ct__wasm_error_body(outcome->type, outcome->message != NULL ? outcome->message : "", "", len);
+    if (outcome->refusal != NULL)
+        return ct__wasm_error_body("Error", outcome->refusal, "", len);
     if (outcome->error == NULL && outcome->trap == NULL)
-        return outcome->refusal == NULL ? NULL : ct__wasm_error_body("Error", outcome->refusal, "", len);
+        return NULL;
     char message[CT__WASM_TEXT], stack[STACK_BYTES];
     wasm_bytes text = {0};
     wasm_frames frames = {0};
     if (outcome->error != NULL && ct__wasm.wasmtime_error_exit_status(outcome->error, &status)) {
         if (status == 0)
-            return outcome->refusal == NULL ? NULL : ct__wasm_error_body("Error", outcome->refusal, "", len);
+            return NULL;
         (void)snprintf(message, sizeof message, "exit status %d", status);
         return ct__wasm_error_body("Exit", message, "", len);
     }

@@ -149,7 +149,7 @@ static wasi_config *wasi_of(const ct__wasm_setting *setting, ct__wasm_call *call
 static wasm_store *store_of(const ct__wasm_setting *setting, ct__wasm_call *call, uint32_t remaining_ms) {
     wasm_store *store = ct__wasm.wasmtime_store_new(setting->engine->engine, call, NULL);
     wasm_context *context = ct__wasm.wasmtime_store_context(store);
-    ct__wasm.wasmtime_store_limiter(store, (int64_t)(setting->memory_limit_mb << 20), TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES);
+    ct__wasm.wasmtime_store_limiter(store, (int64_t)setting->memory_limit_bytes, TABLE_ELEMENTS, INSTANCES, TABLES, MEMORIES);
     ct__wasm.wasmtime_store_epoch_deadline_callback(store, at_epoch, call, NULL);
     ct__wasm.wasmtime_context_set_epoch_deadline(context, 1);
     const uint64_t fuel = (uint64_t)remaining_ms * FUEL_PER_MS / 1000 * setting->cpu_millis;

@@ -12,16 +12,16 @@
 typedef struct ct__wasm_setting {
     ct__wasm_engine *engine;
     const ct__wasm_code *code;
-    const char *files;        /* the directory that guests see as /code */
-    uint64_t memory_limit_mb; /* of its linear memory */
-    uint64_t cpu_millis;      /* its fuel: what it may do in the time that it has */
+    const char *files;           /* the directory that guests see as /code */
+    uint64_t memory_limit_bytes; /* of its linear memory */
+    uint64_t cpu_millis;         /* its fuel: what it may do in the time that it has */
     int64_t log_limit_bytes;
-    size_t arg_count, env_count, own_env; /* own_env: how many of them are the call's, at the end */
+    size_t arg_count, env_count;
     const char **args;
     const char **names, **values;
 } ct__wasm_setting;
 
-enum { CT__WASM_OWN_ENV = 3 }; /* request id, deadline, trace */
+enum { CT__WASM_OWN_ENV = 3 }; /* the last of the variables are each call's own: request id, deadline, trace */
 
 typedef struct ct__wasm_call {
     ct__wasm_port *port;

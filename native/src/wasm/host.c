@@ -17,23 +17,24 @@ static const char ROOT[] = "/tenant/";
 
 typedef struct opening {
     ct__wasm_engine *engine;
-    int fd;
+    int fds[2]; /* the channel, and what is held as long as anything of the instance is there */
     uint64_t cpu_millis;
     char dir[sizeof ROOT + CT__WASM_OPENING_BYTES];
 } opening;
 
 static void *serve(void *arg) {
     opening *own = arg;
-    ct__wasm_serve(own->engine, own->fd, own->dir, own->cpu_millis);
+    ct__wasm_serve(own->engine, own->fds[0], own->dir, own->cpu_millis, 100);
+    (void)close(own->fds[1]);
     free(own);
     return NULL;
 }
 
-/* Returns a descriptor, or -1 when the host is gone. */
-static int receive(int fd, uint8_t *message) {
+/* Returns false when the host is gone. */
+static bool receive(int fd, uint8_t *message, int fds[2]) {
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(2 * sizeof(int))];
     } control;
     struct iovec part = {.iov_base = message, .iov_len = CT__WASM_OPENING_BYTES};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
@@ -42,19 +43,18 @@ static int receive(int fd, uint8_t *message) {
         got = recvmsg(fd, &header, MSG_WAITALL | MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);
     const struct cmsghdr *sent = got == CT__WASM_OPENING_BYTES ? CMSG_FIRSTHDR(&header) : NULL;
-    if (sent == NULL || sent->cmsg_type != SCM_RIGHTS || sent->cmsg_len != CMSG_LEN(sizeof(int)))
-        return -1;
-    int channel;
-    memcpy(&channel, CMSG_DATA(sent), sizeof channel);
-    return channel;
+    if (sent == NULL || sent->cmsg_type != SCM_RIGHTS || sent->cmsg_len != CMSG_LEN(2 * sizeof(int)))
+        return false;
+    memcpy(fds, CMSG_DATA(sent), 2 * sizeof *fds);
+    return true;
 }
 
-static bool start(ct__wasm_engine *engine, int channel, const uint8_t *message) {
+static bool start(ct__wasm_engine *engine, const int fds[2], const uint8_t *message) {
     opening *own = calloc(1, sizeof *own);
     if (own == NULL)
         return false;
     own->engine = engine;
-    own->fd = channel;
+    memcpy(own->fds, fds, sizeof own->fds);
     own->cpu_millis = ct__be32(message);
     (void)snprintf(own->dir, sizeof own->dir, "%s%.*s", ROOT, CT__WASM_OPENING_BYTES - 4, (const char *)message + 4);
     pthread_attr_t attributes;
@@ -74,7 +74,10 @@ void ct__wasm_host(ct__wasm_engine *engine, int fd) {
     (void)ct_frame_put(hello, CT_FRAME_HELLO, 0, 0, 0);
     if (ct__send(fd, hello, sizeof hello, 0) < 0)
         return;
-    for (int channel; (channel = receive(fd, message)) >= 0;)
-        if (!start(engine, channel, message))
-            (void)close(channel); /* the host hears the end of it */
+    for (int fds[2]; receive(fd, message, fds);) {
+        if (start(engine, fds, message))
+            continue;
+        (void)close(fds[0]); /* the host hears the end of it */
+        (void)close(fds[1]);
+    }
 }

@@ -31,7 +31,7 @@ typedef struct instance {
     char *handler, *args;
     char *facts[4]; /* name, version, tenant, namespace */
     char memory_text[24];
-    uint64_t memory_limit_mb, concurrency;
+    uint64_t memory_limit_mb, memory_percent, concurrency;
     char files[PATH_BYTES];
     const char *names[VARIABLES_MAX], *values[VARIABLES_MAX], *arguments[ARGS_MAX];
     bool is_ready;
@@ -121,7 +121,7 @@ static bool make_ready(instance *i, const ct_frame *frame) {
         result = ct__wasm_load(i->engine, i->dir, dot != NULL ? dot + 1 : i->handler, &i->code, why);
     i->setting.code = &i->code;
     i->setting.files = i->files;
-    i->setting.memory_limit_mb = i->memory_limit_mb;
+    i->setting.memory_limit_bytes = (i->memory_limit_mb << 20) * i->memory_percent / 100;
     i->setting.args = i->arguments;
     i->setting.names = i->names;
     i->setting.values = i->values;
@@ -221,7 +221,7 @@ static bool act_on(instance *i, ct_frame *frame) {
     }
 }
 
-void ct__wasm_serve(ct__wasm_engine *engine, int fd, const char *dir, uint64_t cpu_millis) {
+void ct__wasm_serve(ct__wasm_engine *engine, int fd, const char *dir, uint64_t cpu_millis, uint64_t memory_percent) {
     static const uint8_t hello[] = {8, 1, 18, 4, 'w', 'a', 's', 'm'};
     instance *i = calloc(1, sizeof *i);
     if (i == NULL)
@@ -229,6 +229,7 @@ void ct__wasm_serve(ct__wasm_engine *engine, int fd, const char *dir, uint64_t c
     i->engine = engine;
     i->dir = dir;
     i->concurrency = 1;
+    i->memory_percent = memory_percent;
     i->setting = (ct__wasm_setting){.engine = engine, .cpu_millis = cpu_millis, .log_limit_bytes = LOG_LIMIT_BYTES};
     ct__wasm_port_init(&i->port, fd);
     (void)pthread_mutex_init(&i->lock, NULL);

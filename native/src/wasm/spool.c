@@ -6,13 +6,12 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 int ct__wasm_spool_init(ct__wasm_spool *spool) {
     spool->taken = 0;
-    spool->fd = memfd_create("output", MFD_CLOEXEC);
+    spool->fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); /* no memfd: where nothing counts them, they are refused */
     if (spool->fd < 0)
         return ct__errno();
     (void)snprintf(spool->path, sizeof spool->path, "/proc/self/fd/%d", spool->fd);

@@ -119,6 +119,15 @@ SCALA = RuntimeInfo(
     id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True, tools=(_JAVAC,)
 )
 ZIG = RuntimeInfo(id="zig", name="Zig", extension=".zig", is_compiled=True)  # its compiler is a Python package
+WASM = RuntimeInfo(
+    id="wasm",
+    name="WebAssembly",
+    extension=".wasm",
+    default_handler="main.handle",
+    is_compiled=True,
+    wheel="wasmtime",
+    source="the Python package wasmtime",
+)
 
-_ALL = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG)
+_ALL = (PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM)
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in _ALL})

@@ -27,7 +27,7 @@ Preload = Annotated[
     Meta(max_length=16, description="modules of the code or its deps/ that instances start with imported; python"),
 ]
 Backend = Annotated[
-    Literal["auto", "namespace", "docker"],
+    Literal["auto", "namespace", "docker", "wasm"],
     Meta(description="the isolator of the instances (GET /backends lists them); auto: the first that the node has"),
 ]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
