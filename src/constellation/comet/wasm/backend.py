@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import anyio
 import structlog
@@ -36,6 +37,7 @@ from constellation.native.zygote import SpawnFailed, ZygoteGone
 from constellation.nova.domain.runtimes import RUNTIMES, WASM
 
 _log = structlog.get_logger()
+_POLL_S = 0.005
 _NO_PRELOAD = "a module has nothing that could be imported before its call"
 
 
@@ -49,7 +51,6 @@ class WasmBackend:
         self._tasks: TaskGroup | None = None
         self._workers: dict[str, TenantWorker] = {}  # by tenant
         self._starting: dict[str, anyio.Lock] = {}
-        self._over = anyio.Event()  # another worker has ended
         self._running: set[TenantWorker] = set()
 
     @asynccontextmanager
@@ -67,6 +68,11 @@ class WasmBackend:
                     await self._destroy_all()
                     await self.settled()
                 tasks.cancel_scope.cancel()
+
+    @property
+    def code_root(self) -> Path:
+        """Below it, each tenant's code lies in a directory of its own."""
+        return self._settings.code_root
 
     def support(self) -> BackendSupport:
         if self._tasks is None:
@@ -92,9 +98,8 @@ class WasmBackend:
 
     async def settled(self) -> None:
         """Wait until no worker is there that could go; for tests, and at the end."""
-        while any(worker.is_over or not worker.instances for worker in self._running):
-            self._over = anyio.Event()
-            await self._over.wait()
+        while any(worker.is_over or not worker.instances for worker in self._running):  # noqa: ASYNC110 (seldom, and short)
+            await anyio.sleep(_POLL_S)
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> WasmInstance:
         """Open a channel to the tenant's worker, which is started if it does not run.
@@ -170,7 +175,6 @@ class WasmBackend:
             if self._workers.get(worker.tenant) is worker:
                 del self._workers[worker.tenant]
                 self._starting.pop(worker.tenant, None)
-            self._over.set()
 
     def _opened(self, spec: InstanceSpec, installed: Installed, worker: TenantWorker) -> WasmInstance:
         """Make the instance and give its worker the other ends. From here on the instance owns every descriptor."""
