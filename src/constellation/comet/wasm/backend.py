@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,11 @@ class WasmBackend:
     def code_root(self) -> Path:
         """Below it, each tenant's code lies in a directory of its own."""
         return self._settings.code_root
+
+    @property
+    def worker_pids(self) -> Mapping[str, int]:
+        """The first process of each tenant's worker, as the host numbers it."""
+        return {tenant: worker.pid for tenant, worker in self._workers.items() if worker.pid}
 
     def support(self) -> BackendSupport:
         if self._tasks is None:

@@ -106,6 +106,11 @@ class TenantWorker:
         await sandbox.spawned.wait()
         self.stop_nowait()
 
+    @property
+    def pid(self) -> int:
+        """0: it does not run."""
+        return self._sandbox.spawned.pid if self._sandbox is not None else 0
+
     def stop_nowait(self) -> None:
         """End it with all of its instances."""
         self.is_over = True
