@@ -16,10 +16,15 @@ from constellation.comet.backend.contract import Backend, Call, Instance, Instan
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
+from constellation.comet.wasm.backend import WasmBackend
+from constellation.comet.wasm.settings import WasmSettings
 from constellation.testing.dockerd import IMAGE
 from constellation.testing.sandboxes import running_backend, running_docker
+from constellation.testing.wasm import compile_into, running_wasm
+from tests.contract.programs import Program
 
 FILES = {"python": "main.py", "node": "main.js"}
+TENANT = "acme"
 
 
 def _namespace(data_dir: Path, **settings: Any) -> AbstractAsyncContextManager[Backend]:
@@ -50,6 +55,17 @@ def docker_settings(data_dir: Path, socket: Path, **settings: Any) -> DockerSett
     )
 
 
+def _wasm(data_dir: Path) -> AbstractAsyncContextManager[Backend]:
+    (data_dir / "code" / TENANT).mkdir(parents=True)
+    for directory in (data_dir / "code", data_dir / "code" / TENANT):
+        directory.chmod(0o755)  # bound into the sandbox, where its owner is nobody
+    sandboxes = NamespaceSettings(run_dir=data_dir / "run", group=group_name(data_dir))
+    return running_wasm(sandboxes, WasmSettings(code_root=data_dir / "code", idle_s=0))
+
+
+BACKENDS["wasm"] = _wasm
+
+
 @pytest.fixture(scope="module", params=[*BACKENDS, "docker"])
 async def backend(request, anyio_backend, tmp_path_factory) -> AsyncIterator[Backend]:
     data_dir = tmp_path_factory.mktemp("platform")
@@ -71,6 +87,9 @@ async def _ready(backend: Backend) -> None:
     if isinstance(backend, NamespaceBackend):
         with anyio.fail_after(30):
             await backend.templates_ready()
+    elif isinstance(backend, WasmBackend):
+        with anyio.fail_after(30):
+            await backend.settled()
     else:
         for _ in range(3):  # turns of the loop in which the connection of the last request is closed
             await anyio.lowlevel.checkpoint()
@@ -81,13 +100,22 @@ class Rig:
 
     def __init__(self, backend: Backend, code_root: Path) -> None:
         self.backend, self._code_root = backend, code_root
+        self.runtime = "wasm" if backend.name == "wasm" else "python"  # what most promises are tried in
 
-    def spec(self, source: str, *, runtime: str = "python", **fields: Any) -> InstanceSpec:
+    def spec(self, source: str | Program, *, runtime: str | None = None, **fields: Any) -> InstanceSpec:
+        """Write a function; a text is Python, or of the language that is named."""
+        runtime = runtime or (self.runtime if not isinstance(source, str) else "python")
+        if (runtime == "wasm") != (self.backend.name == "wasm") or not (isinstance(source, str) or runtime in source):
+            pytest.skip(f"the {self.backend.name} backend has no {runtime}, or nothing that this is about")
+        text = source if isinstance(source, str) else source[runtime]
         code_dir = self._code_root / uuid7().hex
         code_dir.mkdir()
         code_dir.chmod(0o755)  # bound into the sandbox, where its owner is nobody
-        (code_dir / FILES[runtime]).write_text(source)
-        defaults = {"tenant": "acme", "namespace": "prod", "function_name": "f", "function_version": "1"}
+        if runtime == "wasm":
+            compile_into(code_dir, text)
+        else:
+            (code_dir / FILES[runtime]).write_text(text)
+        defaults = {"tenant": TENANT, "namespace": "prod", "function_name": "f", "function_version": "1"}
         return InstanceSpec(
             **(
                 defaults
@@ -101,7 +129,7 @@ class Rig:
         await _ready(self.backend)
 
     @asynccontextmanager
-    async def started(self, source: str, **fields: Any) -> AsyncIterator[Instance]:
+    async def started(self, source: str | Program, **fields: Any) -> AsyncIterator[Instance]:
         await _ready(self.backend)
         instance = await self.backend.create(self.spec(source, **fields), timeout_s=30)
         try:
@@ -117,7 +145,7 @@ def call(payload: bytes = b"null", *, timeout_s: float = 20) -> Call:
 
 @pytest.fixture
 def rig(backend, tmp_path) -> Rig:
-    return Rig(backend, tmp_path)
+    return Rig(backend, backend.code_root / TENANT if isinstance(backend, WasmBackend) else tmp_path)
 
 
 @pytest.fixture

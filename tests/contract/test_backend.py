@@ -21,15 +21,9 @@ from constellation.comet.backend.contract import (
     OutputInvalid,
     RuntimeUnavailable,
 )
+from tests.contract.programs import BROKEN, BROKEN_TYPE, ECHO, ENDLESS, FLOOD, IDLE, PIECES, SLEEPER, SLEEPS, STALLS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
-
-ECHO = {
-    "python": "def handler(event, context):\n    print('saw', event)\n    return {'got': event}\n",
-    "node": "exports.handler = async (event) => { console.log('saw', event); return { got: event } };",
-}
-IDLE = "def handler(event, context):\n    return event\n"
-
 
 def processes_with(marker: str) -> list[str]:
     found = []
@@ -76,15 +70,12 @@ async def test_raising_is_an_outcome(rig, calls):
             assert '"/code/main.py", line 2, in handler' in error["stack"]
 
 
-@pytest.mark.parametrize(
-    "flood",
-    ["for _ in range(5000): print('x' * 99)", "import os\n    for _ in range(5000): os.write(1, b'x' * 99 + b'\\n')"],
-    ids=["print", "descriptor"],
-)
+RAW_FLOOD = "import os\ndef handler(event, context):\n    for _ in range(5000): os.write(1, b'x' * 99 + b'\\n')\n    return 1\n"
+
+
+@pytest.mark.parametrize("flood", [FLOOD, RAW_FLOOD], ids=["print", "descriptor"])
 async def test_a_flood_of_output_is_cut_and_said_to_be(rig, calls, flood):
-    async with rig.started(
-        f"def handler(event, context):\n    {flood}\n    return 1\n", log_limit_bytes=9999
-    ) as instance:
+    async with rig.started(flood, log_limit_bytes=9999) as instance:
         for _ in range(2):
             outcome = await instance.invoke(calls())
             assert outcome.output == b"1"
@@ -93,7 +84,7 @@ async def test_a_flood_of_output_is_cut_and_said_to_be(rig, calls, flood):
 
 
 async def test_what_loading_printed_is_in_the_first_log(rig, calls):
-    async with rig.started("import os\nprint('loading')\nos.write(2, b'raw')\n" + IDLE) as instance:
+    async with rig.started("import os\nprint('loading')\nos.write(2, b'raw')\n" + IDLE["python"]) as instance:
         assert set((await instance.invoke(calls())).log.text.split()) == {"loading", "raw"}
         assert (await instance.invoke(calls())).log.text == ""
 
@@ -258,16 +249,10 @@ async def test_output_that_is_not_json_is_refused(rig, calls):
             await instance.invoke(calls())
 
 
-SLEEPER = {
-    "sync": "import time\ndef handler(event, context):\n    time.sleep(event)\n    return event\n",
-    "async": "import asyncio\nasync def handler(event, context):\n    await asyncio.sleep(event)\n    return event\n",
-}
-
-
 @pytest.mark.parametrize("kind", SLEEPER)
 async def test_of_many_calls_one_times_out_alone(rig, calls, kind):
     answers = []
-    async with rig.started(SLEEPER[kind], concurrency=4) as instance:
+    async with rig.started(SLEEPER[kind], runtime="wasm" if kind == "wasm" else "python", concurrency=4) as instance:
 
         async def ask(event: bytes) -> None:
             answers.append((await instance.invoke(calls(event))).output)
@@ -320,8 +305,7 @@ async def test_exit_ends_every_call_of_the_instance(rig, calls):
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_a_stream_arrives_in_pieces_and_tells_its_outcome(rig, calls, concurrency):
-    source = "def handler(event, context):\n    print('go')\n    for i in range(event): yield {'i': i}\n"
-    async with rig.started(source, concurrency=concurrency) as instance:
+    async with rig.started(PIECES, concurrency=concurrency) as instance:
         for _ in range(2):
             async with instance.stream(calls(b"3")) as stream:
                 pieces = [piece async for piece in stream]
@@ -355,25 +339,19 @@ async def test_a_slow_reader_holds_the_handler_back(rig, calls):
 
 
 async def test_leaving_a_stream_early_gives_the_call_up(rig, calls):
-    source = (
-        "import time\ndef handler(event, context):\n    if event:\n        return event\n"
-        "    def pieces():\n        while True: yield 'x' * 65536\n"
-        "    return pieces()\n"
-    )
-    async with rig.started(source) as instance:
+    async with rig.started(ENDLESS) as instance:
         async with instance.stream(calls()) as stream:
             await anext(aiter(stream))
         with anyio.fail_after(10):
             await instance.died.wait()
-    async with rig.started(source, concurrency=2) as instance:
+    async with rig.started(ENDLESS, concurrency=2) as instance:
         async with instance.stream(calls()) as stream:
             await anext(aiter(stream))
         assert (await instance.invoke(calls(b"5"))).output == b"5"
 
 
 async def test_a_streams_timeout_ends_it(rig, calls):
-    source = "import time\ndef handler(event, context):\n    yield 'a'\n    time.sleep(60)\n"
-    async with rig.started(source) as instance, instance.stream(calls(timeout_s=1)) as stream:
+    async with rig.started(STALLS) as instance, instance.stream(calls(timeout_s=1)) as stream:
         reader = aiter(stream)
         assert await anext(reader) == b"a"
         with pytest.raises(CallTimeout):
@@ -403,11 +381,11 @@ async def test_clones_do_not_share_their_randomness(rig, calls):
 
 
 async def test_code_that_does_not_load_says_why(rig):
-    instance = await rig.backend.create(rig.spec("def handler(:\n"), timeout_s=30)
+    instance = await rig.backend.create(rig.spec(BROKEN), timeout_s=30)
     try:
         with pytest.raises(HandlerLoadFailed) as failed:
             await instance.init(timeout_s=20)
-        assert failed.value.error["type"] == "SyntaxError"
+        assert failed.value.error["type"] == BROKEN_TYPE[rig.runtime]
     finally:
         await instance.destroy()
 
@@ -441,7 +419,7 @@ async def test_an_unknown_runtime_is_refused(rig):
 
 async def test_destroy_ends_calls_and_can_be_repeated(rig, calls):
     causes = []
-    async with rig.started("import time\ndef handler(event, context):\n    time.sleep(60)\n") as instance:
+    async with rig.started(SLEEPS) as instance:
 
         async def ask() -> None:
             with pytest.raises(InstanceDied) as died:

@@ -50,6 +50,8 @@ from constellation.comet.port import serving_port
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.comet.wakefulness import Wakefulness
+from constellation.comet.wasm.backend import WasmBackend
+from constellation.comet.wasm.settings import WasmSettings
 from constellation.native.h2 import Ports
 from constellation.native.json_check import is_json
 from constellation.native.link import Links
@@ -60,6 +62,7 @@ from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import BuildSettings, PriceSettings, Settings
+from constellation.nova.domain.runtimes import WASM
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
 from constellation.nova.store.builds import PROGRESS, Builds
@@ -164,7 +167,10 @@ async def execution_plane(
         builder: likewise.
     """
     links = Links(reactor)
-    router = Router([backend] if backend is not None else _backends(context, settings, links))
+    code_root = context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}")
+    router = Router(
+        [backend] if backend is not None else _backends(context, settings, links, code_root), usual={WASM.id: "wasm"}
+    )
     table = Table(
         TableOptions(
             max_instances=settings.pool.max_instances,
@@ -182,7 +188,7 @@ async def execution_plane(
     builds = Builds(db, queue_depth=settings.builds.queue_depth)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
-        context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
+        code_root,
         functions,
         artifacts,
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
@@ -303,10 +309,10 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     )
 
 
-def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[Backend, ...]:
+def _backends(context: PlaneContext, settings: Settings, links: Links, code_root: Path) -> tuple[Backend, ...]:
     run_dir, block = context.state_dir / "run", _UID_BLOCKS[context.plane]
     platform = group_name(context.state_dir / context.plane)
-    namespace = NamespaceSettings(
+    sandboxes = NamespaceSettings(
         run_dir=run_dir / f"{context.plane}-sandboxes",
         group=platform,
         uid_base=settings.sandbox.uid_base + block * SLOTS,
@@ -320,7 +326,9 @@ def _backends(context: PlaneContext, settings: Settings, links: Links) -> tuple[
         images={each.name: getattr(settings.docker.image, each.name) for each in fields(settings.docker.image)},
         uid_base=settings.sandbox.uid_base + (len(_UID_BLOCKS) + block) * SLOTS,
     )
-    return NamespaceBackend(namespace, links), DockerBackend(docker, links)
+    namespace = NamespaceBackend(sandboxes, links)
+    wasm = WasmBackend(WasmSettings(code_root=code_root), links, namespace)
+    return namespace, DockerBackend(docker, links), wasm
 
 
 def _ability(support: BackendSupport) -> BackendAbility:

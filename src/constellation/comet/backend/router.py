@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from constellation.comet.backend.contract import (
@@ -16,10 +16,10 @@ from constellation.nova.domain.function import AUTO_BACKEND
 
 
 class Router:
-    """Implements `Backend` over several; the first is the default."""
+    """Implements `Backend` over several; the first is the default, but for what `usual` names another for."""
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
-        self.backends = tuple(backends)
+    def __init__(self, backends: Sequence[Backend], *, usual: Mapping[str, str] | None = None) -> None:
+        self.backends, self._usual = tuple(backends), usual or {}  # runtime id -> name of a backend
 
     @property
     def name(self) -> str:
@@ -37,16 +37,19 @@ class Router:
         return self.backends[0].support()
 
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> Instance:
-        """Make an instance in the backend that its function names; "auto" is the first that can run here.
+        """Make an instance in the backend that its function names; "auto" is the usual one of its runtime, or else
+        the first that can run here.
 
         Raises:
             SandboxStartFailed, RuntimeUnavailable
         """
-        return await self._chosen(spec.backend).create(spec, timeout_s=timeout_s)
+        return await self._chosen(spec.backend, spec.runtime).create(spec, timeout_s=timeout_s)
 
-    def _chosen(self, name: str) -> Backend:
+    def _chosen(self, name: str, runtime: str) -> Backend:
         if name == AUTO_BACKEND:
-            return next((each for each in self.backends if each.support().available), self.backends[0])
+            able = [each for each in self.backends if each.support().available]
+            usual = [each for each in able if each.name == self._usual.get(runtime)]
+            return next(iter(usual or able), self.backends[0])
         for each in self.backends:
             if each.name == name:
                 return each

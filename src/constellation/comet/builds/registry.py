@@ -15,8 +15,9 @@ from constellation.comet.runtimes.node.toolchain import TOOLCHAIN as NODE
 from constellation.comet.runtimes.python.toolchain import TOOLCHAIN as PYTHON
 from constellation.comet.runtimes.rust.recipe import TOOLCHAIN as RUST
 from constellation.comet.runtimes.scala.recipe import TOOLCHAIN as SCALA
+from constellation.comet.runtimes.wasm.recipe import TOOLCHAIN as WASM
 from constellation.comet.runtimes.zig.recipe import TOOLCHAIN as ZIG
 
-_ALL = (C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, PYTHON, NODE)
+_ALL = (C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PYTHON, NODE)
 
 TOOLCHAINS: Mapping[str, Toolchain] = MappingProxyType({toolchain.runtime: toolchain for toolchain in _ALL})

@@ -28,10 +28,12 @@ from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
 from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
+from constellation.comet.runtimes.wasm.recipe import RUNTIME as WASM
 from constellation.comet.runtimes.zig.recipe import RUNTIME as ZIG
 
 KNOWN: tuple[Runtime, ...] = (
-    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, PROVIDED, CUSTOM,
+    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PROVIDED,
+    CUSTOM,
 )  # fmt: skip
 
 _PROBES = 4  # chosen: at a time; most of each is waiting for a program to load

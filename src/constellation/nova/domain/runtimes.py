@@ -121,6 +121,15 @@ SCALA = RuntimeInfo(
     id="scala", name="Scala", extension=".scala", default_handler="Main.handler", is_compiled=True, tools=(_JAVAC,)
 )
 ZIG = RuntimeInfo(id="zig", name="Zig", extension=".zig", is_compiled=True)  # its compiler is a Python package
+WASM = RuntimeInfo(
+    id="wasm",
+    name="WebAssembly",
+    extension=".wasm",
+    default_handler="main.handle",
+    is_compiled=True,
+    wheel="wasmtime",
+    source="the Python package wasmtime",
+)
 PROVIDED = RuntimeInfo(
     id="provided",
     name="Lambda runtime, an executable named bootstrap",
@@ -141,6 +150,7 @@ CUSTOM = RuntimeInfo(
 )
 
 _ALL = (
-    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, PROVIDED, CUSTOM,
+    PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PROVIDED,
+    CUSTOM,
 )  # fmt: skip
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in _ALL})

@@ -88,7 +88,7 @@ def deploy(
     handler: Annotated[str | None, typer.Option(help="module.function; else by the file")] = None,
     memory: Annotated[int | None, typer.Option(help="memory limit in MiB")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds that a call may take")] = None,
-    backend: Annotated[str | None, typer.Option(help="isolator: auto, namespace, docker")] = None,
+    backend: Annotated[str | None, typer.Option(help="isolator: auto, namespace, docker, wasm")] = None,
     mode: Annotated[str | None, typer.Option(help="process, or isolated: a fresh sandbox a call")] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="environment; repeatable")] = None,
     is_tried: Annotated[bool, typer.Option("--try", help="then call it once with its event.json")] = False,

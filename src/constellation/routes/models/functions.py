@@ -28,7 +28,7 @@ Preload = Annotated[
     Meta(max_length=16, description="modules of the code or its deps/ that instances start with imported; python"),
 ]
 Backend = Annotated[
-    Literal["auto", "namespace", "docker"],
+    Literal["auto", "namespace", "docker", "wasm"],
     Meta(description="the isolator of the instances (GET /backends lists them); auto: the first that the node has"),
 ]
 Mode = Annotated[

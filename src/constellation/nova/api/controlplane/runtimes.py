@@ -45,10 +45,19 @@ def _found(info: RuntimeInfo, configured: Path | None) -> Installed:
         for program in info.tools:
             locate_tool(program)
         path = locate(info, configured) if info.programs else None
+        if info.wheel and not info.programs:
+            return _library(info)
     except InterpreterMissing as error:
         return Installed(version="", missing=str(error))
     is_of_wheel = path is not None and info.wheel and info.wheel in path.parts
     return Installed(version=importlib.metadata.version(f"{info.wheel}-binaries") if is_of_wheel else "")
+
+
+def _library(info: RuntimeInfo) -> Installed:
+    try:
+        return Installed(version=importlib.metadata.version(info.wheel))
+    except importlib.metadata.PackageNotFoundError:
+        return Installed(version="", missing=f"{info.source} is not installed")
 
 
 def _python() -> Installed:

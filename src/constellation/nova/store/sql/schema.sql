@@ -70,7 +70,7 @@ CREATE TABLE functions (
     breaker_open_s       double precision NOT NULL DEFAULT 5 CHECK (breaker_open_s BETWEEN 0.1 AND 3600),
     breaker_probes       integer NOT NULL DEFAULT 1 CHECK (breaker_probes BETWEEN 1 AND 100),
     preload              text[] NOT NULL DEFAULT '{}' CHECK (cardinality(preload) <= 16),
-    backend              text NOT NULL DEFAULT 'auto' CHECK (backend IN ('auto', 'namespace', 'docker')),
+    backend              text NOT NULL DEFAULT 'auto' CHECK (backend IN ('auto', 'namespace', 'docker', 'wasm')),
     egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
     egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
     egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),

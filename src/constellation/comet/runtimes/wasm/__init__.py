@@ -1,0 +1,1 @@
+"""The Zig runtime."""

@@ -1,0 +1,4 @@
+-- WebAssembly has an isolator of its own.
+
+ALTER TABLE functions DROP CONSTRAINT functions_backend_check;
+ALTER TABLE functions ADD CHECK (backend IN ('auto', 'namespace', 'docker', 'wasm'));
