@@ -17,6 +17,7 @@ from typing import IO, cast
 import msgspec
 
 from constellation.comet.sandboxes.frames import CONTROL, DATA, END, ERROR, FRAME_BYTES, HEAD, framed
+from constellation.comet.sandboxes.reach import reachable
 
 _ENTRIES = 300_000
 _DEPTH = 200  # chosen: deeper than any tree that is not made to break something
@@ -53,8 +54,9 @@ def copy(
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(within_s)
         try:
-            connection.connect(str(to))
-            request = {"op": "exec", "argv": [*argv, "restore", place], "env": {}, "timeout_s": within_s}
+            with reachable(to) as near:
+                connection.connect(near)
+            request = {"op": "exec", "argv": [*argv, "unpack", place], "env": {}, "timeout_s": within_s}
             connection.sendall(framed(HEAD, msgspec.json.encode(request)))
             _expect_head(connection)
             with tarfile.open(fileobj=cast("IO[bytes]", _Frames(connection)), mode="w|", bufsize=FRAME_BYTES) as archive:

@@ -21,10 +21,10 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio.abc import SocketStream
+from anyio.abc import SocketListener, SocketStream
 
 from constellation.base.errors import ConstellationError
-from constellation.base.statedir import make_private
+from constellation.base.statedir import make_private, write_private
 from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.leftovers import process_start, reap
 from constellation.comet.namespace.slots import Slot, Slots, until_gone
@@ -32,6 +32,7 @@ from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.sandboxes.copying import CopyFailed, copy
 from constellation.comet.sandboxes.freezer import FreezeFailed, Freezer
 from constellation.comet.sandboxes.layout import WRITABLE, limits_of, plan_of
+from constellation.comet.sandboxes.reach import reachable
 from constellation.comet.sandboxes.wanted import QUESTION_BYTES, Answer, Ended, Kept, Question, Wanted, encoded
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.zygote import Spawned
@@ -82,7 +83,7 @@ class Keeper:
             async with anyio.create_task_group() as tasks:
                 self._servers = ForkServers(tasks, record_dir=sockets, on_exit=self._exited)
                 await self._servers.executor()
-                listener = await anyio.create_unix_listener(place, mode=0o600)
+                listener = await _listening(place)
                 tasks.start_soon(listener.serve, self._serve)
                 tasks.start_soon(self._until_told, tasks.cancel_scope)
                 await self._until_idle()
@@ -192,7 +193,8 @@ class Keeper:
         out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
         os.close(out_fd)  # nobody reads what the agent itself prints
         try:
-            listener.bind(str(path))
+            with reachable(path) as near:
+                listener.bind(near)
             path.chmod(0o600)
             listener.listen(128)
             async with self._slots.taken(limits_of(wanted), within_s=_DESTROY_S) as slot:
@@ -292,6 +294,16 @@ class Keeper:
             self._forget(held)
 
 
+async def _listening(place: Path) -> SocketListener:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # the listener's to close
+    with reachable(place) as near:
+        made.bind(near)
+    place.chmod(0o600)
+    made.listen(128)
+    made.setblocking(False)
+    return await SocketListener.from_socket(made)
+
+
 def _has_ended(pidfd: int) -> bool:
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)
@@ -306,7 +318,8 @@ async def _run(options: Mapping[str, str]) -> None:
         except BlockingIOError:
             return  # one is enough
         record = run_dir / RECORD
-        record.write_text(json.dumps({"pid": os.getpid(), "start": process_start(os.getpid())}))
+        told = {"pid": os.getpid(), "born_ticks": int(process_start(os.getpid()))}  # as the supervisor reads it
+        write_private(record, json.dumps(told))
         try:
             await Keeper(run_dir, group=options["group"], uid_base=int(options["uid_base"])).run()
         finally:

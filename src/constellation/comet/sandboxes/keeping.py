@@ -15,6 +15,7 @@ import structlog
 from constellation.base.errors import ConstellationError
 from constellation.base.statedir import make_private
 from constellation.comet.sandboxes.keeper import SOCKET
+from constellation.comet.sandboxes.reach import reachable
 from constellation.comet.sandboxes.wanted import Answer, Question, Wanted, encoded
 
 _log = structlog.get_logger()
@@ -103,7 +104,8 @@ class Keeping:
     async def _try(self, question: Question) -> Answer | None:
         """Ask; None when nobody is there."""
         try:
-            stream = await anyio.connect_unix(self._run_dir / SOCKET)
+            with reachable(self._run_dir / SOCKET) as near:
+                stream = await anyio.connect_unix(near)
         except OSError:
             return None
         async with stream:

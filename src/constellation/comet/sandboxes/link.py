@@ -12,7 +12,8 @@ import msgspec
 from anyio.abc import SocketStream
 
 from constellation.base.errors import ConstellationError
-from constellation.comet.sandboxes.frames import ANSWER_BYTES, END, FRAME_BYTES, HEAD, framed
+from constellation.comet.sandboxes.frames import ANSWER_BYTES, FRAME_BYTES, HEAD, framed
+from constellation.comet.sandboxes.reach import reachable
 
 CONNECT_S = 10.0  # a sandbox that was just made: its agent takes 0.2 s to come up on a busy machine
 ANSWER_S = 30.0  # of what the agent does at once
@@ -128,8 +129,8 @@ async def asking(path: Path, request: Mapping[str, object]) -> AsyncIterator[Age
         AgentGone: nothing takes the connection.
     """
     try:
-        with anyio.fail_after(CONNECT_S):
-            stream = await anyio.connect_unix(path)
+        with anyio.fail_after(CONNECT_S), reachable(path) as near:
+            stream = await anyio.connect_unix(near)
     except (OSError, TimeoutError) as error:
         raise AgentGone("nothing listens") from error
     try:
@@ -150,5 +151,3 @@ async def ask(path: Path, request: Mapping[str, object], *, within_s: float = AN
     async with asking(path, request) as link:
         return await link.answer(within_s=within_s)
 
-
-__all__ = ["END", "AgentGone", "AgentLink", "SandboxRefused", "ask", "asking", "decoded"]
