@@ -2,7 +2,9 @@
 
 from constellation.client.failures import ApiProblem, BadArgument, BadReply, ClientError, NoAnswer, Unreachable
 from constellation.client.http import DEFAULT_SERVER, AsyncClient, Client, Connection
+from constellation.client.sandbox_streams import ExecEnd, ExecPiece
 from constellation.client.streams import BuildPiece, Piece, StreamEnd
+from constellation.client.terminal import Terminal
 from constellation.routes.models.access import (
     ApiKeyBody,
     ApiKeyCreate,
@@ -39,10 +41,21 @@ from constellation.routes.models.invocations import (
     Redriven,
     StatsBody,
 )
+from constellation.routes.models.sandboxes import (
+    SandboxBody,
+    SandboxCode,
+    SandboxCreate,
+    SandboxEntry,
+    SandboxExec,
+    SandboxExit,
+    SandboxFile,
+    SandboxForked,
+    SandboxPort,
+    SandboxProcess,
+)
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 
 __all__ = [
-    "DEFAULT_SERVER",
     "ApiKeyBody",
     "ApiKeyCreate",
     "ApiKeyCreated",
@@ -64,7 +77,10 @@ __all__ = [
     "CodeBody",
     "CodeUpdate",
     "Connection",
+    "DEFAULT_SERVER",
     "Deleted",
+    "ExecEnd",
+    "ExecPiece",
     "FunctionBody",
     "FunctionCreate",
     "FunctionError",
@@ -79,6 +95,16 @@ __all__ = [
     "Piece",
     "Redriven",
     "RuntimeBody",
+    "SandboxBody",
+    "SandboxCode",
+    "SandboxCreate",
+    "SandboxEntry",
+    "SandboxExec",
+    "SandboxExit",
+    "SandboxFile",
+    "SandboxForked",
+    "SandboxPort",
+    "SandboxProcess",
     "ScheduleBody",
     "ScheduleCreate",
     "ScheduleUpdate",
@@ -87,6 +113,7 @@ __all__ = [
     "TenantBody",
     "TenantCreate",
     "TenantUpdate",
+    "Terminal",
     "Unreachable",
     "WhoAmI",
 ]

@@ -11,7 +11,18 @@ import typer
 from typer.core import TyperGroup
 
 from constellation.client import ClientError
-from constellation.orbit.commands import access, builds, functions, jobs, logs, platform, schedules, settings, source
+from constellation.orbit.commands import (
+    access,
+    builds,
+    functions,
+    jobs,
+    logs,
+    platform,
+    sandbox,
+    schedules,
+    settings,
+    source,
+)
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
 
@@ -91,6 +102,7 @@ source.register(app)
 functions.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(jobs.app, name="async")
 app.add_typer(access.keys, name="keys")

@@ -30,7 +30,7 @@ class Tunnel:
     """Pieces both ways; each side goes no faster than the other takes them."""
 
     def __init__(self, stream: Stream[Any, Any]) -> None:
-        self._stream = stream
+        self._stream, self._has_ended = stream, False
 
     async def send(self, data: bytes) -> None:
         for at in range(0, len(data), _PIECE_BYTES):
@@ -46,15 +46,24 @@ class Tunnel:
 
     async def pieces(self) -> AsyncIterator[nova_pb2.TunnelPiece]:
         """Yield what comes until the other end has said all."""
-        while (piece := await self._stream.recv_message()) is not None:
-            yield piece
+        while not self._has_ended:
+            yield await self._next()
 
     async def data(self) -> bytes:
         """Return what comes next, b"" at the end."""
-        while (piece := await self._stream.recv_message()) is not None:
+        while not self._has_ended:
+            piece = await self._next()
             if piece.data:
                 return bytes(piece.data)
         return b""
+
+    async def _next(self) -> nova_pb2.TunnelPiece:
+        piece: nova_pb2.TunnelPiece | None = await self._stream.recv_message()
+        if piece is None:
+            await self._stream.recv_trailing_metadata()  # which has the reason
+            raise Unavailable("comet", reason="the tunnel broke")
+        self._has_ended = piece.end
+        return piece
 
 
 @asynccontextmanager

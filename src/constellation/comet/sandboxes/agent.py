@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import json
 import os
 import signal
@@ -152,7 +153,10 @@ async def _pass_back(wire: Wire, reader: asyncio.StreamReader) -> None:
 
 
 def pack(path: str) -> None:
-    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|gz", compresslevel=1) as archive:
+    with (
+        gzip.GzipFile(fileobj=sys.stdout.buffer, mode="wb", compresslevel=1) as out,
+        tarfile.open(fileobj=out, mode="w|") as archive,
+    ):
         archive.add(path, arcname=".")
 
 

@@ -30,6 +30,7 @@ from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 _log = structlog.get_logger()
 _UNDO_S = 20.0
 _KEPT_S = 86_400.0  # chosen: for a day it can be asked why a sandbox ended
+_FORGET_S = 600.0
 _USERS = 64  # requests at a time in one sandbox
 _S = SandboxState
 
@@ -67,6 +68,7 @@ class Machines:
         self._users: dict[UUID, int] = {}
         self._used: dict[UUID, datetime] = {}  # not written yet
         self._locks: dict[UUID, anyio.Lock] = {}
+        self._forgets_at_s = 0.0
         self._changing: set[UUID] = set()  # made, or moved, by a request in hand
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -260,7 +262,9 @@ class Machines:
                 else:
                     await self._tend_one(sandbox, found, now=now)
         await self._end_strays(set(kept) | set(why), rows)
-        await self._book.forget(ended_s=_KEPT_S)
+        if anyio.current_time() >= self._forgets_at_s:
+            self._forgets_at_s = anyio.current_time() + _FORGET_S
+            await self._book.forget(ended_s=_KEPT_S)
 
     async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime) -> None:
         if found.is_paused is not (sandbox.state is _S.PAUSED):  # a comet was killed between the two

@@ -21,6 +21,7 @@ from constellation.routes.registry import ROUTES, Match, RouteTable, Transport
 
 _TABLE = RouteTable([route for route in ROUTES if route.transport in (Transport.TERMINAL, Transport.PORT)])
 _QUERY_FIELDS = 16
+LEAVE_S = 60.0  # chosen: what is on its way when the inner end has said all has so long to be taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,7 @@ class Piece:
 
 
 class Tunnel:
-    """One connection. `receive` returns None when the other end has said all."""
+    """One connection. The last piece that comes has `end`."""
 
     def __init__(self, link: AgentLink) -> None:
         self._link = link
@@ -47,7 +48,7 @@ class Tunnel:
         if piece.end:
             await self._link.send(END)
 
-    async def receive(self) -> Piece | None:
+    async def receive(self) -> Piece:
         kind, body = await self._link.receive()
         match kind:
             case _ if kind == DATA:
@@ -57,7 +58,7 @@ class Tunnel:
             case _ if kind == CONTROL:  # how the program ended: its last word
                 return Piece(control=body, end=True)
             case _ if kind == END:
-                return None
+                return Piece(end=True)
             case _:
                 raise AgentGone("it says what makes no sense")
 
@@ -145,8 +146,9 @@ async def relay(
             tasks.cancel_scope.cancel()  # hung up
 
         tasks.start_soon(pass_in)
-        while (piece := await tunnel.receive()) is not None:
+        piece = Piece()
+        while not piece.end:
+            piece = await tunnel.receive()
             await outwards(piece)
-            if piece.end:
-                break
-        tasks.cancel_scope.cancel()
+        # Were we to end the call now, what is on its way could be dropped with it: the outer end leaves first.
+        tasks.cancel_scope.deadline = anyio.current_time() + LEAVE_S

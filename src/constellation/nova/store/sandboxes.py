@@ -103,7 +103,7 @@ class Sandboxes:
         Raises:
             StateConflict: it is in another by now, or another comet has it.
         """
-        row = await self._db.fetch_row(
+        row = await self._write_row(
             SQL["move"], sandbox.tenant, sandbox.id, sandbox.generation, to, list(FROM[to]), reason[:500]
         )
         if row is None:
@@ -115,7 +115,7 @@ class Sandboxes:
         self, tenant: str, namespace: str, sandbox_id: UUID, *, ttl_s: float | None, idle_timeout_s: float | None
     ) -> Sandbox:
         """Set when it ends, from now on. Raises `NotFound`."""
-        row = await self._db.fetch_row(SQL["extend"], tenant, namespace, sandbox_id, ttl_s, idle_timeout_s)
+        row = await self._write_row(SQL["extend"], tenant, namespace, sandbox_id, ttl_s, idle_timeout_s)
         return _found(row, sandbox_id)
 
     async def expose(self, tenant: str, namespace: str, sandbox_id: UUID, port: int) -> Sandbox:
@@ -125,7 +125,7 @@ class Sandboxes:
             NotFound
             SandboxLimit: it has as many as it may have.
         """
-        row = await self._db.fetch_row(SQL["expose"], tenant, namespace, sandbox_id, port, MAX_PORTS)
+        row = await self._write_row(SQL["expose"], tenant, namespace, sandbox_id, port, MAX_PORTS)
         if row is None:
             found = await self.get(tenant, namespace, sandbox_id)
             if found.state is SandboxState.ENDED:
@@ -135,15 +135,17 @@ class Sandboxes:
 
     async def close_port(self, tenant: str, namespace: str, sandbox_id: UUID, port: int) -> Sandbox:
         """Pass a port on no longer. Raises `NotFound`."""
-        return _found(await self._db.fetch_row(SQL["close_port"], tenant, namespace, sandbox_id, port), sandbox_id)
+        return _found(await self._write_row(SQL["close_port"], tenant, namespace, sandbox_id, port), sandbox_id)
 
     async def note_used(self, used: Mapping[UUID, datetime]) -> None:
         if used:
-            await self._db.execute(SQL["used"], self._node, list(used), list(used.values()))
+            async with self._db.transaction(is_durable=False) as tx:
+                await tx.execute(SQL["used"], self._node, list(used), list(used.values()))
 
     async def adopt(self) -> Sequence[Sandbox]:
         """Take over what this node has; whoever had it before can write nothing from now on."""
-        return tuple(map(_sandbox, await self._db.fetch(SQL["adopt"], self._node)))
+        async with self._db.transaction() as tx:
+            return tuple(map(_sandbox, await tx.fetch(SQL["adopt"], self._node)))
 
     async def of_node(self) -> Sequence[Sandbox]:
         """Return what this node has."""
@@ -155,7 +157,12 @@ class Sandboxes:
 
     async def forget(self, *, ended_s: float) -> None:
         """Delete the rows of those that ended so many seconds ago."""
-        await self._db.execute(SQL["forget"], ended_s)
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["forget"], ended_s)
+
+    async def _write_row(self, sql: str, *args: object) -> Record | None:
+        async with self._db.transaction() as tx:
+            return await tx.fetch_row(sql, *args)
 
 
 def _found(row: Record | None, sandbox_id: UUID) -> Sandbox:
