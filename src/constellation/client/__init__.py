@@ -56,6 +56,7 @@ from constellation.routes.models.sandboxes import (
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 
 __all__ = [
+    "DEFAULT_SERVER",
     "ApiKeyBody",
     "ApiKeyCreate",
     "ApiKeyCreated",
@@ -77,7 +78,6 @@ __all__ = [
     "CodeBody",
     "CodeUpdate",
     "Connection",
-    "DEFAULT_SERVER",
     "Deleted",
     "ExecEnd",
     "ExecPiece",

@@ -62,9 +62,7 @@ def fork_sandbox(sandbox_id: UUID, *, ttl_s: float = 3600.0) -> Call[x.SandboxFo
 def exec_sandbox(sandbox_id: UUID, program: x.SandboxExec) -> Call[x.SandboxExit]:
     """Run a program to its end."""
     timeout_s = program.timeout_s + _GRACE_S
-    return call(
-        "exec_sandbox", x.SandboxExit, params=_id(sandbox_id), body=program, timeout_s=timeout_s, headers=_JSON
-    )
+    return call("exec_sandbox", x.SandboxExit, params=_id(sandbox_id), body=program, timeout_s=timeout_s, headers=_JSON)
 
 
 def follow_exec(sandbox_id: UUID, program: x.SandboxExec) -> Call[Any]:
@@ -127,9 +125,7 @@ def move_sandbox_file(sandbox_id: UUID, path: str, to: str) -> Call[x.SandboxEnt
 
 def download_sandbox_archive(sandbox_id: UUID, path: str | None = None) -> Call[Any]:
     """A directory as tar.gz, piece by piece."""
-    return call(
-        "download_sandbox_archive", None, params=_id(sandbox_id), query={"path": path}, timeout_s=_ARCHIVE_S
-    )
+    return call("download_sandbox_archive", None, params=_id(sandbox_id), query={"path": path}, timeout_s=_ARCHIVE_S)
 
 
 def upload_sandbox_archive(sandbox_id: UUID, content: bytes, path: str | None = None) -> Call[None]:

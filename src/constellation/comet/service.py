@@ -130,7 +130,9 @@ class NovaServicer(NovaServiceBase):
         try:
             async with self._tunnels.open(CALLER.get().identity, first.open.path, first.open.query) as tunnel:
                 await stream.send_message(nova_pb2.TunnelPiece())
-                await relay(tunnel, inwards=_pieces(stream), outwards=lambda piece: stream.send_message(_message(piece)))
+                await relay(
+                    tunnel, inwards=_pieces(stream), outwards=lambda piece: stream.send_message(_message(piece))
+                )
         except BaseExceptionGroup as group:
             cause = _only(group)
             if cause is None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from constellation.base.errors import ConstellationError
-from constellation.routes.registry import Match, Route, Transport, strip_version
+from constellation.routes.registry import Match, Route, strip_version
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.hangup import HangupWatch
@@ -18,11 +18,10 @@ from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Message, Receive, Request, Send
 from constellation.zenith.routing import Router
-from constellation.zenith.socket_request import FAILED, NoSocketHere, SocketRequest
+from constellation.zenith.socket_request import FAILED, SocketRequest, check_socket
 
 log = structlog.get_logger()
 
-_WITH_SOCKETS = (Transport.TERMINAL, Transport.PORT)
 _GONE = 499  # counted, never sent
 
 
@@ -67,8 +66,8 @@ class Gateway:
             match = self._router.find(request.method, request.path)
             route = match.route
             handler = self._handlers[route.operation]
-            if isinstance(request, SocketRequest) and route.transport not in _WITH_SOCKETS:
-                raise NoSocketHere(wants_socket=False)
+            if isinstance(request, SocketRequest):
+                check_socket(route)
             with self._gate.admitted():
                 access = await self._doorman.admit(request, route)
                 with self._hangups.over(request):

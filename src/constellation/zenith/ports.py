@@ -114,7 +114,7 @@ async def _answer(request: Request, ours: h11.Connection, opened: Tunnel) -> Non
             raise SandboxAnswerInvalid("its answer breaks off")
 
 
-async def _event(ours: h11.Connection, opened: Tunnel) -> h11.Event | type[h11.PAUSED]:
+async def _event(ours: h11.Connection, opened: Tunnel) -> object:
     while (event := ours.next_event()) is h11.NEED_DATA:
         ours.receive_data(await opened.data())
     return event

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from constellation.base.errors import ConstellationError
+from constellation.routes.registry import Route, Transport
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.request import Message, Receive, Request, Send
 
@@ -19,6 +20,12 @@ class NoSocketHere(ConstellationError):
 
     def __init__(self, *, wants_socket: bool) -> None:
         super().__init__("this route is a WebSocket" if wants_socket else "this route takes no WebSocket")
+
+
+def check_socket(route: Route) -> None:
+    """Let a route that takes WebSockets through, or raise `NoSocketHere`."""
+    if route.transport not in (Transport.TERMINAL, Transport.PORT):
+        raise NoSocketHere(wants_socket=False)
 
 
 class SocketRequest(Request):

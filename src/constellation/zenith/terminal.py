@@ -32,7 +32,7 @@ class Terminal:
     def __init__(self, *, execution: Execution) -> None:
         self._execution = execution
 
-    async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
+    async def __call__(self, request: Request, _match: Match, access: Access | None, /) -> None:
         assert access is not None
         if not isinstance(request, SocketRequest):
             raise NoSocketHere(wants_socket=True)

@@ -84,7 +84,9 @@ class Agent:
         except OSError as error:
             what = error.strerror or str(error)
             await self.refuse(
-                wire, errno.errorcode.get(error.errno or 0, "EIO"), f"{error.filename}: {what}" if error.filename else what
+                wire,
+                errno.errorcode.get(error.errno or 0, "EIO"),
+                f"{error.filename}: {what}" if error.filename else what,
             )
         except (ValueError, KeyError, TypeError) as error:
             await self.refuse(wire, "invalid", f"{type(error).__name__}: {error}")

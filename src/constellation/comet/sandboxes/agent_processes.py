@@ -161,7 +161,9 @@ class Run:
                 return
             await asyncio.gather(*pumps)
             code = self.exit.result() if self.exit.done() else -signal.SIGKILL
-            await wire.say(CONTROL, exit_code=code if code >= 0 else 128 - code, signal=-min(code, 0), timed_out=is_late)
+            await wire.say(
+                CONTROL, exit_code=code if code >= 0 else 128 - code, signal=-min(code, 0), timed_out=is_late
+            )
         finally:
             for each in (reader, *pumps):
                 each.cancel()

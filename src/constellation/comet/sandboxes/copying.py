@@ -43,9 +43,7 @@ class _Frames(RawIOBase):
         return len(view)
 
 
-def copy(
-    source_fd: int, to: Path, place: str, *, argv: Sequence[str], most_bytes: int, within_s: float
-) -> None:
+def copy(source_fd: int, to: Path, place: str, *, argv: Sequence[str], most_bytes: int, within_s: float) -> None:
     """Copy the directory into `place` of the sandbox whose socket is `to`.
 
     Raises:
@@ -59,7 +57,9 @@ def copy(
             request = {"op": "exec", "argv": [*argv, "unpack", place], "env": {}, "timeout_s": within_s}
             connection.sendall(framed(HEAD, msgspec.json.encode(request)))
             _expect_head(connection)
-            with tarfile.open(fileobj=cast("IO[bytes]", _Frames(connection)), mode="w|", bufsize=FRAME_BYTES) as archive:
+            with tarfile.open(
+                fileobj=cast("IO[bytes]", _Frames(connection)), mode="w|", bufsize=FRAME_BYTES
+            ) as archive:
                 _Walk(archive, most_bytes).add(source_fd, ".", depth=0)
             connection.sendall(framed(END, b""))
             _expect_exit(connection)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fcntl import LOCK_EX, LOCK_NB, flock
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -243,7 +244,8 @@ class Keeper:
                     raise CopyFailed("it ended")
                 for fd, place in zip(places, WRITABLE, strict=True):
                     await anyio.to_thread.run_sync(
-                        lambda fd=fd, place=place: copy(
+                        partial(
+                            copy,
                             fd,
                             to.path,
                             place,
@@ -295,13 +297,17 @@ class Keeper:
 
 
 async def _listening(place: Path) -> SocketListener:
+    return await SocketListener.from_socket(_bound(place))
+
+
+def _bound(place: Path) -> socket.socket:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # the listener's to close
     with reachable(place) as near:
         made.bind(near)
     place.chmod(0o600)
     made.listen(128)
     made.setblocking(False)
-    return await SocketListener.from_socket(made)
+    return made
 
 
 def _has_ended(pidfd: int) -> bool:

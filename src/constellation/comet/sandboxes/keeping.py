@@ -35,7 +35,7 @@ class KeeperFailed(ConstellationError):
 
 
 class PauseUnavailable(ConstellationError):
-    """This host can not stop a sandbox, or this one does not come to rest."""
+    """The host can not stop a sandbox, or this one does not come to rest."""
 
     code, http_status = "pause_unavailable", 409
 

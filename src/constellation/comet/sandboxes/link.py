@@ -150,4 +150,3 @@ async def ask(path: Path, request: Mapping[str, object], *, within_s: float = AN
     """Ask for what is answered at once; errors as in `AgentLink.answer`."""
     async with asking(path, request) as link:
         return await link.answer(within_s=within_s)
-

@@ -27,7 +27,7 @@ from constellation.comet.sandboxes.wanted import Kept, Wanted
 from constellation.nova.domain.sandbox import IDLE, Due, Sandbox, SandboxState, due
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 
-_log = structlog.get_logger()
+log = structlog.getlogger()
 _UNDO_S = 20.0
 _KEPT_S = 86_400.0  # chosen: for a day it can be asked why a sandbox ended
 _FORGET_S = 600.0
@@ -60,9 +60,7 @@ class Use:
 class Machines:
     """Usable while `run` does."""
 
-    def __init__(
-        self, book: Sandboxes, keeping: Keeping, templates: Templates, *, node: str, tend_s: float
-    ) -> None:
+    def __init__(self, book: Sandboxes, keeping: Keeping, templates: Templates, *, node: str, tend_s: float) -> None:
         self._book, self._keeping, self._templates = book, keeping, templates
         self._node, self._tend_s = node, tend_s
         self._users: dict[UUID, int] = {}
@@ -77,16 +75,16 @@ class Machines:
             adopted = await self._book.adopt()
             await self._tend()
             if adopted:
-                _log.info("sandboxes.adopted", count=len(adopted))
+                log.info("sandboxes.adopted", count=len(adopted))
         except Exception:  # the supervision point: functions run without sandboxes
-            _log.exception("sandboxes.not_adopted")
+            log.exception("sandboxes.not_adopted")
         task_status.started()
         while True:
             await anyio.sleep(self._tend_s)
             try:
                 await self._tend()
             except Exception:  # likewise: the next look may find the database there again
-                _log.exception("sandboxes.not_tended")
+                log.exception("sandboxes.not_tended")
 
     # What users ask.
 
@@ -284,7 +282,7 @@ class Machines:
                     raise
                 except ConstellationError as error:  # it is asked again when it has been idle once more
                     self._used[sandbox.id] = now
-                    _log.warning("sandboxes.not_paused", id=str(sandbox.id), error=str(error))
+                    log.warning("sandboxes.not_paused", id=str(sandbox.id), error=str(error))
             case Due.NOTHING:
                 pass
 

@@ -150,7 +150,7 @@ async def stream(
                     await say({names[kind]: text})
             tasks.cancel_scope.cancel()
         for kind, decoder in decoders.items():
-            if left := decoder.decode(b"", True):  # noqa: FBT003 (the codec's own)
+            if left := decoder.decode(b"", True):
                 await say({names[kind]: left})
         end = running.exit
         assert end is not None

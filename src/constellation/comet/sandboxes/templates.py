@@ -47,9 +47,7 @@ class Templates:
         python, wanted = found[PYTHON.id], found[name]
         binds, links = _programs(wanted)
         prefixes = {str(prefix) for each in (python, wanted) for prefix in each.runtime.prefixes(each.interpreter)}
-        return Template(
-            agent_argv=(*self.python, AGENT), prefixes=tuple(sorted(prefixes)), binds=binds, links=links
-        )
+        return Template(agent_argv=(*self.python, AGENT), prefixes=tuple(sorted(prefixes)), binds=binds, links=links)
 
     @property
     def python(self) -> tuple[str, ...]:

@@ -91,9 +91,7 @@ class Tunnels:
         return self._port(identity, sandbox_id, int(port))
 
     @asynccontextmanager
-    async def _terminal(
-        self, identity: Identity, sandbox_id: UUID, query: Mapping[str, str]
-    ) -> AsyncIterator[Tunnel]:
+    async def _terminal(self, identity: Identity, sandbox_id: UUID, query: Mapping[str, str]) -> AsyncIterator[Tunnel]:
         command, has_terminal = query.get("command"), query.get("tty", "1") in ("1", "true")
         size = _size(query, "rows", 24), _size(query, "columns", 80)
         program = Program(
@@ -134,9 +132,7 @@ def _size(query: Mapping[str, str], name: str, default: int) -> int:
     return int(text)
 
 
-async def relay(
-    tunnel: Tunnel, *, inwards: AsyncIterator[Piece], outwards: Callable[[Piece], Awaitable[None]]
-) -> None:
+async def relay(tunnel: Tunnel, *, inwards: AsyncIterator[Piece], outwards: Callable[[Piece], Awaitable[None]]) -> None:
     """Pass pieces both ways until the inner end has said all, or the outer one is gone."""
     async with anyio.create_task_group() as tasks:
 

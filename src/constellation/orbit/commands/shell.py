@@ -1,4 +1,4 @@
-"""This terminal, joined to one in a sandbox."""
+"""The terminal that orbit runs in, joined to one in a sandbox."""
 
 from __future__ import annotations
 
