@@ -27,7 +27,7 @@ from constellation.comet.sandboxes.wanted import Kept, Wanted
 from constellation.nova.domain.sandbox import IDLE, Due, Sandbox, SandboxState, due
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 
-log = structlog.getlogger()
+log = structlog.get_logger()
 _UNDO_S = 20.0
 _KEPT_S = 86_400.0  # chosen: for a day it can be asked why a sandbox ended
 _FORGET_S = 600.0
