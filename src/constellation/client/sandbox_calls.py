@@ -13,7 +13,6 @@ _GRACE_S = 60.0  # over a program's own time: its end is told by the platform
 _ARCHIVE_S = 900.0
 _BINARY = {"content-type": "application/octet-stream"}
 _LINES = {"accept": "application/x-ndjson"}
-_JSON = {"accept": "application/json"}
 
 
 def create_sandbox(sandbox: x.SandboxCreate) -> Call[x.SandboxBody]:
@@ -60,22 +59,18 @@ def fork_sandbox(sandbox_id: UUID, *, ttl_s: float = 3600.0) -> Call[x.SandboxFo
 
 
 def exec_sandbox(sandbox_id: UUID, program: x.SandboxExec) -> Call[x.SandboxExit]:
-    """Run a program to its end."""
+    """Run a program and hear it as it writes; leaving the stream ends it."""
     timeout_s = program.timeout_s + _GRACE_S
-    return call("exec_sandbox", x.SandboxExit, params=_id(sandbox_id), body=program, timeout_s=timeout_s, headers=_JSON)
-
-
-def follow_exec(sandbox_id: UUID, program: x.SandboxExec) -> Call[Any]:
-    """Run a program and hear it as it writes; closing the stream ends it."""
-    timeout_s = program.timeout_s + _GRACE_S
-    return call("exec_sandbox", None, params=_id(sandbox_id), body=program, timeout_s=timeout_s, headers=_LINES)
+    return call(
+        "exec_sandbox", x.SandboxExit, params=_id(sandbox_id), body=program, timeout_s=timeout_s, headers=_LINES
+    )
 
 
 def run_sandbox_code(sandbox_id: UUID, code: x.SandboxCode) -> Call[x.SandboxExit]:
-    """Run a piece of code to its end."""
+    """Run a piece of code and hear it as it writes."""
     timeout_s = code.timeout_s + _GRACE_S
     return call(
-        "run_sandbox_code", x.SandboxExit, params=_id(sandbox_id), body=code, timeout_s=timeout_s, headers=_JSON
+        "run_sandbox_code", x.SandboxExit, params=_id(sandbox_id), body=code, timeout_s=timeout_s, headers=_LINES
     )
 
 

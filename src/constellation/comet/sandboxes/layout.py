@@ -27,7 +27,7 @@ AGENT_DIR = "/run/agent"
 AGENT = f"{AGENT_DIR}/agent.py"
 PROGRAMS = "/run/programs"  # the template's interpreters, first in PATH
 PATH = f"{HOME}/.local/bin:{PROGRAMS}:/usr/local/bin:/usr/bin:/bin"
-_AGENT_FILES = ("agent.py", "agent_files.py", "agent_processes.py")
+_INSIDE = Path(__file__).parent / "inside"
 _TMP_MB, _SHM_MB = 64, 16
 _INODES = 200_000  # chosen: half a large node_modules; each costs about 1 KiB of kernel memory
 _OPEN_FILES = 4096
@@ -42,14 +42,14 @@ def limits_of(wanted: Wanted) -> SlotLimits:
 
 def plan_of(wanted: Wanted, slot: Slot, *, task_files: tuple[str, ...], setup_s: float, has_memory_group: bool) -> Plan:
     """Return the sandbox: pid 1 is the agent, which listens on the channel that it is given."""
-    here, leaf = Path(__file__).parent, slot.leaf
+    leaf = slot.leaf
     entries: list[Entry] = [
         *standard_entries(
             prefixes=[Path(prefix) for prefix in wanted.prefixes],
             tmp_bytes=min(_TMP_MB, wanted.disk_mb) << 20,
             shm_bytes=_SHM_MB << 20,
         ),
-        *(Bind(source=str(here / name), target=f"{AGENT_DIR}/{name}") for name in _AGENT_FILES),
+        Bind(source=str(_INSIDE), target=AGENT_DIR),
         *(Bind(source=source, target=target) for source, target in wanted.binds),
         Directory(target=PROGRAMS),
         *(Link(to=to, target=target) for to, target in wanted.links),

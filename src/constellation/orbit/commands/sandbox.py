@@ -102,7 +102,7 @@ def exec_(
         stdin=sys.stdin.read() if is_fed else "",
     )
     status = int(Exit.SERVER)
-    with session.client.follow_exec(id_of(sandbox), wanted) as pieces:
+    with session.client.exec_sandbox(id_of(sandbox), wanted) as pieces:
         for piece in pieces:
             if piece.stdout:
                 sys.stdout.write(piece.stdout)
