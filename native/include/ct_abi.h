@@ -116,7 +116,8 @@ enum ct_entry_kind {
     CT_ENTRY_FILE = 4,   /* a file of that mode with source as its contents */
     CT_ENTRY_DIR = 5,    /* a directory of that mode */
     CT_ENTRY_TMPFS = 6,  /* a writable tmpfs of at most size_bytes and inodes */
-    CT_ENTRY_PROC = 7    /* a fresh read-only /proc without the files that tell of the host */
+    CT_ENTRY_PROC = 7,   /* a fresh read-only /proc without the files that tell of the host */
+    CT_ENTRY_PTS = 8     /* a fresh devpts: terminals of the sandbox's own */
 };
 
 enum ct_entry_flag {

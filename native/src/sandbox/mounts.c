@@ -42,7 +42,7 @@ static int open_source(const ct_entry *e) {
 
 bool ct__entry_is_own(const ct_entry *e) {
     const bool is_dir = e->kind == CT_ENTRY_BIND || e->kind == CT_ENTRY_DIR;
-    return e->kind == CT_ENTRY_PROC || e->kind == CT_ENTRY_TMPFS || (is_dir && strcmp(e->target, CT__CODE_DIR) == 0);
+    return e->kind == CT_ENTRY_PROC || e->kind == CT_ENTRY_TMPFS || e->kind == CT_ENTRY_PTS || (is_dir && strcmp(e->target, CT__CODE_DIR) == 0);
 }
 
 static bool is_in(const ct_entry *e, enum ct__part part) {
@@ -197,6 +197,11 @@ static int mount_tmpfs(const ct_entry *e) {
     return result < 0 ? result : ct__mount("tmpfs", e->target, "tmpfs", MS_NOSUID | MS_NODEV | noexec, options);
 }
 
+/* Everybody inside may open a terminal: they all are one user. The nodev of other mounts would make it useless. */
+static int mount_pts(const ct_entry *e) {
+    return ct__mount("devpts", e->target, "devpts", MS_NOSUID | MS_NOEXEC, "ptmxmode=666,mode=620");
+}
+
 static int make_common(const ct_entry *e, int source) {
     switch (e->kind) {
     case CT_ENTRY_BIND:
@@ -226,6 +231,8 @@ static int mount_own(const ct_entry *e, int source) {
         return result < 0 ? result : ct__proc_cover(e->target);
     case CT_ENTRY_TMPFS:
         return mount_tmpfs(e);
+    case CT_ENTRY_PTS:
+        return mount_pts(e);
     case CT_ENTRY_BIND:
         return source < 0 ? 0 : ct__move_mount(source, e->target);
     default:

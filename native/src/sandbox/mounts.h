@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /* Most of a root is the same in many sandboxes and can be made once for all of them (roots.h): all but what is mounted
- * for one alone, which is a /proc, a tmpfs, and the code. */
+ * for one alone, which is a /proc, a tmpfs, terminals, and the code. */
 enum ct__part {
     CT__PART_COMMON = 1, /* with empty directories where the others will be mounted */
     CT__PART_OWN = 2,    /* on those directories */

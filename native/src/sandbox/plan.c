@@ -55,6 +55,7 @@ static bool is_entry(const ct_entry *e) {
     case CT_ENTRY_FILE:
     case CT_ENTRY_DIR:
     case CT_ENTRY_PROC:
+    case CT_ENTRY_PTS:
         return true;
     default:
         return false;

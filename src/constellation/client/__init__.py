@@ -2,7 +2,9 @@
 
 from constellation.client.failures import ApiProblem, BadArgument, BadReply, ClientError, NoAnswer, Unreachable
 from constellation.client.http import DEFAULT_SERVER, AsyncClient, Client, Connection
+from constellation.client.sandbox_streams import ExecEnd, ExecPiece
 from constellation.client.streams import BuildPiece, Piece, StreamEnd
+from constellation.client.terminal import Terminal
 from constellation.routes.models.access import (
     ApiKeyBody,
     ApiKeyCreate,
@@ -38,6 +40,18 @@ from constellation.routes.models.invocations import (
     LogBody,
     Redriven,
     StatsBody,
+)
+from constellation.routes.models.sandboxes import (
+    SandboxBody,
+    SandboxCode,
+    SandboxCreate,
+    SandboxEntry,
+    SandboxExec,
+    SandboxExit,
+    SandboxFile,
+    SandboxForked,
+    SandboxPort,
+    SandboxProcess,
 )
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 from constellation.routes.models.statistics import (
@@ -81,6 +95,8 @@ __all__ = [
     "CostSummary",
     "Deleted",
     "Diagnostics",
+    "ExecEnd",
+    "ExecPiece",
     "FunctionBody",
     "FunctionCost",
     "FunctionCreate",
@@ -98,6 +114,16 @@ __all__ = [
     "Prewarmed",
     "Redriven",
     "RuntimeBody",
+    "SandboxBody",
+    "SandboxCode",
+    "SandboxCreate",
+    "SandboxEntry",
+    "SandboxExec",
+    "SandboxExit",
+    "SandboxFile",
+    "SandboxForked",
+    "SandboxPort",
+    "SandboxProcess",
     "ScheduleBody",
     "ScheduleCreate",
     "ScheduleUpdate",
@@ -109,6 +135,7 @@ __all__ = [
     "TenantBody",
     "TenantCreate",
     "TenantUpdate",
+    "Terminal",
     "Unreachable",
     "WhoAmI",
 ]

@@ -45,17 +45,18 @@ def call(
     params: Mapping[str, str] | None = None,
     query: Mapping[str, object] | None = None,
     body: object = msgspec.UNSET,
+    content: bytes | None = None,
     timeout_s: float | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Call[T]:
-    """Fill in the registry's template of `operation`. Query values of None are left out.
+    """Fill in the registry's template of `operation`. Query values of None are left out; `content` is a body as it is.
 
     Raises:
         BadArgument: a path parameter is empty or "." or "..", or the body is not JSON.
     """
     route = BY_OPERATION[operation]
     try:
-        content = None if body is msgspec.UNSET else msgspec.json.encode(body)
+        content = content if body is msgspec.UNSET else msgspec.json.encode(body)
     except (TypeError, ValueError) as error:
         raise BadArgument(f"the body is not JSON: {error}") from error
     return Call(

@@ -13,7 +13,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from constellation.client import calls
+from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
+from constellation.client.sandbox_streams import bytes_reader, exec_reader
 from constellation.client.streams import Reader, build_reader, log_reader, piece_reader
 from constellation.routes.models.paging import Page
 
@@ -178,3 +180,28 @@ class Operations:
     list_function_invocations = Listing(calls.list_function_invocations)
     list_logs = Listing(calls.list_logs)
     follow_logs = Streaming(calls.follow_logs, log_reader)
+
+    create_sandbox = Operation(boxes.create_sandbox)
+    list_sandboxes = Listing(boxes.list_sandboxes)
+    get_sandbox = Operation(boxes.get_sandbox)
+    delete_sandbox = Operation(boxes.delete_sandbox)
+    keep_sandbox = Operation(boxes.keep_sandbox)
+    pause_sandbox = Operation(boxes.pause_sandbox)
+    resume_sandbox = Operation(boxes.resume_sandbox)
+    fork_sandbox = Operation(boxes.fork_sandbox)
+    exec_sandbox = Streaming(boxes.exec_sandbox, exec_reader)
+    run_sandbox_code = Streaming(boxes.run_sandbox_code, exec_reader)
+    read_sandbox_file = Streaming(boxes.read_sandbox_file, bytes_reader)
+    write_sandbox_file = Operation(boxes.write_sandbox_file)
+    delete_sandbox_file = Operation(boxes.delete_sandbox_file)
+    list_sandbox_files = Operation(boxes.list_sandbox_files)
+    stat_sandbox_file = Operation(boxes.stat_sandbox_file)
+    make_sandbox_directory = Operation(boxes.make_sandbox_directory)
+    move_sandbox_file = Operation(boxes.move_sandbox_file)
+    download_sandbox_archive = Streaming(boxes.download_sandbox_archive, bytes_reader)
+    upload_sandbox_archive = Operation(boxes.upload_sandbox_archive)
+    list_sandbox_processes = Operation(boxes.list_sandbox_processes)
+    signal_sandbox_process = Operation(boxes.signal_sandbox_process)
+    list_sandbox_ports = Operation(boxes.list_sandbox_ports)
+    expose_sandbox_port = Operation(boxes.expose_sandbox_port)
+    close_sandbox_port = Operation(boxes.close_sandbox_port)

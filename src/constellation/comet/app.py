@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, fields
 from functools import partial
@@ -30,8 +30,10 @@ from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
+from constellation.comet.dataplane.inside import InsideRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
+from constellation.comet.dataplane.sandboxes import SandboxRoutes
 from constellation.comet.dataplane.statistics import StatisticsRoutes
 from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.docker.backend import DockerBackend
@@ -47,6 +49,11 @@ from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
+from constellation.comet.runtimes.registry import Registry
+from constellation.comet.sandboxes.keeping import Keeping
+from constellation.comet.sandboxes.machines import Machines
+from constellation.comet.sandboxes.templates import Templates
+from constellation.comet.sandboxes.tunnels import Tunnels
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.comet.wakefulness import Wakefulness
@@ -76,6 +83,7 @@ from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.sandboxes import Sandboxes
 from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.near import listening_near
@@ -86,6 +94,7 @@ log = structlog.get_logger()
 
 # Executors of one platform have host uids of their own: comet's, and those of planes in local mode.
 _UID_BLOCKS = {"comet": 0, "corona": 1, "nebula": 2}
+_SANDBOX_UID_BLOCK = 2 * len(_UID_BLOCKS)  # behind those of functions: namespaces', then containers'
 FLUSH_S = 5.0  # chosen: the last records of the log get this long to reach the database
 
 
@@ -105,6 +114,8 @@ class ExecutionPlane:
     prices: PriceSettings
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
+    sandboxes: Sandboxes
+    machines: Machines  # tends nothing in local mode
 
 
 async def run(loaded: Loaded) -> None:
@@ -130,7 +141,7 @@ async def run(loaded: Loaded) -> None:
             renewing(tls),
             serving_port(
                 context,
-                [Guarded(servicer(context, plane), context.verifier)],
+                [Guarded(servicer(context, plane, settings), context.verifier)],
                 listener=listener,
                 near=near,
                 ports=Ports(reactor) if is_native else None,
@@ -235,6 +246,23 @@ async def execution_plane(
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
+    sandboxes = Sandboxes(
+        db,
+        node=context.node,
+        max_count=settings.sandboxes.max_per_tenant,
+        max_memory_mb=settings.sandboxes.memory_per_tenant_bytes >> 20,
+    )
+    machines = Machines(
+        sandboxes,
+        Keeping(
+            context.state_dir / "run" / "sandboxes",
+            group=group_name(context.state_dir / "sandboxes"),
+            uid_base=settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS,
+        ),
+        Templates(_languages(router)),
+        node=context.node,
+        tend_s=settings.sandboxes.tend_s,
+    )
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
         if looks_ahead:
@@ -264,6 +292,8 @@ async def execution_plane(
                     ),
                 )
                 await tasks.start(worker.run, listener.subscribe(BUILDS))
+            if context.plane == "comet":
+                await tasks.start(machines.run)
             tasks.start_soon(records.run)
             tasks.start_soon(rows.run, lane.hear_records)
             if settings.comet.low_latency and looks_ahead:
@@ -281,6 +311,8 @@ async def execution_plane(
                 prices=settings.prices,
                 listener=listener,
                 lane=lane,
+                sandboxes=sandboxes,
+                machines=machines,
             )
             tasks.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -289,7 +321,7 @@ async def execution_plane(
                 ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
 
 
-def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
+def servicer(context: PlaneContext, plane: ExecutionPlane, settings: Settings) -> NovaServicer:
     """Return the gRPC service over a plane, data-plane routes included."""
     status = StatusRoutes(plane.pool, plane.backends, node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
@@ -297,15 +329,24 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
     statistics = StatisticsRoutes(plane.statistics, plane.executor, plane.prices)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
+    sandboxes = SandboxRoutes(plane.sandboxes, plane.machines, max_ttl_s=settings.sandboxes.max_ttl_s)
+    inside = InsideRoutes(plane.machines)
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, builds, history, statistics, status)
+        for group in (calls, jobs, builds, history, statistics, status, sandboxes, inside)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
     dataplane = Mount(operations, clock=context.clock)
     return NovaServicer(
-        plane.executor, plane.once, dataplane, status, plane.meters, context.clock, learn=plane.lane.learn
+        plane.executor,
+        plane.once,
+        dataplane,
+        status,
+        plane.meters,
+        context.clock,
+        learn=plane.lane.learn,
+        tunnels=Tunnels(plane.machines),
     )
 
 
@@ -335,6 +376,11 @@ def _ability(support: BackendSupport) -> BackendAbility:
     return BackendAbility(
         name=support.name, is_available=support.available, egress_reason=support.reason or support.egress_reason
     )
+
+
+def _languages(router: Router) -> Callable[[], Registry]:
+    namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
+    return lambda: Registry({}, {}) if namespace is None else namespace.runtimes
 
 
 def _builder(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from grpclib.server import Stream
@@ -15,6 +15,7 @@ from constellation.comet.executor.budget import Budget, budget
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.once import Once, refuse_key
+from constellation.comet.sandboxes.tunnels import Piece, Tunnels, relay
 from constellation.nova.domain.access import Permission, authorize
 from constellation.rpc.asgi import HttpHead, exchange
 from constellation.rpc.caller import CALLER, Caller
@@ -38,7 +39,9 @@ class NovaServicer(NovaServiceBase):
         clock: Clock,
         *,
         learn: Callable[[Caller], None],
+        tunnels: Tunnels | None = None,
     ) -> None:
+        self._tunnels = tunnels
         self._executor, self._once, self._dataplane, self._status = executor, once, dataplane, status
         self._meters, self._clock, self._learn = meters, clock, learn
 
@@ -127,6 +130,22 @@ class NovaServicer(NovaServiceBase):
                 raise
             raise cause from group
 
+    async def Tunnel(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        first = await _request(stream)
+        if self._tunnels is None:
+            raise InvalidRequest("this plane has no sandboxes")
+        try:
+            async with self._tunnels.open(CALLER.get().identity, first.open.path, first.open.query) as tunnel:
+                await stream.send_message(nova_pb2.TunnelPiece())
+                await relay(
+                    tunnel, inwards=_pieces(stream), outwards=lambda piece: stream.send_message(_message(piece))
+                )
+        except BaseExceptionGroup as group:
+            cause = _only(group)
+            if cause is None:
+                raise
+            raise cause from group
+
     async def Stats(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         await _request(stream)
         identity = CALLER.get().identity
@@ -162,6 +181,15 @@ class NovaServicer(NovaServiceBase):
 def _is_small(head: HttpHead) -> bool:
     length = next((value for name, value in head.headers if name.lower() == b"content-length"), None)
     return length is not None and int(length) <= _CHUNK_BYTES
+
+
+async def _pieces(stream: Stream[Any, Any]) -> AsyncIterator[Piece]:
+    while (message := await stream.recv_message()) is not None:
+        yield Piece(data=message.data, control=message.control, end=message.end)
+
+
+def _message(piece: Piece) -> nova_pb2.TunnelPiece:
+    return nova_pb2.TunnelPiece(data=piece.data, error=piece.error, control=piece.control, end=piece.end)
 
 
 async def _request(stream: Stream[Any, Any]) -> Any:

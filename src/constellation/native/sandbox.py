@@ -83,7 +83,14 @@ class Proc:
     target: str = "/proc"
 
 
-Entry = Bind | Device | Link | TextFile | Directory | Tmpfs | Proc
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminals:
+    """Pseudo terminals of the sandbox's own; `/dev/ptmx` is to be a link to `pts/ptmx`."""
+
+    target: str = "/dev/pts"
+
+
+Entry = Bind | Device | Link | TextFile | Directory | Tmpfs | Proc | Terminals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +249,8 @@ def _fill_entry(slot: Any, entry: Entry, text: Callable[[str], Any]) -> None:
             slot.flags = 0 if entry.is_executable else _lib.CT_ENTRY_NOEXEC
         case Proc():
             slot.kind = _lib.CT_ENTRY_PROC
+        case Terminals():
+            slot.kind = _lib.CT_ENTRY_PTS
         case _:
             assert_never(entry)
     slot.source = text(source)

@@ -19,6 +19,7 @@ from constellation.orbit.commands import (
     jobs,
     logs,
     platform,
+    sandbox,
     schedules,
     settings,
     source,
@@ -103,6 +104,7 @@ functions.register(app)
 figures.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(jobs.app, name="async")
 app.add_typer(access.keys, name="keys")

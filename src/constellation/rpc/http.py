@@ -22,6 +22,8 @@ from constellation.rpc.tls import ServerTls
 
 KEEP_ALIVE_S = 75.0  # chosen: longer than the 60 s after which usual clients and proxies drop an idle connection
 HEAD_LIMIT_BYTES = 64 << 10  # request line and headers
+MESSAGE_LIMIT_BYTES = 1 << 20  # of a WebSocket
+PING_S = 20.0  # chosen: less than what usual proxies, and our own edge, take for silence
 _LAST_GRACE_S = 1.0  # what is cut off after the drain may take this long to end
 
 
@@ -41,6 +43,8 @@ class _Bound(hypercorn_parts.BoundConfig):
         self.keep_alive_max_requests = 1 << 30  # connections are not closed for having been useful
         # A read timeout of the server would cut a client that waits for a slow function: who reads a body limits it.
         self.read_timeout = None
+        self.websocket_max_message_size = MESSAGE_LIMIT_BYTES
+        self.websocket_ping_interval = PING_S
         self.errorlog = logging.getLogger("hypercorn.error")
 
     def create_sockets(self) -> Sockets:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import anyio
+import msgspec
 
 from constellation.supervisor.errors import WillNotDie
 from constellation.supervisor.record import Process, read_record, remove_record
@@ -41,6 +42,7 @@ async def stop_platform(data_dir: Path) -> bool:
         await end(left, grace_s=_ORPHANS_S)
         if record.has_embedded_postgres:
             found = await stop_postgres(data_dir) or found
+        found = await stop_sandboxes(data_dir) or found
         remove_record(data_dir)
     elif (data_dir / "postgres").is_dir():
         found = await stop_postgres(data_dir)
@@ -74,6 +76,17 @@ async def end(processes: Sequence[tuple[str, Process]], *, grace_s: float) -> No
                 await anyio.sleep(_POLL_S)
             return
     raise WillNotDie([name for name, process in processes if process.is_alive])
+
+
+async def stop_sandboxes(data_dir: Path) -> bool:
+    """End the process that holds interactive sandboxes, and them with it; return whether it ran."""
+    try:
+        told = msgspec.json.decode((data_dir / "run" / "sandboxes" / "keeper.json").read_bytes(), type=Process)
+    except (OSError, msgspec.DecodeError):
+        return False
+    ran = told.is_alive
+    await end([("keeper of sandboxes", told)], grace_s=_ORPHANS_S)
+    return ran
 
 
 async def stop_postgres(data_dir: Path) -> bool:

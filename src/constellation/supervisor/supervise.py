@@ -24,7 +24,7 @@ from constellation.supervisor.keeper import IsReady, Keeper
 from constellation.supervisor.output import PlaneLog
 from constellation.supervisor.plan import PlanePlan
 from constellation.supervisor.record import PlatformRecord, myself, remove_record, write_record
-from constellation.supervisor.stop import stop_postgres
+from constellation.supervisor.stop import stop_postgres, stop_sandboxes
 
 log = structlog.get_logger()
 
@@ -126,6 +126,7 @@ class Supervisor:
         for keeper in self._keepers:
             keeper.log.close()
         try:
+            await stop_sandboxes(self._data_dir)
             if self._has_embedded_postgres:
                 await stop_postgres(self._data_dir)
         finally:

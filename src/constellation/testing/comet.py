@@ -112,6 +112,10 @@ class FakeComet(NovaServiceBase):
             self.cancelled += 1
             raise
 
+    async def Tunnel(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        request = await _message(stream)
+        raise NotFound("route", request.open.path)
+
     async def Stats(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         await stream.recv_message()
         await stream.send_message(nova_pb2.StatsResponse(instances=0))

@@ -59,11 +59,13 @@ from constellation.zenith.invoke import GRACE_S, Invoke
 from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
+from constellation.zenith.ports import PortRelay
 from constellation.zenith.principals import Principals
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
 from constellation.zenith.stream import STREAM_S, InvokeStream
+from constellation.zenith.terminal import Terminal
 
 log = structlog.get_logger()
 
@@ -195,6 +197,10 @@ def build(
         Transport.PROXY: ProxyRelay(
             execution=execution, budget=budget, max_body_bytes=settings.max_body_bytes,
             read_timeout_s=settings.read_timeout_s,
+        ),
+        Transport.TERMINAL: Terminal(execution=execution),
+        Transport.PORT: PortRelay(
+            execution=execution, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s
         ),
         Transport.HTTP: HttpRelay(
             control=control, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s

@@ -163,7 +163,7 @@ def behind_edge(app: App) -> App:
     """Have `app` see the client's own connection in place of the edge's. Only for a socket that the edge alone reaches."""
 
     async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             # The edge takes every Constellation-* of a client out and writes its own last.
             name, value = scope["headers"].pop()
             if name != PEER:
@@ -182,7 +182,7 @@ def in_tunnel(app: App) -> App:
     """Have `app` see of an HTTP/2 client's headers what the edge would have left. The connection was introduced by the edge."""
 
     async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
-        if scope["type"] == "http":
+        if scope["type"] in ("http", "websocket"):
             kept, is_direct = [], True
             for name, value in scope["headers"]:
                 is_proxys = name == b"forwarded" or name.startswith(b"x-forwarded-")

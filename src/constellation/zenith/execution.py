@@ -88,6 +88,14 @@ class Execution:
                 await stream.send_message(request, end=True)
                 yield stream
 
+    @asynccontextmanager
+    async def tunnel(self, *, token: str, context: CallContext, timeout_s: float) -> AsyncIterator[Stream[Any, Any]]:
+        """Lend a stream both ways, of which nothing is said yet."""
+        with self._lane() as lane:
+            metadata = lane.channel.metadata(token=token, context=context)
+            async with lane.channel.open(lane.stub.Tunnel, metadata=metadata, timeout_s=timeout_s) as stream:
+                yield stream
+
     async def check_health(self) -> None:
         """Raise `Unavailable` unless comet says that it serves."""
         with self._lane() as lane:

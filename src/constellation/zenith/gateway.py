@@ -18,6 +18,7 @@ from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Message, Receive, Request, Send
 from constellation.zenith.routing import Router
+from constellation.zenith.socket_request import FAILED, SocketRequest, check_socket
 
 log = structlog.get_logger()
 
@@ -48,17 +49,25 @@ class Gateway:
         self._gate, self._budget, self._hangups, self._metrics = gate, budget, hangups, metrics
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await _other(scope, receive, send)
-            return
+        path = strip_version(scope["raw_path"].decode("latin-1")) if "raw_path" in scope else ""
+        match scope["type"]:
+            case "http":
+                await self._serve(Request(scope, receive, send, path=path))
+            case "websocket":
+                await self._serve(SocketRequest(scope, receive, send, path=path))
+            case "lifespan":
+                await _live(receive, send)
+
+    async def _serve(self, request: Request) -> None:
         began_s = time.perf_counter()
-        request = Request(scope, receive, send, path=strip_version(scope["raw_path"].decode("latin-1")))
         route: Route | None = None
         try:
             request.read_head()
             match = self._router.find(request.method, request.path)
             route = match.route
             handler = self._handlers[route.operation]
+            if isinstance(request, SocketRequest):
+                check_socket(route)
             with self._gate.admitted():
                 access = await self._doorman.admit(request, route)
                 with self._hangups.over(request):
@@ -82,6 +91,9 @@ class Gateway:
         problem = error.problem()
         self._metrics.refused(str(problem["code"]))
         if request.is_started:
+            if isinstance(request, SocketRequest):
+                await request.close(FAILED, str(error))
+                return
             # The client holds a part of an answer: leaving it without its end makes the server cut the connection,
             # which no client takes for the whole.
             log.warning("answer.cut_off", request_id=str(request.request_id), code=problem["code"], detail=str(error))
@@ -92,14 +104,10 @@ class Gateway:
             request.gone = True
 
 
-async def _other(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer what is no HTTP request: the server's start and stop, and WebSockets, which no route takes yet."""
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    elif scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
+async def _live(receive: Receive, send: Send) -> None:
+    """Answer the server's start and stop."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

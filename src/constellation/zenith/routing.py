@@ -34,7 +34,9 @@ class Router:
             raise MethodNotAllowed(method, path, allow=[*found, "HEAD"] if "GET" in found else found)
         # The planes behind match the decoded path: a name that hides a slash or a dot segment would be
         # authorised here as one route and served there as another.
-        if found.route.transport is not Transport.FUNCTION_URL and any(map(_hides_path, found.params.values())):
+        # What follows a port's own is neither read here nor there.
+        named = [value for name, value in found.params.items() if name != "rest"]
+        if found.route.transport is not Transport.FUNCTION_URL and any(map(_hides_path, named)):
             raise RouteNotFound(path)
         if len(self._known) >= _REMEMBERED:
             self._known.clear()

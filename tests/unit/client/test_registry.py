@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls
+from constellation.client import calls, sandbox_calls
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES, Route
 
@@ -16,6 +16,8 @@ from constellation.routes.registry import ROUTES, Route
 WITHOUT_METHOD = {
     "health_live": "a probe for whoever runs the process",
     "health_startup": "a probe for whoever runs the process",
+    "sandbox_terminal": "a WebSocket: constellation.client.Terminal opens it",
+    "sandbox_port": "any HTTP client calls it: what is asked and answered is the affair of the server in the sandbox",
     "function_url": "any HTTP client calls it: method, headers and body are the function's own",
     "function_url_path": "any HTTP client calls it: method, headers and body are the function's own",
 }
@@ -37,6 +39,11 @@ def sample(parameter: inspect.Parameter) -> Any:
     """A value that a required parameter can have."""
     kinds = {
         "str": "x",
+        "int": 1,
+        "bytes": b"x",
+        "x.SandboxExec": {"command": "true"},
+        "x.SandboxCode": {"code": "1"},
+        "x.SandboxExpose": {"port": 1},
         "UUID": "0190a0a0-0000-7000-8000-000000000000",
         "f.FunctionCreate": {"name": "x", "runtime": "python", "code": "x"},
         "f.CapacityPolicyBody": {},
@@ -46,7 +53,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "a.NamespaceCreate": {"name": "x"},
     }
     kind = str(parameter.annotation)
-    model = eval(kind, vars(calls)) if "." in kind else None
+    model = eval(kind, {**vars(calls), **vars(sandbox_calls)}) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]
 
 
@@ -64,7 +71,7 @@ def test_call_has_the_route_and_the_types_of_the_registry(name: str):
         assert isinstance(METHODS[name], Listing) == ("Page" in str(route.response))
     assert isinstance(METHODS[name], Streaming) == route.streams
     assert (call.content is not None) == (route.request is not None)
-    if route.request is not None:
+    if route.request not in (None, bytes):
         msgspec.json.decode(call.content, type=route.request)
 
 

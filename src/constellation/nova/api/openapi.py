@@ -47,7 +47,7 @@ class Problem(msgspec.Struct, kw_only=True, frozen=True):
 
 def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
     """Return the whole document."""
-    types = [type_ for route in routes for type_ in (route.request, route.response) if type_ is not None]
+    types = [type_ for route in routes for type_ in (route.request, route.response) if type_ not in (None, bytes)]
     schemas, components = msgspec.json.schema_components([*types, Problem], ref_template="#/components/schemas/{name}")
     schema_of: dict[Any, dict[str, Any]] = dict(zip([*types, Problem], schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -119,7 +119,8 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
         "x-permission": route.permission.value,
     }
     if route.request is not None:
-        operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema_of[route.request]}}}
+        content = {ANYTHING: {}} if route.request is bytes else {JSON: {"schema": schema_of[route.request]}}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

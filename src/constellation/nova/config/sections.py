@@ -96,6 +96,16 @@ class SandboxSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MachineSettings:
+    """Section `sandboxes`: interactive ones."""
+
+    max_per_tenant: int = setting("max_per_tenant", 20, kind=Kind.INT, low=0, high=10_000)  # 0: none are made
+    memory_per_tenant_bytes: int = setting("memory_per_tenant", 8 << 30, kind=Kind.SIZE, low=64 << 20)  # disks included
+    max_ttl_s: float = setting("max_ttl", 7 * 86_400.0, kind=Kind.DURATION, low=1)
+    tend_s: float = setting("tend", 2.0, kind=Kind.DURATION, low=0.05, high=60)  # between looks at which are due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuntimesSettings:
     """Section `runtimes`: interpreters by language, where those that nova.config.interpreters finds are not wanted."""
 
@@ -223,6 +233,7 @@ class Settings:
     pool: PoolSettings = PoolSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
     sandbox: SandboxSettings = SandboxSettings()
+    sandboxes: MachineSettings = MachineSettings()
     runtimes: RuntimesSettings = RuntimesSettings()
     docker: DockerBackendSettings = DockerBackendSettings()
     builds: BuildSettings = BuildSettings()

@@ -27,6 +27,8 @@ class Permission(StrEnum):
     APIKEY_MANAGE = "apikey:manage"
     TENANT_READ = "tenant:read"
     TENANT_MANAGE = "tenant:manage"
+    SANDBOX_READ = "sandbox:read"
+    SANDBOX_USE = "sandbox:use"  # make them, run in them, end them
     LOG_READ = "log:read"
     METRICS_READ = "metrics:read"
     CONFIG_READ = "config:read"
@@ -47,7 +49,13 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: _GRANTABLE - {Permission.APIKEY_MANAGE, Permission.TENANT_MANAGE, Permission.CONFIG_READ},
     Role.INVOKER: frozenset({Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ}),
     Role.VIEWER: frozenset(
-        {Permission.FUNCTION_READ, Permission.RUNTIME_READ, Permission.LOG_READ, Permission.METRICS_READ}
+        {
+            Permission.FUNCTION_READ,
+            Permission.RUNTIME_READ,
+            Permission.SANDBOX_READ,
+            Permission.LOG_READ,
+            Permission.METRICS_READ,
+        }
     ),
 }
 

@@ -31,6 +31,10 @@ class NovaServiceBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def Tunnel(self, stream: 'grpclib.server.Stream[nova_pb2.TunnelPiece, nova_pb2.TunnelPiece]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def Stats(self, stream: 'grpclib.server.Stream[nova_pb2.StatsRequest, nova_pb2.StatsResponse]') -> None:
         pass
 
@@ -59,6 +63,12 @@ class NovaServiceBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 nova_pb2.ProxyHTTPRequest,
                 nova_pb2.ProxyHTTPResponse,
+            ),
+            '/nova.v1.NovaService/Tunnel': grpclib.const.Handler(
+                self.Tunnel,
+                grpclib.const.Cardinality.STREAM_STREAM,
+                nova_pb2.TunnelPiece,
+                nova_pb2.TunnelPiece,
             ),
             '/nova.v1.NovaService/Stats': grpclib.const.Handler(
                 self.Stats,
@@ -95,6 +105,12 @@ class NovaServiceStub:
             '/nova.v1.NovaService/ProxyHTTP',
             nova_pb2.ProxyHTTPRequest,
             nova_pb2.ProxyHTTPResponse,
+        )
+        self.Tunnel = grpclib.client.StreamStreamMethod(
+            channel,
+            '/nova.v1.NovaService/Tunnel',
+            nova_pb2.TunnelPiece,
+            nova_pb2.TunnelPiece,
         )
         self.Stats = grpclib.client.UnaryUnaryMethod(
             channel,

@@ -118,6 +118,28 @@ class ProxyHTTPResponse(_message.Message):
     body: bytes
     def __init__(self, status: _Optional[int] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., body: _Optional[bytes] = ...) -> None: ...
 
+class TunnelOpen(_message.Message):
+    __slots__ = ("path", "query")
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    path: str
+    query: bytes
+    def __init__(self, path: _Optional[str] = ..., query: _Optional[bytes] = ...) -> None: ...
+
+class TunnelPiece(_message.Message):
+    __slots__ = ("open", "data", "error", "control", "end")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    open: TunnelOpen
+    data: bytes
+    error: bytes
+    control: bytes
+    end: bool
+    def __init__(self, open: _Optional[_Union[TunnelOpen, _Mapping]] = ..., data: _Optional[bytes] = ..., error: _Optional[bytes] = ..., control: _Optional[bytes] = ..., end: _Optional[bool] = ...) -> None: ...
+
 class StatsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

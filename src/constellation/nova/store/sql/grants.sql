@@ -50,6 +50,10 @@ GRANT SELECT, INSERT, DELETE ON job_pauses TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
 GRANT SELECT, INSERT, UPDATE, DELETE ON call_keys TO constellation_comet;
 
+-- it has interactive sandboxes; which scopes there are, the table's own constraint sees to.
+GRANT SELECT, INSERT, DELETE ON sandboxes TO constellation_comet;
+GRANT UPDATE (state, reason, idle_timeout_s, ports, generation, used_at, expires_at, ended_at) ON sandboxes TO constellation_comet;
+
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;

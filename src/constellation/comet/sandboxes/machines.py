@@ -1,0 +1,292 @@
+"""Sandboxes of all tenants on this node: made, used, paused, forked, ended; and tended as time asks for.
+
+Postgres says which there are and in which state; the keeper has them. Both outlive this process: what it finds of
+either when it starts, it takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from constellation.base.errors import ConstellationError, NotFound, Overloaded, StateConflict
+from constellation.comet.sandboxes.files import File, write
+from constellation.comet.sandboxes.keeping import Keeping
+from constellation.comet.sandboxes.link import AgentGone, ask
+from constellation.comet.sandboxes.templates import Templates
+from constellation.comet.sandboxes.wanted import Kept, Wanted
+from constellation.nova.domain.sandbox import IDLE, Due, Sandbox, SandboxState, due
+from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
+
+log = structlog.get_logger()
+_UNDO_S = 20.0
+_KEPT_S = 86_400.0  # chosen: for a day it can be asked why a sandbox ended
+_FORGET_S = 600.0
+_USERS = 64  # requests at a time in one sandbox
+_S = SandboxState
+
+
+class ElsewhereError(ConstellationError):
+    """Another comet has it."""
+
+    code, http_status, retryable = "sandbox_elsewhere", 421, True
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__(f"sandbox {sandbox.id} is on the node {sandbox.node}", extras={"node": sandbox.node})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Use:
+    """A running sandbox in somebody's hands."""
+
+    sandbox: Sandbox
+    socket: Path
+    python: Sequence[str]
+
+    async def ask(self, **request: Any) -> dict[str, Any]:
+        """Ask the agent; errors as in `link.ask`."""
+        return await ask(self.socket, request)
+
+
+class Machines:
+    """Usable while `run` does."""
+
+    def __init__(self, book: Sandboxes, keeping: Keeping, templates: Templates, *, node: str, tend_s: float) -> None:
+        self._book, self._keeping, self._templates = book, keeping, templates
+        self._node, self._tend_s = node, tend_s
+        self._users: dict[UUID, int] = {}
+        self._used: dict[UUID, datetime] = {}  # not written yet
+        self._locks: dict[UUID, anyio.Lock] = {}
+        self._forgets_at_s = 0.0
+        self._changing: set[UUID] = set()  # made, or moved, by a request in hand
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Take over what is there, then tend it until cancelled."""
+        try:
+            adopted = await self._book.adopt()
+            await self._tend()
+            if adopted:
+                log.info("sandboxes.adopted", count=len(adopted))
+        except Exception:  # the supervision point: functions run without sandboxes
+            log.exception("sandboxes.not_adopted")
+        task_status.started()
+        while True:
+            await anyio.sleep(self._tend_s)
+            try:
+                await self._tend()
+            except Exception:  # likewise: the next look may find the database there again
+                log.exception("sandboxes.not_tended")
+
+    # What users ask.
+
+    async def create(self, new: NewSandbox, *, files: Sequence[File] = ()) -> Sandbox:
+        """Make a sandbox. If it fails, or is cancelled, nothing of it is left but the row that says why.
+
+        Raises:
+            TemplateUnavailable, SandboxLimit, KeeperFailed, AgentGone
+        """
+        self._templates.get(new.template)  # before there is a row
+        async with self._made(new, files=files) as sandbox:
+            return await self._book.move(sandbox, _S.RUNNING)
+
+    async def fork(self, tenant: str, namespace: str, sandbox_id: UUID, *, ttl_s: float) -> Sandbox:
+        """Make a sandbox that has the files, environment and ports of another; that stands still while it is copied.
+
+        Raises:
+            NotFound, StateConflict, SandboxLimit, KeeperFailed, ForkFailed, PauseUnavailable
+        """
+        source = await self.get(tenant, namespace, sandbox_id)
+        if source.state not in (_S.RUNNING, _S.PAUSED):
+            raise StateConflict("sandbox", str(sandbox_id), state=source.state, wanted="running or paused")
+        new = NewSandbox(
+            tenant=tenant, namespace=namespace, template=source.template, memory_mb=source.memory_mb,
+            cpu_millis=source.cpu_millis, disk_mb=source.disk_mb, processes=source.processes, ttl_s=ttl_s,
+            idle_timeout_s=source.idle_timeout_s, on_idle=source.on_idle, env=source.env, ports=source.ports,
+            forked_from=source.id,
+        )  # fmt: skip
+        async with self._locked(source.id), self._made(new) as sandbox:
+            await self._keeping.copy(str(source.id), str(sandbox.id))
+            return await self._book.move(sandbox, _S.RUNNING)
+
+    async def get(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
+        """Return a sandbox of a scope that is this node's. Raises `NotFound`, `ElsewhereError`."""
+        sandbox = await self._book.get(tenant, namespace, sandbox_id)
+        if sandbox.node != self._node and sandbox.state is not _S.ENDED:
+            raise ElsewhereError(sandbox)
+        return sandbox
+
+    async def remove(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
+        """End a sandbox; one that has ended stays as it is."""
+        sandbox = await self.get(tenant, namespace, sandbox_id)
+        if sandbox.state is _S.ENDED:
+            return sandbox
+        async with self._locked(sandbox_id):
+            return await self._end(sandbox, reason="removed")
+
+    async def pause(self, tenant: str, namespace: str, sandbox_id: UUID, *, reason: str = "") -> Sandbox:
+        """Let every process of a sandbox stand still.
+
+        Raises:
+            NotFound, StateConflict, PauseUnavailable
+        """
+        async with self._locked(sandbox_id):
+            sandbox = await self.get(tenant, namespace, sandbox_id)
+            if sandbox.state is _S.PAUSED:
+                return sandbox
+            if sandbox.state is not _S.RUNNING:
+                raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="running")
+            await self._keeping.pause(str(sandbox_id))
+            return await self._book.move(sandbox, _S.PAUSED, reason=reason)
+
+    async def resume(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
+        """Let it go on. Raises `NotFound`, `StateConflict`."""
+        async with self._locked(sandbox_id):
+            sandbox = await self.get(tenant, namespace, sandbox_id)
+            if sandbox.state is _S.RUNNING:
+                return sandbox
+            if sandbox.state is not _S.PAUSED:
+                raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="paused")
+            await self._keeping.resume(str(sandbox_id))
+            return await self._book.move(sandbox, _S.RUNNING)
+
+    @asynccontextmanager
+    async def using(self, tenant: str, namespace: str, sandbox_id: UUID) -> AsyncIterator[Use]:
+        """Lend a running sandbox, which is not idle meanwhile; one that was paused for being idle goes on.
+
+        Raises:
+            NotFound, StateConflict, Overloaded; in the block, AgentGone becomes NotFound when the sandbox has ended.
+        """
+        sandbox = await self.get(tenant, namespace, sandbox_id)
+        if sandbox.is_waking:
+            sandbox = await self.resume(tenant, namespace, sandbox_id)
+        if sandbox.state is not _S.RUNNING:
+            raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="running")
+        if self._users.get(sandbox_id, 0) >= _USERS:
+            raise Overloaded(f"requests to sandbox {sandbox_id}", limit=_USERS)
+        self._users[sandbox_id] = self._users.get(sandbox_id, 0) + 1
+        try:
+            yield Use(sandbox=sandbox, socket=self._keeping.socket_of(str(sandbox_id)), python=self._templates.python)
+        except AgentGone:
+            await self._tend()
+            found = await self._book.get(tenant, namespace, sandbox_id)
+            if found.state is _S.ENDED:
+                raise NotFound("sandbox", f"{sandbox_id} ({found.reason})") from None
+            raise
+        finally:
+            self._users[sandbox_id] -= 1
+            if not self._users[sandbox_id]:
+                del self._users[sandbox_id]
+            self._used[sandbox_id] = datetime.now(UTC)
+
+    # How it is done.
+
+    @asynccontextmanager
+    async def _made(self, new: NewSandbox, *, files: Sequence[File] = ()) -> AsyncIterator[Sandbox]:
+        """Make what a new row stands for; if the block fails too, it is ended."""
+        sandbox = await self._book.insert(new)
+        self._changing.add(sandbox.id)
+        template = self._templates.get(new.template)
+        try:
+            await self._keeping.create(
+                Wanted(
+                    id=str(sandbox.id),
+                    tenant=new.tenant,
+                    memory_mb=new.memory_mb,
+                    cpu_millis=new.cpu_millis,
+                    processes=new.processes,
+                    disk_mb=new.disk_mb,
+                    agent_argv=list(template.agent_argv),
+                    binds=list(template.binds),
+                    prefixes=list(template.prefixes),
+                    links=list(template.links),
+                )
+            )
+            place = self._keeping.socket_of(str(sandbox.id))
+            await ask(place, {"op": "ping"})
+            for file in files:
+                await write(place, file)
+            yield sandbox
+        except BaseException as error:
+            with anyio.move_on_after(_UNDO_S, shield=True), suppress(ConstellationError):
+                await self._end(sandbox, reason=f"it was not made: {error or type(error).__name__}")
+            raise
+        finally:
+            self._changing.discard(sandbox.id)
+
+    async def _end(self, sandbox: Sandbox, *, reason: str) -> Sandbox:
+        ending = await self._book.move(sandbox, _S.ENDING, reason=reason)
+        await self._keeping.remove(str(sandbox.id))
+        self._locks.pop(sandbox.id, None)
+        self._used.pop(sandbox.id, None)
+        return await self._book.move(ending, _S.ENDED, reason=reason)
+
+    @asynccontextmanager
+    async def _locked(self, sandbox_id: UUID) -> AsyncIterator[None]:
+        """Let one change at a time happen to a sandbox; the tending leaves it alone."""
+        async with self._locks.setdefault(sandbox_id, anyio.Lock()):
+            self._changing.add(sandbox_id)
+            try:
+                yield
+            finally:
+                self._changing.discard(sandbox_id)
+
+    async def _tend(self) -> None:
+        """Make rows and sandboxes agree, then do what is due."""
+        used, self._used = self._used, {}
+        await self._book.note_used(used)
+        rows = {sandbox.id: sandbox for sandbox in await self._book.of_node()}
+        told = await self._keeping.list()
+        kept = {each.id: each for each in told.kept}
+        why = {each.id: each.reason for each in told.ended}
+        now = await self._book.now()
+        for sandbox in rows.values():
+            if sandbox.id in self._changing:
+                continue
+            with suppress(StateConflict, NotFound):  # a request was quicker
+                found = kept.get(str(sandbox.id))
+                if sandbox.state in (_S.ENDING, _S.CREATING):
+                    await self._end(sandbox, reason=sandbox.reason or "comet ended while it was made")
+                elif found is None:
+                    await self._end(sandbox, reason=why.get(str(sandbox.id), "the process that held it ended"))
+                else:
+                    await self._tend_one(sandbox, found, now=now)
+        await self._end_strays(set(kept) | set(why), rows)
+        if anyio.current_time() >= self._forgets_at_s:
+            self._forgets_at_s = anyio.current_time() + _FORGET_S
+            await self._book.forget(ended_s=_KEPT_S)
+
+    async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime) -> None:
+        if found.is_paused is not (sandbox.state is _S.PAUSED):  # a comet was killed between the two
+            await (self._keeping.pause if sandbox.state is _S.PAUSED else self._keeping.resume)(found.id)
+        is_busy = self._users.get(sandbox.id, 0) > 0
+        used_at = max(sandbox.used_at, self._used.get(sandbox.id, sandbox.used_at))
+        what, reason = due(sandbox, now=now, used_at=used_at, is_busy=is_busy)
+        scope = sandbox.tenant, sandbox.namespace, sandbox.id
+        match what:
+            case Due.REMOVE:
+                async with self._locked(sandbox.id):
+                    await self._end(sandbox, reason=reason)
+            case Due.PAUSE:
+                try:
+                    await self.pause(*scope, reason=IDLE)
+                except StateConflict:
+                    raise
+                except ConstellationError as error:  # it is asked again when it has been idle once more
+                    self._used[sandbox.id] = now
+                    log.warning("sandboxes.not_paused", id=str(sandbox.id), error=str(error))
+            case Due.NOTHING:
+                pass
+
+    async def _end_strays(self, there: set[str], rows: dict[UUID, Sandbox]) -> None:
+        """End what no row stands for: its tenant was deleted, or the comet that made it was killed."""
+        for each in there - {str(sandbox_id) for sandbox_id in rows | dict.fromkeys(self._changing)}:
+            await self._keeping.remove(each)
