@@ -20,6 +20,11 @@ from constellation.base.address import parse_address
 from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
+from constellation.comet.asks.calls import CallAnswers
+from constellation.comet.asks.desk import AskDesk
+from constellation.comet.asks.question import Op
+from constellation.comet.asks.state import StateAnswers
+from constellation.comet.asks.steps import StepAnswers
 from constellation.comet.backend.contract import Backend
 from constellation.comet.backend.router import Router
 from constellation.comet.builds.builder import SandboxBuilder
@@ -29,9 +34,11 @@ from constellation.comet.builds.worker import BuildOptions, BuildWorker
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
+from constellation.comet.dataplane.executions import ExecutionRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
+from constellation.comet.dataplane.state import StateRoutes
 from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.docker.settings import DockerSettings
@@ -68,6 +75,8 @@ from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.state import State
+from constellation.nova.store.steps import Steps
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
@@ -90,6 +99,8 @@ class ExecutionPlane:
     meters: Meters
     jobs: Jobs
     builds: Builds
+    state: State
+    steps: Steps
     invocations: Invocations
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
@@ -171,6 +182,7 @@ async def execution_plane(
     meters = Meters(context.registry, table)
     functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
     builds = Builds(db, queue_depth=settings.builds.queue_depth)
+    state, steps = State(db, max_keys=settings.state.max_keys), Steps(db, jobs)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}"),
@@ -212,6 +224,27 @@ async def execution_plane(
         node=context.node,
         is_json=is_json,
     )
+    calls = CallAnswers(executor)
+    stores = StateAnswers(state)
+    record = StepAnswers(steps, clock=context.clock, max_steps=settings.state.max_steps)
+    desk = AskDesk(
+        {
+            Op.STATE_GET: stores.get,
+            Op.STATE_PUT: stores.put,
+            Op.STATE_DELETE: stores.delete,
+            Op.STATE_LIST: stores.list,
+            Op.INVOKE: calls.invoke,
+            Op.INVOKE_ASYNC: calls.invoke_async,
+            Op.STEP: record.begin,
+            Op.STEP_DONE: record.end,
+            Op.SLEEP: record.sleep,
+            Op.WAIT: record.wait,
+        },
+        clock=context.clock,
+        registry=context.registry,
+        max_functions=settings.aurora.max_function_labels,
+    )
+    links.hear_asks(desk.take_nowait)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
@@ -219,6 +252,7 @@ async def execution_plane(
             builder = _builder(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
+            await tasks.start(desk.run)
             await tasks.start(code.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
@@ -248,6 +282,8 @@ async def execution_plane(
                 meters=meters,
                 jobs=jobs,
                 builds=builds,
+                state=state,
+                steps=steps,
                 invocations=invocations,
                 listener=listener,
                 lane=lane,
@@ -265,10 +301,12 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
+    state = StateRoutes(plane.state, plane.executor)
+    executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, builds, history, status)
+        for group in (calls, jobs, executions, state, builds, history, status)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }

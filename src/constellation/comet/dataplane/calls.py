@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import msgspec
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.comet.dataplane import events
@@ -82,7 +82,7 @@ class CallRoutes:
 
     async def invoke_async(self, request: DataRequest) -> Answer:
         wanted: AsyncInvoke = request.json(AsyncInvoke)
-        key = _idempotency_key(request, wanted)
+        key = idempotency_key(request, wanted.idempotency_key)
         options = AsyncOptions(
             max_attempts=wanted.max_attempts,
             backoff_base_ms=wanted.backoff_base_ms,
@@ -160,12 +160,13 @@ def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _idempotency_key(request: DataRequest, wanted: AsyncInvoke) -> str:
+def idempotency_key(request: DataRequest, in_body: str | UnsetType) -> str:
+    """Return the key that a request gives in its header or body, "" when it gives none."""
     header = request.headers.get("idempotency-key")
     if header is None:
-        return "" if wanted.idempotency_key is UNSET else wanted.idempotency_key
+        return "" if isinstance(in_body, UnsetType) else in_body
     if not 1 <= len(header) <= 256 or not header.isprintable():
         raise InvalidRequest("Idempotency-Key must be 1 to 256 printable characters", field="Idempotency-Key")
-    if wanted.idempotency_key not in (UNSET, header):
+    if in_body not in (UNSET, header):
         raise InvalidRequest("Idempotency-Key and idempotency_key differ", field="idempotency_key")
     return header

@@ -65,6 +65,14 @@ class CometSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """Section `state`: what functions keep."""
+
+    max_keys: int = setting("max_keys", 10_000, kind=Kind.INT, low=1, high=10_000_000)  # of one store
+    max_steps: int = setting("max_steps", 1000, kind=Kind.INT, low=1, high=100_000)  # of one durable execution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     """Section `pool`."""
 
@@ -202,6 +210,7 @@ class Settings:
     nova: NovaSettings = NovaSettings()
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
+    state: StateSettings = StateSettings()
     sandbox: SandboxSettings = SandboxSettings()
     runtimes: RuntimesSettings = RuntimesSettings()
     docker: DockerBackendSettings = DockerBackendSettings()

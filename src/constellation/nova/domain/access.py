@@ -30,6 +30,8 @@ class Permission(StrEnum):
     LOG_READ = "log:read"
     METRICS_READ = "metrics:read"
     CONFIG_READ = "config:read"
+    STATE_READ = "state:read"
+    STATE_WRITE = "state:write"
 
 
 _GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
@@ -47,7 +49,13 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.OPERATOR: _GRANTABLE - {Permission.APIKEY_MANAGE, Permission.TENANT_MANAGE, Permission.CONFIG_READ},
     Role.INVOKER: frozenset({Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ}),
     Role.VIEWER: frozenset(
-        {Permission.FUNCTION_READ, Permission.RUNTIME_READ, Permission.LOG_READ, Permission.METRICS_READ}
+        {
+            Permission.FUNCTION_READ,
+            Permission.RUNTIME_READ,
+            Permission.LOG_READ,
+            Permission.METRICS_READ,
+            Permission.STATE_READ,
+        }
     ),
 }
 

@@ -48,6 +48,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_comet;
 GRANT SELECT ON jobs_done TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_keys TO constellation_comet; -- UPDATE: an expired key is taken over
 
+-- it keeps the state of functions, and what durable executions leave on record.
+GRANT SELECT, INSERT, UPDATE, DELETE ON function_state TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (output, error, finished_at) ON execution_steps TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
+
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
@@ -56,6 +61,8 @@ GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) 
 GRANT SELECT, UPDATE, DELETE ON jobs TO constellation_nebula;
 GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
 GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
+GRANT SELECT (tenant, execution_id, kind, name, due_at, finished_at) ON execution_steps TO constellation_nebula;
+GRANT SELECT (tenant, execution_id, name) ON execution_events TO constellation_nebula;
 
 -- aurora counts, and keeps house; it reads neither payloads nor logs.
 GRANT SELECT (tenant, namespace, id, function_name, status, source, attempt, run_at, lease_until, created_at)
@@ -65,5 +72,6 @@ GRANT SELECT (tenant, namespace, id, function_name, duration_ms, finished_at, cr
 GRANT SELECT (tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at,
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
-GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval)
+GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
+                 forget_state(integer), forget_steps()
     TO constellation_aurora;
