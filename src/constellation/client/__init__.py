@@ -16,6 +16,16 @@ from constellation.routes.models.access import (
     WhoAmI,
 )
 from constellation.routes.models.builds import BuildBody, BuildSummary
+from constellation.routes.models.executions import (
+    DurableInvoke,
+    EventSent,
+    ExecutionBody,
+    ExecutionDetail,
+    StateKeyBody,
+    StateValueBody,
+    StateWritten,
+    StepBody,
+)
 from constellation.routes.models.functions import (
     CapacityPolicyBody,
     CodeBody,
@@ -65,6 +75,10 @@ __all__ = [
     "CodeUpdate",
     "Connection",
     "Deleted",
+    "DurableInvoke",
+    "EventSent",
+    "ExecutionBody",
+    "ExecutionDetail",
     "FunctionBody",
     "FunctionCreate",
     "FunctionError",
@@ -82,7 +96,11 @@ __all__ = [
     "ScheduleBody",
     "ScheduleCreate",
     "ScheduleUpdate",
+    "StateKeyBody",
+    "StateValueBody",
+    "StateWritten",
     "StatsBody",
+    "StepBody",
     "StreamEnd",
     "TenantBody",
     "TenantCreate",

@@ -11,7 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from constellation.client import ClientError
-from constellation.orbit.commands import access, builds, functions, jobs, logs, platform, schedules, settings, source
+from constellation.orbit.commands import (
+    access,
+    builds,
+    executions,
+    functions,
+    jobs,
+    logs,
+    platform,
+    schedules,
+    settings,
+    source,
+    state,
+)
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
 
@@ -93,6 +105,8 @@ logs.register(app)
 app.add_typer(builds.app, name="builds")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(jobs.app, name="async")
+app.add_typer(executions.app, name="executions")
+app.add_typer(state.app, name="state")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.namespaces, name="namespaces")
