@@ -47,9 +47,7 @@ def signal_execution(execution_id: UUID, event: str, payload: object = None) -> 
 
 def list_state(name: str, *, prefix: str | None = None, page_size: int = DEFAULT_LIMIT) -> Call[Page[e.StateKeyBody]]:
     """Keys of a function's store, in order."""
-    return page_call(
-        "list_state", e.StateKeyBody, page_size=page_size, params={"name": name}, query={"prefix": prefix}
-    )
+    return page_call("list_state", e.StateKeyBody, page_size=page_size, params={"name": name}, query={"prefix": prefix})
 
 
 def get_state(name: str, key: str) -> Call[e.StateValueBody]:

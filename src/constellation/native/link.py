@@ -214,7 +214,14 @@ class Link:
         return self.readiness
 
     def begin(
-        self, request_id: bytes, trace_id: bytes, span_id: bytes, payload: bytes, *, timeout_s: float, is_stream: bool,
+        self,
+        request_id: bytes,
+        trace_id: bytes,
+        span_id: bytes,
+        payload: bytes,
+        *,
+        timeout_s: float,
+        is_stream: bool,
         told: object = None,
     ) -> tuple[int, asyncio.Future[End]]:
         """Send a call; return its id and the future of its end. Ids of 16, 16 and 8 bytes. `told` comes back with asks.

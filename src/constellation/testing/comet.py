@@ -65,6 +65,9 @@ class FakeComet(NovaServiceBase):
         request = await _message(stream)
         raise NotFound("function", request.function)
 
+    async def InvokeDurable(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        raise NotFound("execution", (await _message(stream)).execution)
+
     async def InvokeAsync(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _message(stream)
         is_replay = any(

@@ -57,9 +57,18 @@ ALLOWED = {
         "jobs": "SIUD",
         "jobs_done": "S",
         "job_keys": "SIUD",
+        "function_state": "SIUD",
+        "execution_steps": "SIu",
+        "execution_events": "SID",
     },
     "corona": {"functions": "S", "schedules": "Su"},
-    "nebula": {"jobs": "SUD", "jobs_done": "SI", "job_keys": "SD"},
+    "nebula": {
+        "jobs": "SUD",
+        "jobs_done": "SI",
+        "job_keys": "SD",
+        "execution_steps": "s",
+        "execution_events": "s",
+    },
     "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s"},
 }
 LETTERS = {"SELECT": "S", "INSERT": "I", "UPDATE": "U", "DELETE": "D"}

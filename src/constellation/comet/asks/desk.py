@@ -16,7 +16,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, DeadlineExceeded, Overloaded
-from constellation.comet.asks.question import AskUnknown, CallEnded, Failed, Op, Question, ask_id_of, read, refusal, reply
+from constellation.comet.asks.question import (
+    AskUnknown,
+    CallEnded,
+    Failed,
+    Op,
+    Question,
+    ask_id_of,
+    read,
+    refusal,
+    reply,
+)
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.native.link import Asked
 
@@ -110,21 +120,13 @@ class AskDesk:
         self._reply(asked, body)
 
     async def _answered(self, asked: Asked) -> bytes:
-        op, ask_id, outcome = _OTHER, ask_id_of(asked.body), "ok"
+        ask_id, op, outcome = ask_id_of(asked.body), _OTHER, "ok"
         try:
-            now_s = self._clock.monotonic_s()
-            question = read(asked, now_s=now_s)
+            question = read(asked, now_s=self._clock.monotonic_s())
             ask_id = question.ask.id
-            answer = self._answers.get(question.ask.op)
-            if answer is None:
-                raise AskUnknown(question.ask.op)
-            op = Op.Name(question.ask.op).lower()
-            if asked.until_s == 0:
-                raise CallEnded
-            left_s = question.budget.left_s(now_s)
-            with anyio.move_on_after(left_s):
-                return reply(ask_id, await answer(question))
-            raise DeadlineExceeded(op, after_s=left_s)
+            if question.ask.op in self._answers:
+                op = Op.Name(question.ask.op).lower()
+            return reply(ask_id, await self._answer(question))
         except (ConstellationError, Failed) as error:
             outcome = error.code
             return refusal(ask_id, error)
@@ -136,16 +138,29 @@ class AskDesk:
             self._counted.labels(op, outcome).inc()
             self._by_function.labels(*self._series(asked)).inc()
 
+    async def _answer(self, question: Question) -> bytes:
+        answer = self._answers.get(question.ask.op)
+        if answer is None:
+            raise AskUnknown(question.ask.op)
+        if not question.budget.until_s:
+            raise CallEnded
+        with anyio.move_on_after(question.budget.given_s):
+            return await answer(question)
+        raise DeadlineExceeded(Op.Name(question.ask.op).lower(), after_s=question.budget.given_s)
+
     async def _keep_pace(self, asked: Asked) -> None:
         number = asked.link.number
         now_s = self._clock.monotonic_s()
         pace = self._paces.get(number)
         if pace is None:
             pace = self._paces[number] = _Pace(PACE_BURST, now_s)
-            asked.link.on_end(lambda: self._paces.pop(number, None))
+            asked.link.on_end(lambda: self._forget(number))
         wait_s = pace.wait_s(now_s)
         if wait_s > 0:
             await anyio.sleep(wait_s)
+
+    def _forget(self, number: int) -> None:
+        self._paces.pop(number, None)
 
     def _series(self, asked: Asked) -> tuple[str, str, str]:
         spec = asked.link.owner

@@ -38,7 +38,7 @@ class AskUnknown(ConstellationError):
         super().__init__(f"this host knows no operation {op}")
 
 
-class Failed(Exception):  # noqa: N818  # an answer, not a failure of ours
+class Failed(Exception):
     """The answer is an error that some function of the tenant raised: {type, message, stack}."""
 
     def __init__(self, code: str, error: bytes) -> None:

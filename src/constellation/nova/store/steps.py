@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from constellation.base.errors import ConstellationError, NotFound, StateConflict
+from constellation.base.errors import ConstellationError, StateConflict
 from constellation.base.ids import uuid7
 from constellation.nova.domain.execution import (
     MAX_EVENTS,

@@ -35,16 +35,17 @@ def invoke(
         str | None, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="the event; {} when absent")
     ] = None,
     is_async: Annotated[bool, typer.Option("--async", help="accept it durably and print its id")] = False,
-    is_durable: Annotated[
-        bool, typer.Option("--durable", help="begin a durable execution and print its id")
-    ] = False,
+    is_durable: Annotated[bool, typer.Option("--durable", help="begin a durable execution and print its id")] = False,
     is_streamed: Annotated[bool, typer.Option("--stream", help="print the output as it is produced")] = False,
     is_binary: Annotated[bool, typer.Option("--binary", help="with --stream: bytes that are no text")] = False,
     is_awaited: Annotated[bool, typer.Option("--wait", help="with --async or --durable: wait for the result")] = False,
     timeout: Annotated[float | None, typer.Option(help="seconds; at most the function's own")] = None,
-    key: Annotated[str | None, typer.Option("--idempotency-key", help="with --async or --durable: the same key runs once")] = None,
+    key: Annotated[
+        str | None, typer.Option("--idempotency-key", help="with --async or --durable: the same key runs once")
+    ] = None,
     attempts: Annotated[
-        int | None, typer.Option(min=1, max=100, help="with --async: tries before it is dead; with --durable: of a step")
+        int | None,
+        typer.Option(min=1, max=100, help="with --async: tries before it is dead; with --durable: of a step"),
     ] = None,
 ) -> None:
     """Call a function and print its output. Exits with 1, and the stack on standard error, when it raised."""

@@ -68,7 +68,7 @@ def get(
         Column[StepBody]("NAME", lambda step: step.name),
         Column[StepBody]("STATUS", lambda step: step.status),
         Column[StepBody]("DUE", lambda step: output.age(step.due_at)),
-        Column[StepBody]("OUTPUT", lambda step: _brief(step)),
+        Column[StepBody]("OUTPUT", _brief),
     ]
     output.rows(found.steps.items, columns, empty="It has taken no step.")
 
