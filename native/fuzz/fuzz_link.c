@@ -25,6 +25,9 @@ typedef struct state {
     int peer, stdio;
     int begun, ended, cancelled; /* of Python's calls */
     int hung_up;
+    int asks; /* that wait for their reply */
+    uint32_t asked_id[CT_LINK_ASKS_MAX];
+    size_t asked_len[CT_LINK_ASKS_MAX];
 } state;
 
 typedef struct lane_call {
@@ -42,6 +45,22 @@ static void lane_done(ct__link_call *call, const ct__link_end *end, ct_link *lin
     free(c);
 }
 
+static void take_ask(state *s, const ct_event *event) {
+    ct_link_asked head;
+    must(s->asks < CT_LINK_ASKS_MAX && event->len >= sizeof head);
+    memcpy(&head, event->data, sizeof head);
+    must(event->len >= sizeof head + head.chain_len && (head.until_ns == 0) == (event->flags == 0));
+    s->asked_id[s->asks] = (uint32_t)event->subject;
+    s->asked_len[s->asks++] = event->len - sizeof head - head.chain_len;
+}
+
+static void reply(state *s) {
+    if (s->asks == 0)
+        return;
+    s->asks--;
+    ct_link_reply(s->link, s->asked_id[s->asks], NULL, 0, s->asked_len[s->asks]);
+}
+
 static void turn(state *s) {
     int waiting = ct_reactor_drain(s->reactor);
     must(waiting >= 0);
@@ -50,6 +69,8 @@ static void turn(state *s) {
         for (size_t i = 0; i < taken; i++) {
             s->ended += events[i].kind == CT_LINK_ENDED;
             s->hung_up += events[i].kind == CT_LINK_HUNG_UP;
+            if (events[i].kind == CT_LINK_ASKED)
+                take_ask(s, &events[i]);
             ct_event_done(&events[i]);
         }
     }
@@ -117,6 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             break;
         }
         default:
+            reply(&s);
             (void)ct_link_init(s.link, data, at);
             drain_peer(s.peer);
             turn(&s);

@@ -49,7 +49,9 @@ enum ct_frame_kind {
     CT_FRAME_CANCEL = 9,
     CT_FRAME_PING = 10,
     CT_FRAME_PONG = 11,
-    CT_FRAME_STOP = 12
+    CT_FRAME_STOP = 12,
+    CT_FRAME_ASK = 13,
+    CT_FRAME_REPLY = 14
 };
 
 typedef struct ct_frame {
@@ -415,7 +417,9 @@ enum {
     CT_LINK_FRAME_MAX = 6 << 20,   /* body of a worker's frame: the platform's limit for a synchronous answer */
     CT_LINK_ERROR_MAX = 256 << 10, /* body of an error frame; our workers stay below 64 KiB */
     CT_LINK_PAYLOAD_MAX = 64 << 20, /* of a call; the functions' own limits are far below */
-    CT_LINK_JSON_DEPTH = 512       /* of an answer: deeper than any honest document, shallower than any parser's stack */
+    CT_LINK_JSON_DEPTH = 512,      /* of an answer: deeper than any honest document, shallower than any parser's stack */
+    CT_LINK_ASKS_MAX = 64,         /* asks of one worker that wait for their reply; at this many it is not read on */
+    CT_LINK_ASK_BYTES_MAX = 8 << 20 /* or at this many bytes of them */
 };
 
 /* Events; `target` is the link's handle. */
@@ -426,7 +430,9 @@ enum ct_link_event {
                                data: ct_link_answer, log, body, pieces that were not taken; all left out: no memory for it */
     CT_LINK_PIECE = 203,    /* subject: the id of a stream that has something to take again */
     CT_LINK_HUNG_UP = 204,  /* number: enum ct_cause; subject: the call id or kind that it is about; status: a bad frame's */
-    CT_LINK_GIVEN_UP = 205  /* a call was given up in C, by its deadline too; the worker has it still; subject: its id */
+    CT_LINK_GIVEN_UP = 205, /* a call was given up in C, by its deadline too; the worker has it still; subject: its id */
+    CT_LINK_ASKED = 206     /* the worker asks for something in a call; subject: its id, flags 1: somebody waits for the call;
+                               data: ct_link_asked, chain, body; answered by one ct_link_reply */
 };
 
 enum ct_end {
@@ -446,7 +452,8 @@ enum ct_cause {
     CT_CAUSE_PIECE = 4,  /* a piece of what is not a stream in hand */
     CT_CAUSE_KIND = 5,   /* a kind that is not expected now */
     CT_CAUSE_CHATTER = 6, /* more log than the limit */
-    CT_CAUSE_MEMORY = 7  /* ours ran out */
+    CT_CAUSE_MEMORY = 7, /* ours ran out */
+    CT_CAUSE_ASK = 8     /* an ask in a call that never was */
 };
 
 typedef struct ct_link_answer {
@@ -454,6 +461,15 @@ typedef struct ct_link_answer {
     uint32_t log_len;
     uint32_t body_len;
 } ct_link_answer;
+
+/* Whence the call came in which the worker asks: what the host knows, not what the worker says. */
+typedef struct ct_link_asked {
+    uint64_t until_ns;  /* the call's deadline; 0: it has ended */
+    uint32_t depth;     /* of a call of the lane; Python knows its own */
+    uint32_t chain_len; /* its functions, joined by commas, outermost first */
+    uint8_t trace_id[16];
+    uint8_t span_id[8];
+} ct_link_asked;
 
 typedef struct ct_link ct_link;
 
@@ -488,6 +504,9 @@ size_t ct_link_take(ct_link *link, uint32_t call_id, const uint8_t **out);
 
 /* Gives a call up: no event of it comes any more. Returns 1, or 0 when it has ended. */
 int ct_link_cancel(ct_link *link, uint32_t call_id);
+
+/* Answers an ask whose body had asked_len bytes. A worker that can not be told for want of memory is hung up on. */
+void ct_link_reply(ct_link *link, uint32_t call_id, const uint8_t *body, size_t len, size_t asked_len);
 
 /* Calls that the worker has, those without a caller included. */
 uint32_t ct_link_in_hand(const ct_link *link);

@@ -27,7 +27,9 @@ BUILD_S = 800
 
 
 def _run(*argv: str, cwd: Path, **env: str) -> None:
-    done = subprocess.run(argv, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=BUILD_S, check=False)
+    done = subprocess.run(
+        argv, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=BUILD_S, check=False
+    )
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()[-600:]
         (pytest.fail if ASKED else pytest.skip)(f"{' '.join(argv)} failed: {said}")
@@ -35,7 +37,10 @@ def _run(*argv: str, cwd: Path, **env: str) -> None:
 
 def _python(code: Path) -> None:
     version = subprocess.run(
-        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
+        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
     )  # of the sandbox, for whom the package has a compiled part
     _run(
         sys.executable, "-m", "pip", "install", "-q", "--target", str(code), "--python-version", version.stdout.strip(),
@@ -144,7 +149,11 @@ async def test_events_and_answers_are_carried_as_they_are(started):
 
 async def test_its_context_is_the_calls(started, client):
     made = Call(
-        request_id=uuid7(), payload=b'{"do": "context"}', timeout_s=30, trace_id=bytes(range(16)), span_id=bytes(range(8))
+        request_id=uuid7(),
+        payload=b'{"do": "context"}',
+        timeout_s=30,
+        trace_id=bytes(range(16)),
+        span_id=bytes(range(8)),
     )
     async with started() as instance:
         found = json.loads((await instance.invoke(made)).output)

@@ -222,7 +222,13 @@ static void run(ct__lane_call *c) {
                            .span_id = c->invoke.span_id,
                            .payload = c->invoke.payload.data,
                            .len = c->invoke.payload.len,
-                           .timeout_ns = c->timeout_ns};
+                           .timeout_ns = c->timeout_ns,
+                           .origin = &c->origin};
+    c->origin = (ct__origin){.chain = c->invoke.chain.data,
+                             .chain_len = (uint32_t)c->invoke.chain.len,
+                             .depth = c->invoke.depth,
+                             .trace_id = c->invoke.trace_id,
+                             .span_id = c->invoke.span_id};
     c->link_call.done = ended;
     c->link_call.piece = c->is_stream ? ct__lane_piece : NULL;
     if (ct__link_begin(link, &c->link_call, &exec) < 0) {

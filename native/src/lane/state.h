@@ -33,6 +33,7 @@ typedef struct ct__lane_call {
     bool is_recorded; /* let in: its end stands in the log */
     ct__alarm patience;
     ct__invoke invoke;
+    ct__origin origin; /* of what its handler asks for */
     uint32_t status; /* of one that is to be refused */
     uint64_t ended_ns;
     ct__log log; /* of one that is to be refused */

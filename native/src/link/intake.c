@@ -125,6 +125,9 @@ static void take(ct_link *l, const ct_frame *frame) {
     case CT_FRAME_CHUNK:
         take_piece(l, frame);
         return;
+    case CT_FRAME_ASK:
+        ct__link_take_ask(l, frame);
+        return;
     default:
         break;
     }

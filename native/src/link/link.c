@@ -29,7 +29,7 @@ static void frame_wrote(ct_link *l, size_t body_len) {
         ct__conn_wrote_now(&l->conn, CT_FRAME_HEADER_BYTES + body_len);
 }
 
-static int send_frame(ct_link *l, uint8_t kind, uint32_t call_id, const uint8_t *body, size_t len) {
+int ct__link_send(ct_link *l, uint8_t kind, uint32_t call_id, const uint8_t *body, size_t len) {
     if (l->has_hung_up)
         return 0; /* its end is on its way */
     uint8_t *room = frame_room(l, len);
@@ -66,7 +66,7 @@ void ct__link_deliver(ct_link *l, ct__link_call *call, uint32_t kind, const uint
 static void vacate(ct_link *l, ct__seat *seat, bool tells) {
     seat->call = NULL;
     if (l->settings.is_alone == 0)
-        (void)send_frame(l, CT_FRAME_CANCEL, seat->id, NULL, 0); /* without memory for it the worker works in vain */
+        (void)ct__link_send(l, CT_FRAME_CANCEL, seat->id, NULL, 0); /* without memory for it the worker works in vain */
     if (!tells) {
         ct__emit_give_back(l->reactor, 1);
         return;
@@ -129,6 +129,7 @@ int ct__link_begin(ct_link *l, ct__link_call *call, const ct__exec *exec) {
     *call = (ct__link_call){.done = call->done,
                        .piece = call->piece,
                        .id = id,
+                       .origin = exec->origin,
                        .started_ns = now_ns,
                        .overdue = {.due = overdue},
                        .log = {.limit = l->settings.log_limit}};
@@ -188,7 +189,7 @@ uint32_t ct_link_in_hand(const ct_link *l) {
 }
 
 int ct_link_init(ct_link *l, const uint8_t *message, size_t len) {
-    const int result = send_frame(l, CT_FRAME_INIT, 0, message, len);
+    const int result = ct__link_send(l, CT_FRAME_INIT, 0, message, len);
     if (result == 0)
         l->awaits_ready = true;
     return result;

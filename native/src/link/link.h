@@ -20,6 +20,14 @@ typedef struct ct__link_end {
     uint64_t duration_ns; /* exec frame written to end */
 } ct__link_end;
 
+/* Whence a call comes; its owner keeps it in place until `done`. */
+typedef struct ct__origin {
+    const uint8_t *chain; /* names joined by commas */
+    uint32_t chain_len, depth;
+    const uint8_t *trace_id; /* 16 bytes */
+    const uint8_t *span_id;  /* 8 bytes */
+} ct__origin;
+
 /* One call in hand; its owner embeds it and keeps it in place until `done`, or until it gives the call up. */
 struct ct__link_call {
     /* Called once. The call is not the link's any more: it may be freed, and another one begun on the same link. */
@@ -29,6 +37,7 @@ struct ct__link_call {
     /* The link's own: */
     ct_link *link; /* NULL: not in hand */
     uint32_t id;
+    const ct__origin *origin; /* NULL: Python's, which knows */
     uint64_t started_ns;
     ct__alarm overdue;
     ct__log log;
@@ -41,6 +50,7 @@ typedef struct ct__exec {
     const uint8_t *payload;
     size_t len;
     uint64_t timeout_ns;
+    const ct__origin *origin;
 } ct__exec;
 
 /* Sends a call; `done` and `piece` are set by the owner. Never calls back before it returns. A call on a link that has hung up waits

@@ -24,10 +24,13 @@ struct ct_link {
     ct__calls calls;
     uint32_t last_id;
     uint32_t holds;
+    uint32_t asks; /* that wait for their reply */
+    size_t ask_bytes;
     int64_t chatter_bytes; /* that may still come without a call that asked for it */
     ct__log ambient;       /* printed by no call; goes to the next one */
     bool has_greeted;
     bool awaits_ready;
+    bool is_asked_out; /* a hold is ours: as many asks wait as may */
     bool is_reading;  /* frames are being taken: no second round inside */
     bool is_at_end;   /* nothing more comes than what is in hand */
     bool has_hung_up; /* the worker is not spoken to any more */
@@ -42,6 +45,12 @@ void ct__link_deliver(ct_link *link, ct__link_call *call, uint32_t kind, const u
 
 /* The only call in hand, if it has a caller. */
 ct__link_call *ct__link_only_call(const ct_link *link);
+
+/* An ask of the worker; see asks.c. */
+void ct__link_take_ask(ct_link *link, const ct_frame *frame);
+
+/* Queues a frame. Returns 0, also to one that has hung up, or -ENOMEM or CT_E_TOOBIG. */
+int ct__link_send(ct_link *link, uint8_t kind, uint32_t call_id, const uint8_t *body, size_t len);
 
 /* Bytes on the raw fd 1 or 2; the connection of the socket. */
 bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len);

@@ -145,8 +145,9 @@ class VersionConflict(ConstellationError):
 
     code, http_status, retryable = "version_conflict", 409, True
 
-    def __init__(self, kind: str, name: str) -> None:
-        super().__init__(f"{kind} {name!r} was changed by somebody else; read it again", extras={"kind": kind})
+    def __init__(self, kind: str, name: str, *, found: int | None = None) -> None:
+        extras: dict[str, Extra] = {"kind": kind} if found is None else {"kind": kind, "version": found}
+        super().__init__(f"{kind} {name!r} was changed by somebody else; read it again", extras=extras)
 
 
 class StateConflict(ConstellationError):

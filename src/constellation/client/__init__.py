@@ -18,6 +18,16 @@ from constellation.routes.models.access import (
     WhoAmI,
 )
 from constellation.routes.models.builds import BuildBody, BuildSummary
+from constellation.routes.models.executions import (
+    DurableInvoke,
+    EventSent,
+    ExecutionBody,
+    ExecutionDetail,
+    StateKeyBody,
+    StateValueBody,
+    StateWritten,
+    StepBody,
+)
 from constellation.routes.models.functions import (
     CapacityPolicyBody,
     CodeBody,
@@ -95,8 +105,12 @@ __all__ = [
     "CostSummary",
     "Deleted",
     "Diagnostics",
+    "DurableInvoke",
+    "EventSent",
     "ExecEnd",
     "ExecPiece",
+    "ExecutionBody",
+    "ExecutionDetail",
     "FunctionBody",
     "FunctionCost",
     "FunctionCreate",
@@ -128,9 +142,13 @@ __all__ = [
     "ScheduleCreate",
     "ScheduleUpdate",
     "SlowCall",
+    "StateKeyBody",
+    "StateValueBody",
+    "StateWritten",
     "Statistics",
     "StatisticsBucket",
     "StatsBody",
+    "StepBody",
     "StreamEnd",
     "TenantBody",
     "TenantCreate",

@@ -18,7 +18,7 @@ T = TypeVar("T")
 BY_OPERATION: Mapping[str, Route] = {route.operation: route for route in ROUTES}
 TIMEOUT_HEADER = "x-nova-timeout-s"
 IDEMPOTENCY_HEADER = "idempotency-key"
-_NAME = re.compile(r"\{([a-z_]+)\}")
+_NAME = re.compile(r"\{([a-z_]+)(?::path)?\}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls
+from constellation.client import calls, executions
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -176,6 +176,20 @@ class Operations:
     heatmap = Operation(calls.heatmap)
     function_cost = Operation(calls.function_cost)
     cost_summary = Operation(calls.cost_summary)
+    invoke_durable = Operation(executions.invoke_durable)
+    list_executions = Listing(executions.list_executions)
+    get_execution = Operation(executions.get_execution)
+    cancel_execution = Operation(executions.cancel_execution)
+    retry_execution = Operation(executions.retry_execution)
+    signal_execution = Operation(executions.signal_execution)
+    list_state = Listing(executions.list_state)
+    get_state = Operation(executions.get_state)
+    put_state = Operation(executions.put_state)
+    delete_state = Operation(executions.delete_state)
+    list_shared_state = Listing(executions.list_shared_state)
+    get_shared_state = Operation(executions.get_shared_state)
+    put_shared_state = Operation(executions.put_shared_state)
+    delete_shared_state = Operation(executions.delete_shared_state)
     list_invocations = Listing(calls.list_invocations)
     list_function_invocations = Listing(calls.list_function_invocations)
     list_logs = Listing(calls.list_logs)

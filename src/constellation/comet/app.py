@@ -20,6 +20,11 @@ from constellation.base.address import parse_address
 from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
+from constellation.comet.asks.calls import CallAnswers
+from constellation.comet.asks.desk import AskDesk
+from constellation.comet.asks.question import Op
+from constellation.comet.asks.state import StateAnswers
+from constellation.comet.asks.steps import StepAnswers
 from constellation.comet.backend.contract import Backend, BackendSupport
 from constellation.comet.backend.router import Router
 from constellation.comet.builds.builder import SandboxBuilder
@@ -29,11 +34,13 @@ from constellation.comet.builds.worker import BuildOptions, BuildWorker
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
+from constellation.comet.dataplane.executions import ExecutionRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.inside import InsideRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
 from constellation.comet.dataplane.mount import Mount
 from constellation.comet.dataplane.sandboxes import SandboxRoutes
+from constellation.comet.dataplane.state import StateRoutes
 from constellation.comet.dataplane.statistics import StatisticsRoutes
 from constellation.comet.dataplane.status import StatusRoutes
 from constellation.comet.docker.backend import DockerBackend
@@ -84,7 +91,9 @@ from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.sandboxes import Sandboxes
+from constellation.nova.store.state import State
 from constellation.nova.store.statistics import Statistics
+from constellation.nova.store.steps import Steps
 from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
@@ -109,6 +118,8 @@ class ExecutionPlane:
     meters: Meters
     jobs: Jobs
     builds: Builds
+    state: State
+    steps: Steps
     invocations: Invocations
     statistics: Statistics
     prices: PriceSettings
@@ -197,6 +208,7 @@ async def execution_plane(
     meters = Meters(context.registry, table)
     functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
     builds = Builds(db, queue_depth=settings.builds.queue_depth)
+    state, steps = State(db, max_keys=settings.state.max_keys), Steps(db, jobs)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         code_root,
@@ -245,6 +257,27 @@ async def execution_plane(
         is_json=is_json,
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
+    calls = CallAnswers(executor)
+    stores = StateAnswers(state)
+    record = StepAnswers(steps, clock=context.clock, max_steps=settings.state.max_steps)
+    desk = AskDesk(
+        {
+            Op.STATE_GET: stores.get,
+            Op.STATE_PUT: stores.put,
+            Op.STATE_DELETE: stores.delete,
+            Op.STATE_LIST: stores.list,
+            Op.INVOKE: calls.invoke,
+            Op.INVOKE_ASYNC: calls.invoke_async,
+            Op.STEP: record.begin,
+            Op.STEP_DONE: record.end,
+            Op.SLEEP: record.sleep,
+            Op.WAIT: record.wait,
+        },
+        clock=context.clock,
+        registry=context.registry,
+        max_functions=settings.aurora.max_function_labels,
+    )
+    links.hear_asks(desk.take_nowait)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     sandboxes = Sandboxes(
         db,
@@ -271,6 +304,7 @@ async def execution_plane(
             builder = _builder(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
+            await tasks.start(desk.run)
             await tasks.start(code.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
@@ -306,6 +340,8 @@ async def execution_plane(
                 meters=meters,
                 jobs=jobs,
                 builds=builds,
+                state=state,
+                steps=steps,
                 invocations=invocations,
                 statistics=Statistics(db),
                 prices=settings.prices,
@@ -328,12 +364,14 @@ def servicer(context: PlaneContext, plane: ExecutionPlane, settings: Settings) -
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
     statistics = StatisticsRoutes(plane.statistics, plane.executor, plane.prices)
+    state = StateRoutes(plane.state, plane.executor)
+    executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     sandboxes = SandboxRoutes(plane.sandboxes, plane.machines, max_ttl_s=settings.sandboxes.max_ttl_s)
     inside = InsideRoutes(plane.machines)
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, builds, history, statistics, status, sandboxes, inside)
+        for group in (calls, jobs, executions, state, builds, history, statistics, status, sandboxes, inside)
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }

@@ -12,8 +12,10 @@ from constellation.aurora.observability.plane import PlaneContext
 from constellation.base.clock import Clock
 from constellation.comet.executor.budget import budget
 from constellation.comet.executor.executor import Executor
+from constellation.comet.executor.turn import Turn
 from constellation.native.reactor import Reactor
 from constellation.nova.config.load import Loaded
+from constellation.nova.domain.execution import Run
 from constellation.nova.domain.identity import VerifiedTokens
 from constellation.nova.store.pool import connect_as
 from constellation.rpc.caller import Caller
@@ -33,6 +35,13 @@ class LocalInvoker:
     ) -> Invoked:
         limit = budget(self._clock.monotonic_s(), deadline_s=timeout_s)
         return await self._executor.invoke(self._caller(token, context), function, payload, budget=limit)
+
+    async def invoke_durable(
+        self, function: str, payload: bytes, *, run: Run, token: str, context: CallContext, timeout_s: float
+    ) -> Invoked | None:
+        limit = budget(self._clock.monotonic_s(), deadline_s=timeout_s)
+        caller = self._caller(token, context)
+        return await self._executor.invoke_durable(caller, function, payload, Turn(run), budget=limit)
 
     async def invoke_async(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from uuid import UUID
 
 from grpclib.server import Stream
 
@@ -15,8 +16,10 @@ from constellation.comet.executor.budget import Budget, budget
 from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.once import Once, refuse_key
+from constellation.comet.executor.turn import Turn
 from constellation.comet.sandboxes.tunnels import Piece, Tunnels, relay
 from constellation.nova.domain.access import Permission, authorize
+from constellation.nova.domain.execution import Run
 from constellation.rpc.asgi import HttpHead, exchange
 from constellation.rpc.caller import CALLER, Caller
 from constellation.rpc.invoker import AsyncOptions, Invoked
@@ -54,17 +57,17 @@ class NovaServicer(NovaServiceBase):
         answer = await calls.invoke(
             caller, request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
         )
-        await stream.send_message(
-            nova_pb2.InvokeResponse(
-                request_id=answer.request_id,
-                output=answer.output or b"",
-                error=answer.error or b"",
-                duration_ms=answer.duration_ms,
-                cold_start=answer.cold_start,
-                version=answer.version,
-                replayed=answer.is_replay,
-            )
+        await stream.send_message(_answer(answer))
+
+    async def InvokeDurable(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        request = await _request(stream)
+        caller = CALLER.get()
+        turn = Turn(Run(tenant=caller.identity.tenant, execution_id=_uuid(request.execution), token=request.token))
+        answer = await self._executor.invoke_durable(
+            caller, request.function, request.payload, turn, budget=self._budget(stream, 0)
         )
+        response = nova_pb2.InvokeDurableResponse(answer=None if answer is None else _answer(answer))
+        await stream.send_message(response)
 
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
@@ -203,6 +206,25 @@ def _refuse_qualifier(qualifier: str) -> None:
     """Only the live version runs so far; a call that names another must not silently get this one."""
     if qualifier not in ("", "$LATEST"):
         raise InvalidRequest(f"unknown qualifier {qualifier[:64]!r}", field="qualifier")
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise InvalidRequest("the execution's id is no UUID", field="execution") from error
+
+
+def _answer(answer: Invoked) -> nova_pb2.InvokeResponse:
+    return nova_pb2.InvokeResponse(
+        request_id=answer.request_id,
+        output=answer.output or b"",
+        error=answer.error or b"",
+        duration_ms=answer.duration_ms,
+        cold_start=answer.cold_start,
+        version=answer.version,
+        replayed=answer.is_replay,
+    )
 
 
 def _end(answer: Invoked) -> nova_pb2.StreamEnd:

@@ -18,8 +18,10 @@ _lib, _ffi = _core.lib, _core.ffi
 FRAME_MAX_BYTES: int = _lib.CT_LINK_FRAME_MAX
 _ANSWER = struct.Struct("=QII")  # ct_link_answer
 _PIECE = struct.Struct("=I")
+_ASKED = struct.Struct("=QII16s8s")  # ct_link_asked
 _LOG_IS_CUT = 1
 assert _ANSWER.size == _ffi.sizeof("ct_link_answer")
+assert _ASKED.size == _ffi.sizeof("ct_link_asked")
 
 
 class EndKind(IntEnum):
@@ -43,6 +45,7 @@ class CauseKind(IntEnum):
     KIND = _lib.CT_CAUSE_KIND
     CHATTER = _lib.CT_CAUSE_CHATTER
     MEMORY = _lib.CT_CAUSE_MEMORY
+    ASK = _lib.CT_CAUSE_ASK
 
 
 class LinkEvent(IntEnum):
@@ -54,9 +57,10 @@ class LinkEvent(IntEnum):
     PIECE = _lib.CT_LINK_PIECE
     HUNG_UP = _lib.CT_LINK_HUNG_UP
     GIVEN_UP = _lib.CT_LINK_GIVEN_UP
+    ASKED = _lib.CT_LINK_ASKED
 
 
-_HELLO, _READY, _ENDED, _PIECE_EVENT, _HUNG_UP, _GIVEN_UP = map(int, LinkEvent)
+_HELLO, _READY, _ENDED, _PIECE_EVENT, _HUNG_UP, _GIVEN_UP, _ASKED_EVENT = map(int, LinkEvent)
 _CAUSES = {
     CauseKind.ANSWER: "an unexpected answer to call {0}",
     CauseKind.LOG: "a log of call {0}, which never was",
@@ -64,6 +68,7 @@ _CAUSES = {
     CauseKind.KIND: "an unexpected frame of kind {0}",
     CauseKind.CHATTER: "more log than the limit",
     CauseKind.MEMORY: "no memory for what it sent",
+    CauseKind.ASK: "an ask in call {0}, which never was",
 }
 
 
@@ -84,6 +89,20 @@ class End(NamedTuple):
     pieces: list[bytes]  # of a stream, that were not taken before
 
 
+class Asked(NamedTuple):
+    """What a worker asks of the host, and in which call. Each is replied to once, by `Link.reply`."""
+
+    link: Link
+    call_id: int
+    call: object  # what `Link.begin` was told of the call; None for one of the lane
+    until_s: float  # the call's deadline on the monotonic clock; 0: nobody waits for it any more
+    depth: int  # of a call of the lane
+    chain: tuple[str, ...]  # likewise
+    trace_id: bytes  # likewise
+    span_id: bytes
+    body: bytes
+
+
 class Links:
     """The links of one reactor: hands each event to the link that it is about."""
 
@@ -94,12 +113,17 @@ class Links:
         self._reactor = reactor  # lives as long as what was made with it
         self._handle: Any = _ffi.gc(handle, _lib.ct_links_free)
         self._links: dict[int, Link] = {}
+        self._on_asked: Callable[[Asked], None] | None = None
         reactor.take(LinkEvent, self._deliver)
 
     @property
     def handle(self) -> Any:
         """The `ct_links *`, for this package alone."""
         return self._handle
+
+    def hear_asks(self, on_asked: Callable[[Asked], None] | None) -> None:
+        """Say who answers what workers ask; while nobody does, nothing is."""
+        self._on_asked = on_asked
 
     def catch_up(self) -> None:
         """Hear all that the workers have said by now."""
@@ -114,11 +138,13 @@ class Links:
         log_limit_bytes: int,
         on_hang_up: Callable[[str], None],
         on_given_up: Callable[[], None],
+        owner: object = None,
     ) -> Link:
         """Take over a worker's socket and the reading end of its stdio, both non-blocking, and begin to read.
 
         `on_hang_up(cause)` is called once, when the worker closed its end (cause "") or broke the protocol.
-        `on_given_up()` is called whenever a call of the worker has lost its caller.
+        `on_given_up()` is called whenever a call of the worker has lost its caller. `owner` is who the worker is,
+        for whoever answers what it asks.
 
         Raises:
             OSError, MemoryError: both descriptors are closed.
@@ -127,14 +153,18 @@ class Links:
         settings = _ffi.new("ct_link_settings *", [log_limit_bytes, is_alone])
         checked("link", _lib.ct_link_open(self._handle, fd, stdio_fd, settings, out))
         number = int(_lib.ct_link_handle(out[0]))
-        link = Link(out[0], number, lambda: self._links.pop(number, None), on_hang_up, on_given_up)
+        link = Link(out[0], number, lambda: self._links.pop(number, None), on_hang_up, on_given_up, owner)
         self._links[number] = link
         return link
 
     def _deliver(self, event: Event) -> None:
         link = self._links.get(event.target)
-        if link is not None:
+        if link is None:
+            return
+        if event.kind != _ASKED_EVENT:
             link._hear(event)  # noqa: SLF001 - one module, two classes
+        elif self._on_asked is not None and link.is_open:
+            self._on_asked(_asked(link, event))
 
 
 class Link:
@@ -147,7 +177,9 @@ class Link:
         forget: Callable[[], object],
         on_hang_up: Callable[[str], None],
         on_given_up: Callable[[], None],
+        owner: object,
     ) -> None:
+        self.owner = owner
         self.number = number  # the link's handle: index and generation
         self._handle: Any = handle  # None once ended
         self._forget, self._on_hang_up, self._on_given_up = forget, on_hang_up, on_given_up
@@ -155,8 +187,14 @@ class Link:
         self._loop = loop
         self._calls: dict[int, asyncio.Future[End]] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}  # for a piece of a stream
+        self._told: dict[int, object] = {}  # of calls in hand
+        self._on_end: set[Callable[[], None]] = set()
         self.greeting: asyncio.Future[bytes] = loop.create_future()
         self.readiness: asyncio.Future[bytes] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._handle is not None
 
     @property
     def in_hand(self) -> int:
@@ -176,9 +214,17 @@ class Link:
         return self.readiness
 
     def begin(
-        self, request_id: bytes, trace_id: bytes, span_id: bytes, payload: bytes, *, timeout_s: float, is_stream: bool
+        self,
+        request_id: bytes,
+        trace_id: bytes,
+        span_id: bytes,
+        payload: bytes,
+        *,
+        timeout_s: float,
+        is_stream: bool,
+        told: object = None,
     ) -> tuple[int, asyncio.Future[End]]:
-        """Send a call; return its id and the future of its end. Ids of 16, 16 and 8 bytes.
+        """Send a call; return its id and the future of its end. Ids of 16, 16 and 8 bytes. `told` comes back with asks.
 
         Raises:
             LinkFailed: nothing was sent.
@@ -200,12 +246,14 @@ class Link:
             )
         )
         ended = self._calls[call_id] = self._loop.create_future()
+        self._told[call_id] = told
         return call_id, ended
 
     def give_up(self, call_id: int) -> bool:
         """Forget a call that has lost its caller; False when it has ended."""
         if self._calls.pop(call_id, None) is None:
             return False
+        self._told.pop(call_id, None)
         if self._handle is None or not _lib.ct_link_cancel(self._handle, call_id):
             return False
         self._on_given_up()
@@ -227,6 +275,20 @@ class Link:
         finally:
             self._waiting.pop(call_id, None)
 
+    def reply(self, asked: Asked, body: bytes) -> None:
+        """Answer what the worker asked; nothing once the link has ended."""
+        if self._handle is not None:
+            _lib.ct_link_reply(self._handle, asked.call_id, body, len(body), len(asked.body))
+
+    def on_end(self, hear: Callable[[], None]) -> Callable[[], None]:
+        """Have `hear` called when the link ends; the function that is returned takes that back."""
+        self._on_end.add(hear)
+        return lambda: self._on_end.discard(hear)
+
+    def told(self, call_id: int) -> object:
+        """Return what `begin` was told of a call in hand."""
+        return self._told.get(call_id)
+
     def last_words(self, count_bytes: int) -> tuple[bytes, bool]:
         """Return the end of what the process said outside the protocol, and whether that log is cut."""
         if self._handle is None:
@@ -241,6 +303,8 @@ class Link:
         if handle is not None:
             text = cause.encode()
             _lib.ct_link_free(handle, text, len(text))
+            for hear in list(self._on_end):
+                hear()
             self._forget_if_done()
 
     def _sent(self, result: int) -> int:
@@ -267,6 +331,7 @@ class Link:
 
     def _ended(self, event: Event) -> None:
         ended = self._calls.pop(event.subject, None)
+        self._told.pop(event.subject, None)
         if ended is not None and not ended.done():
             ended.set_result(_end(event))
         self._wake(event.subject)
@@ -311,6 +376,16 @@ def _pieces(data: bytes, at: int) -> Iterator[bytes]:
         at += _PIECE.size
         yield data[at : at + size]
         at += size
+
+
+def _asked(link: Link, event: Event) -> Asked:
+    until_ns, depth, chain_bytes, trace_id, span_id = _ASKED.unpack_from(event.data)
+    body_at = _ASKED.size + chain_bytes
+    chain = event.data[_ASKED.size : body_at].decode("utf-8", "replace").split(",") if chain_bytes else ()
+    call_id = event.subject
+    body = event.data[body_at:]
+    told = link.told(call_id)
+    return Asked(link, call_id, told, until_ns / 1e9, depth, tuple(chain), trace_id, span_id, body)
 
 
 def _cause(event: Event) -> str:

@@ -14,6 +14,7 @@ from constellation.client import ClientError
 from constellation.orbit.commands import (
     access,
     builds,
+    executions,
     figures,
     functions,
     jobs,
@@ -23,6 +24,7 @@ from constellation.orbit.commands import (
     schedules,
     settings,
     source,
+    state,
 )
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
@@ -107,6 +109,8 @@ app.add_typer(builds.app, name="builds")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(jobs.app, name="async")
+app.add_typer(executions.app, name="executions")
+app.add_typer(state.app, name="state")
 app.add_typer(access.keys, name="keys")
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.namespaces, name="namespaces")

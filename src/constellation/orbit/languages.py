@@ -87,7 +87,11 @@ _ALL = (
     _language("zig", ".zig"),
     PROVIDED,
     CUSTOM,
-    replace(_language("wasm", ".wat", ".wasm"), entries=("main.wasm", "main.wat", "handler.wasm", "handler.wat"), function="handle"),
+    replace(
+        _language("wasm", ".wat", ".wasm"),
+        entries=("main.wasm", "main.wat", "handler.wasm", "handler.wat"),
+        function="handle",
+    ),
 )
 LANGUAGES = {language.runtime: language for language in _ALL}
 

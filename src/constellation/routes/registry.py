@@ -15,6 +15,7 @@ from typing import Any
 from constellation.nova.domain.access import Permission
 from constellation.routes.models import access as a
 from constellation.routes.models import builds as b
+from constellation.routes.models import executions as e
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import sandboxes as x
@@ -135,6 +136,9 @@ _LOG_QUERY = (
     Query(name="request_id", about="one call"),
 )
 
+_PREFIX = Query(name="prefix", about="what the keys begin with")
+_IF_VERSION = Query(name="if_version", type="integer", about="the version that the key must have")
+
 ROUTES: tuple[Route, ...] = (
     _zenith("health_live", "/health/live", "Is the gateway's process alive"),
     _zenith("health_startup", "/health/startup", "Has the gateway started"),
@@ -240,6 +244,39 @@ ROUTES: tuple[Route, ...] = (
     _comet("prewarm", "POST", _FUNCTION + "/prewarm", P.FUNCTION_INVOKE,
            "Begin instances before calls come; 202: those that are booting are ready soon", status=202,
            request=st.Prewarm, response=st.Prewarmed),
+    _comet("invoke_durable", "POST", _FUNCTION + "/invoke-durable", P.FUNCTION_INVOKE,
+           "Begin a durable execution; 202 once it is committed", status=202, request=e.DurableInvoke,
+           response=e.ExecutionBody, max_body_bytes=2 << 20),
+    _comet("list_executions", "GET", "/executions", P.FUNCTION_READ, "Durable executions, newest first",
+           response=Page[e.ExecutionBody],
+           query=(*PAGING, Query(name="function"),
+                  Query(name="status", about="queued (suspended ones too), running, succeeded, failed or cancelled"))),
+    _comet("get_execution", "GET", "/executions/{id}", P.FUNCTION_READ,
+           "One durable execution and a page of its steps", response=e.ExecutionDetail, query=PAGING),
+    _comet("cancel_execution", "POST", "/executions/{id}/cancel", P.FUNCTION_INVOKE,
+           "End an execution that is not over", response=e.ExecutionBody),
+    _comet("retry_execution", "POST", "/executions/{id}/retry", P.FUNCTION_INVOKE,
+           "Go on with a failed execution from its last step on", response=e.ExecutionBody),
+    _comet("signal_execution", "POST", "/executions/{id}/events/{event}", P.FUNCTION_INVOKE,
+           "Send an event to an execution; kept until a step takes it", status=202, request=Any,
+           response=e.EventSent, max_body_bytes=256 << 10),
+    _comet("list_state", "GET", _FUNCTION + "/state", P.STATE_READ, "Keys of a function's store, in order",
+           response=Page[e.StateKeyBody], query=(*PAGING, _PREFIX)),
+    _comet("get_state", "GET", _FUNCTION + "/state/{key:path}", P.STATE_READ, "One key with its value",
+           response=e.StateValueBody),
+    _comet("put_state", "PUT", _FUNCTION + "/state/{key:path}", P.STATE_WRITE, "Keep a value under a key",
+           request=e.StatePut, response=e.StateWritten, max_body_bytes=512 << 10),
+    _comet("delete_state", "DELETE", _FUNCTION + "/state/{key:path}", P.STATE_WRITE, "Delete a key", status=204,
+           query=(_IF_VERSION,)),
+    _comet("list_shared_state", "GET", "/state/{store}", P.STATE_READ,
+           "Keys of a store that the namespace's functions share", response=Page[e.StateKeyBody],
+           query=(*PAGING, _PREFIX)),
+    _comet("get_shared_state", "GET", "/state/{store}/{key:path}", P.STATE_READ, "One key with its value",
+           response=e.StateValueBody),
+    _comet("put_shared_state", "PUT", "/state/{store}/{key:path}", P.STATE_WRITE, "Keep a value under a key",
+           request=e.StatePut, response=e.StateWritten, max_body_bytes=512 << 10),
+    _comet("delete_shared_state", "DELETE", "/state/{store}/{key:path}", P.STATE_WRITE, "Delete a key", status=204,
+           query=(_IF_VERSION,)),
     _comet("list_function_builds", "GET", _FUNCTION + "/builds", P.FUNCTION_READ, "Builds of a function, newest first",
            response=Page[b.BuildBody], query=(*PAGING, Query(name="state", about="pending, compiling, success, failed or cancelled"))),
     _comet("retry_build", "POST", _FUNCTION + "/builds", P.FUNCTION_UPDATE,

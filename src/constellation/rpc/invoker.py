@@ -12,6 +12,7 @@ from typing import Protocol
 
 from constellation.base.address import parse_address
 from constellation.nova.config.tls import CallerTlsSettings
+from constellation.nova.domain.execution import Run
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.metadata import CallContext
 from constellation.rpc.tls import caller_tls, renewing
@@ -59,6 +60,12 @@ class Invoker(Protocol):
         self, function: str, payload: bytes, *, token: str, context: CallContext, timeout_s: float
     ) -> Invoked: ...
 
+    async def invoke_durable(
+        self, function: str, payload: bytes, *, run: Run, token: str, context: CallContext, timeout_s: float
+    ) -> Invoked | None:
+        """Run an execution on from its record; None: it waits for a time or an event."""
+        ...
+
     async def invoke_async(
         self,
         function: str,
@@ -87,15 +94,20 @@ class GrpcInvoker:
             metadata=self._channel.metadata(token=token, context=context),
             timeout_s=timeout_s,
         )
-        return Invoked(
-            request_id=reply.request_id,
-            output=None if reply.error else reply.output,
-            error=reply.error or None,
-            duration_ms=reply.duration_ms,
-            cold_start=reply.cold_start,
-            version=reply.version,
-            is_replay=reply.replayed,
+        return _invoked(reply)
+
+    async def invoke_durable(
+        self, function: str, payload: bytes, *, run: Run, token: str, context: CallContext, timeout_s: float
+    ) -> Invoked | None:
+        reply = await self._channel.unary(
+            self._stub.InvokeDurable,
+            nova_pb2.InvokeDurableRequest(
+                function=function, payload=payload, execution=str(run.execution_id), token=run.token
+            ),
+            metadata=self._channel.metadata(token=token, context=context),
+            timeout_s=timeout_s,
         )
+        return _invoked(reply.answer) if reply.HasField("answer") else None
 
     async def invoke_async(
         self,
@@ -123,6 +135,18 @@ class GrpcInvoker:
             timeout_s=timeout_s,
         )
         return Accepted(id=reply.id, is_replay=reply.status == "replay")
+
+
+def _invoked(reply: nova_pb2.InvokeResponse) -> Invoked:
+    return Invoked(
+        request_id=reply.request_id,
+        output=None if reply.error else reply.output,
+        error=reply.error or None,
+        duration_ms=reply.duration_ms,
+        cold_start=reply.cold_start,
+        version=reply.version,
+        is_replay=reply.replayed,
+    )
 
 
 @asynccontextmanager

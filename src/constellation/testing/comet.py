@@ -91,6 +91,9 @@ class FakeComet(NovaServiceBase):
             raise
         await stream.send_message(nova_pb2.InvokeChunk(end=end))
 
+    async def InvokeDurable(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
+        raise NotFound("execution", (await _message(stream)).execution)
+
     async def InvokeAsync(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _message(stream)
         is_replay = any(

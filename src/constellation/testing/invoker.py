@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import anyio
 
 from constellation.base.errors import DeadlineExceeded, NotFound
+from constellation.nova.domain.execution import Run
 from constellation.rpc.invoker import Accepted, AsyncOptions, Invoked
 from constellation.rpc.metadata import CallContext
 
@@ -67,6 +68,11 @@ class ScriptedInvoker:
                 return await answer(Call(function=function, payload=payload, token=token, context=context))
         except TimeoutError as error:
             raise DeadlineExceeded(function, after_s=timeout_s) from error
+
+    async def invoke_durable(
+        self, function: str, payload: bytes, *, run: Run, token: str, context: CallContext, timeout_s: float
+    ) -> Invoked | None:
+        raise NotFound("execution", str(run.execution_id))
 
     async def invoke_async(
         self,

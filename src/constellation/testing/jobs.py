@@ -105,6 +105,9 @@ class MemoryJobs:
             written.add(row.job.id)
         return frozenset(written)
 
+    async def suspend(self, claims: Sequence[ClaimedJob]) -> frozenset[UUID]:
+        raise AssertionError(f"durable jobs need their record: {claims}")
+
     async def release(self, claims: Sequence[ClaimedJob], *, delay_s: float = 0.0) -> frozenset[UUID]:
         run_at = self._clock.now() + timedelta(seconds=delay_s)
         held = [row for claim in claims if (row := self._held(claim))]

@@ -75,6 +75,13 @@ INSERT INTO invocations (tenant, namespace, id, function_id, function_name, func
     SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), gen_random_uuid(), function_name, 1, 'python', 'n',
            now(), 1, 1, false, 'ok', 1, 1, '', false, 'http'
     FROM jobs;
+INSERT INTO function_state (tenant, namespace, is_shared, store, key, value, version, expires_at, function_name)
+    SELECT tenant, namespace, false, name, 'k' || k, '1', 1, CASE k % 2 WHEN 0 THEN now() + interval '1 day' END, name
+    FROM functions, generate_series(1, 3) k;
+INSERT INTO execution_steps (tenant, execution_id, seq, kind, name, due_at)
+    SELECT tenant, id, seq, 'event', 'e', now() FROM jobs, generate_series(0, 2) seq WHERE status = 'running';
+INSERT INTO execution_events (tenant, execution_id, id, name, payload)
+    SELECT tenant, id, gen_random_uuid(), 'e', '1' FROM jobs WHERE status = 'running';
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

@@ -61,9 +61,19 @@ ALLOWED = {
         "job_keys": "SIUD",
         "job_pauses": "SID",
         "call_keys": "SIUD",
+        "function_state": "SIUD",
+        "execution_steps": "SIu",
+        "execution_events": "SID",
     },
     "corona": {"functions": "S", "schedules": "Su"},
-    "nebula": {"jobs": "SUD", "jobs_done": "SI", "job_keys": "SD", "job_pauses": "S"},
+    "nebula": {
+        "jobs": "SUD",
+        "jobs_done": "SI",
+        "job_keys": "SD",
+        "job_pauses": "S",
+        "execution_steps": "s",
+        "execution_events": "s",
+    },
     "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s"},
 }
 LETTERS = {"SELECT": "S", "INSERT": "I", "UPDATE": "U", "DELETE": "D"}

@@ -47,7 +47,7 @@ class Slow(NovaServiceBase):
     async def other(self, stream) -> None:
         raise NotImplementedError
 
-    InvokeStream = InvokeAsync = ProxyHTTP = Stats = other
+    InvokeStream = InvokeAsync = InvokeDurable = ProxyHTTP = Stats = other
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ class ScriptedComet(NovaServiceBase):
         self.in_hand = 0
         self.transports: set[asyncio.Transport] = set()
         self.accepted: list[str] = []  # idempotency keys, as often as they came
+        self.waiting: set[str] = set()  # functions that wait when they are run durably
+        self.runs: list[tuple[str, int]] = []  # of executions: id and token
 
     async def Invoke(self, stream):
         request = await stream.recv_message()
@@ -68,6 +70,19 @@ class ScriptedComet(NovaServiceBase):
             await stream.send_message(reply)
         finally:
             self.in_hand -= 1
+
+    async def InvokeDurable(self, stream):
+        request = await stream.recv_message()
+        self.runs.append((request.execution, request.token))
+        if request.function in self.waiting:
+            await stream.send_message(nova_pb2.InvokeDurableResponse())
+            return
+        answer = nova_pb2.InvokeResponse(request_id=str(CALLER.get().context.request_id), duration_ms=1.0, version="1")
+        try:
+            answer.output = await self.functions[request.function](request.payload, CALLER.get())
+        except Raised as error:
+            answer.error = json.dumps({"type": "Raised", "message": str(error), "stack": ""}).encode()
+        await stream.send_message(nova_pb2.InvokeDurableResponse(answer=answer))
 
     async def InvokeAsync(self, stream):
         request = await stream.recv_message()

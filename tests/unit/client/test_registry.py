@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls, sandbox_calls
+from constellation.client import calls, executions, sandbox_calls
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES, Route
 
@@ -51,9 +51,10 @@ def sample(parameter: inspect.Parameter) -> Any:
         "a.ApiKeyCreate": {"name": "x"},
         "a.TenantCreate": {"id": "x"},
         "a.NamespaceCreate": {"name": "x"},
+        "e.DurableInvoke": {},
     }
     kind = str(parameter.annotation)
-    model = eval(kind, {**vars(calls), **vars(sandbox_calls)}) if "." in kind else None
+    model = eval(kind, vars(calls) | vars(executions) | vars(sandbox_calls)) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]
 
 

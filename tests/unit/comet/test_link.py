@@ -8,6 +8,8 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import anyio
 import pytest
@@ -18,6 +20,7 @@ from constellation.comet.backend.contract import (
     CallTimeout,
     HandlerLoadFailed,
     InstanceDied,
+    InstanceSpec,
     OutputInvalid,
 )
 from constellation.comet.link.channel import Channel
@@ -27,7 +30,18 @@ from constellation.wire.gen import agent_pb2
 
 pytestmark = pytest.mark.anyio
 
-HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP = range(1, 13)
+HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP, ASK, REPLY = range(1, 15)
+
+SPEC = InstanceSpec(
+    tenant="t",
+    namespace="n",
+    function_id=uuid7(),
+    function_name="f",
+    function_version="1",
+    runtime="python",
+    handler="main.handler",
+    code_dir=Path("/code"),
+)
 
 
 def frame(kind: int, call_id: int = 0, body: bytes = b"", flags: int = 0) -> bytes:
@@ -48,9 +62,7 @@ class Peer:
             links,
             ours,
             out_fd,
-            function="f",
-            is_alone=is_alone,
-            log_limit_bytes=log_limit_bytes,
+            spec=replace(SPEC, concurrency=1 if is_alone else 2, log_limit_bytes=log_limit_bytes),
             on_hang_up=self.hung_up.append,
             on_given_up=self._count,
         )

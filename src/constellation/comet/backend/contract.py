@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import anyio
@@ -21,6 +21,10 @@ from constellation.base.errors import ConstellationError
 from constellation.base.ids import InstanceId
 from constellation.nova.domain.function import AUTO_BACKEND
 from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
+from constellation.rpc.metadata import CallContext
+
+if TYPE_CHECKING:  # it is handed through
+    from constellation.comet.executor.turn import Turn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +60,9 @@ class Call:
     timeout_s: float  # what is left of the caller's time; the backend enforces it
     trace_id: bytes = bytes(16)
     span_id: bytes = bytes(8)
+    # For what the handler asks of the platform meanwhile; the worker sees neither.
+    origin: CallContext | None = None  # what led to the call
+    turn: Turn | None = None  # of a durable execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

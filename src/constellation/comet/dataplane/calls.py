@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.jobs import body_of
@@ -21,7 +21,7 @@ class CallRoutes:
 
     async def invoke_async(self, request: DataRequest) -> Answer:
         wanted: AsyncInvoke = request.json(AsyncInvoke)
-        key = _idempotency_key(request, wanted)
+        key = idempotency_key(request, wanted.idempotency_key)
         options = AsyncOptions(
             max_attempts=wanted.max_attempts,
             backoff_base_ms=wanted.backoff_base_ms,
@@ -45,12 +45,13 @@ class CallRoutes:
         return Prewarmed(function=name, ready=counts.idle + counts.busy, booting=counts.booting)
 
 
-def _idempotency_key(request: DataRequest, wanted: AsyncInvoke) -> str:
+def idempotency_key(request: DataRequest, in_body: str | UnsetType) -> str:
+    """Return the key that a request gives in its header or body, "" when it gives none."""
     header = request.headers.get("idempotency-key")
     if header is None:
-        return "" if wanted.idempotency_key is UNSET else wanted.idempotency_key
+        return "" if isinstance(in_body, UnsetType) else in_body
     if not 1 <= len(header) <= 256 or not header.isprintable():
         raise InvalidRequest("Idempotency-Key must be 1 to 256 printable characters", field="Idempotency-Key")
-    if wanted.idempotency_key not in (UNSET, header):
+    if in_body not in (UNSET, header):
         raise InvalidRequest("Idempotency-Key and idempotency_key differ", field="idempotency_key")
     return header

@@ -14,7 +14,9 @@ MAX_KEY_CHARS, MAX_KEY_TTL_S = 256, 604_800
 MAX_SOURCE_CHARS = 128
 
 
-def new_job(caller: Caller, function: Function, payload: bytes, options: AsyncOptions) -> NewJob:
+def new_job(
+    caller: Caller, function: Function, payload: bytes, options: AsyncOptions, *, is_durable: bool = False
+) -> NewJob:
     """Return the job of a durable call; its runs carry the depth and the chain of the call that asks for it.
 
     Raises:
@@ -42,6 +44,7 @@ def new_job(caller: Caller, function: Function, payload: bytes, options: AsyncOp
         idempotency_ttl_s=float(options.idempotency_ttl_s),
         call_depth=caller.context.depth,
         call_chain=caller.context.chain,
+        is_durable=is_durable,
     )
 
 

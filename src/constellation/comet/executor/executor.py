@@ -27,6 +27,7 @@ from constellation.comet.executor.budget import Budget
 from constellation.comet.executor.durable import new_job
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
+from constellation.comet.executor.turn import Turn
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
 from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
@@ -40,6 +41,7 @@ from constellation.rpc.invoker import AsyncOptions, Invoked
 from constellation.rpc.metadata import trace_ids
 
 NO_LOG = CallLog()
+NO_TRACE = (bytes(16), bytes(8))
 EMPTY_PAYLOAD = b"{}"  # what a handler sees of a call without a body
 CLOCK_SKEW_S = 3600.0  # a request id may be this far off our clock; the log is partitioned by its time
 _SHED = (QueueFull, QueueWaitTimeout)  # counted, as all that the guard chain refuses, but no row in the log
@@ -134,7 +136,9 @@ class Executor:
         """Calls in hand, running or waiting."""
         return self._pool.inflight
 
-    async def invoke(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> Invoked:
+    async def invoke(
+        self, caller: Caller, function: str, payload: bytes, *, budget: Budget, turn: Turn | None = None
+    ) -> Invoked:
         """Run one call to its end. A handler that raised is an answer with `error`.
 
         Raises:
@@ -145,7 +149,7 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         with self._running(caller, entry, payload) as run:
             lease = await self._lease(caller, entry, run, payload, budget)
-            call = self._call(caller, run, payload, budget)
+            call = self._call(caller, run, payload, budget, turn)
             run.is_broken = True
             try:
                 outcome = await lease.instance.invoke(call)
@@ -153,8 +157,26 @@ class Executor:
                 run.is_broken = False  # the handler's answer is bad, its worker is not
                 raise
             run.is_broken = False
+            if turn is not None:
+                outcome = _of_turn(turn, outcome)
             self._succeeded(run, outcome, output_bytes=len(outcome.output or b""))
             return _invoked(run, outcome)
+
+    async def invoke_durable(
+        self, caller: Caller, function: str, payload: bytes, turn: Turn, *, budget: Budget
+    ) -> Invoked | None:
+        """Run a durable execution on from its record; None: it waits for a time or an event.
+
+        Raises:
+            ConstellationError: as `invoke`; or what a step ended the run with.
+        """
+        try:
+            answer = await self.invoke(caller, function, payload, budget=budget, turn=turn)
+        except ConstellationError:
+            if turn.is_suspended:  # the record says so already, however the run ended after that
+                return None
+            raise
+        return None if turn.is_suspended else answer
 
     @asynccontextmanager
     async def stream(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> AsyncIterator[Streamed]:
@@ -180,9 +202,16 @@ class Executor:
                 self._given_up(run)
 
     async def invoke_async(
-        self, caller: Caller, function: str, payload: bytes, options: AsyncOptions, *, budget: Budget
+        self,
+        caller: Caller,
+        function: str,
+        payload: bytes,
+        options: AsyncOptions,
+        *,
+        budget: Budget,
+        is_durable: bool = False,
     ) -> Enqueued:
-        """Accept a durable call; when this returns it is committed.
+        """Accept a call that is run later, or an execution; when this returns it is committed.
 
         Raises:
             ConstellationError: what its run would surely be refused for, an option out of range, or no database.
@@ -193,7 +222,7 @@ class Executor:
             served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
             self._pool.check_job(served, _ask(caller, payload))
             self._check_json(payload)
-            job = new_job(caller, entry.function, payload, options)
+            job = new_job(caller, entry.function, payload, options, is_durable=is_durable)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
                 enqueued = await self._jobs.enqueue(job)
         except ConstellationError as error:
@@ -306,22 +335,20 @@ class Executor:
         if not self._is_json(payload):
             raise InvalidRequest("the payload is not valid JSON")
 
-    def _call(self, caller: Caller, run: _Run, payload: bytes, budget: Budget) -> Call:
+    def _call(self, caller: Caller, run: _Run, payload: bytes, budget: Budget, turn: Turn | None = None) -> Call:
         left_s = budget.left_s(self._clock.monotonic_s())
         if left_s <= 0:
             raise CallTimeout(run.function.name, after_s=budget.given_s, phase="wait")
         traceparent = caller.context.traceparent
-        if traceparent:
-            trace_id, span_id = trace_ids(traceparent)
-            return Call(
-                request_id=run.request_id,
-                payload=payload or EMPTY_PAYLOAD,
-                timeout_s=min(run.function.timeout_s, left_s),
-                trace_id=trace_id,
-                span_id=span_id,
-            )
+        trace_id, span_id = trace_ids(traceparent) if traceparent else NO_TRACE
         return Call(
-            request_id=run.request_id, payload=payload or EMPTY_PAYLOAD, timeout_s=min(run.function.timeout_s, left_s)
+            request_id=run.request_id,
+            payload=payload or EMPTY_PAYLOAD,
+            timeout_s=min(run.function.timeout_s, left_s),
+            trace_id=trace_id,
+            span_id=span_id,
+            origin=caller.context,
+            turn=turn,
         )
 
     # How it ended.
@@ -374,6 +401,15 @@ class Executor:
                 source=run.source,
             )
         )
+
+
+def _of_turn(turn: Turn, outcome: Outcome) -> Outcome:
+    """Return what a run came to: one that waits was cut off in its handler, and did not fail there."""
+    if turn.failure is not None:
+        raise turn.failure
+    if turn.is_suspended:
+        return Outcome(output=b"null", error=None, log=outcome.log, duration_ms=outcome.duration_ms)
+    return outcome
 
 
 def _invoked(run: _Run, outcome: Outcome) -> Invoked:

@@ -76,22 +76,21 @@ class Channel:
         channel: socket.socket,
         stdio_fd: int,
         *,
-        function: str,
-        is_alone: bool,
-        log_limit_bytes: int,
+        spec: InstanceSpec,
         on_hang_up: Callable[[str], None],
         on_given_up: Callable[[], None],
     ) -> None:
-        self._function, self._log_limit_bytes, self._on_hang_up = function, log_limit_bytes, on_hang_up
+        self._function, self._log_limit_bytes, self._on_hang_up = spec.function_name, spec.log_limit_bytes, on_hang_up
         self._links = links
         self._on_given_up = on_given_up
         self._link = links.open(
             channel.detach(),
             stdio_fd,
-            is_alone=is_alone,
-            log_limit_bytes=log_limit_bytes,
+            is_alone=spec.concurrency <= 1,
+            log_limit_bytes=spec.log_limit_bytes,
             on_hang_up=on_hang_up,
             on_given_up=on_given_up,
+            owner=spec,
         )
         self._cause: str | None = None  # why no call can be made any more
 
@@ -194,6 +193,7 @@ class Channel:
             call.payload,
             timeout_s=call.timeout_s,
             is_stream=is_stream,
+            told=call,
         )
 
     def _outcome(self, call: Call, end: End) -> Outcome:

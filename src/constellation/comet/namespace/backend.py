@@ -404,9 +404,7 @@ class NamespaceBackend:
                 self._links,
                 sandbox.channel,
                 sandbox.stdio_fd,
-                function=spec.function_name,
-                is_alone=spec.concurrency <= 1,
-                log_limit_bytes=spec.log_limit_bytes,
+                spec=spec,
                 on_hang_up=instance.hung_up_nowait,
                 on_given_up=instance.given_up_nowait,
             )

@@ -12,7 +12,7 @@ class QueueMetrics:
         self.claimed = Counter("constellation_async_jobs_claimed_total", "Attempts that were begun", registry=registry)
         self.attempts = Counter(
             "constellation_async_attempts_total",
-            "Attempts by how they ended: succeeded, retried, dead, or put back because they never began",
+            "Attempts by how they ended: succeeded, retried, dead, suspended, or put back because they never began",
             ("outcome",),
             registry=registry,
         )

@@ -16,7 +16,7 @@ from constellation.base.backoff import backoff_s
 from constellation.base.errors import ConstellationError
 from constellation.nebula.asyncqueue.ledger import JobLedger
 from constellation.nebula.asyncqueue.metrics import QueueMetrics
-from constellation.nebula.asyncqueue.verdict import Again, Dead, PutBack, Succeeded, Verdict
+from constellation.nebula.asyncqueue.verdict import Again, Dead, PutBack, Succeeded, Suspended, Verdict
 from constellation.nova.store.jobs import ClaimedJob, Completion, Failure
 from constellation.nova.store.listen import Wakeup
 
@@ -91,6 +91,10 @@ class Settler:
         if failed:
             failures = [failure for _, failure in failed]
             left += await self._commit([pending for pending, _ in failed], lambda: self._jobs.fail(failures))
+        waiting = [pending for pending in taken if isinstance(pending.verdict, Suspended)]
+        if waiting:
+            claims = [pending.claim for pending in waiting]
+            left += await self._commit(waiting, lambda: self._jobs.suspend(claims))
         for delay_s, group in back.items():
             left += await self._put_back(group, delay_s)
         return left

@@ -61,7 +61,12 @@ class PutBack:
     is_undelivered: bool = False  # comet could not be reached at all
 
 
-Verdict = Succeeded | Again | Dead | PutBack
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended:
+    """The execution waits for a time or an event; the store knows which."""
+
+
+Verdict = Succeeded | Again | Dead | PutBack | Suspended
 
 
 def of_answer(job: Job, answer: Invoked, *, jitter: float) -> Verdict:
@@ -91,13 +96,20 @@ def of_error(job: Job, error: ConstellationError, *, now: datetime, jitter: floa
 def of_interruption(job: Job) -> Verdict:
     """Judge a call that we ended ourselves: it had begun, so the attempt counts, and the next one need not wait."""
     problem = json.dumps(AttemptInterrupted().problem(), separators=(",", ":")).encode()
-    if job.attempt >= job.max_attempts:
+    if _is_last(job):
         return Dead(error=problem)
     return Again(error=problem, delay_s=0.0)
 
 
 def _again(job: Job, error: bytes, *, duration_ms: float | None, jitter: float) -> Verdict:
-    if job.attempt >= job.max_attempts:
+    if _is_last(job):
         return Dead(error=error, duration_ms=duration_ms)
     delay_s = backoff_s(job.attempt, base_s=job.backoff_base_s, cap_s=job.backoff_max_s, jitter=jitter)
     return Again(error=error, delay_s=delay_s, duration_ms=duration_ms)
+
+
+def _is_last(job: Job) -> bool:
+    """Were its attempts used up when it was claimed? What a durable one has left the store alone knows: each step that is
+    recorded gives it all of them again.
+    """
+    return not job.is_durable and job.attempt >= job.max_attempts

@@ -26,15 +26,17 @@ from constellation.nebula.asyncqueue.verdict import (
     Dead,
     PutBack,
     Succeeded,
+    Suspended,
     Verdict,
     of_answer,
     of_error,
     of_interruption,
 )
+from constellation.nova.domain.execution import Run
 from constellation.nova.domain.job import Job
 from constellation.nova.store.jobs import ClaimedJob
 from constellation.nova.store.listen import Wakeup
-from constellation.rpc.invoker import Invoker
+from constellation.rpc.invoker import Invoked, Invoker
 from constellation.rpc.metadata import CallContext
 from constellation.rpc.owner import OwnerTokens
 
@@ -162,18 +164,7 @@ class AsyncQueue:
             return PutBack(delay_s=0.0)
         with hold.call:
             try:
-                answer = await self._invoker.invoke(
-                    job.function_name,
-                    job.payload,
-                    token=self._tokens.token(tenant=job.tenant, namespace=job.namespace, subject=job.subject),
-                    context=CallContext(
-                        request_id=request_id,
-                        depth=job.call_depth,
-                        chain=job.call_chain,
-                        source="schedule" if job.source.startswith("schedule/") else "async",
-                    ),
-                    timeout_s=self._options.call_timeout_s + REQUEST_MARGIN_S,
-                )
+                answer = await self._call(hold.claim, request_id)
             except ConstellationError as error:
                 verdict = of_error(job, error, now=self._clock.now(), jitter=self._rng.random())
                 if isinstance(verdict, PutBack) and verdict.is_undelivered:
@@ -184,10 +175,26 @@ class AsyncQueue:
                 ours = ConstellationError(f"an internal error: {type(error).__name__}")
                 verdict = of_error(job, ours, now=self._clock.now(), jitter=self._rng.random())
             else:
-                verdict = of_answer(job, answer, jitter=self._rng.random())
+                verdict = Suspended() if answer is None else of_answer(job, answer, jitter=self._rng.random())
             self._comet_failures = 0
             return verdict
         return of_interruption(job)
+
+    async def _call(self, claim: ClaimedJob, request_id: RequestId) -> Invoked | None:
+        """Run a job through comet; None: a durable one waits."""
+        job = claim.job
+        token = self._tokens.token(tenant=job.tenant, namespace=job.namespace, subject=job.subject)
+        source = "durable" if job.is_durable else "schedule" if job.source.startswith("schedule/") else "async"
+        context = CallContext(request_id=request_id, depth=job.call_depth, chain=job.call_chain, source=source)
+        timeout_s = self._options.call_timeout_s + REQUEST_MARGIN_S
+        if not job.is_durable:
+            return await self._invoker.invoke(
+                job.function_name, job.payload, token=token, context=context, timeout_s=timeout_s
+            )
+        run = Run(tenant=job.tenant, execution_id=job.id, token=claim.token)
+        return await self._invoker.invoke_durable(
+            job.function_name, job.payload, run=run, token=token, context=context, timeout_s=timeout_s
+        )
 
     def _comet_is_away(self, error: ConstellationError) -> float:
         """Pause all claims, longer with each failure in a row; return the pause that is left, in seconds."""
@@ -203,6 +210,8 @@ class AsyncQueue:
 
     def _count(self, job: Job, verdict: Verdict, *, took_s: float) -> None:
         match verdict:
+            case Suspended():
+                outcome = "suspended"
             case Succeeded():
                 outcome = "succeeded"
             case Again():

@@ -66,6 +66,14 @@ class CometSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """Section `state`: what functions keep."""
+
+    max_keys: int = setting("max_keys", 10_000, kind=Kind.INT, low=1, high=10_000_000)  # of one store
+    max_steps: int = setting("max_steps", 1000, kind=Kind.INT, low=1, high=100_000)  # of one durable execution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSettings:
     """Section `pool`."""
 
@@ -232,6 +240,7 @@ class Settings:
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
     idempotency: IdempotencySettings = IdempotencySettings()
+    state: StateSettings = StateSettings()
     sandbox: SandboxSettings = SandboxSettings()
     sandboxes: MachineSettings = MachineSettings()
     runtimes: RuntimesSettings = RuntimesSettings()

@@ -32,6 +32,8 @@ class Permission(StrEnum):
     LOG_READ = "log:read"
     METRICS_READ = "metrics:read"
     CONFIG_READ = "config:read"
+    STATE_READ = "state:read"
+    STATE_WRITE = "state:write"
 
 
 _GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
@@ -55,6 +57,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.SANDBOX_READ,
             Permission.LOG_READ,
             Permission.METRICS_READ,
+            Permission.STATE_READ,
         }
     ),
 }

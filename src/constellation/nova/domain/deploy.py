@@ -42,9 +42,7 @@ def runtime_of(runtime: str) -> RuntimeInfo:
     return info
 
 
-def check_source(
-    runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str, *, field: str = "files"
-) -> Source:
+def check_source(runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str, *, field: str = "files") -> Source:
     """Return files and handler that fit together.
 
     Args:
@@ -73,7 +71,8 @@ def check_handler(runtime: RuntimeInfo, handler: str) -> None:
     if runtime.lambda_api:
         if not 1 <= len(handler) <= MAX_COMMAND_CHARS or not handler.isprintable() or not handler.strip():
             raise InvalidRequest(
-                f"handler must have 1 to {MAX_COMMAND_CHARS} printable characters, not all of them blanks", field="handler"
+                f"handler must have 1 to {MAX_COMMAND_CHARS} printable characters, not all of them blanks",
+                field="handler",
             )
         return
     if len(handler) > MAX_HANDLER_CHARS or _HANDLER.fullmatch(handler) is None:
@@ -105,7 +104,7 @@ def _program(runtime: RuntimeInfo, handler: str) -> str | None:
     """Return which of the files is executed; None: one of the sandbox's own."""
     if runtime.id != CUSTOM.id:
         return runtime.entry
-    program = handler.split()[0]
+    program = handler.split(maxsplit=1)[0]
     if program.startswith("/code/"):
         return program.removeprefix("/code/")
     return program.removeprefix("./") if "/" in program and not program.startswith("/") else None

@@ -14,6 +14,7 @@ class JobStatus(StrEnum):
     PAUSED = "paused"
     SUCCEEDED = "succeeded"
     DEAD = "dead"
+    CANCELLED = "cancelled"  # a durable one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +34,7 @@ class NewJob:
     idempotency_ttl_s: float = 86400.0
     call_depth: int = 0
     call_chain: tuple[str, ...] = ()
+    is_durable: bool = False  # its steps are on record, and it may wait between two of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +63,4 @@ class Job:
     created_at: datetime
     call_depth: int
     call_chain: tuple[str, ...]
+    is_durable: bool = False

@@ -277,6 +277,4 @@ def _function(row: Record) -> Function:
         columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
     )
     pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
-    return Function(
-        **columns, capacity=capacity, env=env, preload=preload, mode=mode, network=network, pending=pending
-    )
+    return Function(**columns, capacity=capacity, env=env, preload=preload, mode=mode, network=network, pending=pending)

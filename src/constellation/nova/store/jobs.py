@@ -19,6 +19,7 @@ from constellation.nova.store.pool import Database, Record
 from constellation.nova.store.queries import load
 
 SQL = load("jobs")
+STEPS = load("steps")
 
 CHANNEL = "jobs"  # notified after jobs were put in line
 REDRIVE_BATCH = 1000  # chosen: rows locked by one transaction of a redrive
@@ -94,7 +95,7 @@ class Jobs:
                 for table in ("live", "done"):
                     row = await tx.fetch_row(SQL[f"get_{table}"], job.tenant, job.namespace, bound_to)
                     if row is not None:
-                        return Enqueued(job=_job(row), is_replay=True)
+                        return Enqueued(job=job_of(row), is_replay=True)
                 await tx.execute(SQL["rebind_key"], *key, job_id, job.idempotency_ttl_s)
             row = await tx.fetch_row(SQL["insert"], *_columns([job], [job_id], delay_s))
             assert row is not None
@@ -124,7 +125,7 @@ class Jobs:
         async with self._db.transaction() as tx:
             await tx.execute(SQL["expire_leases"], EXPIRED_BATCH, LEASE_EXPIRED)
             rows = await tx.fetch(SQL["claim"], owner, lease_s, limit, WALKED_FUNCTIONS)
-        return tuple(ClaimedJob(job=_job(row), token=row["token"]) for row in rows)
+        return tuple(ClaimedJob(job=job_of(row), token=row["token"]) for row in rows)
 
     async def renew(self, claims: Sequence[ClaimedJob], *, lease_s: float) -> frozenset[UUID]:
         """Hold claims for another `lease_s` seconds from now; return the ids of those that still held."""
@@ -161,13 +162,23 @@ class Jobs:
             await self._bell.ring()
         return released
 
-    async def get(self, tenant: str, namespace: str, job_id: UUID) -> Job:
-        """Return a job, live or done. Raises `NotFound`."""
+    async def suspend(self, claims: Sequence[ClaimedJob]) -> frozenset[UUID]:
+        """Put durable runs aside until what they wait for can have come; return the ids that were written."""
+        async with self._db.transaction() as tx:
+            # In two statements: the second sees the events of whoever held a row meanwhile.
+            await tx.fetch(STEPS["lock_runs"], *_keys(claims))
+            suspended = frozenset(row["id"] for row in await tx.fetch(STEPS["suspend"], *_keys(claims)))
+        if suspended:
+            await self._bell.ring()
+        return suspended
+
+    async def get(self, tenant: str, namespace: str, job_id: UUID, *, is_durable: bool = False) -> Job:
+        """Return a job, live or done. Raises `NotFound`, also for one of the other kind."""
         for table in ("live", "done"):  # in this order a job that moves between the two looks is still found
             row = await self._db.fetch_row(SQL[f"get_{table}"], tenant, namespace, job_id)
-            if row is not None:
-                return _job(row)
-        raise NotFound("async invocation", str(job_id))
+            if row is not None and row["is_durable"] == is_durable:
+                return job_of(row)
+        raise NotFound("execution" if is_durable else "async invocation", str(job_id))
 
     async def list(
         self,
@@ -178,13 +189,14 @@ class Jobs:
         status: JobStatus | None = None,
         limit: int = 100,
         offset: int = 0,
+        is_durable: bool = False,
     ) -> Page[Job]:
-        """Return jobs, newest first, counted up to `COUNT_LIMIT`."""
+        """Return jobs of one kind, newest first, counted up to `COUNT_LIMIT`."""
         scope = (tenant, namespace, function_name, status)
-        rows = await self._db.fetch(SQL["list"], *scope, limit + 1, offset)
-        total: int = await self._db.fetch_value(SQL["count"], *scope, COUNT_LIMIT + 1)
+        rows = await self._db.fetch(SQL["list"], *scope, limit + 1, offset, is_durable)
+        total: int = await self._db.fetch_value(SQL["count"], *scope, COUNT_LIMIT + 1, is_durable)
         return Page(
-            items=tuple(map(_job, rows[:limit])),
+            items=tuple(map(job_of, rows[:limit])),
             total=min(total, COUNT_LIMIT),
             total_is_exact=total <= COUNT_LIMIT,
             has_more=len(rows) > limit,
@@ -203,7 +215,7 @@ class Jobs:
             job = await self.get(tenant, namespace, job_id)
             raise StateConflict("async invocation", str(job_id), state=job.status, wanted=JobStatus.DEAD)
         await self._bell.ring()
-        return _job(row)
+        return job_of(row)
 
     async def redrive(self, tenant: str, namespace: str, *, function_name: str | None = None) -> int:
         """Put all dead jobs of a scope, or of one function, back in line; return how many."""
@@ -329,6 +341,7 @@ def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tup
         [delay_s] * len(jobs),
         [job.call_depth for job in jobs],
         [",".join(job.call_chain) for job in jobs],  # names hold no comma; arrays of arrays must be rectangular
+        [job.is_durable for job in jobs],
     )
 
 
@@ -361,10 +374,11 @@ def _accepted(job: NewJob, row: Record) -> Job:
         created_at=row["created_at"],
         call_depth=job.call_depth,
         call_chain=job.call_chain,
+        is_durable=job.is_durable,
     )
 
 
-def _job(row: Record) -> Job:
+def job_of(row: Record) -> Job:
     run_at: datetime = row["run_at"]
     return Job(
         tenant=row["tenant"],
@@ -389,4 +403,5 @@ def _job(row: Record) -> Job:
         created_at=row["created_at"],
         call_depth=row["call_depth"],
         call_chain=tuple(row["call_chain"]),
+        is_durable=row["is_durable"],
     )

@@ -9,6 +9,7 @@ SQL = load("retention")
 
 ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end to the version that uses it
 LOG_BATCH = 5_000  # rows of the log that one transaction deletes; chosen: far below a statement's time
+STATE_BATCH = 10_000  # chosen: keys forgotten by one transaction
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
 
 
@@ -38,3 +39,9 @@ class Retention:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_artifacts"], artifact_grace_s)
+        while True:
+            async with self._db.transaction() as tx:
+                if await tx.fetch_value(SQL["forget_state"], STATE_BATCH) < STATE_BATCH:
+                    break
+        async with self._db.transaction() as tx:
+            await tx.fetch_value(SQL["forget_steps"])

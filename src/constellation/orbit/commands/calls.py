@@ -8,7 +8,16 @@ from typing import Annotated
 import msgspec
 import typer
 
-from constellation.client import AsyncInvocationBody, AsyncInvoke, Client, FunctionError, InvokeBody, StreamEnd
+from constellation.client import (
+    AsyncInvocationBody,
+    AsyncInvoke,
+    Client,
+    DurableInvoke,
+    FunctionError,
+    InvokeBody,
+    StreamEnd,
+)
+from constellation.orbit.commands import executions
 from constellation.orbit.commands.arguments import FunctionName, event_of
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.output import Output
@@ -26,26 +35,40 @@ def invoke(
         str | None, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="the event; {} when absent")
     ] = None,
     is_async: Annotated[bool, typer.Option("--async", help="accept it durably and print its id")] = False,
+    is_durable: Annotated[bool, typer.Option("--durable", help="begin a durable execution and print its id")] = False,
     is_streamed: Annotated[bool, typer.Option("--stream", help="print the output as it is produced")] = False,
     is_binary: Annotated[bool, typer.Option("--binary", help="with --stream: bytes that are no text")] = False,
-    is_awaited: Annotated[bool, typer.Option("--wait", help="with --async: wait for the result")] = False,
+    is_awaited: Annotated[bool, typer.Option("--wait", help="with --async or --durable: wait for the result")] = False,
     timeout: Annotated[float | None, typer.Option(help="seconds; at most the function's own")] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="calls with the same key run once")] = None,
-    attempts: Annotated[int | None, typer.Option(min=1, max=100, help="with --async: tries before it is dead")] = None,
+    attempts: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="with --async: tries before it is dead; with --durable: of a step"),
+    ] = None,
 ) -> None:
     """Call a function and print its output. Exits with 1, and the stack on standard error, when it raised."""
     session = Session.of(context)
     event = event_of(data)
-    if is_async and is_streamed:
-        raise OrbitError("--async and --stream exclude each other")
+    if is_async + is_streamed + is_durable > 1:
+        raise OrbitError("--async, --durable and --stream exclude each other")
     if is_binary and not is_streamed:
         raise OrbitError("--binary goes with --stream")
-    if (is_awaited or attempts is not None) and not is_async:
-        raise OrbitError("--wait and --attempts go with --async")
+    if (is_awaited or attempts is not None) and not (is_async or is_durable):
+        raise OrbitError("--wait and --attempts go with --async or --durable")
     if key is not None and is_streamed:
         raise OrbitError("--idempotency-key and --stream exclude each other")
     if is_streamed:
         _stream(session, name, event, timeout, is_binary=is_binary)
+    elif is_durable:
+        execution = session.client.invoke_durable(
+            name,
+            DurableInvoke(
+                payload=event,
+                idempotency_key=msgspec.UNSET if key is None else key,
+                max_attempts=DEFAULT_ATTEMPTS if attempts is None else attempts,
+            ),
+        )
+        executions.show(session, executions.settled(session.client, execution) if is_awaited else execution)
     elif is_async:
         job = AsyncInvoke(
             payload=event,

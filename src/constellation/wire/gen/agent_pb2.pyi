@@ -1,8 +1,9 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -54,3 +55,65 @@ class Ready(_message.Message):
     ok: bool
     error: bytes
     def __init__(self, ok: _Optional[bool] = ..., error: _Optional[bytes] = ...) -> None: ...
+
+class Ask(_message.Message):
+    __slots__ = ("id", "op", "name", "key", "value", "if_version", "ttl_ms", "for_ms", "limit", "after", "seq", "error")
+    class Op(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        NONE: _ClassVar[Ask.Op]
+        STATE_GET: _ClassVar[Ask.Op]
+        STATE_PUT: _ClassVar[Ask.Op]
+        STATE_DELETE: _ClassVar[Ask.Op]
+        STATE_LIST: _ClassVar[Ask.Op]
+        INVOKE: _ClassVar[Ask.Op]
+        INVOKE_ASYNC: _ClassVar[Ask.Op]
+        STEP: _ClassVar[Ask.Op]
+        STEP_DONE: _ClassVar[Ask.Op]
+        SLEEP: _ClassVar[Ask.Op]
+        WAIT: _ClassVar[Ask.Op]
+    NONE: Ask.Op
+    STATE_GET: Ask.Op
+    STATE_PUT: Ask.Op
+    STATE_DELETE: Ask.Op
+    STATE_LIST: Ask.Op
+    INVOKE: Ask.Op
+    INVOKE_ASYNC: Ask.Op
+    STEP: Ask.Op
+    STEP_DONE: Ask.Op
+    SLEEP: Ask.Op
+    WAIT: Ask.Op
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OP_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    IF_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TTL_MS_FIELD_NUMBER: _ClassVar[int]
+    FOR_MS_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    op: Ask.Op
+    name: str
+    key: str
+    value: bytes
+    if_version: int
+    ttl_ms: int
+    for_ms: int
+    limit: int
+    after: str
+    seq: int
+    error: bytes
+    def __init__(self, id: _Optional[int] = ..., op: _Optional[_Union[Ask.Op, str]] = ..., name: _Optional[str] = ..., key: _Optional[str] = ..., value: _Optional[bytes] = ..., if_version: _Optional[int] = ..., ttl_ms: _Optional[int] = ..., for_ms: _Optional[int] = ..., limit: _Optional[int] = ..., after: _Optional[str] = ..., seq: _Optional[int] = ..., error: _Optional[bytes] = ...) -> None: ...
+
+class Reply(_message.Message):
+    __slots__ = ("id", "value", "error")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    value: bytes
+    error: bytes
+    def __init__(self, id: _Optional[int] = ..., value: _Optional[bytes] = ..., error: _Optional[bytes] = ...) -> None: ...

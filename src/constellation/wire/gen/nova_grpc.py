@@ -27,6 +27,10 @@ class NovaServiceBase(abc.ABC):
         pass
 
     @abc.abstractmethod
+    async def InvokeDurable(self, stream: 'grpclib.server.Stream[nova_pb2.InvokeDurableRequest, nova_pb2.InvokeDurableResponse]') -> None:
+        pass
+
+    @abc.abstractmethod
     async def ProxyHTTP(self, stream: 'grpclib.server.Stream[nova_pb2.ProxyHTTPRequest, nova_pb2.ProxyHTTPResponse]') -> None:
         pass
 
@@ -57,6 +61,12 @@ class NovaServiceBase(abc.ABC):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 nova_pb2.InvokeAsyncRequest,
                 nova_pb2.InvokeAsyncResponse,
+            ),
+            '/nova.v1.NovaService/InvokeDurable': grpclib.const.Handler(
+                self.InvokeDurable,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                nova_pb2.InvokeDurableRequest,
+                nova_pb2.InvokeDurableResponse,
             ),
             '/nova.v1.NovaService/ProxyHTTP': grpclib.const.Handler(
                 self.ProxyHTTP,
@@ -99,6 +109,12 @@ class NovaServiceStub:
             '/nova.v1.NovaService/InvokeAsync',
             nova_pb2.InvokeAsyncRequest,
             nova_pb2.InvokeAsyncResponse,
+        )
+        self.InvokeDurable = grpclib.client.UnaryUnaryMethod(
+            channel,
+            '/nova.v1.NovaService/InvokeDurable',
+            nova_pb2.InvokeDurableRequest,
+            nova_pb2.InvokeDurableResponse,
         )
         self.ProxyHTTP = grpclib.client.UnaryStreamMethod(
             channel,

@@ -86,6 +86,24 @@ class InvokeAsyncResponse(_message.Message):
     status: str
     def __init__(self, id: _Optional[str] = ..., status: _Optional[str] = ...) -> None: ...
 
+class InvokeDurableRequest(_message.Message):
+    __slots__ = ("function", "payload", "execution", "token")
+    FUNCTION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    function: str
+    payload: bytes
+    execution: str
+    token: int
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., execution: _Optional[str] = ..., token: _Optional[int] = ...) -> None: ...
+
+class InvokeDurableResponse(_message.Message):
+    __slots__ = ("answer",)
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    answer: InvokeResponse
+    def __init__(self, answer: _Optional[_Union[InvokeResponse, _Mapping]] = ...) -> None: ...
+
 class Header(_message.Message):
     __slots__ = ("name", "value")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -11,8 +11,8 @@ const { performance } = require('node:perf_hooks');
 const { pathToFileURL } = require('node:url');
 const { inspect } = require('node:util');
 
-const [HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP] =
-  Array.from({ length: 12 }, (_, i) => i + 1);
+const [HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP, ASK, REPLY] =
+  Array.from({ length: 14 }, (_, i) => i + 1);
 const LOG_STDERR = 1;
 const LOG_CUT = 2;
 const PROTOCOL = 1;
@@ -77,7 +77,7 @@ function take(data) {
 
 function varint(value) {
   const out = [];
-  for (; value > 0x7f; value >>>= 7) out.push((value & 0x7f) | 0x80);
+  for (; value > 0x7f; value = Math.floor(value / 128)) out.push(value % 128 | 0x80); // wider than 32 bits
   out.push(value);
   return Buffer.from(out);
 }
@@ -179,8 +179,10 @@ function catchOutput(stream, flag) {
 
 class Context {
   #until;
+  #callId;
 
-  constructor(head) {
+  constructor(head, callId) {
+    this.#callId = callId;
     const hex = head.toString('hex', 0, 40);
     const remaining = head.readUInt32BE(40);
     this.request_id = hex.slice(0, 32).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
@@ -200,9 +202,37 @@ class Context {
     return logger;
   }
 
+  /** Values kept between calls (asks.cjs). */
+  get state() {
+    return platform().state(this.#callId);
+  }
+
+  /** What a durable execution does once (asks.cjs). */
+  get steps() {
+    return platform().steps(this.#callId);
+  }
+
+  /** Call a function of the same namespace: its output, or with `mode: 'async'` the id of the job. */
+  invoke(name, payload = null, options = {}) {
+    return platform().invoke(this.#callId, name, payload, options);
+  }
+
   remaining_ms() {
     return Math.max(0, Math.floor(this.#until - performance.now()));
   }
+}
+
+let asks = null; // loaded by the first call that asks for something
+
+function platform() {
+  asks ??= require('./asks.cjs')({
+    send: (callId, body) => send(ASK, callId, body),
+    field,
+    fields,
+    encodeOutput,
+    encodeError,
+  });
+  return asks;
 }
 
 const logger = Object.fromEntries(
@@ -307,7 +337,7 @@ async function chunk(callId, piece) {
 async function outcome(callId, body) {
   const event = body.length > EXEC_HEAD_BYTES ? JSON.parse(body.toString('utf8', EXEC_HEAD_BYTES)) : null;
   const streamed = body.readUInt32BE(44) & EXEC_STREAM;
-  const value = await handler(event, new Context(body));
+  const value = await handler(event, new Context(body, callId));
   if (isIterable(value)) {
     const pieces = [];
     for await (const piece of value) {
@@ -371,6 +401,7 @@ function leave(status) {
 function dispatch(kind, callId, body) {
   if (kind === EXEC && handler) execute(callId, body);
   else if (kind === INIT && !init) void load(Buffer.from(body));
+  else if (kind === REPLY && asks) asks.replied(body);
   else if (kind === PING) send(PONG, callId, body);
   else if (kind === STOP) {
     stopping = true;

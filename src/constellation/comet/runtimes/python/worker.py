@@ -22,14 +22,16 @@ import threading
 import time
 import types
 
+import worker_asks
 import worker_nursery
+from worker_context import Context
 from worker_orphans import Orphans
 from worker_values import (
-    PLAIN, Context, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler, prepare_import,
+    PLAIN, decode_event, encode_chunk, encode_error, encode_output, listed, load_handler, prepare_import,
 )  # fmt: skip
 from worker_wire import (
-    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, RESULT,
-    STOP, CallLog, Channel, Init, LogStream, field,
+    CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, REPLY,
+    RESULT, STOP, CallLog, Channel, Init, LogStream, field,
 )  # fmt: skip
 
 _READY = field(1, 1)
@@ -70,16 +72,22 @@ class Worker:
         if kind != INIT:
             self._leave(1)
         self._load(Init(body))
-        receive, one = self._channel.receive, self._init.concurrency <= 1
+        receive, one, asker = self._channel.receive, self._init.concurrency <= 1, self._init.asker
         while True:
             kind, call_id, body = receive()
             if kind == EXEC:
                 if one:
                     self._run_alone(call_id, body)
+                    if asker.was_used:
+                        asker.settle()
+                        if asker.is_stopped:
+                            return False
                 elif self._is_async:
                     self._on_loop(self._run_async, call_id, body)
                 else:
                     self._run_in_thread(call_id, body)
+            elif kind == REPLY:
+                asker.replied(body)
             elif kind == PING:
                 self._channel.send(PONG, call_id, body)
             elif kind == CANCEL and self._loop is not None:
@@ -89,6 +97,7 @@ class Worker:
 
     def _load(self, init):
         self._init = init
+        init.asker = worker_asks.Asker(self._channel, init.concurrency <= 1)
         self._ambient = CallLog(self._channel, 0, init.log_limit_bytes)
         sys.stdout, sys.stderr = self._streams
         sys.path[:0] = [init.code_dir, init.code_dir + "/deps"]
@@ -128,6 +137,7 @@ class Worker:
         sys.dont_write_bytecode = True
         try:
             self._init = Init(field(1, "rehearsal.handler") + field(9, place) + field(8, field(1, "K") + field(2, "v")))
+            self._init.asker = None
             self._handler = load_handler(self._init)
             body = EXEC_HEAD.pack(bytes(16), bytes(16), bytes(8), 1000, 0) + b'{"name": "x"}'
             self._outcome(1, body, self._own_loop)
@@ -164,7 +174,7 @@ class Worker:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
             event = decode_event(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
-            value = self._handler(event, Context(self._init, head))
+            value = self._handler(event, Context(self._init, head, call_id))
             is_plain = type(value) in PLAIN
             if not is_plain and inspect.isawaitable(value):
                 value = wait(_awaited(value))
@@ -254,7 +264,7 @@ class Worker:
             head = EXEC_HEAD.unpack_from(body)
             streamed = head[4] & EXEC_STREAM
             event = decode_event(body[EXEC_HEAD.size :]) if len(body) > EXEC_HEAD.size else None
-            value = self._handler(event, Context(self._init, head))
+            value = self._handler(event, Context(self._init, head, call_id))
             if not inspect.isasyncgen(value):
                 value = await value
             if inspect.isasyncgen(value):

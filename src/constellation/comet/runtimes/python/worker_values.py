@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import json
-import logging
 import os
 import sys
-import time
 import traceback
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from types import ModuleType
@@ -28,64 +25,6 @@ _pieces = json.encoder.c_make_encoder and json.encoder.c_make_encoder(
     None, _encoder.default, json.encoder.encode_basestring, None, ":", ",", False, False, False
 )
 _ascii_encoder = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-
-
-class Trace:
-    """The W3C trace context of one call."""
-
-    __slots__ = ("span_id", "trace_id")
-
-    def __init__(self, trace_id, span_id):
-        self.trace_id, self.span_id = trace_id.hex(), span_id.hex()
-
-    @property
-    def traceparent(self):
-        return f"00-{self.trace_id}-{self.span_id}-01"
-
-
-@functools.cache
-def _logger():
-    # Made when first asked for: a fifth of a millisecond that a cold start need not pay.
-    logger = logging.getLogger("function")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    return logger
-
-
-class Context:
-    """The second argument of a handler. `deadline` is in Unix seconds."""
-
-    __slots__ = (
-        "_ids", "_until", "deadline", "function_name", "function_version", "memory_limit_mb", "namespace", "request_id",
-        "tenant",
-    )  # fmt: skip
-
-    def __init__(self, init, head):
-        request_id, trace_id, span_id, remaining_ms, _ = head
-        digits = request_id.hex()
-        self.request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-        self._ids = (trace_id, span_id)
-        self._until = time.monotonic() + remaining_ms / 1000
-        self.deadline = time.time() + remaining_ms / 1000
-        self.function_name, self.function_version = init.function_name, init.function_version
-        self.tenant, self.namespace = init.tenant, init.namespace
-        self.memory_limit_mb = init.memory_limit_mb
-
-    @property
-    def trace(self):
-        return Trace(*self._ids)
-
-    @property
-    def logger(self):
-        """A logger whose records go to the log of the call."""
-        return _logger()
-
-    def remaining_ms(self):
-        """Milliseconds until the platform ends this call; never below 0."""
-        return max(0, int((self._until - time.monotonic()) * 1000))
 
 
 class OutputTooLarge(Exception):
@@ -160,14 +99,16 @@ def listed(piece):
 
 
 def _user_frames(tb):
-    """Return the part of a traceback below the last frame of ours."""
-    first, node = tb, tb
+    """Return the part of a traceback below the last frame of ours; what raised in a call of ours keeps all of it."""
+    first, node, whole = tb, tb, None
     while node is not None:
         name = node.tb_frame.f_code.co_filename
         if name.startswith(OUR_DIR) or (name == importlib.__file__ and first is node):
             first = node.tb_next
+        elif whole is None:
+            whole = node
         node = node.tb_next
-    return first
+    return first or whole
 
 
 def encode_error(error):

@@ -9,7 +9,7 @@ import struct
 import threading
 
 PROTOCOL = 1
-HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP = range(1, 13)
+HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP, ASK, REPLY = range(1, 15)
 NURSE = 64  # instead of INIT, and only from the backend of this host: preload, then fork (worker_nursery)
 LOG_STDERR, LOG_CUT = 1, 2
 MAX_BODY_BYTES = 6 << 20  # of an event and of an output; the platform's limit for a synchronous call
@@ -47,7 +47,7 @@ def _read_varint(data, at):
         shift += 7
 
 
-def _fields(data):
+def fields(data):
     """Yield (number, value) of each varint and length-delimited field."""
     at = 0
     while at < len(data):
@@ -71,13 +71,13 @@ class Init:
         self.code_dir, self.env = "/code", {}
         texts = {1: "handler", 2: "function_name", 3: "function_version", 4: "tenant", 5: "namespace", 9: "code_dir"}
         numbers = {6: "memory_limit_mb", 7: "concurrency", 10: "log_limit_bytes"}
-        for number, value in _fields(data):
+        for number, value in fields(data):
             if number in texts:
                 setattr(self, texts[number], value.decode())
             elif number in numbers:
                 setattr(self, numbers[number], value)
             elif number == 8:
-                entry = dict(_fields(value))
+                entry = dict(fields(value))
                 self.env[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
 
 

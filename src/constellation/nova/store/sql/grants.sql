@@ -54,6 +54,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON call_keys TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON sandboxes TO constellation_comet;
 GRANT UPDATE (state, reason, idle_timeout_s, ports, generation, used_at, expires_at, ended_at) ON sandboxes TO constellation_comet;
 
+-- it keeps the state of functions, and what durable executions leave on record.
+GRANT SELECT, INSERT, UPDATE, DELETE ON function_state TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (output, error, finished_at) ON execution_steps TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
+
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
@@ -64,6 +69,8 @@ GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
 GRANT SELECT ON job_pauses TO constellation_nebula;
 GRANT EXECUTE ON FUNCTION queue_heads(integer) TO constellation_nebula;
 GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
+GRANT SELECT (tenant, execution_id, kind, name, due_at, finished_at) ON execution_steps TO constellation_nebula;
+GRANT SELECT (tenant, execution_id, name) ON execution_events TO constellation_nebula;
 
 -- aurora counts, and keeps house; it reads neither payloads nor logs.
 GRANT SELECT (tenant, namespace, id, function_name, status, source, attempt, run_at, lease_until, created_at)
@@ -74,5 +81,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer)
+    forget_logs(integer), forget_state(integer), forget_steps()
     TO constellation_aurora;

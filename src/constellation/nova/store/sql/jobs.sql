@@ -1,14 +1,15 @@
 -- name: insert
 -- Accepts jobs; one row of the arrays each. Delays are seconds from now.
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
-                  backoff_max_s, run_at, call_depth, call_chain)
+                  backoff_max_s, run_at, call_depth, call_chain, is_durable)
 SELECT job.tenant, job.namespace, job.id, job.function_name, job.payload, job.subject, job.source, job.max_attempts,
        job.backoff_base_s, job.backoff_max_s, now() + make_interval(secs => job.delay_s), job.call_depth,
-       string_to_array(job.call_chain, ',')
+       string_to_array(job.call_chain, ','), job.is_durable
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::integer[],
-            $9::double precision[], $10::double precision[], $11::double precision[], $12::integer[], $13::text[])
+            $9::double precision[], $10::double precision[], $11::double precision[], $12::integer[], $13::text[],
+            $14::boolean[])
      AS job (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
-             backoff_max_s, delay_s, call_depth, call_chain)
+             backoff_max_s, delay_s, call_depth, call_chain, is_durable)
 RETURNING id, run_at, created_at;
 
 -- name: take_key
@@ -88,7 +89,7 @@ WHERE held.tenant = taken.tenant AND held.id = taken.id
 RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.status, held.subject,
           held.source, held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, held.run_at,
           held.request_id, held.error, held.duration_ms, held.started_at, held.finished_at, held.created_at,
-          held.call_depth, held.call_chain, held.token;
+          held.call_depth, held.call_chain, held.is_durable, held.token;
 
 -- name: renew
 -- Extends the leases of claims that still hold, and says which they are.
@@ -113,13 +114,14 @@ gone AS (
       AND held.status = 'running'
     RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.subject, held.source,
               held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, result.request_id,
-              result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at
+              result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at,
+              held.is_durable
 )
 INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
                        backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
-                       call_depth, call_chain, created_at)
+                       call_depth, call_chain, created_at, is_durable)
 SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
-       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at
+       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable
 FROM gone
 RETURNING id;
 
@@ -154,7 +156,7 @@ RETURNING held.id;
 -- index: jobs_pkey
 SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts, backoff_base_s,
        backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at, finished_at,
-       created_at, call_depth, call_chain
+       created_at, call_depth, call_chain, is_durable
 FROM jobs
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
@@ -163,27 +165,28 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 -- index: jobs_done_pkey
 SELECT tenant, namespace, id, function_name, payload, 'succeeded' AS status, subject, source, attempt, max_attempts,
        backoff_base_s, backoff_max_s, created_at AS run_at, request_id, output, NULL::bytea AS error, duration_ms,
-       started_at, finished_at, created_at, call_depth, call_chain
+       started_at, finished_at, created_at, call_depth, call_chain, is_durable
 FROM jobs_done
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
 -- name: list
--- Jobs of a scope, newest first; $3 is a function or null, $4 a status of a live job, 'succeeded', or null.
+-- Jobs of a scope, newest first; $3 is a function or null, $4 a status of a live job, 'succeeded', or null; $7 says
+-- which of the two kinds.
 -- index: jobs_by_function
 (SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-        finished_at, created_at, call_depth, call_chain
+        finished_at, created_at, call_depth, call_chain, is_durable
  FROM jobs
- WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+ WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR status = $4)
  ORDER BY id DESC
  LIMIT $5::bigint + $6::bigint)
 UNION ALL
 (SELECT tenant, namespace, id, function_name, payload, 'succeeded', subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, created_at, request_id, output, NULL::bytea, duration_ms, started_at,
-        finished_at, created_at, call_depth, call_chain
+        finished_at, created_at, call_depth, call_chain, is_durable
  FROM jobs_done
- WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+ WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR $4 = 'succeeded')
  ORDER BY id DESC
  LIMIT $5::bigint + $6::bigint)
@@ -196,12 +199,12 @@ LIMIT $5 OFFSET $6;
 SELECT count(*)
 FROM (
     (SELECT FROM jobs
-     WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+     WHERE tenant = $1 AND namespace = $2 AND is_durable = $6 AND ($3::text IS NULL OR function_name = $3)
        AND ($4::text IS NULL OR status = $4)
      LIMIT $5)
     UNION ALL
     (SELECT FROM jobs_done
-     WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+     WHERE tenant = $1 AND namespace = $2 AND is_durable = $6 AND ($3::text IS NULL OR function_name = $3)
        AND ($4::text IS NULL OR $4 = 'succeeded')
      LIMIT $5)
     LIMIT $5
@@ -215,7 +218,7 @@ SET status = 'queued', attempt = 0, max_attempts = coalesce($4, max_attempts), r
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'dead'
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain;
+          finished_at, created_at, call_depth, call_chain, is_durable;
 
 -- name: redrive
 -- Puts up to $4 dead jobs of a scope, of one function or ($3 null) of all, back in line with all their attempts.
@@ -223,7 +226,7 @@ RETURNING tenant, namespace, id, function_name, payload, status, subject, source
 UPDATE jobs AS held
 SET status = 'queued', attempt = 0, run_at = now(), finished_at = NULL
 FROM (SELECT tenant, id FROM jobs
-      WHERE status = 'dead' AND tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+      WHERE status = 'dead' AND NOT is_durable AND tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
       ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead
 WHERE held.tenant = dead.tenant AND held.id = dead.id;
 

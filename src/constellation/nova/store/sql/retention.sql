@@ -13,3 +13,11 @@ SELECT forget_logs($1);
 -- name: forget_artifacts
 -- Forgets what builds made and no code uses, unless it was used within $1 seconds.
 SELECT forget_artifacts(make_interval(secs => $1));
+
+-- name: forget_state
+-- Forgets up to $1 keys of stores whose time is up; says how many.
+SELECT forget_state($1);
+
+-- name: forget_steps
+-- Forgets the steps and events of executions that are not there any more.
+SELECT forget_steps();

@@ -192,6 +192,27 @@ CREATE TABLE build_log (
     FOREIGN KEY (tenant, build_id) REFERENCES builds ON DELETE CASCADE
 );
 
+-- Stores of functions go with their function; shared ones belong to the namespace. Versions grow for ever, also over
+-- a key that was deleted meanwhile, so that a version once seen never means another value.
+CREATE TABLE function_state (
+    tenant         text NOT NULL,
+    namespace      text NOT NULL,
+    is_shared      boolean NOT NULL,
+    store          text NOT NULL CHECK (store ~ '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$'), -- of a function: its name
+    key            text COLLATE "C" NOT NULL CHECK (octet_length(key) BETWEEN 1 AND 512),
+    value          bytea NOT NULL CHECK (octet_length(value) <= 262144),
+    version        bigint NOT NULL,
+    expires_at     timestamptz,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    updated_at     timestamptz NOT NULL DEFAULT now(),
+    function_name  text,
+    CHECK ((function_name IS NULL) = is_shared AND (is_shared OR function_name = store)),
+    PRIMARY KEY (tenant, namespace, is_shared, store, key),
+    FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE,
+    FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
+);
+CREATE INDEX function_state_expired ON function_state (expires_at) WHERE expires_at IS NOT NULL;
+
 CREATE TABLE schedules (
     tenant        text NOT NULL,
     namespace     text NOT NULL,
@@ -224,7 +245,7 @@ CREATE TABLE jobs (
     id             uuid NOT NULL,
     function_name  text NOT NULL,
     payload        bytea NOT NULL,
-    status         text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'paused', 'dead')),
+    status         text NOT NULL DEFAULT 'queued' CHECK (status IN ('queued', 'running', 'paused', 'dead', 'cancelled')),
     subject        text NOT NULL,
     source         text NOT NULL,
     attempt        integer NOT NULL DEFAULT 0,
@@ -243,6 +264,7 @@ CREATE TABLE jobs (
     call_depth     integer NOT NULL DEFAULT 0,
     call_chain     text[] NOT NULL DEFAULT '{}',
     created_at     timestamptz NOT NULL DEFAULT now(),
+    is_durable     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX jobs_due ON jobs (run_at) WHERE status = 'queued';
@@ -272,9 +294,36 @@ CREATE TABLE jobs_done (
     call_depth     integer NOT NULL,
     call_chain     text[] NOT NULL,
     created_at     timestamptz NOT NULL,
+    is_durable     boolean NOT NULL DEFAULT false,
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX jobs_done_by_function ON jobs_done (tenant, namespace, function_name, id DESC);
+
+-- The steps of jobs that are durable: runs that are recorded, and may wait in between.
+CREATE TABLE execution_steps (
+    tenant        text NOT NULL,
+    execution_id  uuid NOT NULL,
+    seq           integer NOT NULL CHECK (seq >= 0),
+    kind          text NOT NULL CHECK (kind IN ('run', 'sleep', 'event')),
+    name          text NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
+    due_at        timestamptz, -- when a sleep is over, or an event is waited for no longer
+    output        bytea CHECK (octet_length(output) <= 262144),
+    error         bytea CHECK (octet_length(error) <= 262144),
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    finished_at   timestamptz,
+    PRIMARY KEY (tenant, execution_id, seq)
+);
+
+-- Events that came and that no step has taken yet.
+CREATE TABLE execution_events (
+    tenant        text NOT NULL,
+    execution_id  uuid NOT NULL,
+    id            uuid NOT NULL,
+    name          text NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
+    payload       bytea NOT NULL CHECK (octet_length(payload) <= 262144),
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, execution_id, id)
+);
 
 -- Unique across partitions, so it has a table of its own.
 CREATE TABLE job_keys (
@@ -516,7 +565,30 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     )
     SELECT count(*) FROM gone
 $$;
+
+-- Forgets up to `most` keys whose time is up; says how many.
+CREATE FUNCTION forget_state(most integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    WITH gone AS (
+        DELETE FROM public.function_state
+        WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.function_state WHERE expires_at <= now() ORDER BY expires_at LIMIT most))
+          AND expires_at <= now()
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
 REVOKE ALL ON FUNCTION forget_logs(integer) FROM PUBLIC;
+
+-- Forgets the steps and events of executions that are not there any more.
+CREATE FUNCTION forget_steps() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    DELETE FROM public.execution_steps AS step
+    WHERE NOT EXISTS (SELECT FROM public.jobs WHERE jobs.tenant = step.tenant AND jobs.id = step.execution_id)
+      AND NOT EXISTS (SELECT FROM public.jobs_done WHERE jobs_done.tenant = step.tenant AND jobs_done.id = step.execution_id);
+    DELETE FROM public.execution_events AS event
+    WHERE NOT EXISTS (SELECT FROM public.jobs WHERE jobs.tenant = event.tenant AND jobs.id = event.execution_id);
+$$;
+REVOKE ALL ON FUNCTION forget_state(integer), forget_steps() FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_artifacts(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;

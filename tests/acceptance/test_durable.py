@@ -1,0 +1,197 @@
+"""Durable executions on a whole platform: what is recorded happened once, whoever is killed in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from constellation.nova.store.pool import connect
+from tests.acceptance.conftest import Platform
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+EVENT = json.loads((EXAMPLES / "order-workflow" / "event.json").read_text())
+
+# Each step leaves a mark of its own in the store whenever it is run, and says which of its runs was recorded.
+MARKS = """
+import time, uuid
+
+def handler(event, context):
+    def effect(number):
+        mark = uuid.uuid4().hex
+        context.state.put(f"ran/{number}/{mark}", 1)
+        time.sleep(event["step_s"])
+        return mark
+
+    marks = []
+    for number in range(event["steps"]):
+        marks.append(context.steps.run(f"step {number}", effect, number))
+        context.steps.sleep(event["pause_s"], f"pause {number}")
+    return marks
+"""
+
+
+def begin(platform: Platform, name: str, payload: Any, **more: Any) -> str:
+    answer = platform.http.post(f"/functions/{name}/invoke-durable", json={"payload": payload, **more})
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/executions/{answer.json()['id']}"
+    return answer.json()["id"]
+
+
+def look(platform: Platform, execution: str) -> dict[str, Any]:
+    answer = platform.http.get(f"/executions/{execution}", params={"limit": 500})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def until(platform: Platform, execution: str, status: str, *, within_s: float = 30) -> dict[str, Any]:
+    def check() -> dict[str, Any] | None:
+        found = look(platform, execution)
+        assert found["status"] == status, found
+        return found
+
+    return platform.eventually(check, within_s=within_s)
+
+
+def keys(platform: Platform, name: str, prefix: str) -> list[str]:
+    items = platform.http.get(f"/functions/{name}/state", params={"prefix": prefix, "limit": 500}).json()["items"]
+    return [item["key"] for item in items]
+
+
+def marks_of(platform: Platform, name: str) -> Counter[str]:
+    return Counter(key.split("/")[1] for key in keys(platform, name, "ran/"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_plane_may_be_killed_and_what_is_recorded_ran_once(own_platform, seed):
+    platform, steps = own_platform, 6
+    platform.deploy("marks", MARKS, timeout_s=30)
+    event = {"steps": steps, "step_s": 0.5, "pause_s": 1}
+    execution = begin(platform, "marks", event, max_attempts=50, backoff_base_ms=100, backoff_max_ms=200)
+    rng = random.Random(seed)
+    for name in rng.sample(["comet", "nebula", "nova", "postgres", "comet", "nebula", "zenith"], 7):
+        before = platform.eventually(lambda: look(platform, execution), within_s=60)
+        recorded = {step["name"]: step["output"] for step in before["steps"]["items"] if step["kind"] == "run"}
+        ran = platform.eventually(lambda: marks_of(platform, "marks"), within_s=60)
+        pid = platform.planes()[name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        platform.eventually(lambda name=name, pid=pid: platform.planes()[name]["pid"] not in (pid, None), within_s=30)
+        after = platform.eventually(lambda: look(platform, execution), within_s=60)
+        kept = {step["name"]: step["output"] for step in after["steps"]["items"]}
+        assert {name: kept[name] for name in recorded} == recorded
+        again = platform.eventually(lambda: marks_of(platform, "marks"), within_s=60)
+        assert all(again[name.split()[1]] == ran[name.split()[1]] for name in recorded)
+    done = until(platform, execution, "succeeded", within_s=90)
+    assert done["output"] == [step["output"] for step in done["steps"]["items"] if step["kind"] == "run"]
+    ran_as = [key.split("/")[2] for key in keys(platform, "marks", "ran/")]
+    assert set(done["output"]) <= set(ran_as)  # each recorded result is that of a run that took place
+    assert set(marks_of(platform, "marks")) == {str(number) for number in range(steps)}
+    print(f"runs of {steps} steps: {dict(marks_of(platform, 'marks'))}")
+
+
+def test_an_order_waits_for_its_payment_and_is_shipped(platform):
+    subprocess.run(
+        [Path(os.sys.executable).with_name("orbit"), "--server", platform.url, "deploy", EXAMPLES / "order-workflow"],
+        check=True,
+        timeout=60,
+        stdout=subprocess.DEVNULL,
+    )
+    paid, unpaid = (
+        begin(platform, "order-workflow", EVENT),
+        begin(platform, "order-workflow", {**EVENT, "order": "B-1", "pay_within_s": 1}),
+    )
+    until(platform, paid, "suspended")
+    assert platform.http.post(f"/executions/{paid}/events/paid", json={"receipt": "R-1"}).status_code == 202
+    shipped = until(platform, paid, "succeeded")
+    assert {name: shipped["output"][name] for name in ("status", "receipt", "label")} == {
+        "status": "shipped",
+        "receipt": "R-1",
+        "label": "label-A-17",
+    }
+    assert [(step["kind"], step["name"]) for step in shipped["steps"]["items"]] == [
+        ("run", "reserve"),
+        ("event", "paid"),
+        ("sleep", "pack"),
+        ("run", "ship"),
+    ]
+    assert until(platform, unpaid, "succeeded")["output"]["status"] == "not paid in time"
+    stock = platform.http.get("/state/stock/teapot").json()
+    assert stock["value"] == {"left": 8, "booked": ["A-17", "B-1", "B-1/back"]} or sorted(stock["value"]["booked"]) == [
+        "A-17",
+        "B-1",
+        "B-1/back",
+    ]
+    assert stock["value"]["left"] == 8
+
+
+def test_a_year_of_sleep_ends_when_its_time_has_come(own_platform):
+    platform = own_platform
+    code = "def handler(e, c):\n    c.steps.sleep(366 * 86400, 'long')\n    return 'rested'\n"
+    platform.deploy("sleeper", code)
+    execution = begin(platform, "sleeper", {})
+    asleep = until(platform, execution, "suspended")
+    assert asleep["resumes_at"] > asleep["created_at"]
+    assert platform.http.get("/executions", params={"status": "queued"}).json()["items"][0]["id"] == execution
+    dsn = (platform.data_dir / "owner.dsn").read_text().strip()
+
+    async def a_year_passes() -> None:
+        async with connect(dsn, application="tests", max_size=1) as db, db.transaction() as tx:
+            await tx.execute("UPDATE execution_steps SET due_at = now()")
+            await tx.execute("UPDATE jobs SET run_at = now()")
+
+    anyio.run(a_year_passes)
+    assert until(platform, execution, "succeeded")["output"] == "rested"
+
+
+def test_other_steps_than_the_recorded_ones_fail_the_execution_and_say_why(platform):
+    first = "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n    c.steps.wait_for_event('go')\n"
+    platform.deploy("changed", first)
+    execution = begin(platform, "changed", {})
+    until(platform, execution, "suspended")
+    platform.deploy("changed", first.replace("'one'", "'other'"))
+    assert platform.http.post(f"/executions/{execution}/events/go", json=1).status_code == 202
+    failed = until(platform, execution, "failed")
+    assert failed["error"]["code"] == "steps_diverged"
+    assert "step 0 is run 'one' on record and run 'other' now" in failed["error"]["detail"]
+
+
+def test_a_handler_that_raises_is_tried_again_from_its_record_and_then_failed(platform):
+    code = "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n    raise ValueError('no')\n"
+    platform.deploy("raises", code)
+    execution = begin(platform, "raises", {}, max_attempts=2, backoff_base_ms=1)
+    failed = until(platform, execution, "failed")
+    assert (failed["error"]["type"], failed["error"]["message"], failed["attempt"]) == ("ValueError", "no", 2)
+    platform.deploy("raises", code.replace("raise ValueError('no')", "return 'yes'"))
+    assert platform.http.post(f"/executions/{execution}/retry").status_code == 200
+    done = until(platform, execution, "succeeded")
+    assert (done["output"], len(done["steps"]["items"])) == ("yes", 1)
+
+
+def test_a_cancelled_execution_runs_no_more(platform):
+    platform.deploy("waits", "def handler(e, c):\n    c.steps.wait_for_event('go')\n    return 1\n")
+    execution = begin(platform, "waits", {})
+    until(platform, execution, "suspended")
+    assert platform.http.post(f"/executions/{execution}/cancel").json()["status"] == "cancelled"
+    for path in (f"/executions/{execution}/cancel", f"/executions/{execution}/events/go"):
+        assert platform.http.post(path, **({"json": 1} if "events" in path else {})).status_code == 409
+    assert look(platform, execution)["status"] == "cancelled"
+
+
+def test_what_is_asked_for_wrongly_is_refused(platform):
+    platform.deploy("plain", "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n")
+    error = platform.invoke("plain").json()["error"]
+    assert (error["type"], "not a durable execution" in error["message"]) == ("ConstellationError", True)
+    assert platform.http.get(f"/executions/{'0' * 8}-0000-7000-8000-{'0' * 12}").status_code == 404
+    assert platform.http.post("/functions/nobody/invoke-durable", json={}).status_code == 404
+    assert platform.http.post("/functions/plain/invoke-durable", json={"max_attempts": 0}).status_code == 400
+    assert platform.http.put("/functions/plain/state/k", json={"value": "x" * (257 << 10)}).status_code == 413
+    assert platform.http.get("/functions/plain/state/none").status_code == 404
+    assert platform.http.put("/functions/plain/state/k", json={"value": 1, "if_version": 5}).status_code == 409

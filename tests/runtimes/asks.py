@@ -1,0 +1,99 @@
+"""What each language's client of the platform is asked to do: the same handler, in the language's own words.
+
+It keeps, changes and lists keys; calls functions; takes steps when it is told to. `{"durable": true}` makes it wait a
+moment and for the event "go". Its output is the same in every language.
+"""
+
+from __future__ import annotations
+
+ASKS = {
+    "python": """
+def handler(event, context):
+    state, out = context.state, []
+    version = state.put("a/1", {"x": 1})
+    out.append(state.entry("a/1").value)
+    state.put("a/1", 2, if_version=version)
+    try:
+        state.put("a/1", 3, if_version=version)
+    except Exception as error:
+        out.append(error.code)
+    state.put("a/2", "\u2603", ttl_s=3600)
+    page = state.list("a/", limit=1)
+    out.append([page.items[0]["key"], page.next, state.list("a/", after=page.next).items[0]["key"]])
+    out.append([state.get("a/2"), state.delete("a/2"), state.delete("a/2"), state.get("a/2")])
+    state.store("shared").put("k", 5)
+    out.append(state.store("shared").get("k"))
+    out.append(context.invoke("echo", {"n": 1}))
+    for name in ("raises", "nobody", context.function_name):
+        try:
+            context.invoke(name)
+        except Exception as error:
+            out.append([error.code, error.type if error.code == "function_error" else ""])
+    out.append(len(context.invoke("echo", 1, mode="async")))
+    if event and event.get("durable"):
+        steps = context.steps
+        out.append(steps.run("one", lambda: [1]))
+        steps.sleep(0.2)
+
+        def bad():
+            raise ValueError("no")
+
+        try:
+            steps.run("bad", bad)
+        except Exception as error:
+            out.append([error.code, error.type])
+        out.append(steps.wait_for_event("go", 60))
+        try:
+            steps.wait_for_event("never", 0.2)
+        except Exception as error:
+            out.append(error.code)
+    return out
+""",
+    "node": """
+exports.handler = async (event, context) => {
+  const state = context.state, out = [];
+  const version = await state.put('a/1', { x: 1 });
+  out.push((await state.entry('a/1')).value);
+  await state.put('a/1', 2, { if_version: version });
+  try { await state.put('a/1', 3, { if_version: version }); } catch (error) { out.push(error.code); }
+  await state.put('a/2', '\u2603', { ttl_s: 3600 });
+  const page = await state.list('a/', { limit: 1 });
+  out.push([page.items[0].key, page.next, (await state.list('a/', { after: page.next })).items[0].key]);
+  out.push([await state.get('a/2'), await state.delete('a/2'), await state.delete('a/2'), await state.get('a/2')]);
+  await state.store('shared').put('k', 5);
+  out.push(await state.store('shared').get('k'));
+  out.push(await context.invoke('echo', { n: 1 }));
+  for (const name of ['raises', 'nobody', context.function_name])
+    try { await context.invoke(name); } catch (error) {
+      out.push([error.code, error.code === 'function_error' ? error.type : '']);
+    }
+  out.push((await context.invoke('echo', 1, { mode: 'async' })).length);
+  if (event?.durable) {
+    const steps = context.steps;
+    out.push(await steps.run('one', () => [1]));
+    await steps.sleep(0.2);
+    try {
+      await steps.run('bad', async () => { const e = new Error('no'); e.name = 'ValueError'; throw e; });
+    } catch (error) { out.push([error.code, error.type]); }
+    out.push(await steps.wait_for_event('go', 60));
+    try { await steps.wait_for_event('never', 0.2); } catch (error) { out.push(error.code); }
+  }
+  return out;
+};
+""",
+}
+ASKS["deno"] = ASKS["bun"] = ASKS["node"].replace("exports.handler =", "export const handler =")
+
+PLAIN = [
+    {"x": 1},
+    "version_conflict",
+    ["a/1", "a/1", "a/2"],
+    ["\u2603", True, False, None],
+    5,
+    {"n": 1},
+    ["function_error", "ValueError"],
+    ["not_found", ""],
+    ["recursion", ""],
+    36,
+]
+DURABLE = [*PLAIN, [1], ["step_failed", "ValueError"], {"paid": 1}, "timeout"]
