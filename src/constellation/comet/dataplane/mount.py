@@ -13,6 +13,7 @@ import anyio
 import msgspec
 import quart
 import structlog
+from anyio.abc import TaskGroup
 from quart import Quart, Response
 
 from constellation.base.clock import Clock
@@ -37,6 +38,7 @@ Operation = Callable[[DataRequest], Awaitable[Any]]
 App = Callable[..., Awaitable[None]]
 
 ANSWER_S = 50.0  # chosen: a question of the history; less than zenith waits. Streams end by their own rules
+_TASKS: ContextVar[TaskGroup] = ContextVar("tasks")
 _BUDGET: ContextVar[Budget] = ContextVar("budget")
 
 
@@ -55,7 +57,10 @@ class Mount:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """The ASGI app. Identity comes from the context of the gRPC call around it."""
-        await self._app(scope, receive, send)
+        async with anyio.create_task_group() as tasks:
+            _TASKS.set(tasks)
+            await self._app(scope, receive, send)
+            tasks.cancel_scope.cancel()
 
     def limited(self, left_s: float | None) -> None:
         """Say how long the transport of this context's request waits."""
@@ -90,6 +95,7 @@ class Mount:
             query=query_of(route, query),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,
+            tasks=_TASKS.get(),
         )
         operation = self._operations[route.operation]
         if route.streams and method == "HEAD":

@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from anyio.abc import TaskGroup
 
 from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.comet.executor.budget import Budget
@@ -35,6 +36,7 @@ class DataRequest:
     query: Mapping[str, str]
     headers: Mapping[str, str]  # names in lower case
     body: bytes
+    tasks: TaskGroup  # ends with the request, whether the client waited for it or hung up
 
     @property
     def tenant(self) -> str:

@@ -200,9 +200,7 @@ class WasmBackend:
                 self._links,
                 ours,
                 out_fd,
-                function=spec.function_name,
-                is_alone=spec.concurrency <= 1,
-                log_limit_bytes=spec.log_limit_bytes,
+                spec=spec,
                 on_hang_up=instance.hung_up_nowait,
                 on_given_up=instance.given_up_nowait,
             )

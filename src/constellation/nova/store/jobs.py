@@ -255,7 +255,7 @@ class Jobs:
         if row is None:
             job = await self.get(tenant, namespace, job_id)
             raise StateConflict("async invocation", str(job_id), state=job.status, wanted=wanted)
-        return _job(row)
+        return job_of(row)
 
     async def pause_queue(self, tenant: str, namespace: str, *, function_name: str | None = None) -> None:
         """Let no job of a function, or of the whole namespace, be claimed until the queue is resumed.
