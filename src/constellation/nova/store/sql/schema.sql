@@ -71,9 +71,6 @@ CREATE TABLE functions (
     breaker_probes       integer NOT NULL DEFAULT 1 CHECK (breaker_probes BETWEEN 1 AND 100),
     preload              text[] NOT NULL DEFAULT '{}' CHECK (cardinality(preload) <= 16),
     backend              text NOT NULL DEFAULT 'auto' CHECK (backend IN ('auto', 'namespace', 'docker', 'wasm')),
-    egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
-    egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
-    egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
     -- Code that was deployed and must be built before it is live; the error is that of its build.
     pending_version      integer,
     pending_hash         text,
@@ -81,6 +78,9 @@ CREATE TABLE functions (
     pending_error        text,
     mode                 text NOT NULL DEFAULT 'process' CHECK (mode IN ('process', 'isolated')),
     log_retention_days   integer NOT NULL DEFAULT 0 CHECK (log_retention_days BETWEEN 0 AND 3650),
+    egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
+    egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
+    egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
     CHECK (min_replicas <= max_replicas),
     CHECK (pending_version > code_version),
     CHECK (num_nulls(pending_version, pending_hash, pending_handler) IN (0, 3)),
