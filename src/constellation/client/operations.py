@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, executions
+from constellation.client import calls, executions, figures
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -169,13 +169,13 @@ class Operations:
     pause_function_async = Operation(calls.pause_function_async)
     resume_function_async = Operation(calls.resume_function_async)
     prewarm = Operation(calls.prewarm)
-    function_metrics = Operation(calls.function_metrics)
-    timeseries = Operation(calls.timeseries)
-    diagnostics = Operation(calls.diagnostics)
-    function_heatmap = Operation(calls.function_heatmap)
-    heatmap = Operation(calls.heatmap)
-    function_cost = Operation(calls.function_cost)
-    cost_summary = Operation(calls.cost_summary)
+    function_metrics = Operation(figures.function_metrics)
+    timeseries = Operation(figures.timeseries)
+    diagnostics = Operation(figures.diagnostics)
+    function_heatmap = Operation(figures.function_heatmap)
+    heatmap = Operation(figures.heatmap)
+    function_cost = Operation(figures.function_cost)
+    cost_summary = Operation(figures.cost_summary)
     invoke_durable = Operation(executions.invoke_durable)
     list_executions = Listing(executions.list_executions)
     get_execution = Operation(executions.get_execution)

@@ -236,9 +236,7 @@ class Executor:
 
     async def function(self, caller: Caller, name: str, *, budget: Budget) -> Function:
         """Return a function of the caller's scope, or raise `NotFound`."""
-        key = (caller.identity.tenant, caller.identity.namespace, name)
-        entry = self._functions.get_nowait(key) or await self._load(key, budget)
-        return entry.function
+        return (await self._entry(caller, name, budget)).function
 
     async def prewarm(self, caller: Caller, name: str, *, target: int, budget: Budget) -> FunctionStats:
         """Begin instances of a function until there are `target`; return its counts.
@@ -247,8 +245,7 @@ class Executor:
             NotFound
             FunctionHalted: nothing is started for it.
         """
-        key = (caller.identity.tenant, caller.identity.namespace, name)
-        entry = self._functions.get_nowait(key) or await self._load(key, budget)
+        entry = await self._entry(caller, name, budget)
         if entry.function.halted or entry.is_suspended:
             raise FunctionHalted(name)
         return self._pool.prewarm(self._pool.serve(entry.function, is_suspended=False), target)
@@ -261,16 +258,14 @@ class Executor:
 
     async def _enter(self, caller: Caller, name: str, budget: Budget) -> Entry:
         """Count the call in (`Pool.leave` counts it out when this returned) and find its function."""
-        identity = caller.identity
         try:
-            authorize(identity, Permission.FUNCTION_INVOKE)
+            authorize(caller.identity, Permission.FUNCTION_INVOKE)
         except ConstellationError as error:
             self._meters.shed(error.code)
             raise
         self._pool.enter()
-        key = (identity.tenant, identity.namespace, name)
         try:
-            entry = self._functions.get_nowait(key) or await self._load(key, budget)
+            entry = await self._entry(caller, name, budget)
             self._refuse_unbuilt(entry.function)
         except BaseException:
             self._pool.leave()
@@ -284,7 +279,12 @@ class Executor:
             self._meters.shed(error.code)
             raise
 
-    async def _load(self, key: tuple[str, str, str], budget: Budget) -> Entry:
+    async def _entry(self, caller: Caller, name: str, budget: Budget) -> Entry:
+        """Return a function of the caller's scope; does not suspend for one that is kept."""
+        key = (caller.identity.tenant, caller.identity.namespace, name)
+        kept = self._functions.get_nowait(key)
+        if kept is not None:
+            return kept
         with _within(budget.left_s(self._clock.monotonic_s()), "the function's row"):
             return await self._functions.load(key)
 
