@@ -242,8 +242,7 @@ class Executor:
         """Begin instances of a function until there are `target`; return its counts.
 
         Raises:
-            NotFound
-            FunctionHalted: nothing is started for it.
+            NotFound, FunctionHalted
         """
         entry = await self._entry(caller, name, budget)
         if entry.function.halted or entry.is_suspended:
