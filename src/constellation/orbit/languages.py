@@ -82,6 +82,9 @@ _ALL = (
     _language("kotlin", ".kt"),
     _language("scala", ".scala", stems=("Main",)),
     _language("zig", ".zig"),
+    _language("julia", ".jl", names=r"^(?:function\s+)?([a-z_]\w*)\("),
+    _language("swift", ".swift"),
+    _language("graalvm", ".java", stems=("Main",)),  # a .java file of which nothing else is known is taken for Java's
 )
 LANGUAGES = {language.runtime: language for language in _ALL}
 
