@@ -36,7 +36,7 @@ def run(beside: Sequence[str], rest: Sequence[str]) -> int:
         text = said.read()
     _write(b"\n== beside them\n" + text)
     counts = _counts(first_tail) + _counts(text)
-    failed = counts["failed"] + counts["error"]
+    failed = counts["failed"] + counts["error"] or sum(map(bool, statuses))  # one that was ended has no closing line
     _write(f"{counts['passed']} passed, {failed} failed, {counts['skipped']} skipped\n".encode())
     return next((status for status in statuses if status), 0)
 

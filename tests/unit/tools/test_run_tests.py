@@ -20,7 +20,7 @@ CRASHED = "print('..'); sys.exit(3)"
         (GOOD, GOOD, 0, "24 passed, 0 failed, 4 skipped"),
         (GOOD, BAD, 1, "16 passed, 3 failed, 2 skipped"),
         (BAD, GOOD, 1, "16 passed, 3 failed, 2 skipped"),
-        (CRASHED, GOOD, 3, "12 passed, 0 failed, 2 skipped"),
+        (CRASHED, GOOD, 3, "12 passed, 1 failed, 2 skipped"),
     ],
 )
 def test_the_last_line_and_the_status_are_of_both(beside, rest, status, told):
