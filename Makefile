@@ -41,8 +41,8 @@ build: $(VENV)/native.stamp ## the C core and bin/nova bin/comet ... bin/constel
 native: build ## the C core alone
 
 lint: setup ## style, formatting, import contracts
-	$(BIN)/ruff check src tests bench native/build_core.py setup.py
-	$(BIN)/ruff format --check src tests bench native/build_core.py setup.py
+	$(BIN)/ruff check src tests bench tools native/build_core.py setup.py
+	$(BIN)/ruff format --check src tests bench tools native/build_core.py setup.py
 	$(BIN)/lint-imports
 
 type: setup build ## strict types
@@ -103,8 +103,8 @@ h2spec: setup build build/bin/h2spec ## conformance of comet's port with HTTP/2 
 	$(BIN)/python -m pytest -q tests/integration/grpc/test_h2spec.py
 
 fmt: setup ## format the Python code
-	$(BIN)/ruff check --fix-only -q src tests bench native/build_core.py setup.py
-	$(BIN)/ruff format -q src tests bench native/build_core.py setup.py
+	$(BIN)/ruff check --fix-only -q src tests bench tools native/build_core.py setup.py
+	$(BIN)/ruff format -q src tests bench tools native/build_core.py setup.py
 
 proto: setup ## generate src/constellation/wire/gen
 	proto/generate.sh

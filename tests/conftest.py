@@ -47,5 +47,6 @@ async def database(postgres: Server) -> AsyncIterator[FreshDatabase]:
 @pytest.fixture
 async def db(database: FreshDatabase) -> AsyncIterator[Database]:
     """A pool of the owner role in a fresh database."""
-    async with connect(database.dsn(), application="tests", max_size=8) as pool:
+    # A statement has as long as its test: a busy machine is no fault
+    async with connect(database.dsn(), application="tests", max_size=8, statement_timeout_s=100.0) as pool:
         yield pool

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 
 # No sandbox, no database, no socket but loopback's: nothing here can tell whether the machine is busy.
 APART = ("tests/arch", "tests/property", "tests/simulation", "tests/unit")
@@ -21,17 +22,22 @@ _COUNT = re.compile(rb"(\d+) (passed|failed|skipped|error)")
 
 
 def main() -> int:
+    return run([*_PYTEST, *APART], [*_PYTEST, "tests", *(f"--ignore={path}" for path in APART)])
+
+
+def run(beside: Sequence[str], rest: Sequence[str]) -> int:
+    """Run both and return the status of one that failed; what `beside` says is shown when the rest is over."""
     with tempfile.TemporaryFile() as said:
-        apart = subprocess.Popen([*_PYTEST, *APART], stdout=said, stderr=subprocess.STDOUT)
-        rest = subprocess.Popen([*_PYTEST, "tests", *(f"--ignore={path}" for path in APART)], stdout=subprocess.PIPE)
-        rest_tail = _shown(rest)
-        statuses = (rest.wait(), apart.wait())
+        second = subprocess.Popen(beside, stdout=said, stderr=subprocess.STDOUT)
+        first = subprocess.Popen(rest, stdout=subprocess.PIPE)
+        first_tail = _shown(first)
+        statuses = (first.wait(), second.wait())
         said.seek(0)
         text = said.read()
-    print(f"\n== beside them: {' '.join(APART)}", flush=True)
-    _write(text)
-    counts = _counts(rest_tail) + _counts(text)
-    print(f"{counts['passed']} passed, {counts['failed'] + counts['error']} failed, {counts['skipped']} skipped")
+    _write(b"\n== beside them\n" + text)
+    counts = _counts(first_tail) + _counts(text)
+    failed = counts["failed"] + counts["error"] or sum(map(bool, statuses))  # one that was ended has no closing line
+    _write(f"{counts['passed']} passed, {failed} failed, {counts['skipped']} skipped\n".encode())
     return next((status for status in statuses if status), 0)
 
 

@@ -293,4 +293,27 @@ TABLE: Mapping[str, Sources] = {
         ),
         memory_mb=256,
     ),
+    "julia": Sources(
+        echo='handler(event, context) = (println("saw \u2603"); Dict("got" => event))\n',
+        fails='inner() =\n    throw(DomainError(1, "no such thing"))\nhandler(event, context) = inner()\n',
+        flood="handler(event, context) = (for _ in 1:5000; println('x'^99); end; 1)\n",
+        hangs="handler(event, context) = while true end\n",
+        stream=(
+            "handler(event, context) = Channel() do out\n"
+            '    foreach(piece -> put!(out, piece), ("a", "\u2603", Dict("n" => 1)))\nend\n'
+        ),
+        grows="handler(event, context) = (held = []; while true; push!(held, fill(0x01, 1 << 20)); end)\n",
+        facts=(
+            'function handler(e, c)\n    c.logger.info("noted")\n'
+            f"    facts = Dict{{String,Any}}(string(name) => getfield(c, name) for name in Symbol.({list(_FACTS)!r}))\n"
+            "    trace = Dict(string(name) => getfield(c.trace, name) for name in fieldnames(typeof(c.trace)))\n"
+            '    merge(facts, Dict("remaining_ms" => c.remaining_ms(), "trace" => trace))\nend\n'
+        ).replace("'", '"'),
+        broken="function handler(\n",
+        exits='handler(event, context) = (println("bye"); exit(3))\n',
+        nan='handler(event, context) = Dict("deep" => NaN)\n',
+        leans="using Snow\nhandler(event, context) = Snow.fall()\n",
+        package={"vendor/Snow.jl": 'module Snow\nfall() = "\u2603"\nend\n'},
+        memory_mb=512,
+    ),
 }

@@ -16,7 +16,7 @@ from constellation.orbit.languages import LANGUAGES
 from constellation.testing.orbit import OrbitRig
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
-from tests.runtimes.conftest import NAMED, SEEDS, there
+from tests.runtimes.conftest import ELSEWHERE, NAMED, SEEDS, there
 from tests.runtimes.table import SNOWMAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -68,7 +68,11 @@ def test_the_starter_of_orbit_greets(platform, any_runtime):
 
 
 def test_every_language_has_an_example():
-    assert {facts["runtime"] for facts in ANSWERED.values()} == RUNTIMES.keys()
+    assert {facts["runtime"] for facts in ANSWERED.values()} >= RUNTIMES.keys() - {
+        "custom",
+        "provided",
+        "wasm",
+    }  # which are no languages
 
 
 @pytest.mark.parametrize(
@@ -89,6 +93,23 @@ def test_an_example_answers_its_event(platform, registry, tmp_path, path):
 def test_it_is_told_to_be_there(platform, any_runtime):
     (item,) = [item for item in platform.http.get("/runtimes").json()["items"] if item["id"] == any_runtime]
     assert (item["status"], item["reason"]) == ("available", "")
+
+
+@pytest.mark.parametrize("runtime", ELSEWHERE)
+def test_one_that_is_not_there_is_refused_with_the_reason(platform, registry, runtime):
+    if runtime not in registry.missing:
+        pytest.skip("it is there")
+    language, info = LANGUAGES[runtime], RUNTIMES[runtime]
+    name = f"absent-{runtime}"
+    platform.deploy(name, language.source("hello"), runtime=runtime, handler=info.default_handler)
+    try:
+        if info.is_compiled:  # refused by its build
+            platform.eventually(lambda: platform.http.get(f"/functions/{name}").json()["build"]["state"] == "failed")
+        refusal = platform.invoke(name).json()
+    finally:
+        platform.http.delete(f"/functions/{name}")
+    assert refusal["code"] == ("compile_failed" if info.is_compiled else "runtime_unavailable")
+    assert registry.missing[runtime] in refusal["detail"]
 
 
 def test_twenty_callers_at_once_are_all_answered(platform, runtime, sources):

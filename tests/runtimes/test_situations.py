@@ -15,7 +15,14 @@ from tests.runtimes.table import SNOWMAN, TABLE
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
 TYPES = {"python": "LookupError", "node": "RangeError", "deno": "RangeError", "bun": "RangeError", "ruby": "KeyError"}
-TYPES |= {"php": "DomainException", "lua": "Error", "perl": "Error", "r": "simpleError", "elixir": "KeyError"}
+TYPES |= {
+    "php": "DomainException",
+    "lua": "Error",
+    "perl": "Error",
+    "r": "simpleError",
+    "elixir": "KeyError",
+    "julia": "DomainError",
+}
 
 
 def test_the_table_has_every_language():

@@ -92,6 +92,9 @@ _ALL = (
         entries=("main.wasm", "main.wat", "handler.wasm", "handler.wat"),
         function="handle",
     ),
+    _language("julia", ".jl", names=r"^(?:function\s+)?([a-z_]\w*)\("),
+    _language("swift", ".swift"),
+    _language("graalvm", ".java", stems=("Main",)),  # a .java file of which nothing else is known is taken for Java's
 )
 LANGUAGES = {language.runtime: language for language in _ALL}
 

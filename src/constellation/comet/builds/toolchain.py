@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from constellation.comet.builds.contract import BuilderUnavailable
+from constellation.comet.programs import Question
 from constellation.native.sandbox import Bind
 from constellation.nova.config.interpreters import InterpreterMissing, locate_tool
 from constellation.nova.domain.runtimes import Program
@@ -88,6 +89,9 @@ def said(runtime: str, *argv: str) -> str:
         BuilderUnavailable: it can not be run, or fails.
     """
     try:
+        question = Question(*argv)
+        if question.answer is not None:
+            return question.answer
         done = subprocess.run(
             argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_PROBE_S, check=False, cwd="/"
         )
@@ -95,4 +99,4 @@ def said(runtime: str, *argv: str) -> str:
         raise BuilderUnavailable(runtime, reason=f"{argv[0]} can not be run: {error}") from error
     if done.returncode != 0:
         raise BuilderUnavailable(runtime, reason=f"{' '.join(argv)} failed: {done.stderr.strip()[-200:]}")
-    return done.stdout.strip()
+    return question.remember(done.stdout.strip())

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from constellation.comet.backend.contract import RuntimeUnavailable
+from constellation.comet.programs import Question
 from constellation.native.sandbox import Bind
 from constellation.nova.config.interpreters import InterpreterMissing, locate
 from constellation.nova.domain.runtimes import RuntimeInfo
@@ -19,7 +20,6 @@ PROBE_S = 10.0  # chosen: an interpreter prints its version within 50 ms on an i
 WORKER_DIR = "/run/worker"  # where an executed worker finds its own source in the sandbox
 RUNTIME_DIR = "/run/runtime"  # where an interpreter of one file lies
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*")
-_said: dict[tuple[object, ...], str] = {}  # by programs that succeeded, which do so again while they are the same files
 
 
 class Start(Enum):
@@ -181,10 +181,9 @@ def probed(runtime_id: str, path: Path, *, version_flag: str = "--version") -> I
 
 def _run(runtime_id: str, path: Path, *args: str, hint: str = "") -> str:
     try:
-        status = path.stat()
-        asked = (path, status.st_ino, status.st_mtime_ns, status.st_size, args)
-        if asked in _said:
-            return _said[asked]
+        question = Question(path, *args)
+        if question.answer is not None:
+            return question.answer
         done = subprocess.run(
             [str(path), *args],
             stdin=subprocess.DEVNULL,
@@ -202,5 +201,4 @@ def _run(runtime_id: str, path: Path, *args: str, hint: str = "") -> str:
         raise RuntimeUnavailable(
             runtime_id, reason=f"{path} {' '.join(args)} failed with {done.returncode}: {said}{advice}"
         )
-    _said[asked] = done.stdout or done.stderr
-    return _said[asked]
+    return question.remember(done.stdout or done.stderr)

@@ -15,7 +15,9 @@ from constellation.comet.runtimes.custom.recipe import RUNTIME as CUSTOM
 from constellation.comet.runtimes.deno.recipe import RUNTIME as DENO
 from constellation.comet.runtimes.elixir.recipe import RUNTIME as ELIXIR
 from constellation.comet.runtimes.go.recipe import RUNTIME as GO
+from constellation.comet.runtimes.graalvm.recipe import RUNTIME as GRAALVM
 from constellation.comet.runtimes.java.recipe import RUNTIME as JAVA
+from constellation.comet.runtimes.julia.recipe import RUNTIME as JULIA
 from constellation.comet.runtimes.kotlin.recipe import RUNTIME as KOTLIN
 from constellation.comet.runtimes.lua.recipe import RUNTIME as LUA
 from constellation.comet.runtimes.node.recipe import RUNTIME as NODE
@@ -28,12 +30,13 @@ from constellation.comet.runtimes.recipe import Interpreter, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
 from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
+from constellation.comet.runtimes.swift.recipe import RUNTIME as SWIFT
 from constellation.comet.runtimes.wasm.recipe import RUNTIME as WASM
 from constellation.comet.runtimes.zig.recipe import RUNTIME as ZIG
 
 KNOWN: tuple[Runtime, ...] = (
     PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PROVIDED,
-    CUSTOM,
+    CUSTOM, JULIA, SWIFT, GRAALVM,
 )  # fmt: skip
 
 _PROBES = 4  # chosen: at a time; most of each is waiting for a program to load

@@ -29,6 +29,7 @@ def configured_in(settings: RuntimesSettings) -> Mapping[str, Path]:
         "perl": settings.perl,
         "r": settings.r,
         "elixir": settings.elixir,
+        "julia": settings.julia,
     }
     return {runtime: Path(path) for runtime, path in named.items() if path}
 

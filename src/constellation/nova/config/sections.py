@@ -126,6 +126,7 @@ class RuntimesSettings:
     perl: str = setting("perl", "", kind=Kind.PATH)
     r: str = setting("r", "", kind=Kind.PATH)
     elixir: str = setting("elixir", "", kind=Kind.PATH)
+    julia: str = setting("julia", "", kind=Kind.PATH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,6 +82,14 @@ R = RuntimeInfo(
 ELIXIR = RuntimeInfo(
     id="elixir", name="Elixir", extension=".exs", programs=("elixir",), source="the Debian package elixir"
 )
+JULIA = RuntimeInfo(
+    id="julia",
+    name="Julia",
+    extension=".jl",
+    can_overlap=False,
+    programs=("julia",),
+    source="Julia 1.9 or newer as its makers give it out, for no package source of this platform has it",
+)
 C = RuntimeInfo(id="c", name="C", extension=".c", is_compiled=True, tools=(_GCC,))
 CPP = RuntimeInfo(
     id="cpp",
@@ -151,8 +159,40 @@ CUSTOM = RuntimeInfo(
     entry="main.sh",
 )
 
+SWIFT = RuntimeInfo(
+    id="swift",
+    name="Swift",
+    extension=".swift",
+    is_compiled=True,
+    tools=(
+        Program(
+            name="swiftc",
+            package="Swift 5.9 or newer as its makers give it out, at /opt/swift say, for no package source of this platform has it",
+            beside=("/opt/swift/usr/bin", "~/.local/share/swiftly/bin"),
+        ),
+        _GCC,
+    ),
+)
+GRAALVM = RuntimeInfo(
+    id="graalvm",
+    name="GraalVM native image",
+    extension=".java",
+    default_handler="Main.handler",
+    is_compiled=True,
+    tools=(
+        Program(
+            name="native-image",
+            package="GraalVM of Java 17 or newer, at /opt/graalvm say; of it, package sources have the compiler's archives without "
+            "the libraries that an image is linked with",
+            beside=("/opt/graalvm/bin",),
+        ),
+        _GCC,
+    ),
+)
+
 _ALL = (
     PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PROVIDED,
     CUSTOM,
 )  # fmt: skip
-RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in _ALL})
+_ELSEWHERE = (JULIA, SWIFT, GRAALVM)  # no package source has them
+RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (*_ALL, *_ELSEWHERE)})

@@ -264,6 +264,7 @@ class EmbeddedPostgres:
             "--builtin-locale=C.UTF-8",
             "--locale=C",
             "--no-instructions",
+            *(("--no-sync",) if self._settings.get("fsync") == "off" else ()),
             pid_file="initdb.pid",
         )
         try:

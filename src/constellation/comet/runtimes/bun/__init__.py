@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Bun: executed in its sandbox."""

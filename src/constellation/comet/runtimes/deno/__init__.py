@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Deno: executed in its sandbox."""

@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Elixir: executed in its sandbox."""

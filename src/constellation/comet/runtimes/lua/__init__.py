@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Lua: executed in its sandbox."""

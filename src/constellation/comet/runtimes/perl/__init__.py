@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Perl: executed in its sandbox."""

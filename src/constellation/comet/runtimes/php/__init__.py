@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""PHP: executed in its sandbox."""

@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""R: executed in its sandbox."""

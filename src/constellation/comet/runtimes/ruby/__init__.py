@@ -1,1 +1,1 @@
-"""Node.js: executed in its sandbox."""
+"""Ruby: executed in its sandbox."""

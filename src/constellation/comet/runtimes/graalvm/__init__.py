@@ -1,0 +1,1 @@
+"""Java as a program of its own: built in a sandbox."""

@@ -1,0 +1,1 @@
+"""Julia: executed in its sandbox."""

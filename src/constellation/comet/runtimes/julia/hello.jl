@@ -1,0 +1,1 @@
+handler(event, context) = Dict("message" => "Hello, $(event === nothing ? "world" : get(event, "name", "world"))!")

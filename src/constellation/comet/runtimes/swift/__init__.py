@@ -1,0 +1,1 @@
+"""Swift: built in a sandbox, together with the worker of C."""
