@@ -54,7 +54,9 @@ class Host:
             parts += part
         return parts
 
-    def call(self, event: bytes = b"{}", *, call_id: int = 1, is_stream: bool = False, remaining_ms: int = 5000) -> None:
+    def call(
+        self, event: bytes = b"{}", *, call_id: int = 1, is_stream: bool = False, remaining_ms: int = 5000
+    ) -> None:
         head = ID.bytes + bytes(range(16)) + bytes(range(8)) + struct.pack(">II", remaining_ms, int(is_stream))
         self.send(EXEC, head + event, call_id=call_id)
 
@@ -239,7 +241,10 @@ def test_what_is_no_http_is_refused_by_a_message_and_the_connection_ends(served)
     port = program.socket.getpeername()[1]
     for sent, status in (
         (b"\x16\x03\x01\x02\x00", 400),
-        (b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+        (
+            b"POST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            400,
+        ),
         (b"GET / HTTP/1.1\r\n\r\n", 400),
         (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
@@ -406,7 +411,11 @@ def test_a_program_that_can_not_start_says_why(tmp_path):
         kind, _, ready = host.receive()
         error = json.loads(agent_pb2.Ready.FromString(ready).error)
         assert kind == READY
-        assert error == {"type": "ImportError", "message": "no module named x", "stack": "ImportError: no module named x"}
+        assert error == {
+            "type": "ImportError",
+            "message": "no module named x",
+            "stack": "ImportError: no module named x",
+        }
         assert program.next()[0] == 403
 
 
@@ -477,7 +486,9 @@ def test_it_ends_with_its_host(served):
     assert host.ended() == 0
 
 
-@pytest.mark.parametrize("frames", [[(99, b"")], [(INIT, b"")], [(EXEC, b"short")], [(EXEC, b"x" * 48), (EXEC, b"x" * 48)]])
+@pytest.mark.parametrize(
+    "frames", [[(99, b"")], [(INIT, b"")], [(EXEC, b"short")], [(EXEC, b"x" * 48), (EXEC, b"x" * 48)]]
+)
 def test_a_host_that_breaks_the_protocol_is_left(served, frames):
     host, _ = served
     for kind, body in frames:

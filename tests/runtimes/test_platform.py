@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import json
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from constellation.orbit.languages import LANGUAGES
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
+from tests.runtimes import clients
+from tests.runtimes.conftest import PROGRAMS
 from tests.runtimes.table import SNOWMAN
 
 pytestmark = [pytest.mark.slow]
@@ -80,3 +83,26 @@ def test_an_error_and_a_log_reach_the_caller(platform, runtime, sources):
     with deployed(platform, f"fails-{runtime}", sources.fails, runtime=runtime, memory_mb=256) as name:
         error = platform.invoke(name).json()["error"]
         assert "no such thing" in json.dumps(error)
+
+
+@pytest.mark.skipif("provided" not in PROGRAMS, reason="another language was asked for")
+def test_a_compiled_program_is_deployed_as_it_is(platform):
+    program = base64.b64encode((clients.made(clients.GO) / "bootstrap").read_bytes()).decode()
+    body = {"name": "compiled", "runtime": "provided", "handler": "main", "files": {"bootstrap": program}}
+    assert platform.http.post("/functions", json=body, timeout=60).status_code == 201
+    try:
+        assert platform.output("compiled", {"do": "echo", "text": SNOWMAN}) == {"do": "echo", "text": SNOWMAN}
+        assert platform.output("compiled", {"do": "print"}) is None
+        answer = platform.invoke("compiled", {"do": "fail"})
+        assert answer.headers["x-nova-function-error"]
+        assert answer.json()["error"]["type"] == "Mishap"
+        platform.eventually(lambda: "out gr\u00f6\u00dfe" in platform.http.get("/functions/compiled/logs").text)
+        changed = platform.http.patch("/functions/compiled", json={"handler": "streams"})
+        assert changed.status_code == 200, changed.text
+
+        def is_streamed():
+            return platform.http.post("/functions/compiled/invoke-stream", json={}).text == "onedrei \u00fc"
+
+        assert platform.eventually(is_streamed)
+    finally:
+        platform.http.delete("/functions/compiled")

@@ -202,5 +202,10 @@ def test_a_shell_script_is_a_command(work):
 
 
 def test_a_command_is_taken_as_it_is_stated(work):
-    fill(work, "main.py", "function.yaml", text="name: f\nruntime: custom\nhandler: python3 -m awslambdaric main.handler\n")
+    fill(
+        work,
+        "main.py",
+        "function.yaml",
+        text="name: f\nruntime: custom\nhandler: python3 -m awslambdaric main.handler\n",
+    )
     assert source(work).stated.facts["handler"] == "python3 -m awslambdaric main.handler"

@@ -42,9 +42,7 @@ def runtime_of(runtime: str) -> RuntimeInfo:
     return info
 
 
-def check_source(
-    runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str, *, field: str = "files"
-) -> Source:
+def check_source(runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str, *, field: str = "files") -> Source:
     """Return files and handler that fit together.
 
     Args:
@@ -73,7 +71,8 @@ def check_handler(runtime: RuntimeInfo, handler: str) -> None:
     if runtime.lambda_api:
         if not 1 <= len(handler) <= MAX_COMMAND_CHARS or not handler.isprintable() or not handler.strip():
             raise InvalidRequest(
-                f"handler must have 1 to {MAX_COMMAND_CHARS} printable characters, not all of them blanks", field="handler"
+                f"handler must have 1 to {MAX_COMMAND_CHARS} printable characters, not all of them blanks",
+                field="handler",
             )
         return
     if len(handler) > MAX_HANDLER_CHARS or _HANDLER.fullmatch(handler) is None:

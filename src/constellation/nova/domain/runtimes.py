@@ -30,7 +30,9 @@ class RuntimeInfo:
     source: str = ""  # what a host that lacks it installs
     tools: tuple[Program, ...] = ()  # what building its functions needs, each of them
     lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
-    lambda_api: str = ""  # the version of the AWS Lambda Runtime API that its functions speak, each a program of its own
+    lambda_api: str = (
+        ""  # the version of the AWS Lambda Runtime API that its functions speak, each a program of its own
+    )
     entry: str = ""  # where a function of one file keeps it, if its handler does not say
 
     @property
