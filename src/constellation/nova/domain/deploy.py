@@ -104,7 +104,7 @@ def _program(runtime: RuntimeInfo, handler: str) -> str | None:
     """Return which of the files is executed; None: one of the sandbox's own."""
     if runtime.id != CUSTOM.id:
         return runtime.entry
-    program = handler.split()[0]
+    program = handler.split(maxsplit=1)[0]
     if program.startswith("/code/"):
         return program.removeprefix("/code/")
     return program.removeprefix("./") if "/" in program and not program.startswith("/") else None
