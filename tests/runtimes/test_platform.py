@@ -14,7 +14,7 @@ from constellation.orbit.languages import LANGUAGES
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
 from tests.runtimes import clients
-from tests.runtimes.conftest import PROGRAMS
+from tests.runtimes.conftest import ASKED, PROGRAMS
 from tests.runtimes.table import SNOWMAN
 
 pytestmark = [pytest.mark.slow]
@@ -85,7 +85,7 @@ def test_an_error_and_a_log_reach_the_caller(platform, runtime, sources):
         assert "no such thing" in json.dumps(error)
 
 
-@pytest.mark.skipif("provided" not in PROGRAMS, reason="another language was asked for")
+@pytest.mark.skipif(not ASKED or "provided" not in PROGRAMS, reason="RUNTIMES names no provided")
 def test_a_compiled_program_is_deployed_as_it_is(platform):
     program = base64.b64encode((clients.made(clients.GO) / "bootstrap").read_bytes()).decode()
     body = {"name": "compiled", "runtime": "provided", "handler": "main", "files": {"bootstrap": program}}

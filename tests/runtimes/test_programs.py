@@ -10,14 +10,14 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, CallTimeout, HandlerLoadFailed, InstanceDied
-from tests.runtimes.clients import CLIENTS, Client, made
+from tests.runtimes.clients import CHOSEN, Client, made
 from tests.runtimes.conftest import Rig, call
 from tests.runtimes.table import TABLE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
-@pytest.fixture(scope="module", params=CLIENTS, ids=lambda each: each.id)
+@pytest.fixture(scope="module", params=CHOSEN, ids=lambda each: each.id)
 def client(request: pytest.FixtureRequest) -> Client:
     return request.param
 
