@@ -82,8 +82,64 @@ static void text_is_quoted(void) {
     CHECK_INT(ct__json_quote(out, NULL, 0), 2);
 }
 
+static const char *text(const char *value, size_t cap) {
+    static char out[256];
+    const ptrdiff_t len = ct__json_text((const uint8_t *)value, strlen(value), (uint8_t *)out, cap);
+    if (len < 0)
+        return "none";
+    out[len] = '\0';
+    return out;
+}
+
+static void strings_become_utf8(void) {
+    CHECK_TEXT(text("\"a\\\"b\\\\c\\/\\b\\f\\n\\r\\t\"", 128), "a\"b\\c/\b\f\n\r\t");
+    CHECK_TEXT(text("\"\\u00e9\\u2603\\ud83d\\ude00\"", 128), "\xC3\xA9\xE2\x98\x83\xF0\x9F\x98\x80");
+    CHECK_TEXT(text("\"\xC3\xA9\xF0\x9F\x98\x80\"", 128), "\xC3\xA9\xF0\x9F\x98\x80");
+    CHECK_TEXT(text("\"\\ud83dx\"", 128), "\xEF\xBF\xBDx");                      /* half a pair */
+    CHECK_TEXT(text("\"\\ud83d\\u0041\"", 128), "\xEF\xBF\xBD""A");
+    CHECK_TEXT(text("\"\\ude00\"", 128), "\xEF\xBF\xBD");
+    CHECK_TEXT(text("\"ab\xC3\xA9\"", 3), "ab"); /* whole characters only */
+    CHECK_TEXT(text("\"ab\\ud83d\\ude00\"", 5), "ab");
+    CHECK_TEXT(text("\"abc\"", 2), "ab");
+    CHECK_TEXT(text("\"\"", 128), "");
+    CHECK_TEXT(text("\"\\u12\"", 128), "\xEF\xBF\xBD" "12"); /* no JSON: within its bounds */
+    CHECK_TEXT(text("5", 128), "none");
+    CHECK_TEXT(text("\"", 128), "none");
+}
+
+static const char *items(const char *json) {
+    static char out[256];
+    const size_t len = strlen(json);
+    uint8_t *exact = malloc(len > 0 ? len : 1);
+    CHECK(exact != NULL);
+    memcpy(exact, json, len);
+    const uint8_t *value = NULL;
+    size_t at = 0, found = 0, written = 0;
+    while ((found = ct__json_item(exact, len, &at, &value)) > 0) {
+        CHECK(written + found + 1 < sizeof out);
+        memcpy(out + written, value, found);
+        written += found;
+        out[written++] = ';';
+    }
+    out[written] = '\0';
+    free(exact);
+    return out;
+}
+
+static void items_of_an_array_are_found(void) {
+    CHECK_TEXT(items("[1, \"a,]\" ,{\"b\":[2,3]} , [4] ]"), "1;\"a,]\";{\"b\":[2,3]};[4];");
+    CHECK_TEXT(items(" [\n]"), "");
+    CHECK_TEXT(items("{\"a\":[1]}"), "");
+    CHECK_TEXT(items("\"[1]\""), "");
+    CHECK_TEXT(items(""), "");
+    static const char *const BROKEN[] = {"[", "[1", "[1,", "[,", "[\"", "[[", "[1 2", "[\"\\"};
+    for (size_t i = 0; i < sizeof BROKEN / sizeof *BROKEN; i++)
+        (void)items(BROKEN[i]);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(members_of_the_outermost_object_are_found), CASE(what_is_no_json_ends_somewhere_within),
-                                    CASE(numbers), CASE(strings_become_ascii), CASE(text_is_quoted)};
+                                    CASE(numbers), CASE(strings_become_ascii), CASE(strings_become_utf8),
+                                    CASE(items_of_an_array_are_found), CASE(text_is_quoted)};
     return RUN("json_member", cases);
 }

@@ -424,6 +424,7 @@ def test_a_program_that_can_not_start_says_why(tmp_path):
     [
         ("provided", "main.handler", 0o644, WAITS, "/bootstrap: Permission denied"),
         ("provided", "main.handler", 0o755, "\x7fELF of another kind", "another machine"),
+        ("provided", "main.handler", 0o755, "#!/no/such/interpreter\n", "the interpreter or loader that it names"),
         ("custom", "no-such-program --flag", 0o755, WAITS, "no-such-program: No such file or directory"),
         ("custom", "  ", 0o755, WAITS, "No such file or directory"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import json
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from constellation.orbit.languages import LANGUAGES
 from constellation.testing.orbit import OrbitRig
 from constellation.testing.registries import configured_sources
 from tests.acceptance.conftest import Platform
-from tests.runtimes.conftest import ELSEWHERE, NAMED, SEEDS, there
+from tests.runtimes import clients
+from tests.runtimes.conftest import ASKED, ELSEWHERE, NAMED, PROGRAMS, SEEDS, there
 from tests.runtimes.table import SNOWMAN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -24,8 +26,8 @@ BUILT_WITHIN_S = 600  # Go builds its standard library once a host, Kotlin fetch
 EXAMPLES = {
     path.parent: yaml.safe_load(path.read_text()) for path in Path(__file__).parents[2].glob("examples/*/function.yaml")
 }
-# One answers with pieces and one with what differs from call to call
-ANSWERED = {path: facts for path, facts in EXAMPLES.items() if path.name not in ("stream-clock", "hello-node")}
+# Others answer with pieces, or with what differs from call to call
+ANSWERED = {path: facts for path, facts in EXAMPLES.items() if (path / "answer.json").exists()}
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +70,8 @@ def test_the_starter_of_orbit_greets(platform, any_runtime):
 
 
 def test_every_language_has_an_example():
-    assert {facts["runtime"] for facts in ANSWERED.values()} >= RUNTIMES.keys() - {
-        "custom",
-        "provided",
-        "wasm",
-    }  # which are no languages
+    no_languages = {"custom", "provided", "wasm"}
+    assert {facts["runtime"] for facts in ANSWERED.values()} >= RUNTIMES.keys() - no_languages
 
 
 @pytest.mark.parametrize(
@@ -132,3 +131,26 @@ def test_an_error_and_a_log_reach_the_caller(platform, runtime, sources):
     with deployed(platform, f"fails-{runtime}", sources.fails, runtime=runtime, memory_mb=256) as name:
         error = platform.invoke(name).json()["error"]
         assert "no such thing" in json.dumps(error)
+
+
+@pytest.mark.skipif(not ASKED or "provided" not in PROGRAMS, reason="RUNTIMES names no provided")
+def test_a_compiled_program_is_deployed_as_it_is(platform):
+    program = base64.b64encode((clients.made(clients.GO) / "bootstrap").read_bytes()).decode()
+    body = {"name": "compiled", "runtime": "provided", "handler": "main", "files": {"bootstrap": program}}
+    assert platform.http.post("/functions", json=body, timeout=60).status_code == 201
+    try:
+        assert platform.output("compiled", {"do": "echo", "text": SNOWMAN}) == {"do": "echo", "text": SNOWMAN}
+        assert platform.output("compiled", {"do": "print"}) is None
+        answer = platform.invoke("compiled", {"do": "fail"})
+        assert answer.headers["x-nova-function-error"]
+        assert answer.json()["error"]["type"] == "Mishap"
+        platform.eventually(lambda: "out gr\u00f6\u00dfe" in platform.http.get("/functions/compiled/logs").text)
+        changed = platform.http.patch("/functions/compiled", json={"handler": "streams"})
+        assert changed.status_code == 200, changed.text
+
+        def is_streamed():
+            return platform.http.post("/functions/compiled/invoke-stream", json={}).text == "onedrei \u00fc"
+
+        assert platform.eventually(is_streamed)
+    finally:
+        platform.http.delete("/functions/compiled")

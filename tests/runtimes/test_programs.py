@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import anyio
@@ -17,109 +10,21 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, CallTimeout, HandlerLoadFailed, InstanceDied
-from tests.runtimes.conftest import ASKED, Rig, call
+from tests.runtimes.clients import CHOSEN, Client, made
+from tests.runtimes.conftest import Rig, call
 from tests.runtimes.table import TABLE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(900)]
-HERE = Path(__file__).parent / "programs"
-MADE = Path(__file__).parents[2] / "native" / "build" / "programs"  # kept from run to run
-BUILD_S = 800
 
 
-def _run(*argv: str, cwd: Path, **env: str) -> None:
-    done = subprocess.run(
-        argv, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=BUILD_S, check=False
-    )
-    if done.returncode != 0:
-        said = (done.stdout + done.stderr).strip()[-600:]
-        (pytest.fail if ASKED else pytest.skip)(f"{' '.join(argv)} failed: {said}")
-
-
-def _python(code: Path) -> None:
-    version = subprocess.run(
-        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )  # of the sandbox, for whom the package has a compiled part
-    _run(
-        sys.executable, "-m", "pip", "install", "-q", "--target", str(code), "--python-version", version.stdout.strip(),
-        "--only-binary=:all:", "-r", "requirements.txt", cwd=code,
-    )  # fmt: skip
-
-
-def _node(code: Path) -> None:
-    _run("npm", "install", "--no-audit", "--no-fund", cwd=code)  # builds its compiled part from sources that come along
-
-
-def _go(code: Path) -> None:
-    _run("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", "bootstrap", ".", cwd=code, CGO_ENABLED="0")
-
-
-def _rust(code: Path) -> None:
-    _run("cargo", "build", "-q", "--release", "--locked", cwd=code)
-    shutil.copy(code / "target" / "release" / "bootstrap", code / "bootstrap")
-    shutil.rmtree(code / "target")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client:
-    """One published runtime client, and how its program is made and run."""
-
-    id: str
-    runtime: str
-    tool: str
-    make: Callable[[Path], None]
-    handler: str
-    error_type: str
-    stack: str  # what the stack of "fail" tells; empty: this client tells none
-    streams: str = ""  # the handler of the function that streams
-    midway: str = ""  # the type of the error when it fails in the middle
-    start_error: str = ""  # of a program that tells why it can not start
-    memory_mb: int = 256
-
-
-CLIENTS = (
-    Client(
-        id="python", runtime="custom", tool="/usr/bin/python3", make=_python, error_type="LookupError", stack="in sink",
-        handler="/usr/bin/python3 -m awslambdaric main.handler", start_error="Runtime.ImportModuleError",
-    ),
-    Client(
-        id="node", runtime="custom", tool="autoreconf", make=_node, error_type="RangeError", stack="at sink",
-        handler="node node_modules/aws-lambda-ric/bin/index.mjs main.handler", start_error="TypeError",
-        streams="node node_modules/aws-lambda-ric/bin/index.mjs main.streams", midway="RangeError",
-    ),
-    Client(
-        id="go", runtime="provided", tool="go", make=_go, error_type="Mishap", stack="", handler="bootstrap",
-        streams="streams", midway="Mishap",
-    ),
-    Client(
-        id="rust", runtime="provided", tool="cargo", make=_rust, error_type="Mishap", stack="", handler="bootstrap",
-        streams="streams", midway="Runtime.TruncatedResponse",
-    ),
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module", params=CLIENTS, ids=lambda each: each.id)
+@pytest.fixture(scope="module", params=CHOSEN, ids=lambda each: each.id)
 def client(request: pytest.FixtureRequest) -> Client:
-    if shutil.which(request.param.tool) is None:
-        (pytest.fail if ASKED == "all" else pytest.skip)(f"{request.param.tool} is not installed")
     return request.param
 
 
 @pytest.fixture(scope="module")
 def code(client: Client) -> Path:
-    """The program, made once for as long as its sources stay the same."""
-    sources = sorted(path for path in (HERE / client.id).rglob("*") if path.is_file())
-    digest = sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    made = MADE / f"{client.id}-{digest}"
-    if not made.is_dir():
-        draft = MADE / f".{client.id}"
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.copytree(HERE / client.id, draft)
-        client.make(draft)
-        draft.rename(made)
-    return made
+    return made(client)
 
 
 @pytest.fixture
@@ -239,14 +144,14 @@ async def test_pieces_come_as_they_are_written(started, client):
         pytest.skip("this client knows no streams")
     async with started(client.streams) as instance:
         async with instance.stream(call(b'{"do": ""}')) as answer:
-            assert b"".join([piece async for piece in answer]).decode() == "onedrei ü"
+            assert b"".join([piece async for piece in answer]) == client.prelude + "onedrei ü".encode()
             assert answer.outcome.error is None
-        assert await _output(instance, {"do": ""}) == "onedrei ü"
+        assert await _output(instance, {"do": ""}) == client.prelude.decode() + "onedrei ü"
 
 
 async def test_a_stream_that_fails_in_the_middle_is_an_error_behind_its_pieces(started, client):
     if not client.midway:
-        pytest.skip("this client knows no streams")
+        pytest.skip("this client does not say so")
     async with started(client.streams) as instance, instance.stream(call(b'{"do": "midway"}')) as answer:
         assert b"".join([piece async for piece in answer]).decode() == "onedrei ü"
         assert json.loads(answer.outcome.error)["type"] == client.midway

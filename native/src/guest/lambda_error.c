@@ -17,7 +17,8 @@ typedef struct value {
 static void put(text *t, const void *data, size_t len) {
     if (t->cap - t->len < len)
         len = t->cap - t->len;
-    memcpy(t->at + t->len, data, len);
+    if (len > 0)
+        memcpy(t->at + t->len, data, len);
     t->len += len;
 }
 
@@ -69,8 +70,10 @@ static void put_stack(text *t, value object, const text *type, const text *messa
         put_text(t, ": ");
         put(t, message->at, message->len);
     }
-    if (put_string(t, trace))
+    if (trace.at[0] == '"') {
+        put_line(t, trace);
         return;
+    }
     value item = {0};
     size_t at = 0;
     while (t->len < t->cap && (item.len = ct__json_item(trace.at, trace.len, &at, &item.at)) > 0)

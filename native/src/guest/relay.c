@@ -28,12 +28,18 @@ enum {
 
 /* ---- the program ---- */
 
-static void fail_to_start(ct__relay_state *r, const char *what, int result) {
-    char message[CT_PATH_BYTES + 128];
-    uint8_t error[CT__LAMBDA_ERROR_BYTES];
-    (void)snprintf(message, sizeof message, "%s: %s", what, ct_strerror(result));
+static const char *hint_of(const char *what, int result) {
     if (result == -ENOEXEC)
-        (void)strcat(message, ": it was built for another machine, or is a script whose first line names no program");
+        return ": it was built for another machine, or is a script whose first line names no program";
+    if (result == -ENOENT && strchr(what, '/') != NULL && access(what, F_OK) == 0)
+        return ": it is there, but not the interpreter or loader that it names";
+    return "";
+}
+
+static void fail_to_start(ct__relay_state *r, const char *what, int result) {
+    char message[CT_PATH_BYTES + 256];
+    uint8_t error[CT__LAMBDA_ERROR_BYTES];
+    (void)snprintf(message, sizeof message, "%s: %s%s", what, ct_strerror(result), hint_of(what, result));
     ct__relay_not_ready(r, error, ct__error_of("Runtime.InvalidEntrypoint", message, error));
 }
 

@@ -27,7 +27,8 @@ void ct__relay_say(ct__relay_state *r, uint8_t kind, uint32_t call_id, const voi
         size_t left = sent > 0 ? (size_t)sent : 0;
         for (int i = 0; i < 2; i++) {
             const size_t part = left < parts[i].iov_len ? left : parts[i].iov_len;
-            parts[i].iov_base = (uint8_t *)parts[i].iov_base + part;
+            if (part > 0)
+                parts[i].iov_base = (uint8_t *)parts[i].iov_base + part;
             parts[i].iov_len -= part;
             left -= part;
         }

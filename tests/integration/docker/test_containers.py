@@ -9,6 +9,7 @@ import pytest
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceDied, RuntimeUnavailable, SandboxStartFailed
+from constellation.comet.runtimes.provided.recipe import RUNTIME as PROVIDED
 from constellation.testing.dockerd import IMAGE
 from constellation.testing.sandboxes import running_docker
 
@@ -142,3 +143,17 @@ async def test_an_image_that_can_not_be_used_is_named(dockerd, settings, spec, d
     async with running_docker(settings(dockerd, images={"python": name})) as backend:
         assert not backend.support().available
         assert name in backend.support().reason
+
+
+async def test_a_program_of_its_own_finds_the_runtime_api(dockerd, settings, spec):
+    wanted = spec(PROVIDED.hello.read_text(), runtime="custom", handler="python3 main.py")
+    async with running_docker(settings(dockerd, images={"custom": IMAGE})) as backend:
+        instance = await backend.create(wanted, timeout_s=30)
+        try:
+            await instance.init(timeout_s=20)
+            for name in ("Ada", "Grace"):
+                outcome = await instance.invoke(call(json.dumps({"name": name}).encode()))
+                assert outcome.error is None, outcome.error
+                assert json.loads(outcome.output) == {"message": f"Hello, {name}!"}
+        finally:
+            await instance.destroy()

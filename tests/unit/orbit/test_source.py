@@ -181,3 +181,31 @@ def test_init_writes_a_function_and_overwrites_nothing(fake, work, runtime):
     assert len(found.files) == 1
     again = fake.run("init", work / "My First", "--runtime", runtime)
     assert (again.code, "exists already" in again.err) == (2, True)
+
+
+def test_an_executable_of_the_known_name_is_a_runtime_of_its_own(work):
+    fill(work, "app.py", "bootstrap", "main.go")
+    made = source(work)
+    assert (made.stated.facts["runtime"], made.stated.facts["handler"]) == ("provided", "bootstrap.handler")
+    (work / "function.yaml").write_text("name: f\nruntime: python\n")
+    made = source(work)
+    assert made.stated.facts["handler"] == "app.handler"
+    made = source(work / "bootstrap")
+    assert (made.stated.facts["runtime"], sorted(made.files)) == ("provided", ["bootstrap"])
+
+
+def test_a_shell_script_is_a_command(work):
+    fill(work, "serve.sh")
+    for path in (work, work / "serve.sh"):
+        made = source(path)
+        assert (made.stated.facts["runtime"], made.stated.facts["handler"]) == ("custom", "sh serve.sh")
+
+
+def test_a_command_is_taken_as_it_is_stated(work):
+    fill(
+        work,
+        "main.py",
+        "function.yaml",
+        text="name: f\nruntime: custom\nhandler: python3 -m awslambdaric main.handler\n",
+    )
+    assert source(work).stated.facts["handler"] == "python3 -m awslambdaric main.handler"

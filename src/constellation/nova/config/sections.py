@@ -135,6 +135,8 @@ class DockerImages:
 
     python: str = setting("python", "python:3.12-slim")  # 3.11 or newer
     node: str = setting("node", "node:22-slim")  # 20 or newer
+    provided: str = setting("provided", "public.ecr.aws/lambda/provided:al2023")
+    custom: str = setting("custom", "python:3.12-slim")  # with what its functions' commands name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

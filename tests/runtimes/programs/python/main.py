@@ -1,12 +1,13 @@
 """The situations, for awslambdaric."""
 
+import itertools
 import os
 import sys
 
 if os.environ.get("BROKEN"):
     raise ImportError("no such thing at the start")
 
-calls = 0
+calls = itertools.count(1)
 
 
 def sink():
@@ -14,8 +15,7 @@ def sink():
 
 
 def handler(event, context):
-    global calls
-    calls += 1
+    number = next(calls)
     match event.get("do"):
         case "echo":
             return event
@@ -24,7 +24,6 @@ def handler(event, context):
         case "print":
             print("out größe")
             print("err größe", file=sys.stderr)
-            return None
         case "flood":
             for _ in range(5000):
                 print("x" * 99)
@@ -39,7 +38,7 @@ def handler(event, context):
         case "big":
             return "x" * int(event["text"])
         case "calls":
-            return calls
+            return number
         case "context":
             return {
                 "request_id": context.aws_request_id,
@@ -51,3 +50,4 @@ def handler(event, context):
                 "trace": os.environ["_X_AMZN_TRACE_ID"],
                 "env": os.environ["COLOUR"],
             }
+    return None
