@@ -7,8 +7,8 @@ as the connection lives, where Hypercorn ends one and makes another for each req
 The app finds a place for what it learns of a connection in its scope's state.
 
 Its HTTP/1.1, whose refusals of what is no HTTP carry a problem, as everything else does, and not an empty body. Clients
-see it where C does not own the port. Nor does it let a client turn the connection into another protocol: behind the C core
-that would be a way past what it adds to each request.
+see it where C does not own the port. Nor does it let a client turn the connection into another HTTP: behind the C core
+that would be a way past what it adds to each request. WebSockets it takes, without their extensions.
 
 Its HTTP/2 is in `rpc.http2`. Nothing else touches names of Hypercorn which are not public; `tests/integration/rpc/test_connections.py` fails when they
 change.
@@ -195,6 +195,16 @@ class ProblemH11(H11Protocol):
     async def _check_protocol(self, event: h11.Request) -> None:
         if event.method == b"PRI":
             await super()._check_protocol(event)  # HTTP/2 from the first byte on
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        # Without its extensions a WebSocket's messages are as long as their bytes: what a client compressed would be
+        # made whole before anybody looks at its size.
+        kept = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        if len(kept) != len(request.headers):
+            request = h11.Request(
+                method=request.method, target=request.target, headers=kept, http_version=request.http_version
+            )
+        await super()._create_stream(request)
 
     async def _send_error_response(self, status_code: int) -> None:
         body = json.dumps(MalformedRequest(status_code).problem(), separators=(",", ":")).encode()

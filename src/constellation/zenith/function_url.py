@@ -94,10 +94,20 @@ def fingerprint_of(request: Request, *, path: str, body: bytes) -> bytes:
 
 
 def event_of(request: Request, *, path: str, body: bytes) -> bytes:
-    """Return the JSON event of an HTTP request.
+    """Return the JSON event of an HTTP request: its facts and its body, in base64 when it is not UTF-8."""
+    try:
+        text, is_base64 = body.decode(), False
+    except UnicodeDecodeError:
+        text, is_base64 = b64encode(body).decode(), True
+    facts = facts_of(request, path=path)
+    return msgspec.json.encode({"method": request.method, **facts, "body": text, "isBase64Encoded": is_base64})
+
+
+def facts_of(request: Request, *, path: str) -> dict[str, Any]:
+    """Return what an event says of its request.
 
     `path` is what follows the function's name, percent-encoded as it came; `query_params` has the first value of
-    each; headers that come more than once are joined by ", ". A body that is not UTF-8 is base64.
+    each; headers that come more than once are joined by ", ".
     """
     headers: dict[str, str] = {}
     for raw_name, raw_value in forwarded(request.headers):
@@ -107,21 +117,14 @@ def event_of(request: Request, *, path: str, body: bytes) -> bytes:
     pairs = parse_qsl(request.query.decode("latin-1"), keep_blank_values=True)
     for name, value in pairs[:_QUERY_FIELDS]:
         query.setdefault(name, value)
-    try:
-        text, is_base64 = body.decode(), False
-    except UnicodeDecodeError:
-        text, is_base64 = b64encode(body).decode(), True
-    return msgspec.json.encode({
-        "method": request.method,
+    return {
         "path": path,
         "raw_query": request.query.decode("latin-1"),
         "query_params": query,
         "headers": headers,
-        "body": text,
-        "isBase64Encoded": is_base64,
         "source_ip": request.client[0] if request.client else "",
         "request_id": str(request.request_id),
-    })  # fmt: skip
+    }
 
 
 def answer_of(function: str, output: bytes) -> HttpAnswer:

@@ -325,7 +325,8 @@ class Executor:
         run.is_recorded = True
         lease = pool.lease_nowait(served, call, until_s=budget.until_s)
         if lease is None:
-            lease = await pool.wait(served, call, budget_s=budget.left_s(run.started_s))
+            left_s = budget.left_s(run.started_s)
+            lease = await pool.wait(served, call, budget_s=left_s, given_s=budget.given_s)
             run.function = served.function  # the row may have changed meanwhile
         run.lease, run.version = lease, lease.function.code_version
         return lease

@@ -266,8 +266,12 @@ class Pool:
             self._table.give_back(call, now_ns=now_ns)
             self.run_effects_nowait()
 
-    async def wait(self, served: Served, call: CallHandle, *, budget_s: float) -> Lease:
+    async def wait(self, served: Served, call: CallHandle, *, budget_s: float, given_s: float | None = None) -> Lease:
         """Wait in line for an instance, and return the lease.
+
+        Args:
+            budget_s: what is left of the caller's time.
+            given_s: what it was, where that is more.
 
         Raises:
             QueueWaitTimeout: by the function's capacity policy.
@@ -288,7 +292,7 @@ class Pool:
                 now_ns = self._now_ns()
                 looked = self._table.overdue(call, now_ns=now_ns)
                 if isinstance(looked, Verdict):
-                    raise refusal(looked, function, budget_s=budget_s)
+                    raise refusal(looked, function, budget_s=budget_s if given_s is None else given_s)
                 wait_s = (looked - now_ns) / 1e9
         finally:
             del self._tickets[call]
