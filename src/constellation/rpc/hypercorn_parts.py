@@ -31,8 +31,11 @@ import hypercorn.protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event, Updated
+from hypercorn.protocol import h11 as h11_protocol
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import TaskGroup
+from wsproto.events import Ping
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc import http2
@@ -219,8 +222,30 @@ class ProblemH11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
+class PingedSocket(WSStream):
+    """Hypercorn's WebSocket, whose pings end with it: else its connection would last until the next was due."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._ended = anyio.Event()
+
+    async def handle(self, event: Event) -> None:
+        await super().handle(event)
+        if self.closed:
+            self._ended.set()
+
+    async def _send_pings(self) -> None:
+        interval_s = self.config.websocket_ping_interval
+        while not self.closed and interval_s is not None:
+            with anyio.move_on_after(interval_s):
+                await self._ended.wait()
+            if not self.closed:
+                await self._send_wsproto_event(Ping())
+
+
 def install() -> None:
     """Make Hypercorn use them in this process."""
     setattr(run, "TCPServer", Connection)  # noqa: B010  # the module does not export what it imports
     hypercorn.protocol.H11Protocol = ProblemH11  # type: ignore[attr-defined]  # a class is put in place of its parent
+    setattr(h11_protocol, "WSStream", PingedSocket)  # noqa: B010  # as above
     http2.install()
