@@ -67,7 +67,9 @@ class Comet:
     def __post_init__(self) -> None:
         self.stub = NovaServiceStub(self.channel.grpc)
 
-    def token(self, *, tenant: str = "default", namespace: str = "default", role: Role = Role.ADMIN) -> str:
+    def token(
+        self, *, tenant: str = "default", namespace: str = "default", role: Role = Role.ADMIN, **more: Any
+    ) -> str:
         identity = Identity(
             tenant=tenant,
             namespace=namespace,
@@ -75,6 +77,7 @@ class Comet:
             permissions=ROLE_PERMISSIONS[role],
             is_platform_admin=False,
             expires_at_s=int(self.context.clock.now().timestamp()) + 600,
+            **more,
         )
         token = mint(KEY.encode(), identity)
         if self.is_native:  # so that every call that can be is served in C, from the first one on

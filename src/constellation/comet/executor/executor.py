@@ -33,7 +33,7 @@ from constellation.comet.pool.pool import Lease, Pool
 from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
 from constellation.native.table_values import Ask, CallHandle, FunctionStats
 from constellation.nova.domain.access import Permission, authorize
-from constellation.nova.domain.function import Function
+from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, MAX_SYNC_PAYLOAD_BYTES, Function
 from constellation.nova.domain.invocation import InvocationRecord
 from constellation.nova.domain.job import Job, NewJob
 from constellation.rpc.caller import Caller
@@ -220,7 +220,7 @@ class Executor:
         try:
             payload = payload or EMPTY_PAYLOAD
             served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
-            self._pool.check_job(served, _ask(caller, payload))
+            self._pool.check(served, _ask(caller, payload), max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES)
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options, is_durable=is_durable)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
@@ -231,6 +231,22 @@ class Executor:
         else:
             self._meters.jobs_accepted.labels(str(enqueued.is_replay).lower()).inc()
             return enqueued
+        finally:
+            self._pool.leave()
+
+    async def check(self, caller: Caller, name: str, payload: bytes, *, budget: Budget) -> None:
+        """Let a call through that may be answered without being run; it counts for its caller's rate.
+
+        Raises:
+            ConstellationError: what a run would surely be refused for.
+        """
+        entry = await self._enter(caller, name, budget)
+        try:
+            served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
+            self._pool.check(served, _ask(caller, payload), max_payload_bytes=MAX_SYNC_PAYLOAD_BYTES)
+        except ConstellationError as error:
+            self._meters.shed(error.code)
+            raise
         finally:
             self._pool.leave()
 
