@@ -32,6 +32,7 @@ from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event, Updated
 from hypercorn.protocol import h11 as h11_protocol
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import TaskGroup
@@ -229,7 +230,7 @@ class PingedSocket(WSStream):
         super().__init__(*parts)
         self._ended = anyio.Event()
 
-    async def handle(self, event: Event) -> None:
+    async def handle(self, event: StreamEvent) -> None:
         await super().handle(event)
         if self.closed:
             self._ended.set()

@@ -80,15 +80,6 @@ class FunctionAnswerInvalid(ConstellationError):
         super().__init__(f"{function} returned no valid HTTP answer: {reason}", extras={"function": function})
 
 
-class NoWebSocket(ConstellationError):
-    """A WebSocket was asked for where there is none."""
-
-    code, http_status = "no_websocket", 400
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"{path} takes no WebSocket; function URLs do, over HTTP/1.1")
-
-
 class SocketLimit(ConstellationError):
     """The caller has as many WebSockets open as one may have."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import anyio
@@ -24,23 +24,18 @@ from constellation.base.errors import ConstellationError, Overloaded
 from constellation.base.ids import RequestId, uuid7
 from constellation.nova.config.sections import SocketSettings
 from constellation.nova.domain.access import Identity
-from constellation.routes.registry import Match
+from constellation.routes.registry import Match, Route
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.doorman import Doorman
-from constellation.zenith.errors import FunctionAnswerInvalid, FunctionFailed, SocketLimit
+from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, FunctionFailed, SocketLimit
 from constellation.zenith.execution import Execution
-from constellation.zenith.function_url import answer_of, facts_of
+from constellation.zenith.http_event import answer_of, facts_of
 from constellation.zenith.invoke import GRACE_S, decode_error
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
-
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from constellation.zenith.socket_request import FAILED, GOING_AWAY, NORMAL, POLICY, TOO_BIG, SocketRequest
 
 SOURCE = "websocket"
-NORMAL, GOING_AWAY, POLICY, INTERNAL = 1000, 1001, 1008, 1011  # RFC 6455 section 7.4.1
 _OWN_CODES = range(3000, 5000)  # what an application may close with, besides 1000
 _READ_AHEAD = 4  # messages; chosen: the rest waits in the client
 _SEND_STALL_S = 60.0  # as of an answer
@@ -60,13 +55,10 @@ class Reply:
 class _Connection:
     """One client, from its handshake to its end."""
 
-    request: Request
+    request: SocketRequest
     match: Match
-    receive: Receive
-    send: Send
-    subprotocols: list[str]
     id: str = field(default_factory=lambda: str(uuid7()))
-    is_gone: bool = False
+    ends_with: int | None = None  # the closing code, when the gateway ends it while it listens
 
     @property
     def function(self) -> str:
@@ -77,40 +69,34 @@ class _Connection:
         return "/" + self.match.params.get("rest", "")
 
 
+class Doorkeeper(Protocol):
+    """Says who is there; see `Doorman`."""
+
+    async def admit(self, request: Request, route: Route) -> Access | None: ...
+
+
 class WebSockets:
     """All connections of one gateway: bounded in number, all together and by who opened them."""
 
     def __init__(
-        self, *, execution: Execution, doorman: Doorman, settings: SocketSettings, max_timeout_s: float
+        self, *, execution: Execution, doorman: Doorkeeper, settings: SocketSettings, max_timeout_s: float
     ) -> None:
         self._execution, self._doorman = execution, doorman
         self._settings, self._max_timeout_s = settings, max_timeout_s
         self._open: dict[tuple[str, str], int] = {}  # by tenant and subject
 
-    async def serve(
-        self,
-        request: Request,
-        match: Match,
-        access: Access,
-        *,
-        receive: Receive,
-        send: Send,
-        subprotocols: list[str],
-    ) -> None:
+    async def serve(self, request: SocketRequest, match: Match, access: Access) -> None:
         """Serve a connection whose handshake is `request`; returns at its end.
 
         Raises:
             ConstellationError: it is refused; nothing was answered yet.
         """
-        connection = _Connection(request, match, receive, send, subprotocols)
+        connection = _Connection(request, match)
         with self._place(access.identity):
             chosen = await self._connect(connection, access)
-            if request.is_started:
+            if request.status:
                 return  # the function answered in plain HTTP
-            await send({"type": "websocket.accept", "subprotocol": chosen, "headers": [
-                (b"x-request-id", str(request.request_id).encode()),
-            ]})  # fmt: skip
-            request.is_started, request.status = True, 101
+            await request.accept(chosen)
             code = GOING_AWAY  # if we are cut off
             try:
                 code = await self._talk(connection)
@@ -123,7 +109,8 @@ class WebSockets:
     async def _connect(self, connection: _Connection, access: Access) -> str | None:
         """Tell the function that a client came; return the subprotocol that it chose."""
         function = connection.function
-        output = await self._call(connection, access, "connect", {"subprotocols": connection.subprotocols})
+        offered = list(connection.request.protocols)
+        output = await self._call(connection, access, "connect", {"subprotocols": offered})
         try:
             value = msgspec.json.decode(output)
         except msgspec.DecodeError:
@@ -138,20 +125,20 @@ class WebSockets:
             )
             return None
         chosen = value.get("subprotocol")
-        if chosen is not None and chosen not in connection.subprotocols:
+        if chosen is not None and chosen not in offered:
             raise FunctionAnswerInvalid(function, "it chose a subprotocol that the client did not offer")
         return chosen
 
     async def _talk(self, connection: _Connection) -> int:
         """Handle messages until the client leaves, is told to, or its time is up; return the closing code."""
-        code = GOING_AWAY
+        code = GOING_AWAY  # if its time is up
         inbox, messages = anyio.create_memory_object_stream[str | bytes](_READ_AHEAD)
         with messages, anyio.move_on_after(self._settings.max_duration_s):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_read, connection, inbox, tasks.cancel_scope)
+                tasks.start_soon(self._read, connection, inbox, tasks.cancel_scope)
                 code = await self._converse(connection, messages)
                 tasks.cancel_scope.cancel()
-        return code
+        return connection.ends_with or code
 
     async def _converse(self, connection: _Connection, messages: MemoryObjectReceiveStream[str | bytes]) -> int:
         while True:
@@ -167,9 +154,26 @@ class WebSockets:
                 problem = error.problem() | {"connection_id": connection.id}
                 reply = Reply(data=msgspec.json.encode(problem).decode())
             if reply.data is not None and not await _sent(connection, reply.data):
-                return INTERNAL
+                return FAILED
             if reply.close_code is not None:
                 return reply.close_code
+
+    async def _read(
+        self, connection: _Connection, inbox: MemoryObjectSendStream[str | bytes], talk: anyio.CancelScope
+    ) -> None:
+        """Hear the client until it leaves or says too much at once; then nothing runs for it any more."""
+        with inbox:
+            while True:
+                try:
+                    message = await connection.request.message()
+                except ClientGone:
+                    break
+                size_bytes = len(message.encode() if isinstance(message, str) else message)
+                if size_bytes > self._settings.max_message_bytes:
+                    connection.ends_with = TOO_BIG
+                    break
+                await inbox.send(message)
+            talk.cancel()
 
     async def _answer(self, connection: _Connection, message: str | bytes) -> Reply:
         is_binary = isinstance(message, bytes)
@@ -181,20 +185,18 @@ class WebSockets:
         return reply_of(connection.function, await self._call(connection, access, "message", facts))
 
     async def _close(self, connection: _Connection, code: int) -> None:
-        if connection.is_gone:
-            return
-        with anyio.move_on_after(_CLOSE_S, shield=True), suppress(OSError):
-            await connection.send({"type": "websocket.close", "code": code})
+        with anyio.move_on_after(_CLOSE_S, shield=True):
+            await connection.request.close(code)
 
     async def _farewell(self, connection: _Connection, code: int) -> None:
         """Tell the function that the client is gone, as well as can be."""
-        facts = {"code": None if connection.is_gone else code}
+        facts = {"code": None if connection.request.gone else code}
         with anyio.move_on_after(_FAREWELL_S, shield=True), suppress(ConstellationError):
             access = await self._doorman.admit(connection.request, connection.match.route)
             assert access is not None
             await self._call(connection, access, "disconnect", facts)
 
-    async def _call(self, connection: _Connection, access: Access, event: str, facts: Message) -> bytes:
+    async def _call(self, connection: _Connection, access: Access, event: str, facts: dict[str, Any]) -> bytes:
         """Call the function; return its output.
 
         Raises:
@@ -269,30 +271,8 @@ def reply_of(function: str, output: bytes) -> Reply:
         raise FunctionAnswerInvalid(function, "its body is not base64") from error
 
 
-def as_http(send: Send) -> Send:
-    """Return how a handshake that is refused is answered: as any request."""
-
-    async def answer(message: Message) -> None:
-        await send({**message, "type": f"websocket.{message['type']}"})
-
-    return answer
-
-
-async def _read(connection: _Connection, inbox: MemoryObjectSendStream[str | bytes], talk: anyio.CancelScope) -> None:
-    with inbox:
-        while True:
-            message = await connection.receive()
-            if message["type"] == "websocket.disconnect":
-                connection.is_gone = True
-                talk.cancel()
-                return
-            data = message.get("text")
-            await inbox.send(message["bytes"] if data is None else data)
-
-
 async def _sent(connection: _Connection, data: str | bytes) -> bool:
     """Send a message; False when the client took none for too long."""
-    kind = "text" if isinstance(data, str) else "bytes"
     with anyio.move_on_after(_SEND_STALL_S) as stalled:
-        await connection.send({"type": "websocket.send", kind: data})
+        await connection.request.say(data)
     return not stalled.cancelled_caught

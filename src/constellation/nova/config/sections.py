@@ -217,10 +217,9 @@ class SocketSettings:
 
     max_open: int = setting("max_open", 1024, kind=Kind.INT, low=0)
     max_open_per_key: int = setting("max_open_per_key", 128, kind=Kind.INT, low=1)
-    max_message_bytes: int = setting("max_message", 128 << 10, kind=Kind.SIZE, low=1, high=4 << 20)  # over it: 1009
+    max_message_bytes: int = setting("max_message", 128 << 10, kind=Kind.SIZE, low=1, high=1 << 20)  # over it: 1009
     idle_timeout_s: float = setting("idle_timeout", 600.0, kind=Kind.DURATION, low=0.1)  # without a message
     max_duration_s: float = setting("max_duration", 7200.0, kind=Kind.DURATION, low=0.1)
-    ping_interval_s: float = setting("ping_interval", 30.0, kind=Kind.DURATION, low=0.1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
