@@ -130,6 +130,14 @@ class Comet:
         assert not reply.error, reply.error
         return json.loads(reply.output)
 
+    async def stream(self, name: str, event: Any = None, *, context: CallContext | None = None, **identity: Any) -> Any:
+        """The messages of a streamed answer, to its end."""
+        request = nova_pb2.InvokeRequest(function=name, payload=json.dumps(event).encode())
+        metadata = self.metadata(context=context, **identity)
+        async with self.channel.open(self.stub.InvokeStream, metadata=metadata, timeout_s=60) as stream:
+            await stream.send_message(request, end=True)
+            return [message async for message in stream]
+
     async def http(
         self,
         method: str,

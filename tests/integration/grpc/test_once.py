@@ -222,8 +222,9 @@ async def test_keys_are_checked_and_streams_take_none(thin):
     with pytest.raises(RemoteProblem) as refused:
         await thin.invoke("f", 1, context=keyed("k" * 257))
     assert (refused.value.http_status, refused.value.problem()["field"]) == (400, "idempotency-key")
-    reply = await thin.http("POST", "/functions/f/invoke-stream", body=1, headers={"Idempotency-Key": "k"})
-    assert (reply.status, reply.json()["field"]) == (400, "Idempotency-Key")
+    with pytest.raises(RemoteProblem) as refused:
+        await thin.stream("f", 1, context=keyed("k"))
+    assert (refused.value.http_status, refused.value.problem()["field"]) == (400, "Idempotency-Key")
     with pytest.raises(RemoteProblem) as unknown:
         await thin.invoke("none", 1, context=keyed("k"))
     assert unknown.value.code == "not_found"
