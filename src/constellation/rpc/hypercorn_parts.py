@@ -7,8 +7,8 @@ as the connection lives, where Hypercorn ends one and makes another for each req
 The app finds a place for what it learns of a connection in its scope's state.
 
 Its HTTP/1.1, whose refusals of what is no HTTP carry a problem, as everything else does, and not an empty body. Clients
-see it where C does not own the port. Nor does it let a client turn the connection into another protocol: behind the C core
-that would be a way past what it adds to each request.
+see it where C does not own the port. Nor does it let a client turn the connection into another HTTP: behind the C core
+that would be a way past what it adds to each request. WebSockets it takes, without their extensions.
 
 Its HTTP/2 is in `rpc.http2`. Nothing else touches names of Hypercorn which are not public; `tests/integration/rpc/test_connections.py` fails when they
 change.
@@ -31,8 +31,12 @@ import hypercorn.protocol
 from hypercorn.asyncio import run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Event, Updated
+from hypercorn.protocol import h11 as h11_protocol
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import TaskGroup
+from wsproto.events import Ping
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc import http2
@@ -196,6 +200,16 @@ class ProblemH11(H11Protocol):
         if event.method == b"PRI":
             await super()._check_protocol(event)  # HTTP/2 from the first byte on
 
+    async def _create_stream(self, request: h11.Request) -> None:
+        # Without its extensions a WebSocket's messages are as long as their bytes: what a client compressed would be
+        # made whole before anybody looks at its size.
+        kept = [(name, value) for name, value in request.headers if name != b"sec-websocket-extensions"]
+        if len(kept) != len(request.headers):
+            request = h11.Request(
+                method=request.method, target=request.target, headers=kept, http_version=request.http_version
+            )
+        await super()._create_stream(request)
+
     async def _send_error_response(self, status_code: int) -> None:
         body = json.dumps(MalformedRequest(status_code).problem(), separators=(",", ":")).encode()
         headers = [
@@ -209,8 +223,30 @@ class ProblemH11(H11Protocol):
         await self._send_h11_event(h11.EndOfMessage())
 
 
+class PingedSocket(WSStream):
+    """Hypercorn's WebSocket, whose pings end with it: else its connection would last until the next was due."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(*parts)
+        self._ended = anyio.Event()
+
+    async def handle(self, event: StreamEvent) -> None:
+        await super().handle(event)
+        if self.closed:
+            self._ended.set()
+
+    async def _send_pings(self) -> None:
+        interval_s = self.config.websocket_ping_interval
+        while not self.closed and interval_s is not None:
+            with anyio.move_on_after(interval_s):
+                await self._ended.wait()
+            if not self.closed:
+                await self._send_wsproto_event(Ping())
+
+
 def install() -> None:
     """Make Hypercorn use them in this process."""
     setattr(run, "TCPServer", Connection)  # noqa: B010  # the module does not export what it imports
     hypercorn.protocol.H11Protocol = ProblemH11  # type: ignore[attr-defined]  # a class is put in place of its parent
+    setattr(h11_protocol, "WSStream", PingedSocket)  # noqa: B010  # as above
     http2.install()

@@ -66,6 +66,7 @@ from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
 from constellation.zenith.stream import STREAM_S, InvokeStream
 from constellation.zenith.terminal import Terminal
+from constellation.zenith.web_socket import WebSockets
 
 log = structlog.get_logger()
 
@@ -191,7 +192,11 @@ def build(
             max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
         ),
         Transport.FUNCTION_URL: FunctionUrl(
-            execution=execution, budget=budget, max_body_bytes=settings.max_body_bytes,
+            execution=execution,
+            sockets=WebSockets(
+                execution=execution, doorman=doorman, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
+            ),
+            budget=budget, max_body_bytes=settings.max_body_bytes,
             max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
         ),
         Transport.PROXY: ProxyRelay(

@@ -80,6 +80,15 @@ class FunctionAnswerInvalid(ConstellationError):
         super().__init__(f"{function} returned no valid HTTP answer: {reason}", extras={"function": function})
 
 
+class SocketLimit(ConstellationError):
+    """The caller has as many WebSockets open as one may have."""
+
+    code, http_status, retryable = "socket_limit", 429, True
+
+    def __init__(self, subject: str, *, limit: int) -> None:
+        super().__init__(f"{subject} has {limit} WebSockets open already", extras={"limit": limit}, retry_after_s=1)
+
+
 class ClientGone(ConstellationError):
     """The client hung up; nobody reads an answer. The status is only counted."""
 

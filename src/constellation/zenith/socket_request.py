@@ -9,7 +9,7 @@ from constellation.routes.registry import Route, Transport
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.request import Message, Receive, Request, Send
 
-NORMAL, UNSUPPORTED, TOO_BIG, FAILED = 1000, 1003, 1009, 1011  # RFC 6455 section 7.4.1
+NORMAL, GOING_AWAY, UNSUPPORTED, POLICY, TOO_BIG, FAILED = 1000, 1001, 1003, 1008, 1009, 1011  # RFC 6455 section 7.4.1
 _REASON_BYTES = 120  # of 123 that a close may carry
 
 
@@ -24,7 +24,7 @@ class NoSocketHere(ConstellationError):
 
 def check_socket(route: Route) -> None:
     """Let a route that takes WebSockets through, or raise `NoSocketHere`."""
-    if route.transport not in (Transport.TERMINAL, Transport.PORT):
+    if route.transport not in (Transport.TERMINAL, Transport.PORT, Transport.FUNCTION_URL):
         raise NoSocketHere(wants_socket=False)
 
 
@@ -63,7 +63,9 @@ class SocketRequest(Request):
         while (await self._receive())["type"] != "websocket.connect":
             pass
         self.is_started, self.status = True, 101
-        await self._send({"type": "websocket.accept", "subprotocol": protocol, "headers": []})
+        await self._send({"type": "websocket.accept", "subprotocol": protocol, "headers": [
+            (b"x-request-id", str(self.request_id).encode()),
+        ]})  # fmt: skip
 
     async def message(self) -> bytes | str:
         """Return the next message.

@@ -67,7 +67,9 @@ class Comet:
     def __post_init__(self) -> None:
         self.stub = NovaServiceStub(self.channel.grpc)
 
-    def token(self, *, tenant: str = "default", namespace: str = "default", role: Role = Role.ADMIN) -> str:
+    def token(
+        self, *, tenant: str = "default", namespace: str = "default", role: Role = Role.ADMIN, **more: Any
+    ) -> str:
         identity = Identity(
             tenant=tenant,
             namespace=namespace,
@@ -75,6 +77,7 @@ class Comet:
             permissions=ROLE_PERMISSIONS[role],
             is_platform_admin=False,
             expires_at_s=int(self.context.clock.now().timestamp()) + 600,
+            **more,
         )
         token = mint(KEY.encode(), identity)
         if self.is_native:  # so that every call that can be is served in C, from the first one on
@@ -126,6 +129,14 @@ class Comet:
         reply = await self.invoke(name, event, **more)
         assert not reply.error, reply.error
         return json.loads(reply.output)
+
+    async def stream(self, name: str, event: Any = None, *, context: CallContext | None = None, **identity: Any) -> Any:
+        """The messages of a streamed answer, to its end."""
+        request = nova_pb2.InvokeRequest(function=name, payload=json.dumps(event).encode())
+        metadata = self.metadata(context=context, **identity)
+        async with self.channel.open(self.stub.InvokeStream, metadata=metadata, timeout_s=60) as stream:
+            await stream.send_message(request, end=True)
+            return [message async for message in stream]
 
     async def http(
         self,
@@ -225,7 +236,7 @@ async def running(
         execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend, builder=builder) as plane,
         serving_port(
             context,
-            [Guarded(servicer(context, plane), context.verifier)],
+            [Guarded(servicer(context, plane, settings), context.verifier)],
             listener=listener,
             near=near,
             ports=Ports(reactor) if is_native else None,

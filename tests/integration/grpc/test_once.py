@@ -19,7 +19,7 @@ from constellation.nova.store.tenancy import Tenancy
 from constellation.rpc.metadata import CallContext
 from constellation.testing.fake_backend import Script
 
-from .conftest import running
+from .conftest import eventually, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
 
@@ -222,11 +222,32 @@ async def test_keys_are_checked_and_streams_take_none(thin):
     with pytest.raises(RemoteProblem) as refused:
         await thin.invoke("f", 1, context=keyed("k" * 257))
     assert (refused.value.http_status, refused.value.problem()["field"]) == (400, "idempotency-key")
-    reply = await thin.http("POST", "/functions/f/invoke-stream", body=1, headers={"Idempotency-Key": "k"})
-    assert (reply.status, reply.json()["field"]) == (400, "Idempotency-Key")
+    with pytest.raises(RemoteProblem) as refused:
+        await thin.stream("f", 1, context=keyed("k"))
+    assert (refused.value.http_status, refused.value.problem()["field"]) == (400, "Idempotency-Key")
     with pytest.raises(RemoteProblem) as unknown:
         await thin.invoke("none", 1, context=keyed("k"))
     assert unknown.value.code == "not_found"
+
+
+async def test_an_answer_that_is_given_again_counts_for_its_callers_rate_once(thin):
+    await thin.deploy("f", "")
+    slow = {"rate_per_s": 0.001, "burst": 3}
+    for key in ("a", "a", "b"):
+        await thin.invoke("f", 1, context=keyed(key), **slow)
+    with pytest.raises(RemoteProblem) as refused:
+        await thin.invoke("f", 1, context=keyed("a"), **slow)
+    assert refused.value.code == "rate_limited"
+    await thin.deploy("f", "", halted=True)
+
+    async def is_halted():
+        try:
+            await thin.invoke("f", 1, context=keyed("a"))
+        except RemoteProblem as problem:
+            return problem.code == "halted"
+        return False
+
+    await eventually(is_halted)
 
 
 async def test_keys_go_with_their_function(thin):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -21,19 +20,19 @@ from constellation.comet.backend.contract import (
     CallTimeout,
     Outcome,
     OutputInvalid,
-    StreamOutcome,
 )
 from constellation.comet.executor.budget import Budget
 from constellation.comet.executor.durable import new_job
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
+from constellation.comet.executor.run import Run, Streamed, invoked
 from constellation.comet.executor.turn import Turn
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
 from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
-from constellation.native.table_values import Ask, CallHandle, FunctionStats
+from constellation.native.table_values import Ask, FunctionStats
 from constellation.nova.domain.access import Permission, authorize
-from constellation.nova.domain.function import Function
+from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, MAX_SYNC_PAYLOAD_BYTES, Function
 from constellation.nova.domain.invocation import InvocationRecord
 from constellation.nova.domain.job import Job, NewJob
 from constellation.rpc.caller import Caller
@@ -61,55 +60,6 @@ class JobSink(Protocol):
     async def enqueue(self, job: NewJob) -> Enqueued:
         """Commit a job; a live idempotency key answers with the job that it is bound to."""
         ...
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """One call that was let in."""
-
-    request_id: UUID
-    function: Function
-    source: str
-    input_bytes: int
-    started_at: datetime
-    started_s: float
-    version: int  # of the code that ran, or would have
-    call: CallHandle | None = None  # the guard chain let it in
-    lease: Lease | None = None
-    is_recorded: bool = False  # it is a row of the log, however it ends
-    is_broken: bool = False  # its instance may still be running it
-
-
-class Streamed:
-    """An answer that comes in pieces: iterate, then read `end`."""
-
-    def __init__(self, run: _Run, source: StreamOutcome) -> None:
-        self._run, self._source = run, source
-        self._pieces = source.__aiter__()
-        self.sent_bytes = 0
-        self.outcome: Outcome | None = None
-
-    @property
-    def request_id(self) -> str:
-        return str(self._run.request_id)
-
-    def __aiter__(self) -> Streamed:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            piece = await self._pieces.__anext__()
-        except StopAsyncIteration:
-            self.outcome = self._source.outcome
-            raise
-        self.sent_bytes += len(piece)
-        return piece
-
-    @property
-    def end(self) -> Invoked:
-        """How the call ended; valid after the iteration."""
-        assert self.outcome is not None
-        return _invoked(self._run, self.outcome)
 
 
 class Executor:
@@ -160,7 +110,7 @@ class Executor:
             if turn is not None:
                 outcome = _of_turn(turn, outcome)
             self._succeeded(run, outcome, output_bytes=len(outcome.output or b""))
-            return _invoked(run, outcome)
+            return invoked(run, outcome)
 
     async def invoke_durable(
         self, caller: Caller, function: str, payload: bytes, turn: Turn, *, budget: Budget
@@ -220,7 +170,7 @@ class Executor:
         try:
             payload = payload or EMPTY_PAYLOAD
             served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
-            self._pool.check_job(served, _ask(caller, payload))
+            self._pool.check(served, _ask(caller, payload), max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES)
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options, is_durable=is_durable)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
@@ -231,6 +181,22 @@ class Executor:
         else:
             self._meters.jobs_accepted.labels(str(enqueued.is_replay).lower()).inc()
             return enqueued
+        finally:
+            self._pool.leave()
+
+    async def check(self, caller: Caller, name: str, payload: bytes, *, budget: Budget) -> None:
+        """Let a call through that may be answered without being run; it counts for its caller's rate.
+
+        Raises:
+            ConstellationError: what a run would surely be refused for.
+        """
+        entry = await self._enter(caller, name, budget)
+        try:
+            served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
+            self._pool.check(served, _ask(caller, payload), max_payload_bytes=MAX_SYNC_PAYLOAD_BYTES)
+        except ConstellationError as error:
+            self._meters.shed(error.code)
+            raise
         finally:
             self._pool.leave()
 
@@ -288,7 +254,7 @@ class Executor:
             return await self._functions.load(key)
 
     @contextmanager
-    def _running(self, caller: Caller, entry: Entry, payload: bytes) -> Iterator[_Run]:
+    def _running(self, caller: Caller, entry: Entry, payload: bytes) -> Iterator[Run]:
         """Begin a call that `_enter` counted in; write down how it failed, if it did, and count it out."""
         try:
             run = self._begin(caller, entry, payload)
@@ -303,10 +269,10 @@ class Executor:
         finally:
             self._pool.leave()
 
-    def _begin(self, caller: Caller, entry: Entry, payload: bytes) -> _Run:
+    def _begin(self, caller: Caller, entry: Entry, payload: bytes) -> Run:
         function = entry.function
         now = self._clock.now()
-        return _Run(
+        return Run(
             request_id=_record_id(caller.context.request_id, now),
             function=function,
             source=caller.context.source,
@@ -316,7 +282,7 @@ class Executor:
             version=function.code_version,
         )
 
-    async def _lease(self, caller: Caller, entry: Entry, run: _Run, payload: bytes, budget: Budget) -> Lease:
+    async def _lease(self, caller: Caller, entry: Entry, run: Run, payload: bytes, budget: Budget) -> Lease:
         pool = self._pool
         served = pool.serve(entry.function, is_suspended=entry.is_suspended)
         run.call = call = pool.admit(served, _ask(caller, payload))
@@ -325,7 +291,8 @@ class Executor:
         run.is_recorded = True
         lease = pool.lease_nowait(served, call, until_s=budget.until_s)
         if lease is None:
-            lease = await pool.wait(served, call, budget_s=budget.left_s(run.started_s))
+            left_s = budget.left_s(run.started_s)
+            lease = await pool.wait(served, call, budget_s=left_s, given_s=budget.given_s)
             run.function = served.function  # the row may have changed meanwhile
         run.lease, run.version = lease, lease.function.code_version
         return lease
@@ -334,7 +301,7 @@ class Executor:
         if not self._is_json(payload):
             raise InvalidRequest("the payload is not valid JSON")
 
-    def _call(self, caller: Caller, run: _Run, payload: bytes, budget: Budget, turn: Turn | None = None) -> Call:
+    def _call(self, caller: Caller, run: Run, payload: bytes, budget: Budget, turn: Turn | None = None) -> Call:
         left_s = budget.left_s(self._clock.monotonic_s())
         if left_s <= 0:
             raise CallTimeout(run.function.name, after_s=budget.given_s, phase="wait")
@@ -352,30 +319,30 @@ class Executor:
 
     # How it ended.
 
-    def _succeeded(self, run: _Run, outcome: Outcome, *, output_bytes: int) -> None:
+    def _succeeded(self, run: Run, outcome: Outcome, *, output_bytes: int) -> None:
         status = "ok" if outcome.error is None else "function_error"
         error = None if outcome.error is None else outcome.error.decode("utf-8", "replace")
         self._end(run, status)
         self._record(run, status, error=error, log=outcome.log, output_bytes=output_bytes)
 
-    def _failed(self, run: _Run, error: ConstellationError) -> None:
+    def _failed(self, run: Run, error: ConstellationError) -> None:
         self._end(run, error.code)
         if not run.is_recorded or isinstance(error, _SHED):
             return
         problem = msgspec.json.encode(error.problem()).decode()
         self._record(run, error.code, error=problem, log=getattr(error, "log", NO_LOG), output_bytes=0)
 
-    def _given_up(self, run: _Run) -> None:
+    def _given_up(self, run: Run) -> None:
         self._end(run, "cancelled")
         self._record(run, "cancelled", error=None, log=NO_LOG, output_bytes=0)
 
-    def _end(self, run: _Run, status: str) -> None:
+    def _end(self, run: Run, status: str) -> None:
         """Give the call back; one that the guard chain refused is counted already."""
         if run.call is not None:
             call, run.call = run.call, None
             self._pool.end(call, status, is_broken=run.is_broken)
 
-    def _record(self, run: _Run, status: str, *, error: str | None, log: CallLog, output_bytes: int) -> None:
+    def _record(self, run: Run, status: str, *, error: str | None, log: CallLog, output_bytes: int) -> None:
         function, lease = run.function, run.lease
         self._records.put_nowait(
             InvocationRecord(
@@ -409,17 +376,6 @@ def _of_turn(turn: Turn, outcome: Outcome) -> Outcome:
     if turn.is_suspended:
         return Outcome(output=b"null", error=None, log=outcome.log, duration_ms=outcome.duration_ms)
     return outcome
-
-
-def _invoked(run: _Run, outcome: Outcome) -> Invoked:
-    return Invoked(
-        request_id=str(run.request_id),
-        output=outcome.output,
-        error=outcome.error,
-        duration_ms=outcome.duration_ms,
-        cold_start=run.lease is not None and run.lease.is_cold,
-        version=str(run.version),
-    )
 
 
 def _ask(caller: Caller, payload: bytes) -> Ask:

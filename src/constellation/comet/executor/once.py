@@ -24,8 +24,6 @@ from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest, Overloaded
 from constellation.comet.executor.budget import Budget
 from constellation.nova.config.sections import IdempotencySettings
-from constellation.nova.domain.access import Permission, authorize
-from constellation.nova.domain.function import Function
 from constellation.nova.store.call_keys import CallKey, Holder, KeptAnswer
 from constellation.rpc.caller import Caller
 from constellation.rpc.invoker import Invoked
@@ -108,7 +106,7 @@ class Calls(Protocol):
 
     async def invoke(self, caller: Caller, function: str, payload: bytes, *, budget: Budget) -> Invoked: ...
 
-    async def function(self, caller: Caller, name: str, *, budget: Budget) -> Function: ...
+    async def check(self, caller: Caller, name: str, payload: bytes, *, budget: Budget) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -148,8 +146,8 @@ class Once:
             ConstellationError: as `Executor.invoke`.
         """
         identity, context = caller.identity, caller.context
-        authorize(identity, Permission.FUNCTION_INVOKE)
-        await self._calls.function(caller, function, budget=budget)
+        await self._calls.check(caller, function, payload, budget=budget)
+        caller = replace(caller, identity=replace(identity, rate_per_s=0.0))  # it was counted just now
         key = CallKey(
             tenant=identity.tenant,
             namespace=identity.namespace,

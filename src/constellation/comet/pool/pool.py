@@ -33,7 +33,7 @@ from constellation.native.table_values import (
     MemberHandle,
     Verdict,
 )
-from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, Function
+from constellation.nova.domain.function import Function
 
 log = structlog.get_logger()
 
@@ -231,15 +231,13 @@ class Pool:
             raise refusal(admitted, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
         return admitted
 
-    def check_job(self, served: Served, ask: Ask) -> None:
-        """Pass a call that is run later through its part of the chain: what its run would surely be refused for.
+    def check(self, served: Served, ask: Ask, *, max_payload_bytes: int) -> None:
+        """Pass a call that is run later, or was run before, through its part of the chain: what any would be refused for.
 
         Raises:
             ConstellationError: the first refusal.
         """
-        verdict = self._table.check_job(
-            served.handle, ask, max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES, now_ns=self._now_ns()
-        )
+        verdict = self._table.check_job(served.handle, ask, max_payload_bytes=max_payload_bytes, now_ns=self._now_ns())
         if verdict is not None:
             raise refusal(verdict, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
 
@@ -266,8 +264,12 @@ class Pool:
             self._table.give_back(call, now_ns=now_ns)
             self.run_effects_nowait()
 
-    async def wait(self, served: Served, call: CallHandle, *, budget_s: float) -> Lease:
+    async def wait(self, served: Served, call: CallHandle, *, budget_s: float, given_s: float | None = None) -> Lease:
         """Wait in line for an instance, and return the lease.
+
+        Args:
+            budget_s: what is left of the caller's time.
+            given_s: what it was, where that is more.
 
         Raises:
             QueueWaitTimeout: by the function's capacity policy.
@@ -288,7 +290,7 @@ class Pool:
                 now_ns = self._now_ns()
                 looked = self._table.overdue(call, now_ns=now_ns)
                 if isinstance(looked, Verdict):
-                    raise refusal(looked, function, budget_s=budget_s)
+                    raise refusal(looked, function, budget_s=budget_s if given_s is None else given_s)
                 wait_s = (looked - now_ns) / 1e9
         finally:
             del self._tickets[call]

@@ -215,6 +215,17 @@ class AuroraSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SocketSettings:
+    """Group `zenith.sockets`: WebSockets on function URLs."""
+
+    max_open: int = setting("max_open", 1024, kind=Kind.INT, low=0)
+    max_open_per_key: int = setting("max_open_per_key", 128, kind=Kind.INT, low=1)
+    max_message_bytes: int = setting("max_message", 128 << 10, kind=Kind.SIZE, low=1, high=1 << 20)  # over it: 1009
+    idle_timeout_s: float = setting("idle_timeout", 600.0, kind=Kind.DURATION, low=0.1)  # without a message
+    max_duration_s: float = setting("max_duration", 7200.0, kind=Kind.DURATION, low=0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ZenithSettings:
     """Section `zenith`."""
 
@@ -229,6 +240,7 @@ class ZenithSettings:
     auth: str = setting("auth", "required", choices=("required", "loopback"))
     trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
     cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+    sockets: SocketSettings = SocketSettings()
     tls: PublicTlsSettings = PUBLIC_TLS_OFF
     comet_tls: CallerTlsSettings = CALLER_TLS_OFF
 

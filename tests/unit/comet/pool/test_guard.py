@@ -11,7 +11,7 @@ from constellation.base.errors import ConstellationError
 from constellation.comet.pool.pool import Pool
 from constellation.native.table import Table
 from constellation.native.table_values import Ask, TableOptions
-from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, CapacityPolicy, Function
 from constellation.testing.fake_backend import FakeBackend
 
 POLICY = CapacityPolicy(max_inflight=2, shed_status_code=503, retry_after_s=9)
@@ -57,7 +57,7 @@ def refusal_of(made: Pool, function: Function, facts: Ask, *, is_suspended: bool
     served = made.serve(function, is_suspended=is_suspended)
     try:
         if is_job:
-            made.check_job(served, facts)
+            made.check(served, facts, max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES)
         else:
             made.lease_nowait(served, made.admit(served, facts), until_s=1e6)
     except ConstellationError as error:
@@ -101,7 +101,7 @@ def test_a_job_has_the_smaller_limit_and_neither_line_nor_breaker():
         assert refusal_of(made, big, ask()) is None
     assert refusal_of(made, big, ask(1 << 20), is_job=True) is None
     with pytest.raises(ConstellationError, match="1048576"):
-        made.check_job(made.serve(big), ask((1 << 20) + 1))
+        made.check(made.serve(big), ask((1 << 20) + 1), max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES)
     assert refusal_of(made, replace(HALTED, version=2), ask(), is_job=True) == ("halted", 403, None)
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from constellation.zenith.errors import FunctionAnswerInvalid
-from constellation.zenith.function_url import answer_of, event_of
+from constellation.zenith.http_event import answer_of, event_of
 from constellation.zenith.request import Request
 
 
