@@ -230,20 +230,20 @@ async def test_a_forged_source_is_nobodys(wired, heard, tmp_path):
 
 
 async def test_other_routes_lead_nowhere(wired, heard, tmp_path):
-    source = """
+    source = f"""
 import subprocess, socket, json
-subprocess.run("ip link add side type dummy; ip link set side up; ip route add {0}/32 dev eth0;"
-               "ip route add {1}/32 via $(ip -o route show default | cut -d' ' -f3); ip neigh add {0} lladdr "
+subprocess.run("ip link add side type dummy; ip link set side up; ip route add {METADATA}/32 dev eth0;"
+               "ip route add {DATABASE}/32 via $(ip -o route show default | cut -d' ' -f3); ip neigh add {METADATA} lladdr "
                "$(ip -o neigh show dev eth0 | head -1 | cut -d' ' -f3) dev eth0", shell=True, capture_output=True)
 said = []
-for place in (("{0}", 80), ("{1}", 5432), ("{2}", 8080)):
+for place in (("{METADATA}", 80), ("{DATABASE}", 5432), ("{HOST}", 8080)):
     try:
         socket.create_connection(place, timeout=2)
         said.append("reached")
     except OSError as error:
         said.append("refused")
 print(json.dumps(said))
-""".format(METADATA, DATABASE, HOST)
+"""
     async with asking(wired, tmp_path, API_ALONE) as one:
         assert json.loads(await as_root(one, source)) == ["refused"] * 3
     assert heard.served == []

@@ -24,6 +24,7 @@ from constellation.routes.models.functions import (
     FunctionBody,
     FunctionCreate,
     FunctionUpdate,
+    NetworkPolicyBody,
     RuntimeBody,
 )
 from constellation.routes.models.invocations import (
@@ -75,6 +76,7 @@ __all__ = [
     "LogBody",
     "NamespaceBody",
     "NamespaceCreate",
+    "NetworkPolicyBody",
     "NoAnswer",
     "Piece",
     "Redriven",

@@ -27,7 +27,7 @@ from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.namespace.tenants import Tenants
-from constellation.comet.network.helper import Network, NetworkUnavailable
+from constellation.comet.network.attachments import Network, NetworkUnavailable
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport

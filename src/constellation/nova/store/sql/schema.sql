@@ -71,14 +71,15 @@ CREATE TABLE functions (
     breaker_probes       integer NOT NULL DEFAULT 1 CHECK (breaker_probes BETWEEN 1 AND 100),
     preload              text[] NOT NULL DEFAULT '{}' CHECK (cardinality(preload) <= 16),
     backend              text NOT NULL DEFAULT 'auto' CHECK (backend IN ('auto', 'namespace', 'docker')),
-    egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
-    egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
-    egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
     -- Code that was deployed and must be built before it is live; the error is that of its build.
     pending_version      integer,
     pending_hash         text,
     pending_handler      text,
     pending_error        text,
+    -- What its instances reach of the network.
+    egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
+    egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
+    egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
     CHECK (min_replicas <= max_replicas),
     CHECK (pending_version > code_version),
     CHECK (num_nulls(pending_version, pending_hash, pending_handler) IN (0, 3)),

@@ -2,7 +2,7 @@
 
 ALTER TABLE functions
     ADD COLUMN egress       text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
-    ADD COLUMN egress_allow jsonbNOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
+    ADD COLUMN egress_allow jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
     ADD COLUMN egress_deny  text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64);
 
 CREATE TABLE executor_backends (
