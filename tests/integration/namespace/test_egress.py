@@ -144,6 +144,24 @@ async def test_templates_are_wired_ahead(wired, tmp_path):
     assert pids == [False, True, True]  # the first asked for the shape
 
 
+async def test_sandboxes_that_come_up_together_keep_their_own_policies(wired, tmp_path):
+    places = [(API, 443), (API, 8443), (OTHER, 443), (DATABASE, 5432), (DATABASE, 22), (OPEN_RESOLVER, 443)]
+    said: dict[int, list[str]] = {}
+
+    async def reach(which: int) -> None:
+        address, port = places[which]
+        async with asking(wired, tmp_path, allow({"cidr": f"{address}/32", "ports": (port,)})) as one:
+            said[which] = await one.reach(*places)
+
+    async with anyio.create_task_group() as tasks:
+        for which in range(len(places)):
+            tasks.start_soon(reach, which)
+    for which, (address, port) in enumerate(places):
+        expected = ["OSError No route to host"] * len(places)
+        expected[which] = f"{address}:{port}"
+        assert said[which] == expected
+
+
 async def test_no_namespace_that_had_a_wire_is_used_again(wired, tmp_path):
     where = "import os; result = os.readlink('/proc/self/ns/net')"
     async with asking(wired, tmp_path, allow({"cidr": "10.1.0.0/16"})) as one:

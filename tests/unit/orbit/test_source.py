@@ -213,5 +213,5 @@ def test_a_manifest_states_the_network(work):
         ("", "10.1.0.0/16", ()),
     ]
     (work / "function.yaml").write_text("network: {egress: everything}\n")
-    with pytest.raises(OrbitError, match="network.egress"):
+    with pytest.raises(OrbitError, match=r"network\.egress"):
         source(work).stated.creation(files={})

@@ -55,9 +55,16 @@ class Nft:
         """
         if self._lib.nft_run_cmd_from_buffer(self._context, text.encode()) != 0:
             said = self._lib.nft_ctx_get_error_buffer(self._context).decode("utf-8", "replace")
-            raise NftFailed(said.partition("\n")[0].removeprefix("Error: ") or "refused")
+            raise NftFailed(_brief(said))
 
     def close(self) -> None:
         if self._context:
             self._lib.nft_ctx_free(self._context)
             self._context = None
+
+
+def _brief(said: str) -> str:
+    """Return what was said of the first command that failed: the reason, and the command."""
+    reason, _, rest = said.partition("\n")
+    command = rest.partition("\n")[0].strip()
+    return f"{reason.removeprefix('Error: ') or 'refused'} ({command})" if command else reason
