@@ -231,6 +231,24 @@ async def _come_and_go(internet, tmp_path):
         assert await one.reach((DATABASE, 5432)) == [f"{DATABASE}:5432"]
 
 
+async def test_a_host_that_drops_what_is_forwarded_is_reported(internet, tmp_path):
+    _said(
+        "nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    )
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group="none", use_cgroups=False)
+    async with running_backend(settings) as backend:
+        assert backend.support().limits["egress"] == "nftables; what passes ip filter FORWARD"
+
+
+async def test_the_helper_is_started_ahead(wired):
+    wired.start_network_nowait()
+    wired.start_network_nowait()
+    with anyio.fail_after(30):
+        while not wired._network.pid:
+            await anyio.sleep(0.01)
+    assert len(tables()) == 1
+
+
 async def test_a_killed_helper_takes_all_with_it_and_is_started_again(wired, tmp_path):
     network = allow({"cidr": "10.1.0.0/16"})
     async with asking(wired, tmp_path, network) as one, asking(wired, tmp_path) as other:
