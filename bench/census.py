@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from pathlib import Path
 
 from machine import descendants, name_of
 from rig import Rig
+
+from constellation.comet.network.places import Names
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _VERSION = re.compile(r"(/code/[^/]+/[^/]+/)[^/]+")
@@ -32,6 +36,7 @@ class Census:
     namespaces: Counter[str]  # kinds of those held by a process or descriptor, other than this process's own
     files: Counter[str]
     descriptors: dict[str, Counter[str]]  # by process, then by kind
+    network: Counter[str]  # tables and devices of the host's that are called as ours are
     ipc: int  # System V objects and files in /dev/shm of our uids
 
 
@@ -46,6 +51,7 @@ def take(rig: Rig) -> Census:
         namespaces=_namespaces(ours),
         files=_files(rig),
         descriptors=_all_descriptors(outside),
+        network=_network(rig),
         ipc=_ipc(rig),
     )
 
@@ -68,6 +74,7 @@ def leaks(before: Census, after: Census, *, max_leaves: int, socket_slack: int) 
         for kind, count in (descriptors - before.descriptors.get(what, Counter())).items():
             if count > (socket_slack if kind == "socket" else 0):
                 found.append(f"{count} x descriptor {kind} of {what}")
+    found += [f"{count} x {what} of the host" for what, count in (after.network - before.network).items()]
     if after.ipc > before.ipc:
         found.append(f"{after.ipc - before.ipc} x System V or /dev/shm object")
     return found
@@ -133,6 +140,8 @@ def _kind(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return name_of(pid)
+    if b"constellation.comet.network.netd" in words:
+        return "network helper"
     if any(word.endswith(b"zygote_main.py") for word in words):
         return "zygote python"
     if name_of(pid) == "ct-zygote":
@@ -211,6 +220,17 @@ def _descriptors(pid: int) -> Counter[str]:
         target = _target(link)
         if target:
             found[re.sub(r":?\[?\d*\]?$", "", target) if target[0] != "/" else target] += 1
+    return found
+
+
+def _network(rig: Rig) -> Counter[str]:
+    names = [Names.of(rig.data_dir / "run" / f"{plane}-sandboxes") for plane in ("comet", "corona", "nebula")]
+    devices = Path("/sys/class/net")
+    found = Counter(f"device {each.uplink}" for each in names if (devices / each.uplink).exists())
+    tool = shutil.which("nft")
+    if tool and os.geteuid() == 0:
+        said = subprocess.run([tool, "list", "tables"], capture_output=True, text=True, timeout=30, check=False).stdout
+        found.update(f"table {each.table}" for each in names if each.table in said)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -41,6 +42,18 @@ def handler(event, context):
     return event
 """
 NODE = "exports.handler = async (event) => event;\n"
+REACHES = """
+import socket
+def handler(event, context):
+    for place in (("192.0.2.1", 80), ("localhost.test", 80)):
+        try:
+            socket.create_connection(place, timeout=0.05)
+        except OSError:
+            pass
+    return event
+"""
+NETWORK = {"egress": "allow-list", "allow": [{"cidr": "192.0.2.0/24"}, {"host": "localhost.test"}]}
+IS_ROOT = os.geteuid() == 0
 FUNCTIONS = {
     **{f"plain-{number}": ("python", PLAIN, {}) for number in range(18)},
     **{f"messy-{number}": ("python", MESSY, {}) for number in range(3)},
@@ -49,6 +62,7 @@ FUNCTIONS = {
     "does-not-load": ("python", "raise RuntimeError('no')\n", {}),
     "loses-its-caller": ("python", "import time\ndef handler(event, context):\n    time.sleep(60)\n", {}),
     "node": ("node", NODE, {}),
+    **({f"reaches-{number}": ("python", REACHES, {"network": NETWORK}) for number in range(4)} if IS_ROOT else {}),
 }
 # Every one of these answers means that an instance was made, and is gone or will be.
 _ENDS = {"instance_died", "timeout", "handler_load_failed"}

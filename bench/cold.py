@@ -42,7 +42,7 @@ from http1 import Answer, BadAnswer, Broken, Connection, Target, request_bytes, 
 from load import failure_of
 from machine import facts, print_facts
 
-from constellation.client import Client, ClientError, FunctionCreate
+from constellation.client import Client, ClientError, FunctionCreate, NetworkPolicyBody
 from constellation.orbit.languages import LANGUAGES
 
 SOURCES = {
@@ -104,7 +104,7 @@ def main() -> int:
     except (ValueError, ClientError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    where = args.request or f"{args.url}, {args.runtime}, {args.backend}" + (
+    where = args.request or f"{args.url}, {args.runtime}, {args.backend}, egress {args.egress}" + (
         f", {args.preload} preloaded" if args.preload else ""
     )
     figures = asdict(summary(histogram))
@@ -162,7 +162,10 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
 def _create(args: argparse.Namespace, client: Client, name: str) -> None:
     """Make a function, and wait until its code can run."""
     code = SOURCES[args.runtime]
-    client.create_function(FunctionCreate(name=name, runtime=args.runtime, code=code, backend=args.backend))
+    network = NetworkPolicyBody(egress=args.egress)
+    client.create_function(
+        FunctionCreate(name=name, runtime=args.runtime, code=code, backend=args.backend, network=network)
+    )
     _await_build(client, name)
 
 
@@ -268,6 +271,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-key", default="")
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
     parser.add_argument("--backend", choices=("auto", "namespace", "docker"), default="auto")
+    parser.add_argument("--egress", choices=("none", "internet"), default="none", help="what the function reaches")
     parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")

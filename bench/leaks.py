@@ -5,7 +5,7 @@
   bench/leaks.py --cycles 300 --kills 10    a first impression
 
 A platform of its own is started, and everything that it holds on this host is listed from outside (processes, control
-groups, mounts, namespaces, files, descriptors, System V objects): at rest, and at rest again after the work, and at
+groups, mounts, namespaces, network tables and devices, files, descriptors, System V objects): at rest, and at rest again after the work, and at
 last after its end. The work: instances made, called and destroyed, by functions that leave things behind; then
 the same while comet is killed with SIGKILL, at least half of the times in the middle of making or ending an instance,
 which is seen in /proc. The supervisor starts it again.
@@ -278,6 +278,7 @@ def _left_after_the_end(rig: Rig) -> list[str]:
     left = [f"{count} x process {what}" for what, count in found.processes.items()]
     left += [f"control group {leaf}" for leaf in sorted(found.groups)]
     left += [f"{count} x mount {what}" for what, count in found.mounts.items()]
+    left += [f"{count} x {what} of the host" for what, count in found.network.items()]
     left += [f"file {name}" for name in found.files if name.startswith(str(rig.tmp_dir))]
     return left
 

@@ -36,6 +36,7 @@ from constellation.routes.models.functions import (
     FunctionBody,
     FunctionCreate,
     FunctionUpdate,
+    NetworkPolicyBody,
     RuntimeBody,
 )
 from constellation.routes.models.invocations import (
@@ -123,6 +124,7 @@ __all__ = [
     "LogBody",
     "NamespaceBody",
     "NamespaceCreate",
+    "NetworkPolicyBody",
     "NoAnswer",
     "Piece",
     "Prewarmed",

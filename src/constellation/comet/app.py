@@ -54,6 +54,7 @@ from constellation.comet.functions import FunctionCache
 from constellation.comet.lane import LaneKeeper
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
+from constellation.comet.network.expected import NetworkExpected
 from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
 from constellation.comet.runtimes.registry import Registry
@@ -238,12 +239,13 @@ async def execution_plane(
         service_token=context.service_token,
         node=context.node,
     )
+    namespaces = [each for each in router.backends if isinstance(each, NamespaceBackend)]
     cache = FunctionCache(
         functions,
         Tenancy(db),
         Changes(db),
         clock=context.clock,
-        watchers=(pool, code, lane),
+        watchers=(pool, code, lane, *(NetworkExpected(each.start_network_nowait) for each in namespaces)),
         looks_ahead=looks_ahead,
     )
     executor = Executor(

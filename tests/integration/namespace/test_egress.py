@@ -25,6 +25,30 @@ from tests.integration.namespace.internet import API, DATABASE, OPEN_RESOLVER, O
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
 MEMORY = 256 << 20
+SOURCES = {
+    "node": (
+        "main.js",
+        """
+const net = require('net');
+exports.handler = (event) => new Promise((done) => {
+  const wire = net.connect(443, event.host);
+  let said = '';
+  wire.on('data', (data) => { said += data; }).on('end', () => done(said)).on('error', (error) => done(error.code));
+});
+""",
+    ),
+    "ruby": (
+        "main.rb",
+        """
+require 'socket'
+def handler(event, context)
+  TCPSocket.new(event['host'], 443).read
+rescue SocketError
+  'ENOTFOUND'
+end
+""",
+    ),
+}
 
 
 def tables() -> list[str]:
@@ -93,15 +117,7 @@ async def test_a_function_without_one_has_a_loopback_device_alone(wired, tmp_pat
 async def test_other_languages_resolve_and_connect(wired, tmp_path, runtime):
     if runtime not in wired.runtimes.installed:
         pytest.skip(f"there is no {runtime} here")
-    sources = {
-        "node": ("main.js", "const net = require('net');\nexports.handler = (event) => new Promise((done) => {\n"
-                 "  const wire = net.connect(443, event.host); let said = '';\n"
-                 "  wire.on('data', (data) => { said += data; }).on('end', () => done(said)).on('error', (e) => done(e.code));\n"
-                 "});\n"),
-        "ruby": ("main.rb", "require 'socket'\ndef handler(event, context)\n"
-                 "  TCPSocket.new(event['host'], 443).read\nrescue SocketError\n  'ENOTFOUND'\nend\n"),
-    }  # fmt: skip
-    name, source = sources[runtime]
+    name, source = SOURCES[runtime]
     async with asking(
         wired, tmp_path, allow({"host": "api.example.org", "ports": (443,)}), runtime=runtime, file=(name, source)
     ) as one:
@@ -126,6 +142,24 @@ async def test_templates_are_wired_ahead(wired, tmp_path):
             assert await one.reach(("api.example.org", 443)) == [f"{API}:443"]
             pids.append(one.instance.pid in ready)
     assert pids == [False, True, True]  # the first asked for the shape
+
+
+async def test_sandboxes_that_come_up_together_keep_their_own_policies(wired, tmp_path):
+    places = [(API, 443), (API, 8443), (OTHER, 443), (DATABASE, 5432), (DATABASE, 22), (OPEN_RESOLVER, 443)]
+    said: dict[int, list[str]] = {}
+
+    async def reach(which: int) -> None:
+        address, port = places[which]
+        async with asking(wired, tmp_path, allow({"cidr": f"{address}/32", "ports": (port,)})) as one:
+            said[which] = await one.reach(*places)
+
+    async with anyio.create_task_group() as tasks:
+        for which in range(len(places)):
+            tasks.start_soon(reach, which)
+    for which, (address, port) in enumerate(places):
+        expected = ["OSError No route to host"] * len(places)
+        expected[which] = f"{address}:{port}"
+        assert said[which] == expected
 
 
 async def test_no_namespace_that_had_a_wire_is_used_again(wired, tmp_path):
@@ -153,9 +187,9 @@ async def test_what_an_instance_had_goes_with_it(wired, internet, tmp_path):
 
 def _router_of(backend) -> str:
     pid = backend._network.pid
-    own = os.readlink(f"/proc/{pid}/ns/net")
+    own = Path(f"/proc/{pid}/ns/net").readlink()
     for task in Path(f"/proc/{pid}/task").iterdir():
-        if os.readlink(task / "ns/net") != own:
+        if (task / "ns/net").readlink() != own:
             return str(task / "ns/net")
     raise AssertionError("the helper has no router")
 
@@ -169,11 +203,11 @@ async def test_a_stop_leaves_the_host_as_it_was(internet, tmp_path):
         run_dir=tmp_path / "run", group="none", use_cgroups=False, resolv_conf=internet.resolv_conf
     )
     assert not forwards("eth0")
-    async with running_backend(settings) as backend:
-        async with asking(backend, tmp_path, allow({"cidr": "10.1.0.0/16"})) as one:
-            assert await one.reach((DATABASE, 5432)) == [f"{DATABASE}:5432"]
-            assert forwards("eth0")
-            assert tables() == [f"table inet {Names.of(settings.run_dir).table}"]
+    network = allow({"cidr": "10.1.0.0/16"})
+    async with running_backend(settings) as backend, asking(backend, tmp_path, network) as one:
+        assert await one.reach((DATABASE, 5432)) == [f"{DATABASE}:5432"]
+        assert forwards("eth0")
+        assert tables() == [f"table inet {Names.of(settings.run_dir).table}"]
     assert tables() == []
     assert devices() == ["eth0", "lo"]
     assert not forwards("eth0")
@@ -192,9 +226,27 @@ async def _come_and_go(internet, tmp_path):
     settings = NamespaceSettings(
         run_dir=tmp_path / "run", group="none", use_cgroups=False, resolv_conf=internet.resolv_conf
     )
+    network = allow({"cidr": "10.1.0.0/16"})
+    async with running_backend(settings) as backend, asking(backend, tmp_path, network) as one:
+        assert await one.reach((DATABASE, 5432)) == [f"{DATABASE}:5432"]
+
+
+async def test_a_host_that_drops_what_is_forwarded_is_reported(internet, tmp_path):
+    _said(
+        "nft", "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"
+    )
+    settings = NamespaceSettings(run_dir=tmp_path / "run", group="none", use_cgroups=False)
     async with running_backend(settings) as backend:
-        async with asking(backend, tmp_path, allow({"cidr": "10.1.0.0/16"})) as one:
-            assert await one.reach((DATABASE, 5432)) == [f"{DATABASE}:5432"]
+        assert backend.support().limits["egress"] == "nftables; what passes ip filter FORWARD"
+
+
+async def test_the_helper_is_started_ahead(wired):
+    wired.start_network_nowait()
+    wired.start_network_nowait()
+    with anyio.fail_after(30):
+        while not wired._network.pid:
+            await anyio.sleep(0.01)
+    assert len(tables()) == 1
 
 
 async def test_a_killed_helper_takes_all_with_it_and_is_started_again(wired, tmp_path):

@@ -9,6 +9,7 @@ from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.domain.function import CapacityPolicy, Function, code_hash
 from constellation.nova.domain.job import NewJob
+from constellation.nova.domain.network import NO_NETWORK, AllowRule, Egress, NetworkPolicy
 from constellation.nova.store.functions import KEPT_CODE_VERSIONS, Functions
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.pool import Database
@@ -39,12 +40,18 @@ async def test_create_returns_what_get_reads(db: Database) -> None:
         breaker_open_s=0.5,
         breaker_probes=2,
     )
+    network = NetworkPolicy(
+        egress=Egress.ALLOW_LIST,
+        allow=(AllowRule(host="*.example.org", ports=(443, 8443)), AllowRule(cidr="10.1.0.0/16", protocol="udp")),
+        deny=("10.1.2.0/24", "1.2.3.4/32"),
+    )
     created = await functions.create(
         function(
             description="says hello",
             env={"A": "1", "ü": '"'},
             preload=("numpy", "b.c"),
             backend="docker",
+            network=network,
             capacity=capacity,
             timeout_s=0.25,
         ),
@@ -54,12 +61,15 @@ async def test_create_returns_what_get_reads(db: Database) -> None:
     assert created.env == {"A": "1", "ü": '"'}
     assert created.preload == ("numpy", "b.c")
     assert created.backend == "docker"
+    assert created.network == network
+    assert (await functions.update(replace(created, network=NO_NETWORK))).network == NO_NETWORK
+    created = await functions.update(replace(await functions.get("default", "default", "hello"), network=network))
     assert created.capacity == capacity
     reset = await functions.update(replace(created, capacity=CapacityPolicy()))
     assert reset.capacity == CapacityPolicy()
     written = await functions.update(replace(reset, capacity=capacity))
     assert written.capacity == capacity
-    assert (created.code_version, created.version) == (1, 1)
+    assert (created.code_version, created.version) == (1, 3)
     assert created.code_hash == code_hash(CODE)
     code = await functions.code("default", created.id, 1)
     assert code.files == CODE

@@ -36,6 +36,7 @@ ALLOWED = {
         "schedules": "SIUD",
         "builds": "SIuD",
         "artifacts": "sD",
+        "executor_backends": "S",
         "changes": "S",
         "jobs": "sD",
         "job_keys": "sD",
@@ -64,6 +65,7 @@ ALLOWED = {
         "function_state": "SIUD",
         "execution_steps": "SIu",
         "execution_events": "SID",
+        "executor_backends": "SID",
     },
     "corona": {"functions": "S", "schedules": "Su"},
     "nebula": {

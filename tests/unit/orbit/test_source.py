@@ -6,6 +6,7 @@ import pytest
 
 from constellation.orbit import bundle, manifest
 from constellation.orbit.bundle import Matcher, collect
+from constellation.orbit.commands.arguments import network_of
 from constellation.orbit.deployment import read_source
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.languages import handler_of
@@ -209,3 +210,36 @@ def test_a_command_is_taken_as_it_is_stated(work):
         text="name: f\nruntime: custom\nhandler: python3 -m awslambdaric main.handler\n",
     )
     assert source(work).stated.facts["handler"] == "python3 -m awslambdaric main.handler"
+
+
+def test_network_rules_are_read_as_they_are_written(work):
+    assert network_of(None, None) is None
+    assert network_of("internet", None) == {"egress": "internet"}
+    assert network_of(None, ["api.example.org:443,8443", "*.test", "10.1.0.0/16:5432", "udp:time.test:123"]) == {
+        "egress": "allow-list",
+        "allow": [
+            {"host": "api.example.org", "ports": [443, 8443], "protocol": "tcp"},
+            {"host": "*.test", "ports": [], "protocol": "tcp"},
+            {"cidr": "10.1.0.0/16", "ports": [5432], "protocol": "tcp"},
+            {"host": "time.test", "ports": [123], "protocol": "udp"},
+        ],
+    }
+    for text in ("", "a.test:", "a.test:x", "icmp:a.test", "a.test:1:2"):
+        with pytest.raises(OrbitError, match="no rule"):
+            network_of(None, [text])
+
+
+def test_a_manifest_states_the_network(work):
+    fill(work, "main.py", text="def handler(event, context): ...\n")
+    (work / "function.yaml").write_text(
+        "network:\n  egress: allow-list\n  allow:\n    - {host: api.example.org, ports: [443]}\n    - cidr: 10.1.0.0/16\n"
+    )
+    created = source(work).stated.creation(files={})
+    assert created.network.egress == "allow-list"
+    assert [(rule.host, rule.cidr, rule.ports) for rule in created.network.allow] == [
+        ("api.example.org", "", (443,)),
+        ("", "10.1.0.0/16", ()),
+    ]
+    (work / "function.yaml").write_text("network: {egress: everything}\n")
+    with pytest.raises(OrbitError, match=r"network\.egress"):
+        source(work).stated.creation(files={})

@@ -27,7 +27,7 @@ from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.namespace.tenants import Tenants
-from constellation.comet.network.helper import Network, NetworkUnavailable
+from constellation.comet.network.attachments import Network, NetworkUnavailable
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport
@@ -192,11 +192,16 @@ class NamespaceBackend:
         if instance is not None:
             await instance.destroy()
 
+    def start_network_nowait(self) -> None:
+        """Have it ready what gives sandboxes a network, if it can be had here."""
+        if self._network is not None and not self._support.egress_reason:
+            self._network.start_nowait()
+
     async def _connect(self, instance: NamespaceInstance) -> None:
         """Let an instance reach what its function may."""
-        assert self._network is not None
-        if instance.attachment is None:
+        if instance.attachment is None and self._network is not None:
             instance.attachment = await self._network.attach(instance.spawned.pidfd)
+        assert instance.attachment is not None
         await instance.attachment.permit(instance.spec.network)
 
     def _network_lost(self) -> None:
@@ -300,8 +305,8 @@ class NamespaceBackend:
         spares, slots, settings = self._spares, self._slots, self._settings
         assert spares is not None
         assert slots is not None
-        sandbox = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
-        sandbox = sandbox or spares.take_nowait(shape_of(installed, limits))
+        wired = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
+        sandbox = wired or spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
             return None
         is_tmp_usual = spec.tmp_mb == settings.tmp_mb
@@ -314,8 +319,7 @@ class NamespaceBackend:
         )
         try:
             slots.limit(sandbox.slot, limits)
-            tenant = self._tenant_of(spec)
-            await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s, tenant=tenant)
+            await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s, tenant=self._tenant_of(spec))
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))
             await self._destroy_sandbox(sandbox)

@@ -29,13 +29,22 @@ class Host(NamedTuple):
     support: BackendSupport
 
 
+async def _egress() -> str:
+    """Say how policies are enforced, and what of the host's own may be in their way."""
+    drops = await anyio.to_thread.run_sync(network.forward_drops)
+    if not drops:
+        return "nftables"
+    _log.warning("backend.forward_drops", chains=drops, advice="have them accept what devices cst* send and get")
+    return f"nftables; what passes {', '.join(drops)}"
+
+
 async def look(name: str, settings: NamespaceSettings) -> Host:
     """Find out, and log, what the backend of that name can here."""
     registry = await anyio.to_thread.run_sync(Registry.find, settings.interpreters)
     result = await anyio.to_thread.run_sync(probe)
     egress_reason = await anyio.to_thread.run_sync(network.missing)
     cgroups = detect(settings.group) if settings.use_cgroups else None
-    limits = {**enforced(cgroups), "egress": "none" if egress_reason else "nftables"}
+    limits = {**enforced(cgroups), "egress": "none" if egress_reason else await _egress()}
     support = BackendSupport(
         name=name,
         available=result.is_able,

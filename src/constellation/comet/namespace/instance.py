@@ -16,7 +16,7 @@ from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, L
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.sandboxes import detach
 from constellation.comet.namespace.slots import Slot, until_gone
-from constellation.comet.network.helper import Attachment
+from constellation.comet.network.attachments import Attachment
 from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.native.zygote import ExitStatus, Spawned
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import anyio
 
 from constellation.comet.namespace.slots import Slot, until_gone
-from constellation.comet.network.helper import Attachment
+from constellation.comet.network.attachments import Attachment
 from constellation.native.sandbox import Plan
 from constellation.native.zygote import Spawned, Zygote
 

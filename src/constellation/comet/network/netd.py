@@ -134,11 +134,10 @@ class Netd:
         assert self._router is not None
         if len(self._sandboxes) + len(self._leaving) >= MOST:
             raise OSError(f"all {MOST} wires are in use")
-        self._last = self._last % (1 << 30) + 1
-        number, self._last_mark = self._last, self._last_mark % 0xFFFFFFFF + 1
-        sandbox = _Sandbox(
-            wire=await self._in_thread(self._wires, self._router.attach, pidfd, number), mark=self._last_mark
-        )
+        self._last, self._last_mark = self._last % (1 << 30) + 1, self._last_mark % 0xFFFFFFFF + 1
+        number, mark = self._last, self._last_mark
+        wired = await self._in_thread(self._wires, self._router.attach, pidfd, number)
+        sandbox = _Sandbox(wire=wired, mark=mark)
         self._sandboxes[number] = sandbox
         tasks.start_soon(self._serve_names, sandbox)
         return number

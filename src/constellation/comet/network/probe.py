@@ -29,6 +29,25 @@ def missing() -> str:
     return "".join(said)
 
 
+def forward_drops() -> list[str]:
+    """Return the chains of this host that drop whatever is forwarded and that they do not know, as Docker has it done.
+
+    What they accept is not looked at: an operator may have told them to let our devices' packets through. Blocks.
+    """
+    nft = Nft()
+    try:
+        chains = nft.chains()
+    except NftFailed:
+        return []
+    finally:
+        nft.close()
+    return [
+        f"{each['family']} {each['table']} {each['name']}"
+        for each in chains
+        if each.get("hook") == "forward" and each.get("policy") == "drop" and each["family"] in ("ip", "inet")
+    ]
+
+
 def _try(said: list[str]) -> None:
     try:
         os.close(make_namespace())

@@ -120,7 +120,7 @@ class Router:
     def remove(self, numbers: Collection[int]) -> None:
         """Remove the wires with these numbers, if they are there."""
         enter(self.fd)
-        found = [index for number in numbers for index in self._ip.link_lookup(ifname=device_of(number))]
+        found = [index for number in numbers if (index := _index_of(device_of(number)))]
         for index in found:
             with suppress(NetlinkError):  # its sandbox has ended, and it with it
                 self._ip.link("set", index=index, group=_GROUP)
@@ -138,8 +138,7 @@ class Router:
         """Take the way to the host away; the rest goes with this process."""
         enter(self._host_fd)
         with suppress(NetlinkError), IPRoute() as ip:
-            for index in ip.link_lookup(ifname=self._names.uplink):
-                ip.link("del", index=index)
+            ip.link("del", index=_index_of(self._names.uplink))
 
 
 @contextmanager
@@ -155,10 +154,18 @@ def _namespace_of(pidfd: int) -> Iterator[int]:
 
 def _raise(ip: Any, device: str, address: IPv4Address) -> int:
     """Give a device its address in a network of two, and set it up; return its index."""
-    index: int = ip.link_lookup(ifname=device)[0]
+    index = _index_of(device)
     ip.addr("add", index=index, address=str(address), prefixlen=31)
     ip.link("set", index=index, state="up")
     return index
+
+
+def _index_of(device: str) -> int:
+    """Return the number of a device where this thread is, 0 when there is none; without a look at all the others."""
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:
+        return 0
 
 
 def _addresses(ip: Any) -> set[IPv4Address]:

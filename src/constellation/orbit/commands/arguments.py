@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -19,8 +19,35 @@ FunctionName = Annotated[str, typer.Argument(metavar="NAME", help="name of the f
 JobId = Annotated[str, typer.Argument(metavar="ID", help="id of the async invocation")]
 BuildId = Annotated[str, typer.Argument(metavar="ID", help="id of the build")]
 Agreed = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+_RULE = re.compile(r"(?:(?P<protocol>tcp|udp):)?(?P<place>[^:]+)(?::(?P<ports>\d{1,5}(?:,\d{1,5})*))?")
 _PERIOD = re.compile(r"(\d+)(s|m|h|d)")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def network_of(egress: str | None, allow: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the network policy that "--egress" and "--allow" mean; None when neither is given.
+
+    Raises:
+        OrbitError: a rule can not be read.
+    """
+    if egress is None and not allow:
+        return None
+    network: dict[str, Any] = {"egress": egress or "allow-list"}
+    if allow:
+        network["allow"] = [_rule_of(text) for text in allow]
+    return network
+
+
+def _rule_of(text: str) -> dict[str, Any]:
+    match = _RULE.fullmatch(text)
+    if match is None:
+        raise OrbitError(
+            f"--allow {text!r} is no rule",
+            hint="Such are api.example.org:443, 10.1.0.0/16:5432,5433, udp:time.test:123.",
+        )
+    ports = [int(port) for port in match["ports"].split(",")] if match["ports"] else []
+    kind = "cidr" if "/" in match["place"] else "host"
+    return {kind: match["place"], "ports": ports, "protocol": match["protocol"] or "tcp"}
 
 
 def event_of(data: str | None) -> msgspec.Raw:

@@ -35,6 +35,8 @@ def runtimes(context: typer.Context) -> None:
 
 def _why_not(backend: BackendBody) -> str:
     lacking = [f"{runtime}: {reason}" for runtime, reason in backend.missing_runtimes.items()]
+    if backend.available and backend.egress_reason:
+        lacking.append(f"egress: {backend.egress_reason}")
     return backend.reason or "; ".join(lacking)
 
 

@@ -15,7 +15,7 @@ from watchfiles import DefaultFilter, awatch
 
 from constellation.client import BadReply, ClientError, InvokeBody
 from constellation.orbit import bundle, deployment, manifest
-from constellation.orbit.commands.arguments import event_of, pairs_of
+from constellation.orbit.commands.arguments import event_of, network_of, pairs_of
 from constellation.orbit.commands.builds import OVER, followed, refuse_failed
 from constellation.orbit.commands.calls import show_answer
 from constellation.orbit.commands.functions import without_env
@@ -90,6 +90,13 @@ def deploy(
     timeout: Annotated[float | None, typer.Option(help="seconds that a call may take")] = None,
     backend: Annotated[str | None, typer.Option(help="isolator: auto, namespace, docker, wasm")] = None,
     mode: Annotated[str | None, typer.Option(help="process, or isolated: a fresh sandbox a call")] = None,
+    egress: Annotated[str | None, typer.Option(help="what it reaches: none, allow-list, internet")] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow", metavar="[udp:]HOST|CIDR[:PORT,…]", help="a name or network that it reaches; repeatable"
+        ),
+    ] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="environment; repeatable")] = None,
     is_tried: Annotated[bool, typer.Option("--try", help="then call it once with its event.json")] = False,
 ) -> None:
@@ -103,6 +110,7 @@ def deploy(
         timeout_s=timeout,
         backend=backend,
         mode=mode,
+        network=network_of(egress, allow),
         env=env,
     )
     deployed = _deploy(session, path, given)

@@ -78,6 +78,7 @@ CREATE TABLE functions (
     pending_error        text,
     mode                 text NOT NULL DEFAULT 'process' CHECK (mode IN ('process', 'isolated')),
     log_retention_days   integer NOT NULL DEFAULT 0 CHECK (log_retention_days BETWEEN 0 AND 3650),
+    -- What its instances reach of the network.
     egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
     egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
     egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),

@@ -75,6 +75,17 @@ class Network:
         number = await helper.ask(lambda ticket: wire.Attach(ticket=ticket), pidfd)
         return Attachment(helper, number)
 
+    def start_nowait(self) -> None:
+        """Have the helper started, since sandboxes will need it."""
+        if not self.pid and not self._starting.locked():
+            self._tasks.start_soon(self._start)
+
+    async def _start(self) -> None:
+        try:
+            await self._running()
+        except NetworkUnavailable as error:  # the first instance tries again, and its caller hears of it
+            _log.warning("network.not_started", reason=error.reason)
+
     @property
     def pid(self) -> int:
         """Of the helper; 0 while there is none."""

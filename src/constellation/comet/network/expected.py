@@ -1,0 +1,25 @@
+"""Starts the network helper before the first call waits for it: once a function that has a network is known here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from constellation.nova.domain.function import Function
+
+
+class NetworkExpected:
+    """Told of functions as they are deployed and changed."""
+
+    def __init__(self, start_nowait: Callable[[], None]) -> None:
+        self._start_nowait = start_nowait
+
+    def update(self, function: Function, *, is_suspended: bool) -> None:
+        if function.network.reaches_out and not is_suspended:
+            self._start_nowait()
+
+    def remove(self, function_id: UUID) -> None:
+        """Others may need it."""
+
+    def forget(self, function_id: UUID) -> None:
+        """Likewise."""
