@@ -58,3 +58,9 @@ void ct__bytes_free(ct__bytes *b) {
     free(b->base);
     *b = (ct__bytes){.keep_bytes = b->keep_bytes};
 }
+
+void ct__bytes_keep(ct__bytes *b, size_t keep_bytes) {
+    b->keep_bytes = keep_bytes;
+    if (b->len == 0)
+        ct__bytes_skip(b, 0);
+}
