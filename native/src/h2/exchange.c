@@ -19,7 +19,7 @@ enum {
     /* Chosen: an answer whose owner takes it as it comes may have so much under way, that it does not wait for our word; but not more answers
      * at a time than these, as who takes all at first may well stop. */
     WIDE_BYTES = 2 << 20,
-    WIDE_AFTER_BYTES = 512 << 10,
+    WIDE_AFTER_BYTES = 8 << 20,
     WIDE_MAX = 128,
     HTTP_OK = 200
 };

@@ -80,8 +80,9 @@ static void take(ct__conn *c) {
     int error = 0;
     bool is_over = false;
     for (size_t taken = 0; taken < BYTES_A_TURN && c->in.len < c->in_limit;) {
-        const bool is_direct = is_bulk || c->in.cap - c->in.at - c->in.len >= READ_BYTES;
-        const size_t most = is_bulk && c->tls == NULL ? BULK_BYTES : READ_BYTES;
+        const size_t left = c->in.cap - c->in.at - c->in.len;
+        const bool is_direct = is_bulk || left >= READ_BYTES;
+        const size_t most = (is_bulk || left >= BULK_BYTES) && c->tls == NULL ? BULK_BYTES : READ_BYTES;
         uint8_t *room = is_direct ? ct__bytes_room(&c->in, most) : block;
         if (room == NULL) {
             error = -ENOMEM;
