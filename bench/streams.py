@@ -73,7 +73,9 @@ class Server:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, piece_bytes: int) -> bytes:
-        return request_bytes(target_of(self.url), "POST", self.path, body=str(piece_bytes).encode(), headers=dict(self.headers))
+        return request_bytes(
+            target_of(self.url), "POST", self.path, body=str(piece_bytes).encode(), headers=dict(self.headers)
+        )
 
 
 @dataclass(slots=True)
@@ -146,7 +148,9 @@ def _platform(rig: Rig, args: argparse.Namespace) -> Server:
 @contextmanager
 def _relay(piece_bytes: int) -> Iterator[Server]:
     program = generator.program("ct-stream")
-    process = subprocess.Popen([program, "relay", "0", str(piece_bytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [program, "relay", "0", str(piece_bytes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -169,7 +173,15 @@ def _relay(piece_bytes: int) -> Iterator[Server]:
 def _read(server: Server, count: int, args: argparse.Namespace, seconds: float) -> subprocess.Popen[bytes]:
     target = target_of(server.url)
     process = subprocess.Popen(
-        [generator.program("ct-stream"), "read", target.host, str(target.port), str(count), str(args.warm_up), str(seconds)],
+        [
+            generator.program("ct-stream"),
+            "read",
+            target.host,
+            str(target.port),
+            str(count),
+            str(args.warm_up),
+            str(seconds),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -11,7 +11,10 @@ from constellation.native.edge import Edge, RefusalAnswer
 from constellation.zenith.limits import Admission
 from constellation.zenith.tally import Tally, TallyOf, answered, refused, unrouted
 
-_BY_EDGE: Mapping[str, TallyOf] = {"invoke": lambda counts: counts.calls, "invoke_stream": lambda counts: counts.streams}
+_BY_EDGE: Mapping[str, TallyOf] = {
+    "invoke": lambda counts: counts.calls,
+    "invoke_stream": lambda counts: counts.streams,
+}
 
 
 class CacheMetrics:

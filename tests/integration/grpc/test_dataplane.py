@@ -7,7 +7,6 @@ import json
 import anyio
 import pytest
 
-from constellation.base.errors import RemoteProblem
 from constellation.nova.domain.access import Role
 from constellation.nova.store.jobs import Failure, Jobs
 from constellation.nova.store.pool import connect
@@ -16,6 +15,8 @@ from constellation.routes.registry import ROUTES, Plane, Transport
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 sandbox = [pytest.mark.sandbox, pytest.mark.slow]
+
+
 def events_of(body: bytes) -> list[tuple[str, str]]:
     """Return (kind, data) of each server-sent event."""
     found = []

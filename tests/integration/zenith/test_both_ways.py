@@ -155,9 +155,7 @@ async def check(pair: Pair, request: bytes, *, is_hot: bool) -> bytes:
     native = await told(pair.native, request)
     after = pair.native.parts.lane.edge.counts
     assert native == await told(pair.python, request)
-    answered = sum(after.calls.answered + after.streams.answered) - sum(
-        before.calls.answered + before.streams.answered
-    )
+    answered = sum(after.calls.answered + after.streams.answered) - sum(before.calls.answered + before.streams.answered)
     assert (answered > 0) == is_hot, "answered by C" if answered else "answered by Python"
     return native[0]
 
@@ -274,12 +272,16 @@ async def test_a_streamed_answer_is_the_same_both_ways(pair, accept):
 async def test_what_fails_in_a_stream_is_the_same_both_ways(pair, accept):
     for pieces in ([], ["one"], ["one", "\xe2\x82"]):
         for index in range(len(ERRORS)):
-            answer = await check(pair, post("raises", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True)
+            answer = await check(
+                pair, post("raises", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True
+            )
             is_cut = accept != EVENTS and pieces
             assert answer.startswith(b"HTTP/1.1 200 ")
             assert (answer[-5:] == b"0\r\n\r\n" or b"\r\ncontent-length: " in answer) != bool(is_cut)
         for index in range(len(PROBLEMS)):
-            answer = await check(pair, post("refuses", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True)
+            answer = await check(
+                pair, post("refuses", json.dumps([index, pieces]).encode(), accept, target=STREAM), is_hot=True
+            )
             assert answer.startswith(b"HTTP/1.1 200 ") == bool(pieces)
 
 
@@ -292,7 +294,9 @@ async def test_a_plain_streamed_call_is_the_same_both_ways(pair, name):
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pieces=strategies.lists(
-        strategies.text(strategies.sampled_from("a\r\n\x80\x9f\xa0\xbf\xc2\xe0\xed\xf0\xf4\xf5"), min_size=1, max_size=6),
+        strategies.text(
+            strategies.sampled_from("a\r\n\x80\x9f\xa0\xbf\xc2\xe0\xed\xf0\xf4\xf5"), min_size=1, max_size=6
+        ),
         max_size=40,
     )
 )
@@ -460,7 +464,7 @@ async def test_what_c_answered_is_counted_with_the_rest(pair):
         await told(rig, post("pieces", b'["a"]', target=STREAM))
         await told(rig, post("raises", b'[0, ["a"]]', target=STREAM))
         await told(rig, post("refuses", b'[0, ["a"]]', target=STREAM))
-        await told(rig, post("refuses", b'[0, []]', EVENTS, target=STREAM))
+        await told(rig, post("refuses", b"[0, []]", EVENTS, target=STREAM))
 
     def figures(rig: GatewayRig) -> list[str]:
         lines = exposition(rig.context.registry).decode().splitlines()
