@@ -52,6 +52,32 @@ static void targets_and_methods(void) {
     }
 }
 
+static void answers_in_pieces(void) {
+    static const struct {
+        const char *accept;
+        bool is_events;
+    } CASES[] = {
+        {"", false},
+        {"Accept: */*\r\n", false},
+        {"Accept: text/event-stream\r\n", true},
+        {"accept: text/html, TEXT/Event-Stream ;q=0.1, a\r\n", true},
+        {"Accept: text/html\r\nAccept: text/event-stream\r\n", true},
+        {"Accept: text/event-streams\r\n", false},
+        {"Accept: x;text/event-stream\r\n", false},
+        {"Accept: ,\r\n", false},
+    };
+    ct__plain p;
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        char text[256];
+        (void)snprintf(text, sizeof text, "POST /v1/functions/f/invoke-stream HTTP/1.1\r\nHost: h\r\n%s\r\n", CASES[i].accept);
+        CHECK(read_text(text, &p) && p.is_stream && ct__span_is(p.function, "f"));
+        CHECK_INT(p.is_events, CASES[i].is_events);
+    }
+    CHECK(with("Accept: text/event-stream\r\n", &p) && !p.is_stream && !p.is_events);
+    CHECK(!read_text("POST /functions/f/invoke-stream-stream HTTP/1.1\r\nHost: h\r\n\r\n", &p));
+    CHECK(!read_text("POST /functions/f-stream HTTP/1.1\r\nHost: h\r\n\r\n", &p));
+}
+
 static void who_calls(void) {
     ct__plain p;
     CHECK(with("", &p) && p.kind == CT__LOCAL && p.credential.len == 0 && p.is_lone);
@@ -133,6 +159,6 @@ static void what_it_says(void) {
 }
 
 int main(void) {
-    static const ct_case cases[] = {CASE(targets_and_methods), CASE(who_calls), CASE(what_it_says)};
+    static const ct_case cases[] = {CASE(targets_and_methods), CASE(answers_in_pieces), CASE(who_calls), CASE(what_it_says)};
     return RUN("plain", cases);
 }

@@ -105,8 +105,40 @@ static void the_type_of_an_error(void) {
     CHECK_TEXT(type(""), "Error");
 }
 
+static void the_end_of_an_answer_in_pieces(void) {
+    uint8_t message[512];
+    ct__writer w = {.at = message, .left = sizeof message};
+    ct__pb_put_bytes(&w, 1, "id", 2);
+    ct__pb_put_bytes(&w, 2, "[]", 2);
+    static const uint8_t DURATION[] = {0x19, 0, 0, 0, 0, 0, 0, 0xF4, 0x3F}; /* field 3: 1.25 */
+    ct__write_bytes(&w, DURATION, sizeof DURATION);
+    ct__pb_put_varint(&w, 4, 1);
+    ct__pb_put_bytes(&w, 5, "7", 1);
+    ct__reply end;
+    CHECK_INT(ct__reply_read_end(message, sizeof message - w.left, &end), 0);
+    CHECK(ct__span_is(end.error, "[]") && end.output.len == 0);
+    uint8_t out[CT__REPLY_END_BYTES];
+    out[ct__reply_end(out, &end, ID)] = '\0';
+    CHECK_TEXT((const char *)out, "{\"request_id\":\"id\",\"duration_ms\":1.250,\"cold_start\":true,\"version\":\"7\"}");
+    CHECK_INT(ct__reply_read_end(message, 0, &end), 0);
+    out[ct__reply_end(out, &end, ID)] = '\0';
+    CHECK_TEXT((const char *)out, "{\"request_id\":\"0190b5a0-7a3b-7c00-8000-0123456789ab\",\"duration_ms\":0.000,"
+                                  "\"cold_start\":false,\"version\":\"\"}");
+    CHECK_INT(ct__reply_read_end(message, 1, &end), CT_E_MORE);
+    char version[CT__VERSION_BYTES + 1];
+    memset(version, 1, sizeof version);
+    w = (ct__writer){.at = message, .left = sizeof message};
+    ct__pb_put_bytes(&w, 5, version, CT__VERSION_BYTES);
+    CHECK_INT(ct__reply_read_end(message, sizeof message - w.left, &end), 0);
+    CHECK(ct__reply_end(out, &end, ID) < sizeof out); /* each byte is an escape */
+    w = (ct__writer){.at = message, .left = sizeof message};
+    ct__pb_put_bytes(&w, 5, version, sizeof version);
+    CHECK_INT(ct__reply_read_end(message, sizeof message - w.left, &end), CT_E_MALFORMED);
+}
+
 int main(void) {
     static const ct_case cases[] = {CASE(a_message_is_read), CASE(an_answer_is_written),
-                                    CASE(durations_have_three_digits_as_printf_rounds_them), CASE(the_type_of_an_error)};
+                                    CASE(durations_have_three_digits_as_printf_rounds_them), CASE(the_type_of_an_error),
+                                    CASE(the_end_of_an_answer_in_pieces)};
     return RUN("reply", cases);
 }

@@ -27,6 +27,9 @@ void ct__caller_deadline(ct__caller *c, uint64_t at_ns) {
 }
 
 static void give_back(ct__caller *c) {
+    if (c->stream.has_begun)
+        ct__bytes_keep(&c->conn.out, 0);
+    c->stream.has_begun = false;
     ct__hold_end(c);
     c->edge->counts.held_bytes -= c->held_bytes;
     c->held_bytes = 0;

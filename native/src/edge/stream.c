@@ -39,6 +39,7 @@ static bool begin(ct__caller *c) {
         return false;
     }
     c->stream.has_begun = true;
+    ct__bytes_keep(&c->conn.out, CT__BUSY_BYTES);
     c->phase = CT__STREAMING;
     c->out_seen = 0;
     ct__caller_deadline(c, ct__reactor_now_ns(c->edge->reactor) + CT__STALL_NS);

@@ -136,6 +136,7 @@ int ct__h2_say(ct__h2_server *server, ct__h2_stream stream, const ct__h2_span *p
         ct__h2_turn_away(s, RESOURCE_EXHAUSTED, "too many answers wait for their clients");
         return -ENOMEM;
     }
+    ct__bytes_keep(&s->leg.out, CT__BUSY_BYTES);
     if (go(s) < 0) {
         s->state = CT__H2_ENDING;
         return -ENOMEM;

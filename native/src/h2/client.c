@@ -185,6 +185,8 @@ int ct__h2_begin(ct__h2_client *client, ct__h2_call *call, const ct__h2_request 
     }
     x->call = call;
     x->is_in_pieces = call->piece != NULL;
+    if (x->is_in_pieces)
+        ct__bytes_keep(&x->body, CT__BUSY_BYTES);
     call->exchange = x;
     return 0;
 }

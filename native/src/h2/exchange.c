@@ -16,6 +16,11 @@ enum {
     UNAVAILABLE = 14,
     UNAUTHENTICATED = 16,
     KEPT_MAX = 512, /* calls at rest */
+    /* Chosen: an answer whose owner takes it as it comes may have so much under way, that it does not wait for our word; but not more answers
+     * at a time than these, as who takes all at first may well stop. */
+    WIDE_BYTES = 2 << 20,
+    WIDE_AFTER_BYTES = 8 << 20,
+    WIDE_MAX = 128,
     HTTP_OK = 200
 };
 
@@ -56,6 +61,7 @@ void ct__h2_exchange_rest(exchange *x) {
     ct__h2_client *client = x->client;
     client->held_bytes -= x->is_in_pieces ? 0 : x->body.len;
     client->calls--;
+    client->wide_count -= x->is_wide ? 1 : 0;
     if (x->link != NULL)
         leave_waiting(x);
     if (client->kept_count >= KEPT_MAX) {
@@ -65,6 +71,7 @@ void ct__h2_exchange_rest(exchange *x) {
     ct__bytes *const parts[] = {&x->leg.out, &x->body, &x->message, &x->problem};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         ct__bytes_skip(parts[i], parts[i]->len);
+    ct__bytes_keep(&x->body, 0);
     *x = (exchange){.leg = {.out = x->leg.out}, .body = x->body, .message = x->message, .problem = x->problem,
                     .client = client, .next = client->kept};
     client->kept = x;
@@ -186,6 +193,17 @@ static enum given give_piece(exchange *x) {
     return GIVEN;
 }
 
+/* The owner keeps up. */
+static void widen(exchange *x) {
+    ct__h2_client *client = x->client;
+    x->passed += x->debt;
+    if (x->is_wide || x->passed < WIDE_AFTER_BYTES || client->wide_count >= WIDE_MAX || x->leg.wire == NULL)
+        return;
+    x->is_wide = true;
+    client->wide_count++;
+    ct__h2_leg_widen(&x->leg, WIDE_BYTES);
+}
+
 static void conclude(exchange *x);
 
 void ct__h2_exchange_go_on(exchange *x) {
@@ -200,6 +218,7 @@ void ct__h2_exchange_go_on(exchange *x) {
             join_waiting(x);
         return;
     }
+    widen(x);
     give_back(x, x->debt); /* of a message that is not whole too: one larger than the window would never be */
     if (x->is_over)
         conclude(x);

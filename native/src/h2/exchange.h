@@ -18,6 +18,8 @@ typedef struct ct__h2_exchange {
     bool is_held;    /* the owner takes nothing for now */
     bool is_giving;  /* inside a call to `piece` */
     bool is_over;    /* the whole answer is here */
+    bool is_wide;    /* its window has grown */
+    size_t passed;   /* given to the owner, counted until it is wide */
     size_t debt;     /* of the stream's window: received, and not given back yet */
     struct ct__h2_exchange *next, **link; /* of the kept; of those that are over and held */
 } ct__h2_exchange;
@@ -34,7 +36,7 @@ struct ct__h2_client {
     ct__h2_limits limits;
     ct__h2_pool pool;
     ct__h2_route *routes;
-    uint32_t route_count, calls;
+    uint32_t route_count, calls, wide_count;
     ct__h2_exchange *kept, *waiting;
     uint32_t kept_count;
     size_t held_bytes;

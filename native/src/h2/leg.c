@@ -186,6 +186,12 @@ void ct__h2_leg_consume(ct__h2_leg *leg, size_t len) {
     ct__h2_said(leg->wire, nghttp2_session_consume_stream(leg->wire->session, leg->id, len));
 }
 
+void ct__h2_leg_widen(ct__h2_leg *leg, int32_t bytes) {
+    if (leg->wire == NULL || leg->wire->is_over)
+        return;
+    ct__h2_said(leg->wire, nghttp2_session_set_local_window_size(leg->wire->session, NGHTTP2_FLAG_NONE, leg->id, bytes));
+}
+
 void ct__h2_wire_consume(ct__h2_wire *w, size_t len) {
     if (w->is_over)
         return;

@@ -73,6 +73,7 @@ void ct__h2_stream_rest(ct__h2_served *s) {
         return;
     }
     ct__bytes_skip(&s->leg.out, s->leg.out.len);
+    ct__bytes_keep(&s->leg.out, 0);
     ct__bytes_skip(&s->body, s->body.len);
     s->newer = server->kept;
     server->kept = s;

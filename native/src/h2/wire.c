@@ -16,7 +16,7 @@ enum {
     RESETS_BURST = 10000, /* chosen: a burst of hang-ups at the gateway is no attack ... */
     RESETS_A_SECOND = 2000, /* ... and each costs us a microsecond */
     CONTINUATIONS_MAX = 8,
-    KEEP_BYTES = 64 << 10, /* chosen: a few connections carry what thousands of callers say */
+    KEEP_BYTES = 1 << 20, /* chosen: a few connections carry what thousands of callers say */
 };
 
 /* Chosen: between the end of the last stream and our GOAWAY. Some clients (grpclib) forget the answers that they have received

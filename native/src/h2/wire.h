@@ -99,6 +99,9 @@ void ct__h2_leg_reset(ct__h2_leg *leg, uint32_t code);
 void ct__h2_leg_consume(ct__h2_leg *leg, size_t len);
 void ct__h2_wire_consume(ct__h2_wire *wire, size_t len);
 
+/* Lets the peer send so much of the stream before we have taken any. */
+void ct__h2_leg_widen(ct__h2_leg *leg, int32_t bytes);
+
 /* Forgets the leg: no call is made for it any more. The stream, if it is still there, ends by itself or was reset before. */
 void ct__h2_leg_drop(ct__h2_leg *leg);
 

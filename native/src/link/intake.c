@@ -67,6 +67,8 @@ static void take_answer(ct_link *l, const ct_frame *frame) {
     if (l->calls.count == 1)
         (void)ct__stdio_read(&l->stdio);
     ct__link_call *call = seat->call;
+    if (seat->is_stream)
+        l->conn.in.keep_bytes = 0;
     ct__calls_remove(&l->calls, seat);
     if (call == NULL)
         return;
@@ -91,6 +93,7 @@ static void take_log(ct_link *l, const ct_frame *frame) {
 
 static void take_piece(ct_link *l, const ct_frame *frame) {
     const ct__seat *seat = ct__calls_find(&l->calls, frame->call_id);
+    l->conn.in.keep_bytes = CT__BUSY_BYTES;
     if (seat == NULL || !seat->is_stream)
         ct__link_hang_up(l, CT_CAUSE_PIECE, frame->call_id, 0);
     else if (frame->len == 0)

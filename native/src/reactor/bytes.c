@@ -11,7 +11,7 @@ enum { FIRST_BYTES = 512, KEEP_BYTES = 4096 };
 uint8_t *ct__bytes_room(ct__bytes *b, size_t more) {
     if (more <= b->cap - b->at - b->len)
         return b->base + b->at + b->len;
-    if (more <= b->cap - b->len && b->at >= b->cap / 2) { /* what is moved is no more than what was taken */
+    if (more <= b->cap - b->len && b->at >= b->len) { /* what is moved is no more than what was taken */
         memmove(b->base, b->base + b->at, b->len);
         b->at = 0;
         return b->base + b->len;
@@ -57,4 +57,10 @@ void ct__bytes_skip(ct__bytes *b, size_t count) {
 void ct__bytes_free(ct__bytes *b) {
     free(b->base);
     *b = (ct__bytes){.keep_bytes = b->keep_bytes};
+}
+
+void ct__bytes_keep(ct__bytes *b, size_t keep_bytes) {
+    b->keep_bytes = keep_bytes;
+    if (b->len == 0)
+        ct__bytes_skip(b, 0);
 }

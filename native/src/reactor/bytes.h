@@ -32,4 +32,9 @@ int ct__bytes_add(ct__bytes *b, const void *data, size_t len);
 void ct__bytes_skip(ct__bytes *b, size_t count);
 void ct__bytes_free(ct__bytes *b);
 
+enum { CT__BUSY_BYTES = 1 << 20 }; /* chosen: of a queue that much passes through, so that it is not allocated anew with each batch */
+
+/* The buffer stays when the queue is empty, if it is at most this large; 0: only a small one does, and a larger one of an empty queue goes now. */
+void ct__bytes_keep(ct__bytes *b, size_t keep_bytes);
+
 #endif

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 enum {
-    READ_BYTES = 16 << 10,  /* chosen: of one read; a full one is followed by another, a few times */
-    READS_A_TURN = 8,
+    READ_BYTES = 16 << 10,  /* chosen: of one read; a full one is followed by larger ones */
+    BULK_BYTES = 64 << 10,
+    BYTES_A_TURN = 128 << 10,
     ACCEPTS_A_TURN = 64,
 };
 
@@ -78,15 +79,16 @@ static void take(ct__conn *c) {
     bool has_new = false, is_bulk = false;
     int error = 0;
     bool is_over = false;
-    for (int reads = 0; reads < READS_A_TURN && c->in.len < c->in_limit; reads++) {
-        const bool is_direct = is_bulk || c->in.cap - c->in.at - c->in.len >= READ_BYTES;
-        uint8_t *room = is_direct ? ct__bytes_room(&c->in, READ_BYTES) : block;
+    for (size_t taken = 0; taken < BYTES_A_TURN && c->in.len < c->in_limit;) {
+        const size_t left = c->in.cap - c->in.at - c->in.len;
+        const bool is_direct = is_bulk || left >= READ_BYTES;
+        const size_t most = (is_bulk || left >= BULK_BYTES) && c->tls == NULL ? BULK_BYTES : READ_BYTES;
+        uint8_t *room = is_direct ? ct__bytes_room(&c->in, most) : block;
         if (room == NULL) {
             error = -ENOMEM;
             break;
         }
-        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, READ_BYTES)
-                                           : ct__recv(c->fd, room, READ_BYTES, MSG_DONTWAIT);
+        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, most) : ct__recv(c->fd, room, most, MSG_DONTWAIT);
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -100,9 +102,10 @@ static void take(ct__conn *c) {
             error = ct__bytes_add(&c->in, block, (size_t)got);
         if (error != 0)
             break;
-        is_bulk = got == READ_BYTES;
+        is_bulk = (size_t)got == most;
         has_new = true;
-        if (got < READ_BYTES && c->tls == NULL)
+        taken += (size_t)got;
+        if (!is_bulk && c->tls == NULL)
             break;
     }
     if (has_new)

@@ -172,12 +172,9 @@ def event(data: str, *, kind: str | None = None) -> bytes:
 
 def end_text(end: nova_pb2.StreamEnd, request: Request) -> str:
     """Return what the last event says of a call that ended well."""
-    return '{"request_id":"%s","duration_ms":%.3f,"cold_start":%s,"version":%s}' % (
-        end.request_id or str(request.request_id),
-        end.duration_ms,
-        "true" if end.cold_start else "false",
-        msgspec.json.encode(end.version).decode(),
-    )
+    request_id, is_cold = end.request_id or str(request.request_id), "true" if end.cold_start else "false"
+    version = msgspec.json.encode(end.version).decode()
+    return f'{{"request_id":"{request_id}","duration_ms":{end.duration_ms:.3f},"cold_start":{is_cold},"version":{version}}}'
 
 
 def _accepts_events(request: Request) -> bool:

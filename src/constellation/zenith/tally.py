@@ -65,8 +65,7 @@ def answered(counts: EdgeCounts, operations: Mapping[str, TallyOf]) -> Iterable[
             if count:
                 status = f"{digit or 4}xx"  # one whose client left counts as 499
                 total[status] = total.get(status, 0) + count
-        for status, calls in total.items():
-            yield {"operation": operation, "status": status}, calls
+        yield from (({"operation": operation, "status": status}, sum_) for status, sum_ in total.items())
 
 
 def unrouted(counts: EdgeCounts, refusals: Mapping[int, RefusalAnswer]) -> Iterable[tuple[Labels, float]]:

@@ -152,4 +152,4 @@ async def test_a_reader_that_takes_nothing_stops_the_function_and_hanging_up_end
         while many.plane.executor.inflight:
             await anyio.sleep(0.02)
     assert (await row_of(many, context))["status"] == "cancelled"
-    assert [piece.data for piece in await messages(many, None)][0] == b"one\n"
+    assert (await messages(many, None))[0].data == b"one\n"
