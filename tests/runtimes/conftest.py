@@ -23,7 +23,7 @@ from constellation.testing.sandboxes import running_backend
 from tests.runtimes.table import TABLE, Sources
 
 ASKED = os.environ.get("RUNTIMES", "")
-_GATE = ("python", "node", "ruby", "c")
+_GATE = ("python", "node", "ruby", "c", "wasm")
 _NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
 CHOSEN = tuple(name for name in _NAMED if not RUNTIMES[name].is_compiled)
 COMPILED = tuple(name for name in _NAMED if RUNTIMES[name].is_compiled)
