@@ -56,7 +56,7 @@ SOURCES = {
     "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
     "r": "handler <- function(event, context) list(hello = event$name)\n",
     "elixir": 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n',
-    **{name: LANGUAGES[name].source("hello") for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig")},
+    **{name: LANGUAGES[name].source("hello") for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig", "wasm")},
 }
 LEAVES = """
 import os, {package}
@@ -256,7 +256,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--api-key", default="")
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
-    parser.add_argument("--backend", choices=("auto", "namespace", "docker"), default="auto")
+    parser.add_argument("--backend", choices=("auto", "namespace", "docker", "wasm"), default="auto")
     parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")

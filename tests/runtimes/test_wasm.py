@@ -137,7 +137,7 @@ async def test_new_code_is_another_module(builds):
     [
         ({"main.wat": "(module (func (i32.add)))"}, "type mismatch"),
         ({"main.wat": "(modul"}, "expected"),
-        ({"main.wasm": b"\0asm\1\0\0\0\xff"}, "unexpected end"),
+        ({"main.wasm": b"\0asm\1\0\0\0\xff"}, "malformed section id"),
         ({"other.wat": IDLE["wasm"]}, "there is no main.wasm and no main.wat"),
     ],
     ids=["types", "text", "binary", "absent"],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,11 @@ class WasmBackend:
     def code_root(self) -> Path:
         """Below it, each tenant's code lies in a directory of its own."""
         return self._settings.code_root
+
+    @property
+    def workers(self) -> Sequence[TenantWorker]:
+        """Those that instances can begin in."""
+        return tuple(self._workers.values())
 
     @property
     def worker_pids(self) -> Mapping[str, int]:
