@@ -56,7 +56,10 @@ SOURCES = {
     "perl": "sub handler { return { hello => $_[0]{name} } }\n1;\n",
     "r": "handler <- function(event, context) list(hello = event$name)\n",
     "elixir": 'defmodule Main do\n  def handler(event, _), do: %{hello: event["name"]}\nend\n',
-    **{name: LANGUAGES[name].source("hello") for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig", "wasm")},
+    **{
+        name: LANGUAGES[name].source("hello")
+        for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig", "wasm")
+    },
 }
 LEAVES = """
 import os, {package}

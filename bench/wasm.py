@@ -20,7 +20,7 @@ import struct
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -43,10 +43,9 @@ _REMAINING_MS = 30_000
 @dataclass(eq=False)
 class _Guest:
     spec: InstanceSpec
-    died: bool = field(default=False)
 
     def worker_ended_nowait(self, cause: str) -> None:
-        self.died = True
+        raise SystemExit(f"the worker ended: {cause}")
 
 
 class _Opened:
@@ -128,7 +127,9 @@ def _measure(args: argparse.Namespace, worker: TenantWorker, spec: InstanceSpec)
     took_s, after = time.perf_counter() - begun, _cpu_us(worker.pid)
     opened.close()
     user, system = ((late - early) / args.count for early, late in zip(before, after, strict=True))
-    print(f"fresh instances  {args.count / took_s:9,.0f}/s   CPU of the worker {user:.1f} us user, {system:.1f} us system a call")
+    print(
+        f"fresh instances  {args.count / took_s:9,.0f}/s   CPU of the worker {user:.1f} us user, {system:.1f} us system a call"
+    )
     took = []
     for _ in range(args.opens):
         begun = time.perf_counter()
@@ -137,7 +138,9 @@ def _measure(args: argparse.Namespace, worker: TenantWorker, spec: InstanceSpec)
         took.append((time.perf_counter() - begun) * 1e3)
         opened.close()
     quantiles = statistics.quantiles(took, n=100)
-    print(f"new function to first answer   p50 {quantiles[49]:.2f} ms   p90 {quantiles[89]:.2f} ms   max {max(took):.2f} ms")
+    print(
+        f"new function to first answer   p50 {quantiles[49]:.2f} ms   p90 {quantiles[89]:.2f} ms   max {max(took):.2f} ms"
+    )
 
 
 def main() -> None:

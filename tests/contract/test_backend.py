@@ -25,6 +25,7 @@ from tests.contract.programs import BROKEN, BROKEN_TYPE, ECHO, ENDLESS, FLOOD, I
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
+
 def processes_with(marker: str) -> list[str]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -70,7 +71,9 @@ async def test_raising_is_an_outcome(rig, calls):
             assert '"/code/main.py", line 2, in handler' in error["stack"]
 
 
-RAW_FLOOD = "import os\ndef handler(event, context):\n    for _ in range(5000): os.write(1, b'x' * 99 + b'\\n')\n    return 1\n"
+RAW_FLOOD = (
+    "import os\ndef handler(event, context):\n    for _ in range(5000): os.write(1, b'x' * 99 + b'\\n')\n    return 1\n"
+)
 
 
 @pytest.mark.parametrize("flood", [FLOOD, RAW_FLOOD], ids=["print", "descriptor"])

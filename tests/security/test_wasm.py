@@ -90,10 +90,14 @@ async def test_no_link_leads_out(rig, to):
         f"(local.set $n {_opens(CODE_FD, 'new', oflags=1)})",
         f"(local.set $n (call $path_create_directory (i32.const {CODE_FD}) (i32.const 512) (i32.const 3)))",
         f"(local.set $n (call $path_unlink_file (i32.const {CODE_FD}) (i32.const 520) (i32.const 9)))",
-        f"(local.set $n (call $path_rename (i32.const {CODE_FD}) (i32.const 520) (i32.const 9)"
-        f" (i32.const {TMP_FD}) (i32.const 512) (i32.const 3)))",
-        f"(local.set $n (call $path_link (i32.const {CODE_FD}) (i32.const 0) (i32.const 520) (i32.const 9)"
-        f" (i32.const {TMP_FD}) (i32.const 512) (i32.const 3)))",
+        (
+            f"(local.set $n (call $path_rename (i32.const {CODE_FD}) (i32.const 520) (i32.const 9)"
+            f" (i32.const {TMP_FD}) (i32.const 512) (i32.const 3)))"
+        ),
+        (
+            f"(local.set $n (call $path_link (i32.const {CODE_FD}) (i32.const 0) (i32.const 520) (i32.const 9)"
+            f" (i32.const {TMP_FD}) (i32.const 512) (i32.const 3)))"
+        ),
     ],
     ids=["create", "mkdir", "unlink", "rename", "link"],
 )
@@ -125,7 +129,9 @@ async def test_directories_as_deep_as_can_be_go_with_the_call(rig):
     async with rig.started(digs) as instance:
         for _ in range(8):  # of 3,000 directories, and the tenant may have 16,384
             assert (await instance.invoke(call())).output == b"0"
-        source = command(f"(local.set $n {_opens(TMP_FD, 'f', oflags=1)})", _TELL, parts=_data(512, "f"), imports=_PATHS)
+        source = command(
+            f"(local.set $n {_opens(TMP_FD, 'f', oflags=1)})", _TELL, parts=_data(512, "f"), imports=_PATHS
+        )
         async with rig.started(source) as neighbour:
             assert (await neighbour.invoke(call())).output == b"0"
 
@@ -188,7 +194,9 @@ async def test_shared_memory_is_refused_since_waiting_on_it_heeds_no_time(rig):
         rig.code('(module (memory 1 1 shared) (func (export "_start")))')
 
 
-@pytest.mark.parametrize("forged", [b"", b"\x7fELF" + bytes(4096), b"\0asm\1\0\0\0", None], ids=["empty", "elf", "module", "cut"])
+@pytest.mark.parametrize(
+    "forged", [b"", b"\x7fELF" + bytes(4096), b"\0asm\1\0\0\0", None], ids=["empty", "elf", "module", "cut"]
+)
 async def test_a_file_that_is_no_code_of_ours_costs_the_instance(rig, forged):
     code_dir = rig.code(IDLE["wasm"])
     compiled = code_dir / "module.cwasm"

@@ -82,7 +82,11 @@ _ALL = (
     _language("kotlin", ".kt"),
     _language("scala", ".scala", stems=("Main",)),
     _language("zig", ".zig"),
-    replace(_language("wasm", ".wat", ".wasm"), entries=("main.wasm", "main.wat", "handler.wasm", "handler.wat"), function="handle"),
+    replace(
+        _language("wasm", ".wat", ".wasm"),
+        entries=("main.wasm", "main.wat", "handler.wasm", "handler.wat"),
+        function="handle",
+    ),
 )
 LANGUAGES = {language.runtime: language for language in _ALL}
 

@@ -56,7 +56,9 @@ def module(body: str, *, imports: Mapping[str, str] | None = None) -> str:
     Args:
         imports: more functions of WASI, by name, with their types.
     """
-    more = (f'(import "wasi_snapshot_preview1" "{name}" (func ${name} {kind}))' for name, kind in (imports or {}).items())
+    more = (
+        f'(import "wasi_snapshot_preview1" "{name}" (func ${name} {kind}))' for name, kind in (imports or {}).items()
+    )
     return _PRELUDE.replace("(module", "\n".join(("(module", *more)), 1) + f"{body})\n"
 
 

@@ -35,7 +35,9 @@ class Rig:
         return code_dir
 
     @asynccontextmanager
-    async def started(self, source: str | bytes | Path, *, tenant: str = "acme", **fields: Any) -> AsyncIterator[Instance]:
+    async def started(
+        self, source: str | bytes | Path, *, tenant: str = "acme", **fields: Any
+    ) -> AsyncIterator[Instance]:
         code_dir = source if isinstance(source, Path) else self.code(source, tenant=tenant)
         facts = {"namespace": "prod", "function_name": "f", "function_version": "7", "runtime": "wasm"}
         facts |= {"handler": "main.handle", "function_id": uuid7(), "code_dir": code_dir, "tenant": tenant}

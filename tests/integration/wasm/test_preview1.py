@@ -82,9 +82,11 @@ async def _run(rig, programs, name):
     published = (programs / "wasi" / "wasm" / f"{name}.wasm").read_bytes()
     code_dir = rig.code(published.replace(b"/sandbox", b"/code/./"))
     _placed(code_dir, programs)
-    async with rig.started(code_dir, handler="foo.handle", env={"WASM_ARGS": ARGS, "NODE_PLATFORM": "linux"}) as instance:
-        async with instance.stream(call(b"hello world")) as stream:
-            said = b"".join([piece async for piece in stream])
+    async with (
+        rig.started(code_dir, handler="foo.handle", env={"WASM_ARGS": ARGS, "NODE_PLATFORM": "linux"}) as instance,
+        instance.stream(call(b"hello world")) as stream,
+    ):
+        said = b"".join([piece async for piece in stream])
     outcome = stream.outcome
     return None if outcome.error is None else json.loads(outcome.error)["message"], outcome.log.text, said
 

@@ -46,9 +46,7 @@ class TenantWorker:
         self._changed = anyio.Event()
         self._stopping = anyio.CancelScope()
 
-    async def serve(
-        self, interpreter: Interpreter, *, task_status: TaskStatus[None]
-    ) -> None:
+    async def serve(self, interpreter: Interpreter, *, task_status: TaskStatus[None]) -> None:
         """Run the sandbox until nothing has needed it for a while, it ends, or it is stopped. Started: it can be used.
 
         Raises:
@@ -56,7 +54,9 @@ class TenantWorker:
         """
         base = self._limits(frozenset())
         try:
-            async with self._namespace.lend(base, lambda slot: self._plan(slot, interpreter), tenant=self.tenant) as made:
+            async with self._namespace.lend(
+                base, lambda slot: self._plan(slot, interpreter), tenant=self.tenant
+            ) as made:
                 with anyio.fail_after(self._settings.start_s):
                     await made.greeted()
                 if not made.channel.recv(_OPENING_BYTES):
@@ -132,9 +132,7 @@ class TenantWorker:
         if len(message) >= _OPENING_BYTES:
             raise SandboxStartFailed(step="code", reason=f"its path is too long: {spec.code_dir}")
         try:
-            socket.send_fds(
-                self._sandbox.channel, [message.ljust(_OPENING_BYTES, b"\0")], [channel.fileno(), held_fd]
-            )
+            socket.send_fds(self._sandbox.channel, [message.ljust(_OPENING_BYTES, b"\0")], [channel.fileno(), held_fd])
         except OSError as error:
             raise SandboxStartFailed(step="worker", reason=str(error)) from error
 
@@ -162,9 +160,7 @@ class TenantWorker:
             return
         limits = self._limits(frozenset(self.instances))
         try:
-            leaf.limit(
-                memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes
-            )
+            leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
         except OSError as error:  # it holds more now than it may: what it had before goes on to hold
             _log.warning("wasm.not_limited", tenant=self.tenant, reason=str(error))
 
