@@ -69,7 +69,7 @@ static uint32_t answer(uint8_t *events, const request *asked, size_t count, uint
     return told;
 }
 
-static wasm_trap *wait(ct__wasm_call *call, const uint8_t *in, uint8_t *out, uint8_t *told, size_t count, int32_t *failed) {
+static wasm_trap *wait_for(ct__wasm_call *call, const uint8_t *in, uint8_t *out, uint8_t *told, size_t count, int32_t *failed) {
     wasm_trap *trap = NULL;
     uint64_t wait_ns = UINT64_MAX;
     request *asked = calloc(count, sizeof *asked);
@@ -108,5 +108,5 @@ wasm_trap *ct__wasm_poll_oneoff(void *self, wasm_caller *caller, wasm_raw *value
     values[0].i32 = CT__WASI_FAULT;
     if (in == NULL || out == NULL || told == NULL)
         return NULL;
-    return wait(call, in, out, told, asked, &values[0].i32);
+    return wait_for(call, in, out, told, asked, &values[0].i32);
 }
