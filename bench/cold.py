@@ -59,7 +59,7 @@ SOURCES = {
     "julia": 'handler(event, context) = Dict("hello" => event["name"])\n',
     **{
         name: LANGUAGES[name].source("hello")
-        for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig", "swift", "graalvm")
+        for name in ("c", "cpp", "go", "rust", "java", "kotlin", "scala", "zig", "swift", "graalvm", "wasm")
     },
 }
 LEAVES = """
@@ -270,7 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--url", default="http://127.0.0.1:9000")
     parser.add_argument("--api-key", default="")
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
-    parser.add_argument("--backend", choices=("auto", "namespace", "docker"), default="auto")
+    parser.add_argument("--backend", choices=("auto", "namespace", "docker", "wasm"), default="auto")
     parser.add_argument("--egress", choices=("none", "internet"), default="none", help="what the function reaches")
     parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)

@@ -25,7 +25,7 @@ from tests.runtimes.table import TABLE, Sources
 SEEDS = Path(__file__).parents[2] / "native" / "build" / "seeds"  # what toolchains prepare, kept from run to run
 ASKED = os.environ.get("RUNTIMES", "")
 ELSEWHERE = ("julia", "swift", "graalvm")  # from no package source: skipped with the reason unless they are named
-_GATE = ("python", "node", "ruby", "c", "go", "rust", "java", "provided", "custom")
+_GATE = ("python", "node", "ruby", "c", "go", "rust", "java", "wasm", "provided", "custom")
 NAMED = tuple(RUNTIMES) if ASKED == "all" else tuple(ASKED.split(",")) if ASKED else _GATE
 CHOSEN = tuple(name for name in NAMED if not RUNTIMES[name].is_compiled and not RUNTIMES[name].lambda_api)
 PROGRAMS = tuple(name for name in NAMED if RUNTIMES[name].lambda_api)

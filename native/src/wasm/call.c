@@ -238,6 +238,7 @@ static void run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_f
     wasm_context *context = ct__wasm.wasmtime_store_context(store);
     outcome->error = ct__wasm.wasmtime_context_set_wasi(context, wasi);
     call->born_ns = clock_ns(CLOCK_MONOTONIC);
+    call->born_cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
     if (outcome->error == NULL && is_command)
         run_command(setting, context, outcome);
     else if (outcome->error == NULL)

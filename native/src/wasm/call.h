@@ -28,6 +28,7 @@ typedef struct ct__wasm_call {
     uint32_t id;
     bool is_stream;
     uint64_t born_ns, until_ns; /* of the monotonic clock */
+    uint64_t born_cpu_ns;       /* of its thread's */
     int64_t log_left; /* below 0 once it was cut */
     char *output;
     size_t len;

@@ -3,7 +3,7 @@
 
 #include "base/scope.h"
 #include "base/sysx.h"
-#include "wasm/poll.h"
+#include "wasm/imports.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,7 +77,7 @@ int ct__wasm_engine_init(ct__wasm_engine *engine, char *why) {
     engine->linker = ct__wasm.wasmtime_linker_new(engine->engine);
     ct__wasm.wasmtime_linker_allow_shadowing(engine->linker, true);
     const int result = check(ct__wasm.wasmtime_linker_define_wasi(engine->linker), why);
-    return result < 0 ? result : check(ct__wasm_poll_define(engine->linker), why);
+    return result < 0 ? result : check(ct__wasm_imports_define(engine->linker), why);
 }
 
 static int components_init(ct__wasm_engine *engine, char *why) {

@@ -1,29 +1,26 @@
-#include "wasm/poll.h"
-
-#include "wasm/call.h"
+#include "wasm/imports.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* As wasi_snapshot_preview1 lays them out, little-endian. */
 enum {
     SUBSCRIPTION_BYTES = 48,
     EVENT_BYTES = 32,
     SUBSCRIPTIONS_MAX = 4096,
-    CLOCK = 0, /* tags; 1 and 2 are reading and writing */
+    CLOCK = 0, /* tags */
+    READ = 1,
     WRITE = 2,
-    REALTIME = 0,
-    MONOTONIC = 1,
     ABSTIME = 1,
-    INVAL = 28,
-    FAULT = 21,
+    HANGUP = 1,
+    STDIN = 0,
     READY_BYTES = 1
 };
 
 typedef struct request {
     uint64_t userdata;
     uint64_t left_ns; /* of a clock */
+    uint32_t fd;
     uint8_t tag;
 } request;
 
@@ -39,26 +36,18 @@ static void put(uint8_t *at, uint64_t value, size_t bytes) {
         at[i] = (uint8_t)(value >> (8 * i));
 }
 
-static uint64_t now_ns(clockid_t clock) {
-    struct timespec now;
-    (void)clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
-}
-
 /* Returns false for a subscription that means nothing. */
-static bool take(const uint8_t *at, uint64_t born_ns, request *out) {
-    *out = (request){.userdata = number(at, 8), .tag = at[8]};
-    if (out->tag > WRITE)
-        return false;
+static bool take(const ct__wasm_call *call, const uint8_t *at, request *out) {
+    const uint32_t what = (uint32_t)number(at + 16, 4);
+    *out = (request){.userdata = number(at, 8), .tag = at[8], .fd = what};
     if (out->tag != CLOCK)
-        return true;
-    const uint64_t id = number(at + 16, 4), timeout = number(at + 24, 8);
-    if (id != REALTIME && id != MONOTONIC)
-        return false;
+        return out->tag <= WRITE;
+    const uint64_t timeout = number(at + 24, 8);
     uint64_t now = 0;
-    if ((number(at + 40, 2) & ABSTIME) != 0) /* the guest's monotonic clock begins with its call */
-        now = id == REALTIME ? now_ns(CLOCK_REALTIME) : now_ns(CLOCK_MONOTONIC) - born_ns;
-    out->left_ns = timeout > now ? timeout - now : 0;
+    if (!ct__wasm_clock(call, what, &now))
+        return false;
+    const uint64_t from = (number(at + 40, 2) & ABSTIME) != 0 ? now : 0;
+    out->left_ns = timeout > from ? timeout - from : 0;
     return true;
 }
 
@@ -71,66 +60,53 @@ static uint32_t answer(uint8_t *events, const request *asked, size_t count, uint
         memset(event, 0, EVENT_BYTES);
         put(event, asked[i].userdata, 8);
         event[10] = asked[i].tag;
-        if (asked[i].tag != CLOCK) /* files, and what is in memory already, never wait */
-            put(event + 16, READY_BYTES, 8);
+        if (asked[i].tag == CLOCK)
+            continue;
+        put(event + 16, READY_BYTES, 8); /* files, and what is in memory already, never wait */
+        if (asked[i].tag == READ && asked[i].fd == STDIN)
+            event[24] = HANGUP; /* all of the event is there */
     }
     return told;
 }
 
-/* (subscriptions, events, count, count of events) -> errno */
-static wasm_trap *poll_oneoff(void *self, wasm_caller *caller, wasm_raw *values, size_t count) {
-    (void)self;
-    (void)count;
-    wasm_context *context = ct__wasm.wasmtime_caller_context(caller);
-    ct__wasm_call *call = ct__wasm.wasmtime_context_get_data(context);
-    wasm_extern found;
-    const uint64_t in = (uint32_t)values[0].i32, out = (uint32_t)values[1].i32, told = (uint32_t)values[3].i32;
-    const uint64_t asked_count = (uint32_t)values[2].i32;
-    values[0].i32 = INVAL;
-    if (asked_count == 0 || asked_count > SUBSCRIPTIONS_MAX)
-        return NULL;
-    if (!ct__wasm.wasmtime_caller_export_get(caller, "memory", strlen("memory"), &found) || found.kind != EXTERN_MEMORY)
-        return NULL;
-    uint8_t *memory = ct__wasm.wasmtime_memory_data(context, &found.of.memory);
-    const uint64_t size = ct__wasm.wasmtime_memory_data_size(context, &found.of.memory);
-    values[0].i32 = FAULT;
-    if (in + asked_count * SUBSCRIPTION_BYTES > size || out + asked_count * EVENT_BYTES > size || told + 4 > size)
-        return NULL;
-    request *asked = calloc((size_t)asked_count, sizeof *asked);
-    if (asked == NULL)
-        return NULL;
+static wasm_trap *wait_for(ct__wasm_call *call, const uint8_t *in, uint8_t *out, uint8_t *told, size_t count, int32_t *failed) {
+    wasm_trap *trap = NULL;
     uint64_t wait_ns = UINT64_MAX;
-    bool is_sound = true;
-    for (size_t i = 0; i < asked_count && is_sound; i++) {
-        is_sound = take(memory + in + i * SUBSCRIPTION_BYTES, call->born_ns, &asked[i]);
+    request *asked = calloc(count, sizeof *asked);
+    bool is_sound = asked != NULL;
+    for (size_t i = 0; is_sound && i < count; i++) {
+        is_sound = take(call, in + i * SUBSCRIPTION_BYTES, &asked[i]);
         const uint64_t left_ns = asked[i].tag == CLOCK ? asked[i].left_ns : 0;
         wait_ns = left_ns < wait_ns ? left_ns : wait_ns;
     }
-    wasm_trap *trap = NULL;
     if (!is_sound) {
-        values[0].i32 = INVAL;
+        *failed = CT__WASI_INVAL;
     } else if (!ct__wasm_call_sleep(call, wait_ns)) {
         static const char late[] = "the call has no time left";
         trap = ct__wasm.wasmtime_trap_new(late, sizeof late - 1);
     } else {
-        values[0].i32 = 0;
-        put(memory + told, answer(memory + out, asked, (size_t)asked_count, wait_ns), 4);
+        *failed = 0;
+        put(told, answer(out, asked, count, wait_ns), 4);
     }
     free(asked);
     return trap;
 }
 
-wasm_error *ct__wasm_poll_define(wasm_linker *linker) {
-    static const char module[] = "wasi_snapshot_preview1", name[] = "poll_oneoff";
-    wasm_valtype *in[4], *out[1] = {ct__wasm.wasm_valtype_new(WASM_I32)};
-    for (size_t i = 0; i < 4; i++)
-        in[i] = ct__wasm.wasm_valtype_new(WASM_I32);
-    wasm_valtypes parameters, results;
-    ct__wasm.wasm_valtype_vec_new(&parameters, 4, in);
-    ct__wasm.wasm_valtype_vec_new(&results, 1, out);
-    wasm_functype *type = ct__wasm.wasm_functype_new(&parameters, &results);
-    wasm_error *error = ct__wasm.wasmtime_linker_define_func_unchecked(linker, module, sizeof module - 1, name, sizeof name - 1, type,
-                                                                       poll_oneoff, NULL, NULL);
-    ct__wasm.wasm_functype_delete(type);
-    return error;
+/* (subscriptions, events, count, count of events) -> errno */
+wasm_trap *ct__wasm_poll_oneoff(void *self, wasm_caller *caller, wasm_raw *values, size_t count) {
+    (void)self;
+    (void)count;
+    const size_t asked = (uint32_t)values[2].i32;
+    ct__wasm_call *call = ct__wasm.wasmtime_context_get_data(ct__wasm.wasmtime_caller_context(caller));
+    if (asked == 0 || asked > SUBSCRIPTIONS_MAX) {
+        values[0].i32 = CT__WASI_INVAL;
+        return NULL;
+    }
+    const uint8_t *in = ct__wasm_span(caller, (uint32_t)values[0].i32, asked * SUBSCRIPTION_BYTES);
+    uint8_t *out = ct__wasm_span(caller, (uint32_t)values[1].i32, asked * EVENT_BYTES);
+    uint8_t *told = ct__wasm_span(caller, (uint32_t)values[3].i32, 4);
+    values[0].i32 = CT__WASI_FAULT;
+    if (in == NULL || out == NULL || told == NULL)
+        return NULL;
+    return wait_for(call, in, out, told, asked, &values[0].i32);
 }

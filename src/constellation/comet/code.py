@@ -213,6 +213,10 @@ class CodeShelf:
     async def _materialise(self, function: Function, path: Path) -> int:
         """Write the files; return how many bytes they have."""
         code = await self._source.code(function.tenant, function.id, function.code_version)
+        if (
+            code.artifact is None and RUNTIMES[function.runtime].is_compiled
+        ):  # else sources could pass for what a build made
+            raise CodeCorrupt(function.name, version=function.code_version, reason="was never built")
         if code.artifact is None:
             await self._in_thread(partial(_write, function, code.files, path))
             return sum(map(len, code.files.values()))

@@ -17,7 +17,7 @@ from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
 from constellation.routes.registry import Route
 
-EXTENSIONS = {"provided": "", "python": ".py", "node": ".js"}
+EXTENSIONS = {"provided": "", "python": ".py", "node": ".js", "wasm": ".wasm"}
 Scope = tuple[str, str]
 
 

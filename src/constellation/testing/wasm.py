@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -50,14 +50,23 @@ _PRELUDE = """(module
 """
 
 
-def module(body: str) -> str:
-    """Return a module with the prelude's functions and this body; its own data lies from 256 on."""
-    return f"{_PRELUDE}{body})\n"
+def module(body: str, *, imports: Mapping[str, str] | None = None) -> str:
+    """Return a module with the prelude's functions and this body; its own data lies from 256 on.
+
+    Args:
+        imports: more functions of WASI, by name, with their types.
+    """
+    more = (
+        f'(import "wasi_snapshot_preview1" "{name}" (func ${name} {kind}))' for name, kind in (imports or {}).items()
+    )
+    return _PRELUDE.replace("(module", "\n".join(("(module", *more)), 1) + f"{body})\n"
 
 
-def command(*statements: str, parts: str = "") -> str:
-    """Return a module that does this when it is called."""
-    return module(f'{parts}\n(func (export "_start") (local $n i32) {" ".join(statements)})')
+def command(*statements: str, parts: str = "", imports: Mapping[str, str] | None = None) -> str:
+    """Return a module that does this when it is called; $n and $m are its variables."""
+    return module(
+        f'{parts}\n(func (export "_start") (local $n i32) (local $m i32) {" ".join(statements)})', imports=imports
+    )
 
 
 def compile_into(code_dir: Path, source: str | bytes) -> None:

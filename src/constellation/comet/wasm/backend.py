@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -47,7 +47,7 @@ class WasmBackend:
     name = "wasm"
 
     def __init__(self, settings: WasmSettings, links: Links, namespace: NamespaceBackend) -> None:
-        self._settings, self._links, self._namespace = settings, links, namespace
+        self._settings, self._links, self.namespace = settings, links, namespace
         self._tasks: TaskGroup | None = None
         self._workers: dict[str, TenantWorker] = {}  # by tenant
         self._starting: dict[str, anyio.Lock] = {}
@@ -75,6 +75,11 @@ class WasmBackend:
         return self._settings.code_root
 
     @property
+    def workers(self) -> Sequence[TenantWorker]:
+        """Those that instances can begin in."""
+        return tuple(self._workers.values())
+
+    @property
     def worker_pids(self) -> Mapping[str, int]:
         """The first process of each tenant's worker, as the host numbers it."""
         return {tenant: worker.pid for tenant, worker in self._workers.items() if worker.pid}
@@ -85,13 +90,13 @@ class WasmBackend:
         return self._supported()
 
     def _supported(self) -> BackendSupport:
-        below = self._namespace.support()
+        below = self.namespace.support()
         if not below.available:
             return self._told(f"its sandboxes are the namespace backend's: {below.reason}")
-        return self._told(self._namespace.runtimes.missing.get(WASM.id, ""))
+        return self._told(self.namespace.runtimes.missing.get(WASM.id, ""))
 
     def _told(self, reason: str) -> BackendSupport:
-        limits = {**self._namespace.support().limits, "memory": "wasmtime", "cpu": "fuel"} if not reason else {}
+        limits = {**self.namespace.support().limits, "memory": "wasmtime", "cpu": "fuel"} if not reason else {}
         only = f"this backend runs {WASM.id} alone"
         return BackendSupport(
             name=self.name, available=not reason, reason=reason, limits=limits, preload_reason=_NO_PRELOAD,
@@ -118,7 +123,7 @@ class WasmBackend:
             raise SandboxStartFailed(step="host", reason=self.support().reason)
         if spec.runtime != WASM.id:
             raise RuntimeUnavailable(spec.runtime, reason=f"this backend runs {WASM.id} alone")
-        installed = self._namespace.runtimes.get(WASM.id)
+        installed = self.namespace.runtimes.get(WASM.id)
         instance: WasmInstance | None = None
         try:
             with anyio.fail_after(timeout_s):
@@ -157,7 +162,7 @@ class WasmBackend:
                 return worker
             if self._tasks is None:
                 raise SandboxStartFailed(step="host", reason="stopped")
-            made = TenantWorker(spec.tenant, code_dir, settings=self._settings, namespace=self._namespace)
+            made = TenantWorker(spec.tenant, code_dir, settings=self._settings, namespace=self.namespace)
             await self._tasks.start(partial(self._serve, made, installed))
             self._workers[spec.tenant] = made
             return made
