@@ -158,7 +158,9 @@ def test_what_can_not_be_made_is_refused(platform: Platform, body: dict[str, Any
 
 
 def test_a_program_has_input_environment_directory_and_status(shared: Box):
-    done = shared.run("cat; echo $GREETING $MORE; pwd; echo oops >&2; exit 5", stdin="in ", cwd="/tmp", env={"MORE": "x"})
+    done = shared.run(
+        "cat; echo $GREETING $MORE; pwd; echo oops >&2; exit 5", stdin="in ", cwd="/tmp", env={"MORE": "x"}
+    )
     assert done["stdout"] == "in hello x\n/tmp\n"
     assert (done["stderr"], done["exit_code"], done["signal"], done["timed_out"]) == ("oops\n", 5, None, False)
     killed = shared.run("kill -9 $$")
