@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ def made(platform: Platform, *, headers: dict[str, str] | None = None, **setting
 
 def keeper_of(platform: Platform) -> int:
     return json.loads((platform.data_dir / "run/sandboxes/keeper.json").read_text())["pid"]
+
+
+def descriptors_of(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def below(pid: int) -> set[int]:
@@ -87,7 +92,7 @@ def test_nothing_is_left_of_what_was_removed(platform: Platform):
     first = made(platform)  # so that the keeper runs, and has made what it keeps
     keeper = keeper_of(platform)
     before = below(keeper)
-    descriptors = len(os.listdir(f"/proc/{keeper}/fd"))
+    descriptors = descriptors_of(keeper)
     for _ in range(3):
         boxes = [made(platform) for _ in range(2)]
         for box in boxes:
@@ -96,7 +101,7 @@ def test_nothing_is_left_of_what_was_removed(platform: Platform):
         for box in boxes:
             assert box.ask("DELETE").json()["state"] == "ended"
     platform.eventually(lambda: below(keeper) == before)
-    platform.eventually(lambda: len(os.listdir(f"/proc/{keeper}/fd")) == descriptors)
+    platform.eventually(lambda: descriptors_of(keeper) == descriptors)
     assert [path.name for path in (platform.data_dir / "run/sandboxes/s").glob("*-*.sock")] == [f"{first.id}.sock"]
     first.ask("DELETE")
 
@@ -270,3 +275,14 @@ def test_orbit_works_in_a_sandbox(platform: Platform, tmp_path: Path):
     finally:
         assert orbit("rm", box, "--yes").returncode == 0
     assert "ended" in orbit("get", box).stdout
+
+
+def test_the_example_finds_the_best_solution(platform: Platform):
+    example = Path(__file__).parents[2] / "examples/sandbox-tournament/tournament.py"
+    done = subprocess.run(
+        [sys.executable, example, "20000"], env={**os.environ, "ZENITH_URL": platform.url}, capture_output=True,
+        text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["sieve", "division", "wrong"]
+    assert platform.http.get("/sandboxes").json()["items"] == []

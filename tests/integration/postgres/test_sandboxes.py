@@ -11,7 +11,7 @@ import pytest
 from constellation.base.errors import NotFound, StateConflict
 from constellation.nova.domain.sandbox import OnIdle, SandboxState
 from constellation.nova.store.pool import Database, connect
-from constellation.nova.store.sandboxes import MAX_PORTS, NewSandbox, SandboxLimit, Sandboxes
+from constellation.nova.store.sandboxes import MAX_PORTS, NewSandbox, Sandboxes, SandboxLimit
 from constellation.nova.store.tenancy import Tenancy
 from constellation.testing.database import FreshDatabase
 

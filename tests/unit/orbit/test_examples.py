@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
-NAMES = sorted(path.name for path in EXAMPLES.iterdir())
+NAMES = sorted(path.name for path in EXAMPLES.iterdir() if (path / "function.yaml").is_file())
 OUTPUTS = {
     "hello-python": {"message": "Hello, Ada!"},
     "word-count": {"words": 13, "distinct": 10, "top": [{"word": "the", "count": 3}, {"word": "dog", "count": 2}]},
