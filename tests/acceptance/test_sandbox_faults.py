@@ -18,7 +18,7 @@ from constellation.supervisor.record import process_of
 from tests.acceptance.conftest import Platform
 from tests.acceptance.test_sandboxes import Box
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(300)]  # a busy machine takes its time
 
 SMALL = {"memory_mb": 128, "disk_mb": 16, "processes": 48}
 
@@ -181,10 +181,12 @@ def test_paths_lead_nowhere_but_into_the_sandbox(platform: Platform):
     box.output(f"ln -s {secret} token; ln -s / root; mkfifo pipe; ln -s loop loop")
     for path, status in (
         ("token", 404), (str(secret), 404), (f"root{secret}", 404), ("../../../.." + str(secret), 404), ("pipe", 400),
-        ("/dev/zero", 400), ("/tmp", 409), ("loop", 409), ("/proc/1/root" + str(secret), 404), ("/proc/kcore", 403),
+        ("/dev/zero", 400), ("/tmp", 409), ("loop", 409), ("/proc/1/root" + str(secret), 404),
     ):  # fmt: skip
         answer = box.ask("GET", "/files", params={"path": path})
         assert answer.status_code == status or answer.content == b"", (path, answer.status_code, answer.text[:200])
+    kernel = box.ask("GET", "/files", params={"path": "/proc/kcore"})
+    assert kernel.status_code in (403, 404) or kernel.content == b""
     for path in ("/usr/x", "/etc/passwd", "/run/agent/agent.py", "/proc/sys/kernel/core_pattern"):
         answer = box.ask("PUT", "/files", params={"path": path}, content=b"x")
         assert answer.status_code in (403, 404), (path, answer.text)

@@ -17,7 +17,7 @@ import pytest
 from constellation.client import ApiProblem, Connection, Terminal
 from tests.acceptance.conftest import Platform
 
-pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
+pytestmark = [pytest.mark.sandbox, pytest.mark.slow, pytest.mark.timeout(300)]  # a busy machine takes its time
 
 UNKNOWN = "0190a0a0-0000-7000-8000-000000000000"
 ECHO_SERVER = """
