@@ -194,7 +194,7 @@ def test_paths_lead_nowhere_but_into_the_sandbox(platform: Platform):
     assert box.ask("DELETE", "/processes/1").status_code == 400
     assert box.ask("DELETE", f"/processes/{os.getpid()}").status_code in (404, 204)
     outside = box.output(
-        "cat /proc/1/environ | tr '\\0' '\\n'; ls /proc | grep -c '^[0-9]'; ip addr 2>/dev/null | grep -c inet"
+        "cat /proc/1/environ | tr '\\0' '\\n'; cat /proc/net/dev"
     )
     assert "NOVA" not in outside
     assert "token" not in outside
@@ -280,6 +280,7 @@ def test_orbit_works_in_a_sandbox(platform: Platform, tmp_path: Path):
 
 
 def test_the_example_finds_the_best_solution(platform: Platform):
+    before = platform.http.get("/sandboxes").json()["items"]
     example = Path(__file__).parents[2] / "examples/sandbox-tournament/tournament.py"
     done = subprocess.run(
         [sys.executable, example, "20000"], env={**os.environ, "ZENITH_URL": platform.url}, capture_output=True,
@@ -287,4 +288,4 @@ def test_the_example_finds_the_best_solution(platform: Platform):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["sieve", "division", "wrong"]
-    assert platform.http.get("/sandboxes").json()["items"] == []
+    assert platform.http.get("/sandboxes").json()["items"] == before
