@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from constellation.native import libexec_path
-from constellation.native.sandbox import Bind, Limits, TextFile
+from constellation.native.sandbox import Bind, Limits, Link, Terminals, TextFile
 from constellation.native.zygote import ExitStatus, SpawnFailed, Zygote, ZygoteGone
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox]
@@ -348,3 +348,15 @@ async def test_hostname_and_own_files(rig):
     plan = replace(plan, entries=(*plan.entries, TextFile(target="/etc/motd", text="hello\n")))
     async with rig.executing() as zygote:
         assert (await rig.finish(zygote, plan)).out == "box-7\nhello\n"
+
+
+async def test_terminals_are_the_sandbox_s_own_and_nobody_else_s_are_there(rig):
+    program = (
+        "import os; ours, theirs = os.openpty(); os.write(ours, b'typed\\n');"
+        "print(os.ttyname(theirs), os.read(theirs, 9), sorted(os.listdir('/dev/pts')))"
+    )
+    plan = rig.plan(rig.who.python, "-I", "-S", "-c", program)
+    plan = replace(plan, entries=(*plan.entries, Terminals(), Link(to="pts/ptmx", target="/dev/ptmx")))
+    async with rig.executing() as zygote:
+        for _ in range(2):  # the second of a root that is kept
+            assert (await rig.finish(zygote, plan)).out == "/dev/pts/0 b'typed\\n' ['0', 'ptmx']\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlencode, urlsplit
@@ -69,7 +70,7 @@ class Terminal:
     def receive(self) -> bytes | str | None:
         """Return the next message, None once the other side has closed."""
         while True:
-            for event in self._ws.events():
+            for event in self._events():
                 match event:
                     case BytesMessage() | TextMessage():
                         self._parts.append(bytes(event.data) if isinstance(event, BytesMessage) else event.data)
@@ -107,7 +108,7 @@ class Terminal:
         refused: RejectConnection | None = None
         body = b""
         while True:
-            for event in self._events():
+            for event in self._events():  # what came with the acceptance stays for `receive`
                 match event:
                     case AcceptConnection():
                         self._socket.settimeout(None)
@@ -128,9 +129,9 @@ class Terminal:
             except ProtocolError as error:
                 raise BadReply(self._connection.server, OPERATION, reason=str(error)) from error
 
-    def _events(self) -> list[Event]:
+    def _events(self) -> Iterator[Event]:
         try:
-            return list(self._ws.events())
+            yield from self._ws.events()
         except ProtocolError as error:
             raise BadReply(self._connection.server, OPERATION, reason=str(error)) from error
 

@@ -50,7 +50,7 @@ class Terminal:
 
 
 async def _relay(request: SocketRequest, opened: Tunnel, *, is_split: bool) -> None:
-    closing = NORMAL, ""
+    closing = FAILED, "it broke off"
     async with anyio.create_task_group() as tasks:
 
         async def hear() -> None:
@@ -76,6 +76,7 @@ async def _relay(request: SocketRequest, opened: Tunnel, *, is_split: bool) -> N
                 await request.say(_ERROR + piece.error)
             if piece.control:
                 await request.say(bytes(piece.control).decode("utf-8", "replace"))
+                closing = NORMAL, ""
         tasks.cancel_scope.cancel()
     await request.close(*closing)
 

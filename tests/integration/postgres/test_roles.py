@@ -51,6 +51,7 @@ ALLOWED = {
         "function_code": "Su",
         "function_files": "S",
         "builds": "SIUD",
+        "sandboxes": "SIuD",
         "build_log": "SI",
         "artifacts": "SIu",
         "artifact_parts": "SI",

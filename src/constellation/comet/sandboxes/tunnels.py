@@ -41,15 +41,21 @@ class Tunnel:
         self._link = link
 
     async def send(self, piece: Piece) -> None:
-        if piece.control:
-            await self._link.send(CONTROL, piece.control[:4096])
-        if piece.data:
-            await self._link.send(DATA, piece.data)
-        if piece.end:
-            await self._link.send(END)
+        try:
+            if piece.control:
+                await self._link.send(CONTROL, piece.control[:4096])
+            if piece.data:
+                await self._link.send(DATA, piece.data)
+            if piece.end:
+                await self._link.send(END)
+        except AgentGone:
+            return  # what it has said before is still to be heard
 
     async def receive(self) -> Piece:
-        kind, body = await self._link.receive()
+        try:
+            kind, body = await self._link.receive()
+        except AgentGone:  # the server there was reset, or all ended: there is no more either way
+            return Piece(end=True)
         match kind:
             case _ if kind == DATA:
                 return Piece(data=body)

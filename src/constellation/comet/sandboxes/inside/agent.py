@@ -95,8 +95,15 @@ class Agent:
             writer.close()
 
     async def refuse(self, wire: Wire, code: str, message: str) -> None:
+        """Say why, and hear comet out: to close on what it still sends would take the answer with it."""
         with suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(wire.say(HEAD, code=code, message=message[:500]), HEAD_S)
+            wire.writer.write_eof()
+            await asyncio.wait_for(self._hear_out(wire), HEAD_S)
+
+    async def _hear_out(self, wire: Wire) -> None:
+        while await wire.reader.read(FRAME_BYTES):
+            pass
 
     async def serve(self, wire: Wire) -> None:
         kind, body = await asyncio.wait_for(wire.receive(REQUEST_BYTES), HEAD_S)
