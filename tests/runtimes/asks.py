@@ -81,6 +81,51 @@ exports.handler = async (event, context) => {
   return out;
 };
 """,
+    "ruby": """
+class ValueError < StandardError; end
+
+def handler(event, context)
+  state, out = context.state, []
+  version = state.put("a/1", { x: 1 })
+  out << state.entry("a/1").value
+  state.put("a/1", 2, if_version: version)
+  begin
+    state.put("a/1", 3, if_version: version)
+  rescue => error
+    out << error.code
+  end
+  state.put("a/2", "\u2603", ttl_s: 3600)
+  page = state.list("a/", limit: 1)
+  out << [page.items[0]["key"], page.next, state.list("a/", after: page.next).items[0]["key"]]
+  out << [state.get("a/2"), state.delete("a/2"), state.delete("a/2"), state.get("a/2")]
+  state.store("shared").put("k", 5)
+  out << state.store("shared").get("k")
+  out << context.invoke("echo", { n: 1 })
+  ["raises", "nobody", context.function_name].each do |name|
+    context.invoke(name)
+  rescue => error
+    out << [error.code, error.code == "function_error" ? error.type : ""]
+  end
+  out << context.invoke("echo", 1, mode: "async").size
+  if event && event["durable"]
+    steps = context.steps
+    out << steps.run("one") { [1] }
+    steps.sleep(0.2)
+    begin
+      steps.run("bad") { raise ValueError, "no" }
+    rescue => error
+      out << [error.code, error.type]
+    end
+    out << steps.wait_for_event("go", 60)
+    begin
+      steps.wait_for_event("never", 0.2)
+    rescue => error
+      out << error.code
+    end
+  end
+  out
+end
+""",
 }
 ASKS["deno"] = ASKS["bun"] = ASKS["node"].replace("exports.handler =", "export const handler =")
 
