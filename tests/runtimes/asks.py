@@ -126,6 +126,98 @@ def handler(event, context)
   out
 end
 """,
+    "go": """
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"constellation"
+)
+
+type valueError struct{}
+
+func (valueError) Error() string { return "no" }
+
+func codeOf(err error) []any {
+	var told *constellation.Error
+	if !errors.As(err, &told) {
+		return []any{"", ""}
+	}
+	kind := ""
+	if told.Code == "function_error" || told.Code == "step_failed" {
+		kind = told.Type
+	}
+	if kind == "main.valueError" {
+		kind = "ValueError"
+	}
+	return []any{told.Code, kind}
+}
+
+func Handler(ctx context.Context, event struct{ Durable bool }) ([]any, error) {
+	call, out := constellation.FromContext(ctx), []any{}
+	state := call.State()
+	version, err := state.Put("a/1", map[string]int{"x": 1})
+	if err != nil {
+		return nil, err
+	}
+	entry, err := state.Entry("a/1")
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, entry.Value)
+	if _, err = state.Put("a/1", 2, constellation.IfVersion(version)); err != nil {
+		return nil, err
+	}
+	_, err = state.Put("a/1", 3, constellation.IfVersion(version))
+	out = append(out, codeOf(err)[0])
+	if _, err = state.Put("a/2", "\u2603", constellation.TTL(time.Hour)); err != nil {
+		return nil, err
+	}
+	page, _ := state.List("a/", constellation.Limit(1))
+	rest, _ := state.List("a/", constellation.After(page.Next))
+	out = append(out, []any{page.Items[0].Key, page.Next, rest.Items[0].Key})
+	var snow, left any
+	_, _ = state.Get("a/2", &snow)
+	first, _ := state.Delete("a/2")
+	second, _ := state.Delete("a/2")
+	_, _ = state.Get("a/2", &left)
+	out = append(out, []any{snow, first, second, left})
+	if _, err = state.Store("shared").Put("k", 5); err != nil {
+		return nil, err
+	}
+	var shared, echoed any
+	_, _ = state.Store("shared").Get("k", &shared)
+	if err = call.Invoke("echo", map[string]int{"n": 1}, &echoed); err != nil {
+		return nil, err
+	}
+	out = append(out, shared, echoed)
+	for _, name := range []string{"raises", "nobody", call.FunctionName} {
+		out = append(out, codeOf(call.Invoke(name, nil, nil)))
+	}
+	id, err := call.InvokeAsync("echo", 1)
+	out = append(out, len(id))
+	if event.Durable && err == nil {
+		steps := call.Steps()
+		var one, paid any
+		if err = steps.Run("one", &one, func() (any, error) { return []int{1}, nil }); err != nil {
+			return nil, err
+		}
+		if err = steps.Sleep(200 * time.Millisecond); err != nil {
+			return nil, err
+		}
+		bad := steps.Run("bad", nil, func() (any, error) { return nil, valueError{} })
+		if err = steps.WaitForEvent("go", time.Minute, &paid); err != nil {
+			return nil, err
+		}
+		late := steps.WaitForEvent("never", 200*time.Millisecond, nil)
+		out = append(out, one, codeOf(bad), paid, codeOf(late)[0])
+	}
+	return out, err
+}
+""",
 }
 ASKS["deno"] = ASKS["bun"] = ASKS["node"].replace("exports.handler =", "export const handler =")
 

@@ -153,7 +153,7 @@ module ConstellationWorker
         kind, call_id, body = @channel.receive
         if kind == EXEC && @handler
           @init.concurrency <= 1 ? run_alone(call_id, body) : run_in_thread(call_id, body)
-          break if @asker&.was_used && settled?
+          break if @asker&.is_stopped
         elsif kind == INIT && !@init then load_function(Init.new(body))
         elsif kind == REPLY && @asker then @asker.replied(body)
         elsif kind == PING then @channel.send(PONG, call_id, body)
@@ -176,13 +176,8 @@ module ConstellationWorker
     # Made by the first call that asks for something; returns what asks in that call.
     def asking(call_id)
       require_relative "worker_asks"
-      asker = @count.synchronize { @asker ||= Asker.new(@channel, @init.concurrency <= 1) }
+      asker = @count.synchronize { @asker ||= Asker.new(@channel, @init.concurrency <= 1).tap { |made| made.current = @current } }
       ->(op, **wanted) { asker.ask(call_id, op, wanted) }
-    end
-
-    def settled?
-      @asker.settle if @init.concurrency <= 1
-      @asker.is_stopped
     end
 
     def load_function(init)
@@ -233,7 +228,12 @@ module ConstellationWorker
     def run_alone(call_id, body)
       @ambient.left = @init.log_limit_bytes
       @only = CallLog.new(@channel, call_id, @init.log_limit_bytes)
+      @current = call_id
+      @asker&.current = call_id
       kind, answer = outcome(call_id, body)
+      @current = 0 # first: a thread that asks from now on is refused, or is seen to have asked
+      @asker&.current = 0
+      @asker.settle if @asker&.was_used
       @only.flush
       @only = nil
       @channel.send(kind, call_id, answer)

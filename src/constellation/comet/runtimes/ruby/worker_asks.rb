@@ -28,6 +28,7 @@ module ConstellationWorker
     FIELDS = { op: 2, name: 3, key: 4, value: 5, if_version: 6, ttl_ms: 7, for_ms: 8, limit: 9, after: 10, seq: 11, error: 12 }.freeze
     KINDS = { "function_error" => FunctionFailed, "step_failed" => StepFailed, "timeout" => EventTimeout }.freeze
     attr_reader :was_used, :is_stopped
+    attr_writer :current # the call in hand when calls come one at a time
 
     def initialize(channel, is_alone)
       @channel, @is_alone = channel, is_alone
@@ -53,13 +54,15 @@ module ConstellationWorker
       waiting&.push(answer)
     end
 
-    # After a call: wait for what threads of it still ask, so that one thread reads the channel again.
+    # Before a call is answered: wait for what threads of it still ask, so that one thread reads the channel again.
     def settle = @turn.synchronize { @was_used = false }
 
     private
 
     def ask_alone(call_id, op, parts)
       @turn.synchronize do
+        raise Error, { "code" => "call_ended", "message" => "the call in which this was asked has ended" } if call_id != @current
+
         send_ask(call_id, @last = @last % 0xffffffff + 1, op, parts)
         loop do
           kind, id, body = @channel.receive
