@@ -218,6 +218,58 @@ func Handler(ctx context.Context, event struct{ Durable bool }) ([]any, error) {
 	return out, err
 }
 """,
+    "java": """
+import constellation.ConstellationError;
+import constellation.Context;
+import constellation.State;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+
+public class Main {
+    static class ValueError extends RuntimeException {
+        ValueError(String message) { super(message); }
+    }
+
+    static List<Object> codeOf(Runnable work) {
+        try {
+            work.run();
+        } catch (ConstellationError error) {
+            boolean isOf = error.code.equals("function_error") || error.code.equals("step_failed");
+            return List.of(error.code, isOf ? error.type.replace("Main$", "") : "");
+        }
+        return List.of();
+    }
+
+    static Object handler(Map<String, Object> event, Context context) {
+        State state = context.state();
+        List<Object> out = new ArrayList<>();
+        long version = state.put("a/1", Map.of("x", 1));
+        out.add(state.entry("a/1").value());
+        state.put("a/1", 2, version, null);
+        out.add(codeOf(() -> state.put("a/1", 3, version, null)).get(0));
+        state.put("a/2", "\u2603", null, Duration.ofHours(1));
+        State.Keys page = state.list("a/", 1, null);
+        out.add(List.of(page.items().get(0), page.next(), state.list("a/", 10, page.next()).items().get(0)));
+        out.add(Arrays.asList(state.get("a/2"), state.delete("a/2"), state.delete("a/2"), state.get("a/2")));
+        state.store("shared").put("k", 5);
+        out.add(state.store("shared").get("k"));
+        out.add(context.invoke("echo", Map.of("n", 1)));
+        for (String name : List.of("raises", "nobody", context.functionName)) out.add(codeOf(() -> context.invoke(name, null)));
+        out.add(context.invokeAsync("echo", 1).length());
+        if (Boolean.TRUE.equals(event.get("durable"))) {
+            out.add(context.steps().run("one", () -> List.of(1)));
+            context.steps().sleep(Duration.ofMillis(200));
+            out.add(codeOf(() -> context.steps().run("bad", () -> { throw new ValueError("no"); })));
+            out.add(context.steps().waitForEvent("go", Duration.ofMinutes(1)));
+            out.add(codeOf(() -> context.steps().waitForEvent("never", Duration.ofMillis(200))).get(0));
+        }
+        return out;
+    }
+}
+""",
 }
 ASKS["deno"] = ASKS["bun"] = ASKS["node"].replace("exports.handler =", "export const handler =")
 

@@ -45,10 +45,16 @@ module ConstellationWorker
     end
 
     # Values kept between calls (worker_asks.rb).
-    def state = State.new(@ask.call)
+    def state
+      ask = @ask.call # which loads what State is
+      State.new(ask)
+    end
 
     # What a durable execution does once (worker_asks.rb).
-    def steps = Steps.new(@ask.call)
+    def steps
+      ask = @ask.call
+      Steps.new(ask)
+    end
 
     # Call a function of the same namespace: its output, or with mode: "async" the id of the job.
     def invoke(name, payload = nil, mode: "sync", timeout: nil)
