@@ -270,6 +270,49 @@ public class Main {
     }
 }
 """,
+    "rust": """
+use crate::constellation::{Context, Error, Put, Value};
+use std::time::Duration;
+
+fn code_of<T>(result: Result<T, Error>) -> Vec<Value> {
+    let Err(error) = result else { return vec![] };
+    let is_of = ["function_error", "step_failed"].contains(&error.code());
+    vec![error.code().into(), if is_of { error.kind() } else { "" }.into()]
+}
+
+pub fn handler(event: Value, context: &Context) -> Result<Value, Error> {
+    let (state, mut out) = (context.state(), Vec::<Value>::new());
+    let version = state.put("a/1", Value::object([("x", 1)]))?;
+    out.push(state.entry("a/1")?.map(|entry| entry.value).into());
+    state.put_with("a/1", 2, Put { if_version: Some(version), ..Put::default() })?;
+    let again = state.put_with("a/1", 3, Put { if_version: Some(version), ..Put::default() });
+    out.push(code_of(again).remove(0));
+    state.put_with("a/2", "\u2603", Put { ttl: Some(Duration::from_secs(3600)), ..Put::default() })?;
+    let page = state.list("a/", 1, None)?;
+    let next = page.next.unwrap_or_default();
+    let rest = state.list("a/", 10, Some(&next))?;
+    out.push(vec![Value::from(page.items[0].as_str()), next.as_str().into(), rest.items[0].as_str().into()].into());
+    let snow = state.get("a/2")?;
+    let (first, second) = (state.delete("a/2", None)?, state.delete("a/2", None)?);
+    out.push(vec![Value::from(snow), first.into(), second.into(), state.get("a/2")?.into()].into());
+    state.store("shared").put("k", 5)?;
+    out.push(state.store("shared").get("k")?.into());
+    out.push(context.invoke("echo", Value::object([("n", 1)]))?);
+    for name in ["raises", "nobody", context.function_name.as_str()] {
+        out.push(code_of(context.invoke(name, Value::Null)).into());
+    }
+    out.push(context.invoke_async("echo", 1)?.len().into());
+    if event.get("durable").as_bool() == Some(true) {
+        let steps = context.steps();
+        out.push(steps.run("one", || Ok::<_, Error>(vec![1]))?);
+        steps.sleep(Duration::from_millis(200))?;
+        out.push(code_of(steps.run("bad", || Err::<Value, _>(Error::new("ValueError", "no")))).into());
+        out.push(steps.wait_for_event("go", Some(Duration::from_secs(60)))?);
+        out.push(code_of(steps.wait_for_event("never", Some(Duration::from_millis(200)))).remove(0));
+    }
+    Ok(out.into())
+}
+""",
 }
 ASKS["deno"] = ASKS["bun"] = ASKS["node"].replace("exports.handler =", "export const handler =")
 
