@@ -10,7 +10,7 @@ import pytest
 from tests.runtimes.asks import ASKS, DURABLE, PLAIN
 from tests.runtimes.test_platform import deployed, platform  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.slow]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # builds of compiled languages
 
 
 @pytest.fixture

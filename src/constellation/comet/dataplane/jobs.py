@@ -82,7 +82,8 @@ class JobRoutes:
     async def retry_async(self, request: DataRequest) -> AsyncInvocationBody:
         wanted: RetryAsync = request.json(RetryAsync)
         attempts = None if wanted.max_attempts is UNSET else wanted.max_attempts
-        job = await self._jobs.retry(request.tenant, request.namespace, request.id(), max_attempts=attempts)
+        found = await self._jobs.get(request.tenant, request.namespace, request.id())  # an execution is not found here
+        job = await self._jobs.retry(request.tenant, request.namespace, found.id, max_attempts=attempts)
         return body_of(job)
 
     async def redrive_async(self, request: DataRequest) -> Redriven:
@@ -91,7 +92,8 @@ class JobRoutes:
         return Redriven(retried=count)
 
     async def delete_async(self, request: DataRequest) -> None:
-        await self._jobs.delete(request.tenant, request.namespace, request.id())
+        found = await self._jobs.get(request.tenant, request.namespace, request.id())
+        await self._jobs.delete(request.tenant, request.namespace, found.id)
 
     async def pause_async(self, request: DataRequest) -> AsyncInvocationBody:
         return body_of(await self._jobs.pause(request.tenant, request.namespace, request.id()))

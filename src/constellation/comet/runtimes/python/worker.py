@@ -78,10 +78,8 @@ class Worker:
             if kind == EXEC:
                 if one:
                     self._run_alone(call_id, body)
-                    if asker.was_used:
-                        asker.settle()
-                        if asker.is_stopped:
-                            return False
+                    if asker.is_stopped:
+                        return False
                 elif self._is_async:
                     self._on_loop(self._run_async, call_id, body)
                 else:
@@ -156,7 +154,12 @@ class Worker:
     def _run_alone(self, call_id, body):
         limit = self._ambient.left = self._init.log_limit_bytes
         log = self._only = CallLog(self._channel, call_id, limit)
+        asker = self._init.asker
+        asker.current = call_id
         kind, answer = self._outcome(call_id, body, self._own_loop)
+        asker.current = 0  # first: a thread that asks from now on is refused, or is seen to have asked
+        if asker.was_used:
+            asker.settle()
         log.flush()
         self._only = None
         self._channel.send(kind, call_id, answer)

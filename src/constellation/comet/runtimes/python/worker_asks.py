@@ -53,6 +53,7 @@ class Asker:
         self._channel, self._is_alone = channel, is_alone
         self._turn, self._last, self._replies = threading.Lock(), 0, {}
         self.was_used = self.is_stopped = False
+        self.current = 0  # the call in hand when calls come one at a time
 
     def ask(self, call_id, op, *wanted):
         """Ask in a call; return the answer as JSON that was read, or raise."""
@@ -60,6 +61,10 @@ class Asker:
         parts = [field(number, value) for number, value in wanted if value is not None]
         if self._is_alone:
             with self._turn:
+                if call_id != self.current:
+                    raise ConstellationError(
+                        {"code": "call_ended", "message": "the call in which this was asked has ended"}
+                    )
                 ask_id = self._next()
                 self._channel.send(ASK, call_id, field(1, ask_id) + field(OP, op) + b"".join(parts))
                 answer = self._await(ask_id)
@@ -84,7 +89,7 @@ class Asker:
             waiting.put(answer)
 
     def settle(self):
-        """After a call: wait for what threads of it still ask, so that one thread reads the channel again."""
+        """Before a call is answered: wait for what threads of it still ask, so that one thread reads the channel again."""
         with self._turn:
             self.was_used = False
 

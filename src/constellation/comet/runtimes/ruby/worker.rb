@@ -26,7 +26,8 @@ module ConstellationWorker
   class Context
     attr_reader :request_id, :function_name, :function_version, :tenant, :namespace, :memory_limit_mb, :deadline, :trace
 
-    def initialize(init, head)
+    def initialize(init, head, ask)
+      @ask = ask
       digits = head.byteslice(0, 40).unpack1("H*")
       remaining = head.byteslice(40, 4).unpack1("N")
       @request_id = [digits[0, 8], digits[8, 4], digits[12, 4], digits[16, 4], digits[20, 12]].join("-")
@@ -41,6 +42,28 @@ module ConstellationWorker
     def logger
       require "logger"
       @@logger ||= ::Logger.new($stderr, formatter: ->(level, _, _, message) { "#{level} #{message}\n" })
+    end
+
+    # Values kept between calls (worker_asks.rb).
+    def state
+      ask = @ask.call # which loads what State is
+      State.new(ask)
+    end
+
+    # What a durable execution does once (worker_asks.rb).
+    def steps
+      ask = @ask.call
+      Steps.new(ask)
+    end
+
+    # Call a function of the same namespace: its output, or with mode: "async" the id of the job.
+    def invoke(name, payload = nil, mode: "sync", timeout: nil)
+      raise ArgumentError, "mode must be \"sync\" or \"async\", not #{mode.inspect}" unless %w[sync async].include?(mode.to_s)
+
+      ask, value = @ask.call, Output.encode(payload)
+      return ask.call(Asker::INVOKE_ASYNC, name: name, value: value)["id"] if mode.to_s == "async"
+
+      ask.call(Asker::INVOKE, name: name, value: value, for_ms: timeout && [1, (timeout * 1000).to_i].max)["output"]
     end
 
     # Milliseconds until the platform ends this call; never below 0.
@@ -112,7 +135,7 @@ module ConstellationWorker
 
     # The part of a stack that is user code: everything above the first frame of ours.
     def stack_of(error)
-      frames = (error.backtrace || []).take_while { |line| !line.start_with?(OUR_DIR) }
+      frames = (error.backtrace || []).drop_while { |line| line.start_with?(OUR_DIR) }.take_while { |line| !line.start_with?(OUR_DIR) }
       head = "#{error.class}: #{message_of(error)}"
       [head, *frames.map { |line| "    at #{line.scrub}" }].join("\n")
     end
@@ -134,8 +157,11 @@ module ConstellationWorker
       @channel.send(HELLO, 0, Wire.field(1, PROTOCOL) + Wire.field(2, "ruby") + Wire.field(3, RUBY_VERSION))
       loop do
         kind, call_id, body = @channel.receive
-        if kind == EXEC && @handler then @init.concurrency <= 1 ? run_alone(call_id, body) : run_in_thread(call_id, body)
+        if kind == EXEC && @handler
+          @init.concurrency <= 1 ? run_alone(call_id, body) : run_in_thread(call_id, body)
+          break if @asker&.is_stopped
         elsif kind == INIT && !@init then load_function(Init.new(body))
+        elsif kind == REPLY && @asker then @asker.replied(body)
         elsif kind == PING then @channel.send(PONG, call_id, body)
         elsif kind == STOP then break
         elsif kind != CANCEL then Process.exit!(1)
@@ -152,6 +178,13 @@ module ConstellationWorker
     end
 
     private
+
+    # Made by the first call that asks for something; returns what asks in that call.
+    def asking(call_id)
+      require_relative "worker_asks"
+      asker = @count.synchronize { @asker ||= Asker.new(@channel, @init.concurrency <= 1).tap { |made| made.current = @current } }
+      ->(op, **wanted) { asker.ask(call_id, op, wanted) }
+    end
 
     def load_function(init)
       @init = init
@@ -201,7 +234,12 @@ module ConstellationWorker
     def run_alone(call_id, body)
       @ambient.left = @init.log_limit_bytes
       @only = CallLog.new(@channel, call_id, @init.log_limit_bytes)
+      @current = call_id
+      @asker&.current = call_id
       kind, answer = outcome(call_id, body)
+      @current = 0 # first: a thread that asks from now on is refused, or is seen to have asked
+      @asker&.current = 0
+      @asker.settle if @asker&.was_used
       @only.flush
       @only = nil
       @channel.send(kind, call_id, answer)
@@ -230,7 +268,7 @@ module ConstellationWorker
     def outcome(call_id, body)
       event = body.bytesize > EXEC_HEAD_BYTES ? JSON.parse(body.byteslice(EXEC_HEAD_BYTES..).force_encoding(Encoding::UTF_8)) : nil
       streamed = (body.byteslice(44, 4).unpack1("N") & EXEC_STREAM).positive?
-      value = @handler.call(event, Context.new(@init, body))
+      value = @handler.call(event, Context.new(@init, body, -> { asking(call_id) }))
       pieces = value.is_a?(Enumerator) ? value : nil
       if streamed
         (pieces || [value]).each { |piece| chunk(call_id, piece) }

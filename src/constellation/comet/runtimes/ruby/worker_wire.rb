@@ -5,7 +5,7 @@
 require "monitor"
 
 module ConstellationWorker
-  HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP = (1..12).to_a
+  HELLO, INIT, READY, EXEC, RESULT, ERROR, CHUNK, LOG, CANCEL, PING, PONG, STOP, ASK, REPLY = (1..14).to_a
   LOG_STDERR = 1
   LOG_CUT = 2
   PROTOCOL = 1

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 #[path = "json.rs"]
 mod json;
 pub use json::Value;
+#[path = "asks.rs"]
+mod asks;
+pub use asks::{Entry, Keys, Put, State, Steps};
 
 const HELLO: u8 = 1;
 const INIT: u8 = 2;
@@ -29,6 +32,8 @@ const CANCEL: u8 = 9;
 const PING: u8 = 10;
 const PONG: u8 = 11;
 const STOP: u8 = 12;
+const ASK: u8 = 13;
+const REPLY: u8 = 14;
 const HEADER_BYTES: usize = 12;
 const HEAD_BYTES: usize = 48;
 const MAX_BODY_BYTES: usize = 6 << 20; // of an event and of an output; the platform's limit for a synchronous call
@@ -58,6 +63,7 @@ pub struct Context {
     pub deadline: SystemTime,
     pub trace: Trace,
     pub logger: Logger,
+    call_id: u32,
     until: Instant,
 }
 
@@ -104,6 +110,7 @@ impl Logger {
 
 /// An error of a handler: any `std::error::Error` becomes one with `?`.
 pub struct Error {
+    code: String, // what the platform says is wrong: "not_found", "version_conflict", …; empty: it is the function's own
     kind: String,
     message: String,
     stack: String,
@@ -111,7 +118,25 @@ pub struct Error {
 
 impl Error {
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Error {
-        Error { kind: kind.into(), message: message.into(), stack: own_frames(&Backtrace::force_capture().to_string()) }
+        let stack = own_frames(&Backtrace::force_capture().to_string());
+        Error { code: String::new(), kind: kind.into(), message: message.into(), stack }
+    }
+
+    fn told(code: &str, kind: &str, message: &str, stack: &str) -> Error {
+        Error { code: code.into(), kind: kind.into(), message: message.into(), stack: stack.into() }
+    }
+
+    /// Stable, for what the platform refuses; "function_error" and "step_failed" for what others raised.
+    pub fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
     }
 }
 
@@ -123,7 +148,7 @@ impl<E: std::error::Error> From<E> for Error {
             stack.push_str(&format!("\nCaused by: {found}"));
             cause = found.source();
         }
-        Error { kind: std::any::type_name::<E>().to_string(), message: error.to_string(), stack }
+        Error { code: String::new(), kind: std::any::type_name::<E>().to_string(), message: error.to_string(), stack }
     }
 }
 
@@ -223,6 +248,10 @@ struct Incoming {
 }
 
 impl Incoming {
+    fn new() -> Incoming {
+        Incoming { held: vec![0; 64 << 10], from: 0, to: 0 }
+    }
+
     fn read(&mut self, mut out: &mut [u8]) {
         while !out.is_empty() {
             if self.from == self.to {
@@ -426,7 +455,7 @@ fn answer(call_id: u32, answer: Answer, is_stream: bool) -> Result<Vec<u8>, Erro
     };
     if output.len() > MAX_BODY_BYTES {
         let message = format!("the output has {} bytes; at most {MAX_BODY_BYTES} are carried", output.len());
-        return Err(Error { kind: "OutputTooLarge".into(), message, stack: String::new() });
+        return Err(Error::told("", "OutputTooLarge", &message, ""));
     }
     Ok(output.into_bytes())
 }
@@ -454,8 +483,10 @@ fn execute<T: FromEvent, R: IntoAnswer, E: Into<Error>>(
         deadline: SystemTime::now().checked_add(remaining).unwrap_or(UNIX_EPOCH),
         trace: Trace { traceparent: format!("00-{trace_id}-{span_id}-01"), trace_id, span_id },
         logger: Logger { call_id, left: Mutex::new(Some(init.log_limit)) },
+        call_id,
         until: Instant::now() + remaining,
     };
+    asks::begin(call_id);
     let is_stream = number(&head[44..48]) & STREAM != 0;
     let event = if event.is_empty() { "null".to_string() } else { String::from_utf8_lossy(event).into_owned() };
     let ended = catch_unwind(AssertUnwindSafe(|| {
@@ -465,8 +496,9 @@ fn execute<T: FromEvent, R: IntoAnswer, E: Into<Error>>(
     let outcome = ended.unwrap_or_else(|raised| {
         let message = raised.downcast_ref::<&str>().map(|text| text.to_string());
         let message = message.or_else(|| raised.downcast_ref::<String>().cloned()).unwrap_or_default();
-        Err(Error { kind: "panic".into(), message, stack: PANIC_STACK.with(|stack| stack.take()) })
+        Err(Error::told("", "panic", &message, &PANIC_STACK.with(|stack| stack.take())))
     });
+    asks::settle();
     let _ = std::io::stdout().flush();
     match outcome {
         Ok(output) => send(RESULT, 0, call_id, &output),
@@ -488,12 +520,16 @@ where
     let mut hello = vec![8, 1];
     text_field(&mut hello, 2, "rust");
     send(HELLO, 0, 0, &hello);
-    let mut incoming = Incoming { held: vec![0; 64 << 10], from: 0, to: 0 };
     let mut init = read_init(&[]);
     loop {
-        let (kind, call_id, body) = incoming.frame();
+        let (kind, call_id, body) = asks::next_frame();
         match kind {
-            EXEC if init.concurrency <= 1 => execute(&init, call_id, &body, handler),
+            EXEC if init.concurrency <= 1 => {
+                execute(&init, call_id, &body, handler);
+                if asks::IS_STOPPED.load(Ordering::SeqCst) {
+                    std::process::exit(0);
+                }
+            }
             EXEC => {
                 IN_HAND.fetch_add(1, Ordering::SeqCst);
                 let init = init.clone();
@@ -509,8 +545,10 @@ where
             }
             INIT => {
                 init = read_init(&body);
+                asks::IS_ALONE.store(init.concurrency <= 1, Ordering::Relaxed);
                 send(READY, 0, 0, &[8, 1]);
             }
+            REPLY => asks::replied(body),
             PING => send(PONG, 0, call_id, &body),
             CANCEL => {}
             STOP => {

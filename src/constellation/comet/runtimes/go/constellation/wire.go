@@ -24,6 +24,8 @@ const (
 	kindPing
 	kindPong
 	kindStop
+	kindAsk
+	kindReply
 )
 
 const (

@@ -35,6 +35,8 @@ type Call struct {
 	Deadline                                                    time.Time
 	Trace                                                       Trace
 	Logger                                                      *slog.Logger // its lines are the call's own
+	id                                                          uint32
+	asker                                                       *asker
 }
 
 // RemainingMS tells how long the caller still waits.
@@ -57,6 +59,7 @@ type worker struct {
 	calls   sync.WaitGroup
 	mutex   sync.Mutex
 	cancels map[uint32]context.CancelFunc
+	asker   *asker
 }
 
 // Start serves a handler for the rest of this process's life. An event that does not fit E is an error of the call. What is
@@ -78,6 +81,9 @@ func Start[E, R any](handler func(context.Context, E) (R, error)) {
 		case kindExec:
 			if w.init.concurrency <= 1 {
 				w.execute(f)
+				if w.asker.hasEnded {
+					os.Exit(0)
+				}
 			} else {
 				w.calls.Add(1)
 				go func() {
@@ -90,7 +96,10 @@ func Start[E, R any](handler func(context.Context, E) (R, error)) {
 			if w.init.memoryMB > 0 {
 				debug.SetMemoryLimit(int64(w.init.memoryMB) << 20 / 10 * 9)
 			}
+			w.asker = &asker{channel: w.channel, isAlone: w.init.concurrency <= 1, waiting: map[uint32]chan []byte{}}
 			w.channel.send(kindReady, 0, 0, []byte{8, 1})
+		case kindReply:
+			w.asker.replied(f.body)
 		case kindPing:
 			w.channel.send(kindPong, 0, f.callID, f.body)
 		case kindCancel:
@@ -127,17 +136,21 @@ func (w *worker) execute(f frame) {
 		Deadline:        time.Now().Add(time.Duration(binary.BigEndian.Uint32(head[40:])) * time.Millisecond),
 		Trace:           Trace{TraceID: hexOf(head[16:32]), SpanID: hexOf(head[32:40])},
 		Logger:          slog.New(slog.NewTextHandler(&callLog{channel: w.channel, callID: f.callID, left: w.init.logLimit}, &logOptions)),
+		id:              f.callID,
+		asker:           w.asker,
 	}
 	call.Trace.Traceparent = "00-" + call.Trace.TraceID + "-" + call.Trace.SpanID + "-01"
 	ctx, cancel := context.WithDeadline(context.WithValue(context.Background(), callKey{}, call), call.Deadline)
 	w.mutex.Lock()
 	w.cancels[f.callID] = cancel
 	w.mutex.Unlock()
+	w.asker.current.Store(f.callID)
 	output, failure := w.outcome(ctx, f.callID, event, binary.BigEndian.Uint32(head[44:])&flagStream != 0)
 	w.mutex.Lock()
 	delete(w.cancels, f.callID)
 	w.mutex.Unlock()
 	cancel()
+	w.asker.settle()
 	if failure != nil {
 		w.channel.send(kindError, 0, f.callID, failure)
 	} else {

@@ -15,7 +15,7 @@ import java.nio.ByteBuffer;
 /** Frames on descriptor 3. Whatever breaks it ends the process: nobody is left to talk to. */
 final class Channel {
     static final int HELLO = 1, INIT = 2, READY = 3, EXEC = 4, RESULT = 5, ERROR = 6, CHUNK = 7, LOG = 8, CANCEL = 9, PING = 10,
-            PONG = 11, STOP = 12;
+            PONG = 11, STOP = 12, ASK = 13, REPLY = 14;
     static final int HEADER_BYTES = 12, HEAD_BYTES = 48;
     static final int MAX_BODY_BYTES = 6 << 20; // of an event and of an output; the platform's limit for a synchronous call
     static final int CHUNK_BYTES = 1 << 20;

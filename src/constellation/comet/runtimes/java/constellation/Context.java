@@ -10,8 +10,12 @@ public final class Context {
     public final String traceId, spanId, traceparent;
     public final Logger logger;
     private final long untilNs;
+    private final Asker asker;
+    private final int callId;
 
-    Context(Init init, String requestId, String traceId, String spanId, long remainingMs, Logger logger) {
+    Context(Init init, String requestId, String traceId, String spanId, long remainingMs, Logger logger, Asker asker, int callId) {
+        this.asker = asker;
+        this.callId = callId;
         this.requestId = requestId;
         this.functionName = init.name;
         this.functionVersion = init.version;
@@ -24,6 +28,31 @@ public final class Context {
         this.traceparent = "00-" + traceId + "-" + spanId + "-01";
         this.logger = logger;
         this.untilNs = System.nanoTime() + remainingMs * 1_000_000;
+    }
+
+    /** Values kept between calls. */
+    public State state() {
+        return new State(this, null);
+    }
+
+    /** What a durable execution does once. */
+    public Steps steps() {
+        return new Steps(this);
+    }
+
+    /** Calls a function of the same namespace; a ConstellationError "function_error" when it raised. */
+    public Object invoke(String name, Object payload) {
+        return ask(Asker.INVOKE, new Asker.Fields().put(Asker.NAME, name).put(Asker.VALUE, Json.write(payload))).get("output");
+    }
+
+    /** Has a function called later, durably; returns the id of the job. */
+    public String invokeAsync(String name, Object payload) {
+        Asker.Fields fields = new Asker.Fields().put(Asker.NAME, name).put(Asker.VALUE, Json.write(payload));
+        return (String) ask(Asker.INVOKE_ASYNC, fields).get("id");
+    }
+
+    java.util.Map<?, ?> ask(int op, Asker.Fields fields) {
+        return asker.ask(callId, op, fields);
     }
 
     /** How long the caller still waits. */

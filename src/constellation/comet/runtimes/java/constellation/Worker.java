@@ -28,6 +28,7 @@ final class Worker {
     private final Channel channel = new Channel();
     private final AtomicInteger inHand = new AtomicInteger();
     private Init init = new Init();
+    private Asker asker;
     private Method handler;
 
     private Worker() throws ReflectiveOperationException {}
@@ -45,6 +46,7 @@ final class Worker {
             switch (frame.kind) {
                 case Channel.EXEC: begin(frame); break;
                 case Channel.INIT: load(frame.body); break;
+                case Channel.REPLY: asker.replied(frame.body); break;
                 case Channel.PING: channel.send(Channel.PONG, 0, frame.callId, frame.body); break;
                 case Channel.CANCEL: break;
                 case Channel.STOP: stop(); break;
@@ -72,6 +74,7 @@ final class Worker {
 
     private void load(byte[] body) {
         init = Init.read(body);
+        asker = new Asker(channel, init.concurrency <= 1);
         byte[] answer = READY;
         try {
             setEnvironment(init.env);
@@ -128,6 +131,7 @@ final class Worker {
     private void begin(Channel.Frame frame) {
         if (init.concurrency <= 1) {
             execute(frame);
+            if (asker.isStopped()) stop();
             return;
         }
         inHand.incrementAndGet();
@@ -145,6 +149,7 @@ final class Worker {
     private void execute(Channel.Frame frame) {
         int kind = Channel.RESULT;
         byte[] answer;
+        asker.begin(frame.callId);
         try {
             answer = outcome(frame);
         } catch (InvocationTargetException error) {
@@ -154,6 +159,7 @@ final class Worker {
             kind = Channel.ERROR;
             answer = encode(error);
         }
+        asker.settle();
         flush();
         channel.send(kind, 0, frame.callId, answer);
     }
@@ -168,7 +174,7 @@ final class Worker {
                 ? new String(frame.body, Channel.HEAD_BYTES, frame.body.length - Channel.HEAD_BYTES, StandardCharsets.UTF_8)
                 : "null";
         Context context = new Context(init, requestId, hex(frame.body, 16, 16), hex(frame.body, 32, 8), head.getInt(40) & 0xffffffffL,
-                new Logger(channel, frame.callId, init.logLimitBytes));
+                new Logger(channel, frame.callId, init.logLimitBytes), asker, frame.callId);
         Object value = call(event, context);
         Iterator<?> pieces = value instanceof Iterator ? (Iterator<?>) value
                 : value instanceof BaseStream ? ((BaseStream<?, ?>) value).iterator() : null;
@@ -224,7 +230,7 @@ final class Worker {
 
     // --- errors
 
-    private static byte[] encode(Throwable error) {
+    static byte[] encode(Throwable error) {
         String type = error instanceof OutputTooLarge ? "OutputTooLarge" : error.getClass().getName();
         StringBuilder out = new StringBuilder("{\"type\":");
         Json.quote(type, out);
