@@ -193,9 +193,7 @@ def test_paths_lead_nowhere_but_into_the_sandbox(platform: Platform):
     assert box.ask("GET", "/files", params={"path": "a\0b"}).status_code == 400
     assert box.ask("DELETE", "/processes/1").status_code == 400
     assert box.ask("DELETE", f"/processes/{os.getpid()}").status_code in (404, 204)
-    outside = box.output(
-        "cat /proc/1/environ | tr '\\0' '\\n'; cat /proc/net/dev"
-    )
+    outside = box.output("cat /proc/1/environ | tr '\\0' '\\n'; cat /proc/net/dev")
     assert "NOVA" not in outside
     assert "token" not in outside
     box.ask("DELETE")
