@@ -105,7 +105,7 @@ class Netd:
         """Return the next request and the descriptor that came along, or -1; None when there will be none."""
         await anyio.wait_readable(self._control)
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_BYTES, 1)
         except ConnectionResetError:
             return None
         return (wire.decode_request(data), fds[0] if fds else -1) if data else None
