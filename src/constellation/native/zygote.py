@@ -388,7 +388,9 @@ def _head(number: int, tenant: int) -> bytes:
 
 def _read_note(ours: socket.socket) -> _Note | None:
     """Return the next note, or None at the end of the stream. A descriptor that came along is the note's."""
-    data, fds, _flags, _address = socket.recv_fds(ours, _NOTE_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    data, fds, _flags, _address = socket.recv_fds(ours, _NOTE_BYTES, 1)
+    for fd in fds:  # recv_fds leaves its flags unread (CPython 3.11), and programs that we execute shall not have it
+        os.set_inheritable(fd, False)
     if len(data) != _NOTE_BYTES:
         for fd in fds:
             os.close(fd)

@@ -249,6 +249,15 @@ async def test_the_helper_is_started_ahead(wired):
     assert len(tables()) == 1
 
 
+async def test_the_helper_has_no_descriptor_of_a_sandbox(wired, tmp_path):
+    await wired.keep_templates({"python"}, memory_bytes=MEMORY)
+    with anyio.fail_after(60):
+        await wired.templates_ready()
+    async with asking(wired, tmp_path, allow({"cidr": "10.1.0.0/16"})):
+        held = [str(each.readlink()) for each in Path(f"/proc/{wired._network.pid}/fd").iterdir()]
+        assert [each for each in held if "pidfd" in each] == []
+
+
 async def test_a_killed_helper_takes_all_with_it_and_is_started_again(wired, tmp_path):
     network = allow({"cidr": "10.1.0.0/16"})
     async with asking(wired, tmp_path, network) as one, asking(wired, tmp_path) as other:

@@ -7,6 +7,7 @@ not use. What it makes is bound to its life: the kernel takes down the router wi
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import sys
 from contextlib import suppress
@@ -104,7 +105,7 @@ class Netd:
         """Return the next request and the descriptor that came along, or -1; None when there will be none."""
         await anyio.wait_readable(self._control)
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+            data, fds, _, _ = socket.recv_fds(self._control, wire.MAX_BYTES, 1)
         except ConnectionResetError:
             return None
         return (wire.decode_request(data), fds[0] if fds else -1) if data else None
@@ -218,6 +219,8 @@ class Netd:
 
 def main() -> None:
     """Take the number of the control descriptor, comet's own directory, and where the name servers stand."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one for each sandbox
     control = socket.socket(fileno=int(sys.argv[1]))
     control.setblocking(False)
     anyio.run(Netd(control, Path(sys.argv[2]), sys.argv[3]).run, backend="asyncio")
