@@ -4,7 +4,6 @@
 #include "base/scope.h"
 #include "base/sysx.h"
 #include "wasm/answer.h"
-#include "wasm/scratch.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -258,6 +257,7 @@ int ct__wasm_call_init(ct__wasm_call *call, ct__wasm_port *port) {
 void ct__wasm_call_fini(ct__wasm_call *call) {
     ct__wasm_spool_fini(&call->out);
     ct__wasm_spool_fini(&call->err);
+    ct__wasm_scratch_fini(&call->scratch);
 }
 
 void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec) {
@@ -271,13 +271,12 @@ void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct
     call->len = 0;
     call->is_too_large = false;
     ct__wasm_outcome outcome = {0};
-    ct__wasm_scratch scratch;
     ct__wasm_begin(setting->engine);
-    if (ct__wasm_scratch_init(&scratch) < 0) {
+    if (ct__wasm_scratch_init(&call->scratch) < 0) {
         outcome.refusal = "there is no room for its /tmp";
     } else {
-        run(setting, call, exec, &head, scratch.path, &outcome);
-        ct__wasm_scratch_fini(&scratch);
+        run(setting, call, exec, &head, call->scratch.path, &outcome);
+        ct__wasm_scratch_clear(&call->scratch);
     }
     ct__wasm_end();
     answer_to(call, &outcome);

@@ -4,6 +4,7 @@
 
 #include "wasm/engine.h"
 #include "wasm/port.h"
+#include "wasm/scratch.h"
 #include "wasm/spool.h"
 
 #include <stdatomic.h>
@@ -34,6 +35,7 @@ typedef struct ct__wasm_call {
     size_t len;
     bool is_too_large;
     ct__wasm_spool out, err;
+    ct__wasm_scratch scratch;
     atomic_bool is_given_up;
 } ct__wasm_call;
 

@@ -1,13 +1,20 @@
-/* The /tmp of one call: empty at first, and gone with it, whatever the guest made of it. */
+/* The /tmp of a call: empty at first, and all that was made in it gone with the call. The next of the same thread may have it. */
 #ifndef CT_WASM_SCRATCH_H
 #define CT_WASM_SCRATCH_H
 
+#include <stdbool.h>
+
 typedef struct ct__wasm_scratch {
     char path[32];
+    bool is_there;
 } ct__wasm_scratch;
 
-/* Returns 0 or -errno. */
+/* Makes it, unless it is there. Returns 0 or -errno. */
 int ct__wasm_scratch_init(ct__wasm_scratch *scratch);
-void ct__wasm_scratch_fini(const ct__wasm_scratch *scratch);
+
+/* After a call. */
+void ct__wasm_scratch_clear(ct__wasm_scratch *scratch);
+
+void ct__wasm_scratch_fini(ct__wasm_scratch *scratch);
 
 #endif

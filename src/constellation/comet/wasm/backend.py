@@ -34,7 +34,7 @@ from constellation.comet.wasm.settings import WasmSettings
 from constellation.comet.wasm.worker import TenantWorker, is_same
 from constellation.native.link import Links
 from constellation.native.zygote import SpawnFailed, ZygoteGone
-from constellation.nova.domain.runtimes import RUNTIMES, WASM
+from constellation.nova.domain.runtimes import WASM
 
 _log = structlog.get_logger()
 _POLL_S = 0.005
@@ -97,11 +97,9 @@ class WasmBackend:
 
     def _told(self, reason: str) -> BackendSupport:
         limits = {**self.namespace.support().limits, "memory": "wasmtime", "cpu": "fuel"} if not reason else {}
-        only = f"this backend runs {WASM.id} alone"
         return BackendSupport(
-            name=self.name, available=not reason, reason=reason, limits=limits, preload_reason=_NO_PRELOAD,
-            missing_runtimes={each: only for each in RUNTIMES if each != WASM.id},
-        )  # fmt: skip
+            name=self.name, available=not reason, reason=reason, limits=limits, preload_reason=_NO_PRELOAD
+        )
 
     async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
         """Nothing is held ready: an instance in a running worker is made in less time than one could be taken in."""
