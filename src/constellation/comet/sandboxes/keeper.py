@@ -32,7 +32,7 @@ from constellation.comet.namespace.slots import Slot, Slots, until_gone
 from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.sandboxes.copying import CopyFailed, copy
 from constellation.comet.sandboxes.freezer import FreezeFailed, Freezer
-from constellation.comet.sandboxes.layout import WRITABLE, limits_of, plan_of
+from constellation.comet.sandboxes.layout import TMP_MB, WRITABLE, limits_of, plan_of
 from constellation.comet.sandboxes.reach import reachable
 from constellation.comet.sandboxes.wanted import QUESTION_BYTES, Answer, Ended, Kept, Question, Wanted, encoded
 from constellation.native.cgroups import CgroupSupport, detect
@@ -171,18 +171,7 @@ class Keeper:
         return Answer()
 
     def _list(self) -> Answer:
-        kept = []
-        for each in self._held.values():
-            usage = each.slot.leaf.usage() if each.slot.leaf is not None else None
-            kept.append(
-                Kept(
-                    id=each.wanted.id,
-                    is_paused=each.is_paused,
-                    memory_bytes=usage.memory_bytes if usage is not None else 0,
-                    processes=usage.processes if usage is not None else 0,
-                    cpu_us=usage.cpu_us if usage is not None else 0,
-                )
-            )
+        kept = [Kept(id=each.wanted.id, is_paused=each.is_paused) for each in self._held.values()]
         return Answer(kept=kept, ended=[Ended(id=id_, reason=reason) for id_, reason in self._ended.items()])
 
     async def _create(self, wanted: Wanted) -> Answer:
@@ -222,7 +211,7 @@ class Keeper:
             self._making.discard(wanted.id)
             listener.close()
             os.close(in_fd)
-        return Answer(can_pause=self._freezer.can(slot.leaf))
+        return Answer()
 
     @property
     def _has_memory_group(self) -> bool:
@@ -242,18 +231,16 @@ class Keeper:
             try:
                 if _has_ended(pidfd):  # its number may have been another's when we opened
                     raise CopyFailed("it ended")
-                for fd, place in zip(places, WRITABLE, strict=True):
-                    await anyio.to_thread.run_sync(
-                        partial(
-                            copy,
-                            fd,
-                            to.path,
-                            place,
-                            argv=to.wanted.agent_argv,
-                            most_bytes=(source.wanted.disk_mb + 64) << 20,
-                            within_s=_COPY_S,
-                        )
+                await anyio.to_thread.run_sync(
+                    partial(
+                        copy,
+                        dict(zip(WRITABLE, places, strict=True)),
+                        to.path,
+                        argv=to.wanted.agent_argv,
+                        most_bytes=(source.wanted.disk_mb + TMP_MB) << 20,
+                        within_s=_COPY_S,
                     )
+                )
             finally:
                 for fd in places:
                     os.close(fd)
