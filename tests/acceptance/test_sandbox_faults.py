@@ -83,7 +83,12 @@ def test_a_keeper_that_is_killed_ends_its_sandboxes_and_the_next_one_starts_clea
     platform.eventually(lambda: not any(each is not None and each.is_alive for each in family.values()))
     again = made(platform)
     assert again.output("echo again") == "again\n"
+    server = json.loads((platform.data_dir / "run/sandboxes/s/exec.json").read_text())["pid"]
+    os.kill(server, signal.SIGKILL)  # what makes them, and ends with them
+    platform.eventually(lambda: again.state() == "ended")
+    assert made(platform).output("echo more") == "more\n"
     keeper = keeper_of(platform)
+    assert len(list((platform.data_dir / "run/sandboxes/s").glob("*-*.sock"))) == 1
     platform.stop()
     assert process_of(keeper) is None, "down ends it too"
 
@@ -193,9 +198,7 @@ def test_paths_lead_nowhere_but_into_the_sandbox(platform: Platform):
     assert box.ask("GET", "/files", params={"path": "a\0b"}).status_code == 400
     assert box.ask("DELETE", "/processes/1").status_code == 400
     assert box.ask("DELETE", f"/processes/{os.getpid()}").status_code in (404, 204)
-    outside = box.output(
-        "cat /proc/1/environ | tr '\\0' '\\n'; cat /proc/net/dev"
-    )
+    outside = box.output("cat /proc/1/environ | tr '\\0' '\\n'; cat /proc/net/dev")
     assert "NOVA" not in outside
     assert "token" not in outside
     box.ask("DELETE")

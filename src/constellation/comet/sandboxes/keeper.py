@@ -22,7 +22,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio.abc import SocketListener, SocketStream
+from anyio.abc import SocketListener, SocketStream, TaskGroup
 
 from constellation.base.errors import ConstellationError
 from constellation.base.statedir import make_private, write_private
@@ -66,6 +66,7 @@ class Keeper:
         self._tenants = Tenants()
         self._changed = anyio.Event()
         self._cgroups: CgroupSupport | None = None
+        self._tasks: TaskGroup
         self._slots: Slots
         self._servers: ForkServers
         self._freezer: Freezer
@@ -82,6 +83,7 @@ class Keeper:
         place.unlink(missing_ok=True)
         try:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 self._servers = ForkServers(tasks, record_dir=sockets, on_exit=self._exited)
                 await self._servers.executor()
                 listener = await _listening(place)
@@ -281,6 +283,10 @@ class Keeper:
                 del self._ended[next(iter(self._ended))]
         if spawned.is_reaped:
             self._forget(held)
+        elif (
+            not held.is_removed
+        ):  # its fork server was killed, and it with that: what is left of it may still be ending
+            self._tasks.start_soon(self._remove, held.wanted.id)
 
 
 async def _listening(place: Path) -> SocketListener:
