@@ -83,7 +83,12 @@ def test_a_keeper_that_is_killed_ends_its_sandboxes_and_the_next_one_starts_clea
     platform.eventually(lambda: not any(each is not None and each.is_alive for each in family.values()))
     again = made(platform)
     assert again.output("echo again") == "again\n"
+    server = json.loads((platform.data_dir / "run/sandboxes/s/exec.json").read_text())["pid"]
+    os.kill(server, signal.SIGKILL)  # what makes them, and ends with them
+    platform.eventually(lambda: again.state() == "ended")
+    assert made(platform).output("echo more") == "more\n"
     keeper = keeper_of(platform)
+    assert len(list((platform.data_dir / "run/sandboxes/s").glob("*-*.sock"))) == 1
     platform.stop()
     assert process_of(keeper) is None, "down ends it too"
 

@@ -1,4 +1,4 @@
-"""A directory of a sandbox that stands still, copied into another through the agent there. Blocks.
+"""Directories of a sandbox that stands still, copied into another through the agent there. Blocks.
 
 Nothing in the source runs meanwhile, so what is looked at is what is read. No link is followed.
 """
@@ -9,7 +9,7 @@ import os
 import socket
 import stat
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, cast
@@ -43,8 +43,8 @@ class _Frames(RawIOBase):
         return len(view)
 
 
-def copy(source_fd: int, to: Path, place: str, *, argv: Sequence[str], most_bytes: int, within_s: float) -> None:
-    """Copy the directory into `place` of the sandbox whose socket is `to`.
+def copy(sources: Mapping[str, int], to: Path, *, argv: Sequence[str], most_bytes: int, within_s: float) -> None:
+    """Copy directories, each open, to where they are in the sandbox whose socket is `to`.
 
     Raises:
         CopyFailed
@@ -54,17 +54,19 @@ def copy(source_fd: int, to: Path, place: str, *, argv: Sequence[str], most_byte
         try:
             with reachable(to) as near:
                 connection.connect(near)
-            request = {"op": "exec", "argv": [*argv, "unpack", place], "env": {}, "timeout_s": within_s}
+            request = {"op": "exec", "argv": [*argv, "unpack", "/"], "env": {}, "timeout_s": within_s}
             connection.sendall(framed(HEAD, msgspec.json.encode(request)))
             _expect_head(connection)
             with tarfile.open(
                 fileobj=cast("IO[bytes]", _Frames(connection)), mode="w|", bufsize=FRAME_BYTES
             ) as archive:
-                _Walk(archive, most_bytes).add(source_fd, ".", depth=0)
+                walk = _Walk(archive, most_bytes)
+                for place, fd in sources.items():
+                    walk.add(fd, place.lstrip("/"), depth=0)
             connection.sendall(framed(END, b""))
             _expect_exit(connection)
         except (OSError, tarfile.TarError, msgspec.MsgspecError) as error:
-            raise CopyFailed(f"{place}: {error}") from error
+            raise CopyFailed(str(error) or type(error).__name__) from error
 
 
 class _Walk:

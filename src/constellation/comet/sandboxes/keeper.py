@@ -22,7 +22,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 import msgspec
-from anyio.abc import SocketListener, SocketStream
+from anyio.abc import SocketListener, SocketStream, TaskGroup
 
 from constellation.base.errors import ConstellationError
 from constellation.base.statedir import make_private, write_private
@@ -32,7 +32,7 @@ from constellation.comet.namespace.slots import Slot, Slots, until_gone
 from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.sandboxes.copying import CopyFailed, copy
 from constellation.comet.sandboxes.freezer import FreezeFailed, Freezer
-from constellation.comet.sandboxes.layout import WRITABLE, limits_of, plan_of
+from constellation.comet.sandboxes.layout import TMP_MB, WRITABLE, limits_of, plan_of
 from constellation.comet.sandboxes.reach import reachable
 from constellation.comet.sandboxes.wanted import QUESTION_BYTES, Answer, Ended, Kept, Question, Wanted, encoded
 from constellation.native.cgroups import CgroupSupport, detect
@@ -66,6 +66,7 @@ class Keeper:
         self._tenants = Tenants()
         self._changed = anyio.Event()
         self._cgroups: CgroupSupport | None = None
+        self._tasks: TaskGroup
         self._slots: Slots
         self._servers: ForkServers
         self._freezer: Freezer
@@ -82,6 +83,7 @@ class Keeper:
         place.unlink(missing_ok=True)
         try:
             async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
                 self._servers = ForkServers(tasks, record_dir=sockets, on_exit=self._exited)
                 await self._servers.executor()
                 listener = await _listening(place)
@@ -171,18 +173,7 @@ class Keeper:
         return Answer()
 
     def _list(self) -> Answer:
-        kept = []
-        for each in self._held.values():
-            usage = each.slot.leaf.usage() if each.slot.leaf is not None else None
-            kept.append(
-                Kept(
-                    id=each.wanted.id,
-                    is_paused=each.is_paused,
-                    memory_bytes=usage.memory_bytes if usage is not None else 0,
-                    processes=usage.processes if usage is not None else 0,
-                    cpu_us=usage.cpu_us if usage is not None else 0,
-                )
-            )
+        kept = [Kept(id=each.wanted.id, is_paused=each.is_paused) for each in self._held.values()]
         return Answer(kept=kept, ended=[Ended(id=id_, reason=reason) for id_, reason in self._ended.items()])
 
     async def _create(self, wanted: Wanted) -> Answer:
@@ -222,7 +213,7 @@ class Keeper:
             self._making.discard(wanted.id)
             listener.close()
             os.close(in_fd)
-        return Answer(can_pause=self._freezer.can(slot.leaf))
+        return Answer()
 
     @property
     def _has_memory_group(self) -> bool:
@@ -242,18 +233,16 @@ class Keeper:
             try:
                 if _has_ended(pidfd):  # its number may have been another's when we opened
                     raise CopyFailed("it ended")
-                for fd, place in zip(places, WRITABLE, strict=True):
-                    await anyio.to_thread.run_sync(
-                        partial(
-                            copy,
-                            fd,
-                            to.path,
-                            place,
-                            argv=to.wanted.agent_argv,
-                            most_bytes=(source.wanted.disk_mb + 64) << 20,
-                            within_s=_COPY_S,
-                        )
+                await anyio.to_thread.run_sync(
+                    partial(
+                        copy,
+                        dict(zip(WRITABLE, places, strict=True)),
+                        to.path,
+                        argv=to.wanted.agent_argv,
+                        most_bytes=(source.wanted.disk_mb + TMP_MB) << 20,
+                        within_s=_COPY_S,
                     )
+                )
             finally:
                 for fd in places:
                     os.close(fd)
@@ -294,6 +283,10 @@ class Keeper:
                 del self._ended[next(iter(self._ended))]
         if spawned.is_reaped:
             self._forget(held)
+        elif (
+            not held.is_removed
+        ):  # its fork server was killed, and it with that: what is left of it may still be ending
+            self._tasks.start_soon(self._remove, held.wanted.id)
 
 
 async def _listening(place: Path) -> SocketListener:

@@ -21,6 +21,7 @@ from constellation.comet.sandboxes.wanted import Answer, Question, Wanted, encod
 _log = structlog.get_logger()
 _START_S = 30.0  # chosen: an interpreter with its imports on a loaded machine
 _ANSWER_S = 300.0  # the longest is a copy
+_LIST_S = 10.0  # comet's start waits for it
 _ANSWER_BYTES = 16 << 20
 _POLL_S = 0.02
 
@@ -67,8 +68,8 @@ class Keeping:
         """Return what lives and what ended; nothing when no keeper runs."""
         return await self._try(Question(op="list")) or Answer()
 
-    async def create(self, wanted: Wanted) -> bool:
-        """Make a sandbox; return whether it can be paused."""
+    async def create(self, wanted: Wanted) -> None:
+        """Make a sandbox; its agent may still be on its way up. Raises `KeeperFailed`."""
         question = Question(op="create", id=wanted.id, wanted=wanted)
         answer = await self._try(question)
         for _ in range(2):  # one that has just ended of idleness, and ours
@@ -77,7 +78,7 @@ class Keeping:
                 answer = await self._try(question)
         if answer is None:
             raise KeeperFailed("it does not come up")
-        return _checked(answer).can_pause
+        _checked(answer)
 
     async def pause(self, sandbox_id: str) -> None:
         await self._ask(Question(op="pause", id=sandbox_id))
@@ -110,7 +111,7 @@ class Keeping:
             return None
         async with stream:
             try:
-                with anyio.fail_after(_ANSWER_S):
+                with anyio.fail_after(_LIST_S if question.op == "list" else _ANSWER_S):
                     await stream.send(encoded(question))
                     line = bytearray()
                     while not line.endswith(b"\n"):

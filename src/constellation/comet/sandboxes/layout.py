@@ -28,7 +28,7 @@ AGENT = f"{AGENT_DIR}/agent.py"
 PROGRAMS = "/run/programs"  # the template's interpreters, first in PATH
 PATH = f"{HOME}/.local/bin:{PROGRAMS}:/usr/local/bin:/usr/bin:/bin"
 _INSIDE = Path(__file__).parent / "inside"
-_TMP_MB, _SHM_MB = 64, 16
+TMP_MB, _SHM_MB = 64, 16
 _INODES = 200_000  # chosen: half a large node_modules; each costs about 1 KiB of kernel memory
 _OPEN_FILES = 4096
 
@@ -46,7 +46,7 @@ def plan_of(wanted: Wanted, slot: Slot, *, task_files: tuple[str, ...], setup_s:
     entries: list[Entry] = [
         *standard_entries(
             prefixes=[Path(prefix) for prefix in wanted.prefixes],
-            tmp_bytes=min(_TMP_MB, wanted.disk_mb) << 20,
+            tmp_bytes=min(TMP_MB, wanted.disk_mb) << 20,
             shm_bytes=_SHM_MB << 20,
         ),
         Bind(source=str(_INSIDE), target=AGENT_DIR),

@@ -35,7 +35,7 @@ _USERS = 64  # requests at a time in one sandbox
 _S = SandboxState
 
 
-class ElsewhereError(ConstellationError):
+class SandboxElsewhere(ConstellationError):
     """Another comet has it."""
 
     code, http_status, retryable = "sandbox_elsewhere", 421, True
@@ -118,10 +118,10 @@ class Machines:
             return await self._book.move(sandbox, _S.RUNNING)
 
     async def get(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
-        """Return a sandbox of a scope that is this node's. Raises `NotFound`, `ElsewhereError`."""
+        """Return a sandbox of a scope that is this node's. Raises `NotFound`, `SandboxElsewhere`."""
         sandbox = await self._book.get(tenant, namespace, sandbox_id)
         if sandbox.node != self._node and sandbox.state is not _S.ENDED:
-            raise ElsewhereError(sandbox)
+            raise SandboxElsewhere(sandbox)
         return sandbox
 
     async def remove(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
@@ -225,19 +225,23 @@ class Machines:
     async def _end(self, sandbox: Sandbox, *, reason: str) -> Sandbox:
         ending = await self._book.move(sandbox, _S.ENDING, reason=reason)
         await self._keeping.remove(str(sandbox.id))
-        self._locks.pop(sandbox.id, None)
         self._used.pop(sandbox.id, None)
         return await self._book.move(ending, _S.ENDED, reason=reason)
 
     @asynccontextmanager
     async def _locked(self, sandbox_id: UUID) -> AsyncIterator[None]:
         """Let one change at a time happen to a sandbox; the tending leaves it alone."""
-        async with self._locks.setdefault(sandbox_id, anyio.Lock()):
-            self._changing.add(sandbox_id)
-            try:
-                yield
-            finally:
-                self._changing.discard(sandbox_id)
+        lock = self._locks.setdefault(sandbox_id, anyio.Lock())
+        try:
+            async with lock:
+                self._changing.add(sandbox_id)
+                try:
+                    yield
+                finally:
+                    self._changing.discard(sandbox_id)
+        finally:
+            if not lock.statistics().locked and not lock.statistics().tasks_waiting:
+                self._locks.pop(sandbox_id, None)  # whatever ids are asked for, none stays
 
     async def _tend(self) -> None:
         """Make rows and sandboxes agree, then do what is due."""

@@ -29,9 +29,6 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     is_paused: bool
-    memory_bytes: int = 0
-    processes: int = 0
-    cpu_us: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +50,6 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     kept: list[Kept] = []
     ended: list[Ended] = []
-    can_pause: bool = False
 
 
 def encoded(value: Any) -> bytes:
