@@ -11,7 +11,9 @@ import anyio
 import pytest
 
 from constellation.nova.domain.access import Permission
+from constellation.nova.domain.execution import Run
 from constellation.nova.domain.job import JobStatus, NewJob
+from constellation.nova.store.steps import Steps
 from tests.integration.workers.rig import Raised, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
@@ -225,3 +227,35 @@ async def test_worker_waits_for_the_keys_that_nova_writes(platform, comet, jobs)
         assert await _all(jobs, ids, JobStatus.QUEUED)
         key.write_text(text)
         await eventually(lambda: _all(jobs, ids, JobStatus.SUCCEEDED), platform)
+
+
+async def test_an_execution_that_waits_is_put_aside_and_run_on_by_the_event(platform, comet, jobs):
+    async def work(payload, caller):
+        return payload
+
+    comet.functions["f"] = work
+    comet.waiting.add("f")
+    steps = Steps(jobs._db, jobs)
+    async with comet.serving() as address:
+        platform.start("nebula", "--comet-grpc", str(address), config=QUICK)
+        (job_id,) = await _enqueue(jobs, 1, is_durable=True, max_attempts=1)
+
+        async def look():
+            return await jobs.get("default", "default", job_id, is_durable=True)
+
+        async def has_run():
+            return (await look()).started_at is not None and (await look()).status is JobStatus.QUEUED
+
+        # Its run says that it waits, and nothing on record says for what: it is due again at once, its attempts unused.
+        await eventually(has_run, platform)
+        comet.waiting.clear()
+
+        async def is_done():
+            return (await look()).status is JobStatus.SUCCEEDED
+
+        await eventually(is_done, platform)
+        assert len(comet.runs) >= 2
+        assert {execution for execution, _ in comet.runs} == {str(job_id)}
+        tokens = [token for _, token in comet.runs]
+        assert tokens == sorted(set(tokens))  # each run has the right of its own claim
+        assert await steps.recorded(Run(tenant="default", execution_id=job_id, token=tokens[-1])) == 0
