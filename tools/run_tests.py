@@ -1,7 +1,7 @@
 """Run every test, in two runs of pytest at the same time: what only computes needs no core that others leave alone.
 
 The tests of sandboxes, planes and whole platforms mostly wait, one after the other; what does nothing but compute runs
-beside them on the second core. The last line adds both up, as `N passed, N failed, N skipped`.
+beside them on the second core. The last line adds both up, in the words of pytest's own.
 usage: tools/run_tests.py
 """
 
@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -27,6 +28,7 @@ def main() -> int:
 
 def run(beside: Sequence[str], rest: Sequence[str]) -> int:
     """Run both and return the status of one that failed; what `beside` says is shown when the rest is over."""
+    began = time.monotonic()
     with tempfile.TemporaryFile() as said:
         second = subprocess.Popen(beside, stdout=said, stderr=subprocess.STDOUT)
         first = subprocess.Popen(rest, stdout=subprocess.PIPE)
@@ -37,7 +39,9 @@ def run(beside: Sequence[str], rest: Sequence[str]) -> int:
     _write(b"\n== beside them\n" + text)
     counts = _counts(first_tail) + _counts(text)
     failed = counts["failed"] + counts["error"] or sum(map(bool, statuses))  # one that was ended has no closing line
-    _write(f"{counts['passed']} passed, {failed} failed, {counts['skipped']} skipped\n".encode())
+    told = {"failed": failed, "passed": counts["passed"], "skipped": counts["skipped"]}
+    words = ", ".join(f"{count} {what}" for what, count in told.items() if count)
+    _write(f"{words} in {time.monotonic() - began:.2f}s\n".encode())
     return next((status for status in statuses if status), 0)
 
 
