@@ -49,6 +49,7 @@ from constellation.zenith.edge import (
     tunnel_socket_path,
     upstream_socket,
 )
+from constellation.zenith.event import EventReader
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
@@ -182,15 +183,15 @@ def build(
     local: dict[str, Handler] = {
         "health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready,
     }  # fmt: skip
+    events = EventReader(
+        is_json=is_json,
+        budget=budget,
+        max_body_bytes=settings.max_body_bytes,
+        read_timeout_s=settings.read_timeout_s,
+    )
     by_transport: dict[Transport, Handler] = {
-        Transport.INVOKE: Invoke(
-            execution=execution, is_json=is_json, budget=budget, max_body_bytes=settings.max_body_bytes,
-            max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
-        ),
-        Transport.STREAM: InvokeStream(
-            execution=execution, is_json=is_json, budget=budget, max_body_bytes=settings.max_body_bytes,
-            max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
-        ),
+        Transport.INVOKE: Invoke(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
+        Transport.STREAM: InvokeStream(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.FUNCTION_URL: FunctionUrl(
             execution=execution,
             sockets=WebSockets(

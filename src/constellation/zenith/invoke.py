@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -21,9 +20,9 @@ from constellation.zenith.calls import (
     qualifier_of,
     timeout_of,
 )
+from constellation.zenith.event import EventReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import text
-from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
@@ -40,18 +39,8 @@ class _HandlerError(msgspec.Struct):
 class Invoke:
     """Calls a function with a JSON event, and splices its output, untouched, into the answer."""
 
-    def __init__(
-        self,
-        *,
-        execution: Execution,
-        is_json: Callable[[bytes], bool],
-        budget: Budget,
-        max_body_bytes: int,
-        max_timeout_s: float,
-        read_timeout_s: float,
-    ) -> None:
-        self._execution, self._is_json, self._budget = execution, is_json, budget
-        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+    def __init__(self, *, execution: Execution, events: EventReader, max_timeout_s: float) -> None:
+        self._execution, self._events, self._max_timeout_s = execution, events, max_timeout_s
 
     async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
@@ -60,15 +49,7 @@ class Invoke:
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context = context_of(request)
         is_event = _is_event(request)
-        payload = await request.body(
-            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
-            timeout_s=self._read_timeout_s,
-            budget=self._budget,
-        )
-        if not payload:
-            payload = b"{}"
-        elif not self._is_json(payload):
-            raise InvalidRequest("the body is not JSON")
+        payload = await self._events.read(request, match.route)
         if is_event:
             await self._accept(request, name, payload, access)
             return

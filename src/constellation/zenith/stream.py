@@ -10,21 +10,21 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from constellation.base.errors import ConstellationError, InvalidRequest, Unavailable
+from constellation.base.errors import ConstellationError, Unavailable
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import context_of, idempotency_key_of, qualifier_of, timeout_of
 from constellation.zenith.errors import HandlerFailed
+from constellation.zenith.event import EventReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.invoke import answer_whole
-from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
@@ -41,33 +41,15 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 class InvokeStream:
     """Calls a function with a JSON event, and passes its answer on piece by piece."""
 
-    def __init__(
-        self,
-        *,
-        execution: Execution,
-        is_json: Callable[[bytes], bool],
-        budget: Budget,
-        max_body_bytes: int,
-        max_timeout_s: float,
-        read_timeout_s: float,
-    ) -> None:
-        self._execution, self._is_json, self._budget = execution, is_json, budget
-        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+    def __init__(self, *, execution: Execution, events: EventReader, max_timeout_s: float) -> None:
+        self._execution, self._events, self._max_timeout_s = execution, events, max_timeout_s
 
     async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
         name = unquote(match.params["name"])
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context, key = context_of(request), idempotency_key_of(request)
-        payload = await request.body(
-            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
-            timeout_s=self._read_timeout_s,
-            budget=self._budget,
-        )
-        if not payload:
-            payload = b"{}"
-        elif not self._is_json(payload):
-            raise InvalidRequest("the body is not JSON")
+        payload = await self._events.read(request, match.route)
         answer = _Events(request) if _accepts_events(request) else _Text(request, name)
         try:
             async with self._execution.stream(
