@@ -82,6 +82,12 @@ INSERT INTO execution_steps (tenant, execution_id, seq, kind, name, due_at)
     SELECT tenant, id, seq, 'event', 'e', now() FROM jobs, generate_series(0, 2) seq WHERE status = 'running';
 INSERT INTO execution_events (tenant, execution_id, id, name, payload)
     SELECT tenant, id, gen_random_uuid(), 'e', '1' FROM jobs WHERE status = 'running';
+INSERT INTO sandboxes (tenant, namespace, id, template, state, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s,
+                       on_idle, node, expires_at, ended_at)
+    SELECT 't' || b % 20 + 1, 'n' || b % 3 + 1, uuidv7(random() * interval '-1 day'), 'python',
+           CASE b % 4 WHEN 0 THEN 'running' WHEN 1 THEN 'paused' ELSE 'ended' END, 64, 1000, 64, 64, 0, 'pause',
+           'node-' || b % 100, now(), CASE WHEN b % 4 > 1 THEN now() - random() * interval '1 day' END
+    FROM generate_series(1, 20000) b;
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

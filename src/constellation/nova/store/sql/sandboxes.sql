@@ -19,7 +19,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 
 -- name: get
 -- One of a scope.
--- index: sandboxes_pkey
+-- index: sandboxes_by_namespace or sandboxes_pkey
 SELECT tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
        env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at
 FROM sandboxes
@@ -53,7 +53,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 
 -- name: extend
 -- A new end, and a new time without use; either may be null.
--- index: sandboxes_pkey
+-- index: sandboxes_by_namespace or sandboxes_pkey
 UPDATE sandboxes
 SET expires_at = coalesce(now() + make_interval(secs => $4), expires_at), idle_timeout_s = coalesce($5, idle_timeout_s),
     used_at = now()
@@ -63,7 +63,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 
 -- name: expose
 -- One more port; one that is there stays once.
--- index: sandboxes_pkey
+-- index: sandboxes_by_namespace or sandboxes_pkey
 UPDATE sandboxes
 SET ports = CASE WHEN $4 = ANY(ports) THEN ports ELSE ports || $4::integer END
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND state <> 'ended' AND (cardinality(ports) < $5 OR $4 = ANY(ports))
@@ -72,7 +72,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 
 -- name: close_port
 -- One port less.
--- index: sandboxes_pkey
+-- index: sandboxes_by_namespace or sandboxes_pkey
 UPDATE sandboxes SET ports = array_remove(ports, $4::integer)
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND state <> 'ended'
 RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
