@@ -236,6 +236,7 @@ async def test_redrive_takes_the_dead_of_one_scope(db: Database) -> None:
         JobStatus.RUNNING: 0,
         JobStatus.PAUSED: 0,
         JobStatus.DEAD: 4,
+        JobStatus.CANCELLED: 0,
     }
     assert await jobs.redrive("default", "default", function_name="f") == 2
     assert await jobs.redrive("default", "default") == 1

@@ -131,7 +131,7 @@ module.exports = function asks({ send, field, fields, encodeOutput, encodeError 
         waiting.set(last, { answer, refuse });
         const parts = [field(1, last), field(FIELDS.op, op)];
         for (const [name, value] of Object.entries(wanted))
-          if (value !== undefined) parts.push(field(FIELDS[name], value));
+          if (value !== undefined && value !== null) parts.push(field(FIELDS[name], value));
         send(callId, Buffer.concat(parts));
       });
     ask.encoded = encodeOutput;

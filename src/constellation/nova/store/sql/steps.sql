@@ -28,13 +28,11 @@ LIMIT $3 OFFSET $4;
 
 -- name: record
 -- What a step that ran came to; $7 is how long it ran, in seconds.
--- index: execution_steps_pkey
 INSERT INTO execution_steps (tenant, execution_id, seq, kind, name, output, error, started_at, finished_at)
 VALUES ($1, $2, $3, 'run', $4, $5, $6, now() - make_interval(secs => $7), now());
 
 -- name: wait
 -- A step that waits for a time, or for an event until then.
--- index: execution_steps_pkey
 INSERT INTO execution_steps (tenant, execution_id, seq, kind, name, due_at)
 VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6));
 
