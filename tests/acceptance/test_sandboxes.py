@@ -191,6 +191,10 @@ def test_output_comes_as_it_is_written_and_a_hang_up_ends_the_program(platform: 
         assert next(lines) == {"stdout": "second\n"}
         assert pid in {each["pid"] for each in shared.ask("GET", "/processes").json()["items"]}
     platform.eventually(lambda: not [each for each in shared.commands() if "4323" in each])
+    with pytest.raises(httpx.ReadTimeout):
+        shared.ask("POST", "/exec", json={"command": "touch began; exec sleep 4328"}, timeout=3)
+    assert shared.output("ls began") == "began\n"
+    platform.eventually(lambda: not [each for each in shared.commands() if "4328" in each])
 
 
 def test_a_flood_is_cut_and_a_reader_that_is_slow_stops_the_writer(platform: Platform, shared: Box):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import msgspec
@@ -18,11 +18,12 @@ from constellation.comet.sandboxes.frames import DATA, END, ERROR
 from constellation.comet.sandboxes.layout import AGENT
 from constellation.comet.sandboxes.link import AgentGone, SandboxRefused, asking
 from constellation.comet.sandboxes.machines import Machines, Use
-from constellation.comet.sandboxes.programs import SHELL, Program, feed, run, started, stream
+from constellation.comet.sandboxes.programs import SHELL, Outcome, Program, run, started, stream
 from constellation.routes.models import sandboxes as m
 
 KEPT_BYTES = 1 << 20  # of each stream of a program, where it is answered at its end
 PACK_S = 600.0
+_SAID_BYTES = 300  # of what went wrong with an archive
 _HOME = "/home/sandbox"
 _NDJSON = "application/x-ndjson"
 _BINARY = "application/octet-stream"
@@ -32,6 +33,7 @@ _INTERPRETERS = {
     "ruby": ("ruby", "-e"), "php": ("php", "-r"), "perl": ("perl", "-e"), "lua": ("lua5.4", "-e"),
 }  # fmt: skip
 
+T = TypeVar("T")
 Item = bytes | ConstellationError
 Say = Callable[[bytes], Awaitable[None]]
 
@@ -68,8 +70,12 @@ class InsideRoutes:
                     await stream(use, program, stdin=stdin, say=lambda line: say(msgspec.json.encode(line) + b"\n"))
 
             return await _streamed(request, produce, content_type=_NDJSON)
-        async with self._using(request) as use:
-            done = await run(use, program, stdin=stdin, limit_bytes=KEPT_BYTES)
+
+        async def work() -> Outcome:
+            async with self._using(request) as use:
+                return await run(use, program, stdin=stdin, limit_bytes=KEPT_BYTES)
+
+        done = await _while_wanted(request, work)
         end = done.exit
         return Answer(
             body=m.SandboxExit(
@@ -154,14 +160,13 @@ class InsideRoutes:
 
     async def upload_sandbox_archive(self, request: DataRequest) -> None:
         path = _path(request, default=_HOME)
-        async with self._using(request) as use, started(use, _packing(use, "unpack", path)) as running:
-            said = b""
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(feed, running.link, request.body)
-                async for kind, piece in running.heard():
-                    said = (said + piece)[-300:] if kind == ERROR else said
-                tasks.cancel_scope.cancel()
-        _check(running.exit.exit_code if running.exit else 1, said)
+
+        async def work() -> Outcome:
+            async with self._using(request) as use:
+                return await run(use, _packing(use, "unpack", path), stdin=request.body, limit_bytes=_SAID_BYTES)
+
+        done = await _while_wanted(request, work)
+        _check(done.exit.exit_code if done.exit else 1, bytes(done.stderr.data))
 
     async def list_sandbox_processes(self, request: DataRequest) -> m.SandboxProcesses:
         async with self._using(request) as use:
@@ -226,6 +231,27 @@ def _number(request: DataRequest, name: str, *, default: int | None) -> int | No
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise InvalidRequest(f"{name} must be a number", field=name)
     return int(text)
+
+
+async def _while_wanted(request: DataRequest, work: Callable[[], Awaitable[T]]) -> T:
+    """Return what the work returns; it ends with the request, where an operation itself would go on without a client."""
+    outcome: list[T | ConstellationError] = []
+    done = anyio.Event()
+
+    async def act() -> None:
+        try:
+            outcome.append(await work())
+        except ConstellationError as error:
+            outcome.append(error)
+        finally:
+            done.set()
+
+    request.tasks.start_soon(act)
+    await done.wait()
+    found = outcome[0] if outcome else AgentGone("nobody waits for it any more")
+    if isinstance(found, ConstellationError):
+        raise found
+    return found
 
 
 async def _streamed(request: DataRequest, produce: Callable[[Say], Awaitable[None]], *, content_type: str) -> Answer:

@@ -217,7 +217,7 @@ class Machines:
             yield sandbox
         except BaseException as error:
             with anyio.move_on_after(_UNDO_S, shield=True), suppress(ConstellationError):
-                await self._end(sandbox, reason=f"it was not made: {error or type(error).__name__}")
+                await self._end(sandbox, reason=f"it was not made: {str(error) or type(error).__name__}")
             raise
         finally:
             self._changing.discard(sandbox.id)
