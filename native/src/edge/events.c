@@ -93,8 +93,7 @@ static void put_lines(sink *s, ct__cut *cut, ct__span text) {
 }
 
 size_t ct__event_text(uint8_t *out, ct__cut *cut, ct__span piece, bool is_last) {
-    sink s = {.at = out};
-    put_text(&s, BEGIN);
+    sink s = {.at = out, .len = sizeof BEGIN - 1}; /* its begin is written once there is something to begin */
     const size_t mended = mend(&s, cut, piece);
     if (mended < piece.len)
         put_lines(&s, cut, (ct__span){piece.at + mended, piece.len - mended});
@@ -104,6 +103,8 @@ size_t ct__event_text(uint8_t *out, ct__cut *cut, ct__span piece, bool is_last) 
     }
     if (s.len == sizeof BEGIN - 1)
         return 0;
+    if (out != NULL)
+        memcpy(out, BEGIN, sizeof BEGIN - 1);
     put_text(&s, END);
     return s.len;
 }
