@@ -40,9 +40,10 @@ async def test_a_function_runs_where_it_says(comet):
     assert await comet.output("other") == "namespace"
 
 
-async def test_both_backends_are_listed(comet):
+async def test_every_backend_is_listed(comet):
     found = (await comet.http("GET", "/backends")).json()["backends"]
-    assert [(each["name"], each["is_default"]) for each in found] == [("namespace", True), ("docker", False)]
+    expected = [("namespace", True), ("docker", False), ("wasm", False)]
+    assert [(each["name"], each["is_default"]) for each in found] == expected
     docker = found[1]
     assert docker["available"]
     assert set(docker["limits"]) == {"memory", "cpu", "pids", "sockets"}

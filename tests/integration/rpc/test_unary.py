@@ -47,7 +47,7 @@ class Slow(NovaServiceBase):
     async def other(self, stream) -> None:
         raise NotImplementedError
 
-    InvokeStream = InvokeAsync = InvokeDurable = ProxyHTTP = Stats = other
+    InvokeStream = InvokeAsync = InvokeDurable = ProxyHTTP = Stats = Tunnel = other
 
 
 @pytest.fixture

@@ -110,6 +110,9 @@ class ScriptedComet(NovaServiceBase):
     async def ProxyHTTP(self, stream):
         raise ConstellationError("not in this test")
 
+    async def Tunnel(self, stream):
+        raise ConstellationError("not in this test")
+
     async def Stats(self, stream):
         raise ConstellationError("not in this test")
 

@@ -234,19 +234,19 @@ WHERE held.tenant = dead.tenant AND held.id = dead.id;
 -- Takes a queued job out of line.
 -- index: jobs_pkey
 UPDATE jobs SET status = 'paused'
-WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'queued'
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'queued' AND NOT is_durable
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain;
+          finished_at, created_at, call_depth, call_chain, is_durable;
 
 -- name: resume
 -- Puts a paused job back in line, where it was.
 -- index: jobs_pkey
 UPDATE jobs SET status = 'queued'
-WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'paused'
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'paused' AND NOT is_durable
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain;
+          finished_at, created_at, call_depth, call_chain, is_durable;
 
 -- name: pause_queue
 -- Lets nothing of a function, or with an empty name of a namespace, be claimed any more.
@@ -273,7 +273,7 @@ LIMIT $4;
 -- index: jobs_by_function
 SELECT status, count(*) AS count, min(run_at) FILTER (WHERE status = 'queued' AND run_at <= now()) AS oldest_due_at
 FROM jobs
-WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3) AND NOT is_durable
 GROUP BY status;
 
 -- name: recently_done
@@ -282,7 +282,7 @@ GROUP BY status;
 SELECT count(*) FILTER (WHERE finished_at > now() - interval '1 minute') AS in_1m, count(*) AS in_5m
 FROM (SELECT finished_at FROM jobs_done
       WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
-        AND finished_at > now() - interval '5 minutes'
+        AND finished_at > now() - interval '5 minutes' AND NOT is_durable
         AND id >= uuid7_floor(now() - interval '1 day')) AS done;
 
 -- name: delete
