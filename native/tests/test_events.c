@@ -48,6 +48,9 @@ static void what_is_no_text_is_replaced_as_python_does(void) {
     CHECK_TEXT(EVENTS("\xFF" "a"), "data: " NONE "a\n\n");
     CHECK_TEXT(EVENTS("\xC0\xAF"), "data: " NONE NONE "\n\n");
     CHECK_TEXT(EVENTS("\xED\xA0\x80"), "data: " NONE NONE NONE "\n\n");
+    CHECK_TEXT(EVENTS("\xED", "\xA0", "a"), "data: " NONE NONE "a\n\n");
+    CHECK_TEXT(EVENTS("b\xED\xBF", "\x80"), "data: b\n\ndata: " NONE NONE NONE "\n\n");
+    CHECK_TEXT(EVENTS("\xED\xA0"), "data: " NONE NONE "\n\n");
     CHECK_TEXT(EVENTS("\xF4\x90\x80"), "data: " NONE NONE NONE "\n\n");
     CHECK_TEXT(EVENTS("\xF0\x9F(\x98"), "data: " NONE "(" NONE "\n\n");
     CHECK_TEXT(EVENTS("\xE0\x80"), "data: " NONE NONE "\n\n");

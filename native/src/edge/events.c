@@ -40,15 +40,31 @@ static int character(const uint8_t *at, size_t len) {
     return whole;
 }
 
+/* Half of a surrogate is no character; Python's decoder sees that with its third byte only, and so do we, that events end alike. */
+static bool is_surrogate(const uint8_t *at, size_t len) {
+    return len == 2 && at[0] == 0xED && at[1] >= 0xA0 && at[1] <= 0xBF;
+}
+
+static int stands(const uint8_t *at, size_t len) {
+    return is_surrogate(at, len) ? 0 : character(at, len);
+}
+
+/* What was begun and is no character. */
+static void give_up(sink *s, ct__cut *cut) {
+    put_text(s, UNKNOWN);
+    if (is_surrogate(cut->bytes, cut->len))
+        put_text(s, UNKNOWN);
+    cut->len = 0;
+}
+
 /* The character that the piece before began. Returns how many bytes of this one belong to it. */
 static size_t mend(sink *s, ct__cut *cut, ct__span piece) {
     size_t used = 0;
     while (cut->len > 0 && used < piece.len) {
         cut->bytes[cut->len] = piece.at[used];
-        const int what = character(cut->bytes, cut->len + 1);
+        const int what = stands(cut->bytes, cut->len + 1);
         if (what < 0) { /* the new byte is not of it: it is looked at by itself */
-            put_text(s, UNKNOWN);
-            cut->len = 0;
+            give_up(s, cut);
             break;
         }
         used++;
@@ -70,7 +86,7 @@ static void put_lines(sink *s, ct__cut *cut, ct__span text) {
             at++;
             continue;
         }
-        const int what = character(text.at + at, text.len - at);
+        const int what = stands(text.at + at, text.len - at);
         if (what > 1) {
             at += (size_t)what;
             continue;
@@ -97,10 +113,8 @@ size_t ct__event_text(uint8_t *out, ct__cut *cut, ct__span piece, bool is_last) 
     const size_t mended = mend(&s, cut, piece);
     if (mended < piece.len)
         put_lines(&s, cut, (ct__span){piece.at + mended, piece.len - mended});
-    if (is_last && cut->len > 0) {
-        put_text(&s, UNKNOWN);
-        cut->len = 0;
-    }
+    if (is_last && cut->len > 0)
+        give_up(&s, cut);
     if (s.len == sizeof BEGIN - 1)
         return 0;
     if (out != NULL)
@@ -117,7 +131,7 @@ size_t ct__event_named(uint8_t *out, const char *name, ct__span text) {
     put_text(&s, NEXT_LINE);
     put_lines(&s, &cut, text);
     if (cut.len > 0)
-        put_text(&s, UNKNOWN);
+        give_up(&s, &cut);
     put_text(&s, END);
     return s.len;
 }
