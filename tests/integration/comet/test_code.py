@@ -169,12 +169,12 @@ async def test_a_version_that_is_removed_takes_nothing_from_one_that_is_made(tmp
     old, new = tmp_path / "code/tenant/function/1", tmp_path / "code/tenant/function/2"
 
     def make() -> None:
-        for _ in range(3000):
+        for _ in range(500):
             code.write_files({"main.py": b""}, code._partial(new))
             code._remove(new.with_name(".2"))
 
     def remove() -> None:
-        for _ in range(3000):
+        for _ in range(500):
             code._remove(old)
 
     async with anyio.create_task_group() as tasks:
