@@ -1,6 +1,6 @@
 """Run every test, in two runs of pytest at the same time: what only computes needs no core that others leave alone.
 
-The tests of sandboxes, planes and whole platforms mostly wait, one after the other; what does nothing but compute runs
+The tests of sandboxes, planes and whole platforms mostly wait, one after the other; what does little but compute runs
 beside them on the second core. The last line adds both up, in the words of pytest's own.
 usage: tools/run_tests.py
 """
@@ -15,8 +15,17 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-# No sandbox, no database, no socket but loopback's: nothing here can tell whether the machine is busy.
-APART = ("tests/arch", "tests/property", "tests/simulation", "tests/unit")
+# No sandbox: nothing here can tell whether the machine is busy. A run has a database server of its own.
+APART = (
+    "tests/arch",
+    "tests/integration/postgres",
+    "tests/integration/rpc",
+    "tests/integration/zenith",
+    "tests/migration",
+    "tests/property",
+    "tests/simulation",
+    "tests/unit",
+)
 _PYTEST = (sys.executable, "-m", "pytest", "-q")
 _TAIL_BYTES = 4096
 _COUNT = re.compile(rb"(\d+) (passed|failed|skipped|error)")
