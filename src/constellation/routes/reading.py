@@ -25,6 +25,7 @@ _NAMED_FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
 Row_co = TypeVar("Row_co", covariant=True)
 Row = TypeVar("Row")
 Shown = TypeVar("Shown")
+Absent = TypeVar("Absent", int, None)
 
 
 class Found(Protocol[Row_co]):
@@ -118,11 +119,12 @@ def page_of(found: Found[Row], window: Window, show: Callable[[Row], Shown]) -> 
     return Page(items=items, pagination=facts)
 
 
-def number_of(query: Mapping[str, str], name: str, *, default: int, low: int, high: int) -> int:
+def number_of(query: Mapping[str, str], name: str, *, default: Absent, low: int, high: int) -> int | Absent:
+    """Return a number of a query or a path. Raises `InvalidRequest` for anything but digits in range."""
     text = query.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 10 or not low <= int(text) <= high:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or not low <= int(text) <= high:
         raise InvalidRequest(f"{name} must be a number from {low} to {high}, not {text[:40]!r}", field=name)
     return int(text)
 

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from constellation.comet.asks.question import Question
-from constellation.nova.store.state import State, StateEntry, Store, check_store_name
+from constellation.comet.dataplane.state import key_body_of
+from constellation.nova.store.state import State, Store, check_store_name
 
 _LIST_DEFAULT, _LIST_MOST = 100, 1000
 
@@ -47,18 +48,8 @@ class StateAnswers:
         limit = min(ask.limit or _LIST_DEFAULT, _LIST_MOST)
         page = await self._state.list(_store(question), prefix=ask.key, after=ask.after, limit=limit)
         return msgspec.json.encode(
-            {"items": list(map(shown, page.items)), "next": page.items[-1].key if page.has_more else None}
+            {"items": list(map(key_body_of, page.items)), "next": page.items[-1].key if page.has_more else None}
         )
-
-
-def shown(entry: StateEntry) -> dict[str, Any]:
-    return {
-        "key": entry.key,
-        "version": entry.version,
-        "size_bytes": entry.size_bytes,
-        "expires_at": entry.expires_at,
-        "updated_at": entry.updated_at,
-    }
 
 
 def _store(question: Question) -> Store:

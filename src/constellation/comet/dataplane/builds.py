@@ -12,7 +12,7 @@ import msgspec
 
 from constellation.base.errors import ConstellationError, InvalidRequest, Overloaded
 from constellation.comet.dataplane import events
-from constellation.comet.dataplane.request import Answer, DataRequest
+from constellation.comet.dataplane.request import Answer, DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.comet.functions import Wakeup
 from constellation.nova.domain.build import Build, BuildState
@@ -65,10 +65,14 @@ class BuildRoutes:
         self._followers = 0
 
     async def list_function_builds(self, request: DataRequest) -> Page[BuildBody]:
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        function = await function_of(request, self._executor)
         window = request.window
         found = await self._builds.list(
-            function.tenant, function.id, state=_state(request), limit=window.limit, offset=window.offset
+            function.tenant,
+            function.id,
+            state=request.query_choice("state", BuildState),
+            limit=window.limit,
+            offset=window.offset,
         )
         return page_of(found, window, body_of)
 
@@ -142,16 +146,6 @@ def body_of(build: Build) -> BuildBody:
         started_at=build.started_at,
         finished_at=build.finished_at,
     )
-
-
-def _state(request: DataRequest) -> BuildState | None:
-    text = request.query_word("state")
-    if text is None:
-        return None
-    try:
-        return BuildState(text)
-    except ValueError as error:
-        raise InvalidRequest(f"state must be one of {', '.join(BuildState)}, not {text!r}", field="state") from error
 
 
 def _flag(request: DataRequest, name: str) -> bool:

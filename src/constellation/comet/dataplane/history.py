@@ -13,7 +13,7 @@ import msgspec
 from constellation.base.errors import ConstellationError, NotFound
 from constellation.comet.dataplane import events
 from constellation.comet.dataplane.jobs import raw
-from constellation.comet.dataplane.request import Answer, DataRequest
+from constellation.comet.dataplane.request import Answer, DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.comet.functions import Wakeup
 from constellation.nova.domain.invocation import InvocationRecord
@@ -83,22 +83,17 @@ class HistoryRoutes:
         return await self._page(request, request.query_function(), _invocation)
 
     async def list_function_invocations(self, request: DataRequest) -> Page[InvocationBody]:
-        return await self._page(request, await self._function(request), _invocation)
+        return await self._page(request, (await function_of(request, self._executor)).name, _invocation)
 
     async def list_logs(self, request: DataRequest) -> Page[LogBody]:
-        return await self._page(request, await self._function(request), _log)
+        return await self._page(request, (await function_of(request, self._executor)).name, _log)
 
     async def follow_logs(self, request: DataRequest) -> Answer:
-        function, since = await self._function(request), request.query_instant("since")
+        function, since = (await function_of(request, self._executor)).name, request.query_instant("since")
         headers, kind = events.HEADERS, events.CONTENT_TYPE
         # From here on nothing that is written is missed; what was written before is the backlog's.
         tail = await self._records.follow(request.tenant, request.namespace, function_name=function)
         return Answer(body=self._follow(request, function, since, tail), headers=headers, content_type=kind)
-
-    async def _function(self, request: DataRequest) -> str:
-        """The function in the path, which must exist."""
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
-        return function.name
 
     async def _page(
         self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Body]

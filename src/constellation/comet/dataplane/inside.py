@@ -24,6 +24,7 @@ from constellation.routes.models import sandboxes as m
 KEPT_BYTES = 1 << 20  # of each stream of a program, where it is answered at its end
 PACK_S = 600.0
 _SAID_BYTES = 300  # of what went wrong with an archive
+_MAX_OFFSET = 10**15
 _HOME = "/home/sandbox"
 _NDJSON = "application/x-ndjson"
 _BINARY = "application/octet-stream"
@@ -92,8 +93,8 @@ class InsideRoutes:
         )
 
     async def read_sandbox_file(self, request: DataRequest) -> Answer:
-        path, offset = _path(request), _number(request, "offset", default=0)
-        length = _number(request, "length", default=None)
+        path, offset = _path(request), request.query_number("offset", default=0, low=0, high=_MAX_OFFSET)
+        length = request.query_number("length", default=None, low=0, high=_MAX_OFFSET)
 
         async def produce(say: Say) -> None:
             wanted = {"op": "read", "path": path, "offset": offset, "length": length}
@@ -110,7 +111,8 @@ class InsideRoutes:
         return await _streamed(request, produce, content_type=_BINARY)
 
     async def write_sandbox_file(self, request: DataRequest) -> m.SandboxEntry:
-        mode, offset = request.query.get("mode", "644"), _number(request, "offset", default=None)
+        mode = request.query.get("mode", "644")
+        offset = request.query_number("offset", default=None, low=0, high=_MAX_OFFSET)
         if not 1 <= len(mode) <= 4 or any(digit not in "01234567" for digit in mode) or int(mode, 8) > 0o777:
             raise InvalidRequest("mode must be octal, up to 777", field="mode")
         file = File(path=_path(request), content=request.body, mode=int(mode, 8), offset=offset)
@@ -151,7 +153,7 @@ class InsideRoutes:
                     said = b""
                     async for kind, piece in running.heard():
                         if kind == ERROR:
-                            said = (said + piece)[-300:]
+                            said = (said + piece)[-_SAID_BYTES:]
                         else:
                             await say(piece)
                     _check(running.exit.exit_code if running.exit else 1, said)
@@ -174,11 +176,9 @@ class InsideRoutes:
         return m.SandboxProcesses(items=[_convert(each, m.SandboxProcess) for each in _items(found)])
 
     async def signal_sandbox_process(self, request: DataRequest) -> None:
-        pid, number = request.params["pid"], _number(request, "signal", default=15)
+        pid, number = request.params["pid"], request.query_number("signal", default=15, low=1, high=64)
         if not pid.isascii() or not pid.isdigit() or len(pid) > 9:
             raise InvalidRequest("pid must be a number", field="pid")
-        if not 1 <= (number or 0) <= 64:
-            raise InvalidRequest("signal must be a number from 1 to 64", field="signal")
         async with self._using(request) as use:
             await use.ask(op="kill", pid=int(pid), signal=number)
 
@@ -222,15 +222,6 @@ def _path(request: DataRequest, *, default: str | None = None) -> str:
     if not path:
         raise InvalidRequest("path must name a file of the sandbox", field="path")
     return path
-
-
-def _number(request: DataRequest, name: str, *, default: int | None) -> int | None:
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise InvalidRequest(f"{name} must be a number", field=name)
-    return int(text)
 
 
 async def _while_wanted(request: DataRequest, work: Callable[[], Awaitable[T]]) -> T:

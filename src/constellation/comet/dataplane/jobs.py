@@ -9,8 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET
 
-from constellation.base.errors import InvalidRequest
-from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.dataplane.request import DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.job import Job, JobStatus
 from constellation.nova.store.jobs import QueueSummary
@@ -74,7 +73,7 @@ class JobRoutes:
         return await self._page(request, function_name=None)
 
     async def list_function_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
-        return await self._page(request, function_name=await self._function(request))
+        return await self._page(request, function_name=(await function_of(request, self._executor)).name)
 
     async def get_async(self, request: DataRequest) -> AsyncInvocationBody:
         return body_of(await self._jobs.get(request.tenant, request.namespace, request.id()))
@@ -105,7 +104,7 @@ class JobRoutes:
         return await self._summary(request, None)
 
     async def function_async_summary(self, request: DataRequest) -> AsyncSummary:
-        return await self._summary(request, await self._function(request))
+        return await self._summary(request, (await function_of(request, self._executor)).name)
 
     async def pause_all_async(self, request: DataRequest) -> AsyncSummary:
         await self._jobs.pause_queue(request.tenant, request.namespace)
@@ -116,19 +115,14 @@ class JobRoutes:
         return await self._summary(request, None)
 
     async def pause_function_async(self, request: DataRequest) -> AsyncSummary:
-        function = await self._function(request)
+        function = (await function_of(request, self._executor)).name
         await self._jobs.pause_queue(request.tenant, request.namespace, function_name=function)
         return await self._summary(request, function)
 
     async def resume_function_async(self, request: DataRequest) -> AsyncSummary:
-        function = await self._function(request)
+        function = (await function_of(request, self._executor)).name
         await self._jobs.resume_queue(request.tenant, request.namespace, function_name=function)
         return await self._summary(request, function)
-
-    async def _function(self, request: DataRequest) -> str:
-        """The function in the path, which must exist."""
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
-        return function.name
 
     async def _summary(self, request: DataRequest, function: str | None) -> AsyncSummary:
         found = await self._jobs.summary(request.tenant, request.namespace, function_name=function)
@@ -151,7 +145,7 @@ class JobRoutes:
             request.tenant,
             request.namespace,
             function_name=function_name,
-            status=_status(request),
+            status=request.query_choice("status", JobStatus),
             limit=window.limit,
             offset=window.offset,
         )
@@ -186,13 +180,3 @@ def raw(data: bytes | str | None) -> Any:
     if data is None:
         return None
     return msgspec.Raw(data.encode() if isinstance(data, str) else data)
-
-
-def _status(request: DataRequest) -> JobStatus | None:
-    text = request.query_word("status")
-    if text is None:
-        return None
-    try:
-        return JobStatus(text)
-    except ValueError as error:
-        raise InvalidRequest(f"status must be one of {', '.join(JobStatus)}, not {text!r}", field="status") from error

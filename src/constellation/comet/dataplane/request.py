@@ -6,7 +6,8 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,14 +15,18 @@ from anyio.abc import TaskGroup
 
 from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.comet.executor.budget import Budget
+from constellation.comet.executor.executor import Executor
+from constellation.nova.domain.function import Function
 from constellation.nova.domain.names import check_function_name
-from constellation.routes.reading import Window, decode_body, number_of, window_of
+from constellation.routes.reading import Absent, Window, decode_body, number_of, window_of
 from constellation.routes.registry import Route
 from constellation.rpc.caller import Caller
 
 _RANGE = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _UNIT_S = {"m": 60.0, "h": 3600.0, "d": 86_400.0}
 _MAX_RANGE_S = 366 * 86_400.0
+Choice = TypeVar("Choice", bound=StrEnum)
+
 _WORD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -107,8 +112,18 @@ class DataRequest:
             raise InvalidRequest(f"range must be like 15m, 6h or 30d, up to a year, not {text[:40]!r}", field="range")
         return range_s
 
-    def query_number(self, name: str, *, default: int, low: int, high: int) -> int:
+    def query_number(self, name: str, *, default: Absent, low: int, high: int) -> int | Absent:
         return number_of(self.query, name, default=default, low=low, high=high)
+
+    def query_choice(self, name: str, kinds: type[Choice]) -> Choice | None:
+        """One of a few words."""
+        text = self.query_word(name)
+        if text is None:
+            return None
+        try:
+            return kinds(text)
+        except ValueError as error:
+            raise InvalidRequest(f"{name} must be one of {', '.join(kinds)}, not {text!r}", field=name) from error
 
     def json(self, type_: Any) -> Any:
         """The body as `type_`; a body that is absent is an empty object.
@@ -133,6 +148,11 @@ class Answer:
 
 
 Pieces = AsyncIterator[bytes]
+
+
+async def function_of(request: DataRequest, executor: Executor) -> Function:
+    """Return the function in the path, which must exist. Raises `NotFound`."""
+    return await executor.function(request.caller, request.function, budget=request.budget)
 
 
 def _uuid(text: str, *, field: str) -> UUID:

@@ -10,7 +10,7 @@ from constellation.nova.domain.sandbox import OnIdle, Sandbox, SandboxState
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 from constellation.routes.models import sandboxes as m
 from constellation.routes.models.paging import Page
-from constellation.routes.reading import page_of
+from constellation.routes.reading import number_of, page_of
 
 COPIED = ["files below /home/sandbox and /tmp", "environment", "exposed ports"]
 LEFT_BEHIND = ["processes and their memory", "open terminals and connections", "pipes and sockets"]
@@ -61,7 +61,11 @@ class SandboxRoutes:
     async def list_sandboxes(self, request: DataRequest) -> Page[m.SandboxBody]:
         window = request.window
         found = await self._book.list(
-            request.tenant, request.namespace, state=_state(request), limit=window.limit, offset=window.offset
+            request.tenant,
+            request.namespace,
+            state=request.query_choice("state", SandboxState),
+            limit=window.limit,
+            offset=window.offset,
         )
         return page_of(found, window, body_of)
 
@@ -109,10 +113,9 @@ class SandboxRoutes:
         return _port(found, wanted.port)
 
     async def close_sandbox_port(self, request: DataRequest) -> m.SandboxPorts:
-        port = request.params["port"]
-        if not port.isascii() or not port.isdigit() or not 1 <= int(port[:6]) <= 65_535:
-            raise InvalidRequest("port must be a number from 1 to 65535", field="port")
-        return _ports(await self._book.close_port(request.tenant, request.namespace, request.id(), int(port)))
+        port = number_of(request.params, "port", default=None, low=1, high=65_535)
+        assert port is not None  # the path has it
+        return _ports(await self._book.close_port(request.tenant, request.namespace, request.id(), port))
 
     def _check_ttl(self, ttl_s: float) -> None:
         if ttl_s > self._max_ttl_s:
@@ -159,13 +162,3 @@ def _file(file: m.SandboxFile, field: str) -> File:
     content = file.base64 if file.text is None else file.text.encode()
     assert content is not None
     return File(path=file.path, content=content, mode=file.mode)
-
-
-def _state(request: DataRequest) -> SandboxState | None:
-    text = request.query_word("state")
-    if text is None:
-        return None
-    try:
-        return SandboxState(text)
-    except ValueError as error:
-        raise InvalidRequest(f"state must be one of {', '.join(SandboxState)}, not {text!r}", field="state") from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import UNSET, Raw
 
-from constellation.base.errors import InvalidRequest, NotFound
-from constellation.comet.dataplane.request import DataRequest
+from constellation.base.errors import NotFound
+from constellation.comet.dataplane.request import DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.nova.store.state import State, StateEntry, Store, check_store_name
 from constellation.routes.models.executions import StateKeyBody, StatePut, StateValueBody, StateWritten
@@ -46,7 +47,7 @@ class StateRoutes:
         await self._delete(request, _shared(request))
 
     async def _own(self, request: DataRequest) -> Store:
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
+        function = await function_of(request, self._executor)
         return Store(tenant=request.tenant, namespace=request.namespace, name=function.name)
 
     async def _list(self, request: DataRequest, store: Store) -> Page[StateKeyBody]:
@@ -54,7 +55,7 @@ class StateRoutes:
         found = await self._state.list(
             store, prefix=request.query.get("prefix", ""), limit=window.limit, offset=window.offset
         )
-        return page_of(found, window, _key)
+        return page_of(found, window, key_body_of)
 
     async def _get(self, request: DataRequest, store: Store) -> StateValueBody:
         key = request.params["key"]
@@ -76,7 +77,9 @@ class StateRoutes:
 
     async def _delete(self, request: DataRequest, store: Store) -> None:
         key = request.params["key"]
-        if not await self._state.delete(store, key, if_version=_version(request)):
+        if not await self._state.delete(
+            store, key, if_version=request.query_number("if_version", default=None, low=1, high=_MAX_VERSION)
+        ):
             raise NotFound("key", key[:128])
 
 
@@ -85,16 +88,8 @@ def _shared(request: DataRequest) -> Store:
     return Store(tenant=request.tenant, namespace=request.namespace, name=name, is_shared=True)
 
 
-def _version(request: DataRequest) -> int | None:
-    text = request.query.get("if_version")
-    if text is None:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 16 or not 0 < int(text) <= _MAX_VERSION:
-        raise InvalidRequest(f"if_version must be a version, not {text[:40]!r}", field="if_version")
-    return int(text)
-
-
-def _key(entry: StateEntry) -> StateKeyBody:
+def key_body_of(entry: StateEntry) -> StateKeyBody:
+    """Return a key as it is shown, without its value."""
     return StateKeyBody(
         key=entry.key,
         version=entry.version,
@@ -105,11 +100,5 @@ def _key(entry: StateEntry) -> StateKeyBody:
 
 
 def _value(entry: StateEntry) -> StateValueBody:
-    return StateValueBody(
-        key=entry.key,
-        version=entry.version,
-        size_bytes=entry.size_bytes,
-        expires_at=entry.expires_at,
-        updated_at=entry.updated_at,
-        value=Raw(entry.value or b"null"),
-    )
+    facts = msgspec.structs.asdict(key_body_of(entry))
+    return StateValueBody(**facts, value=Raw(entry.value or b"null"))

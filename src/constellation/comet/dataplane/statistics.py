@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.dataplane.request import DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.nova.config.sections import PriceSettings
 from constellation.nova.store import statistics as stored
@@ -48,14 +48,14 @@ class StatisticsRoutes:
         self._figures, self._executor, self._prices = figures, executor, prices
 
     async def function_metrics(self, request: DataRequest) -> m.Statistics:
-        return await self._statistics(request, await self._function(request))
+        return await self._statistics(request, (await function_of(request, self._executor)).name)
 
     async def timeseries(self, request: DataRequest) -> m.Statistics:
         return await self._statistics(request, None)
 
     async def diagnostics(self, request: DataRequest) -> m.Diagnostics:
         range_s = request.query_range(default_s=DIAGNOSTICS_RANGE_S)
-        function = await self._function(request)
+        function = (await function_of(request, self._executor)).name
         scope = (request.tenant, request.namespace, function)
         until = await self._figures.now()
         total, _ = await self._figures.figures(*scope, range_s=range_s, step_s=range_s)
@@ -75,14 +75,14 @@ class StatisticsRoutes:
         )
 
     async def function_heatmap(self, request: DataRequest) -> m.Heatmap:
-        return await self._heatmap(request, await self._function(request))
+        return await self._heatmap(request, (await function_of(request, self._executor)).name)
 
     async def heatmap(self, request: DataRequest) -> m.Heatmap:
         return await self._heatmap(request, None)
 
     async def function_cost(self, request: DataRequest) -> m.FunctionCost:
         range_s = request.query_range(default_s=COST_RANGE_S)
-        function = await self._function(request)
+        function = (await function_of(request, self._executor)).name
         until = await self._figures.now()
         found = await self._figures.usage(request.tenant, request.namespace, function, range_s=range_s)
         used = found[0] if found else stored.Usage(function_name=function, calls=0, cold_starts=0, gb_seconds=0.0)
@@ -105,11 +105,6 @@ class StatisticsRoutes:
             total_cost=sum(cost.total_cost for cost in costs),
             functions=costs,
         )
-
-    async def _function(self, request: DataRequest) -> str:
-        """The function in the path, which must exist."""
-        function = await self._executor.function(request.caller, request.function, budget=request.budget)
-        return function.name
 
     async def _statistics(self, request: DataRequest, function: str | None) -> m.Statistics:
         range_s = request.query_range(default_s=DEFAULT_RANGE_S)

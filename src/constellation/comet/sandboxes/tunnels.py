@@ -17,6 +17,7 @@ from constellation.comet.sandboxes.link import AgentGone, AgentLink, asking
 from constellation.comet.sandboxes.machines import Machines, Use
 from constellation.comet.sandboxes.programs import SHELL, Program, started
 from constellation.nova.domain.access import Identity, authorize
+from constellation.routes.reading import number_of
 from constellation.routes.registry import ROUTES, Match, RouteTable, Transport
 
 _TABLE = RouteTable([route for route in ROUTES if route.transport in (Transport.TERMINAL, Transport.PORT)])
@@ -99,11 +100,12 @@ class Tunnels:
     @asynccontextmanager
     async def _terminal(self, identity: Identity, sandbox_id: UUID, query: Mapping[str, str]) -> AsyncIterator[Tunnel]:
         command, has_terminal = query.get("command"), query.get("tty", "1") in ("1", "true")
-        size = _size(query, "rows", 24), _size(query, "columns", 80)
+        rows = number_of(query, "rows", default=24, low=1, high=10_000)
+        columns = number_of(query, "columns", default=80, low=1, high=10_000)
         program = Program(
             argv=[SHELL, "-l"] if command is None else [SHELL, "-c", command],
             cwd=query.get("cwd", HOME),
-            size=size if has_terminal else None,
+            size=(rows, columns) if has_terminal else None,
         )
         async with self._using(identity, sandbox_id) as use, started(use, program) as running:
             yield Tunnel(running.link)
@@ -129,13 +131,6 @@ def _query(raw: bytes) -> Mapping[str, str]:
     if any("\0" in value for value in found.values()):
         raise InvalidRequest("the query must not contain a NUL")
     return found
-
-
-def _size(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:5]) <= 10_000:
-        raise InvalidRequest(f"{name} must be a number from 1 to 10000", field=name)
-    return int(text)
 
 
 async def relay(tunnel: Tunnel, *, inwards: AsyncIterator[Piece], outwards: Callable[[Piece], Awaitable[None]]) -> None:
