@@ -37,7 +37,7 @@ import peer_servers
 from http1 import request_bytes, target_of
 from load import Result, Work
 from machine import descendants, name_of, print_facts
-from rig import Failed, Rig
+from rig import Failed, Rig, counts
 
 from constellation.client import Client, ClientError, FunctionCreate
 
@@ -310,16 +310,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="a running platform's; else one of the bench's own")
     parser.add_argument("--api-key", default="")
-    parser.add_argument("--connections", type=_counts, default=(1, 32), help="1,32")
+    parser.add_argument("--connections", type=counts, default=(1, 32), help="1,32")
     parser.add_argument("--duration", type=float, default=8.0, help="seconds for each server and number of connections")
     parser.add_argument("--rounds", type=int, default=4, help="turns that these seconds are spread over")
     parser.add_argument("--warm-up", type=float, default=1.0, help="seconds before, not counted")
     parser.add_argument("--syscalls", action="store_true", help="count system calls, too")
     return parser.parse_args()
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

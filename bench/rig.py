@@ -166,3 +166,8 @@ class Rig:
         if status != 201:
             raise Failed(f"key {name}: {status} {answer}")
         return str(answer["key"])
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Read the argument "1,8,32"."""
+    return tuple(int(part) for part in text.split(","))

@@ -28,7 +28,7 @@ from pathlib import Path
 import generator
 from http1 import request_bytes, target_of
 from machine import cpu_s, descendants, name_of, print_facts, pss_bytes
-from rig import Failed, Rig
+from rig import Failed, Rig, counts
 
 ORBIT = Path(__file__).parents[1] / "bin" / "orbit"
 DEPLOY_S = 300.0
@@ -255,7 +255,7 @@ def _memory(rig: Rig, server: Server, args: argparse.Namespace) -> list[str]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=_counts, default=(1, 8, 32), metavar="N,...", help="at a time")
+    parser.add_argument("--streams", type=counts, default=(1, 8, 32), metavar="N,...", help="at a time")
     parser.add_argument("--piece", type=int, default=65536, help="bytes")
     parser.add_argument("--runtime", choices=("c", "python"), default="c")
     parser.add_argument("--duration", type=float, default=8.0, help="seconds of each side")
@@ -264,10 +264,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slow", type=int, default=32, help="readers that take nothing; 0: none")
     parser.add_argument("--slow-s", type=float, default=9.0, help="how long they take nothing")
     return parser.parse_args()
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
 
 
 if __name__ == "__main__":

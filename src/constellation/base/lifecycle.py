@@ -8,6 +8,7 @@ import signal
 from collections.abc import Mapping
 
 import anyio
+from anyio.abc import Process
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 SUPERVISOR_PID = "CONSTELLATION_SUPERVISOR_PID"
@@ -19,6 +20,16 @@ async def until_signal() -> signal.Signals:
         async for number in received:
             return number
     raise AssertionError("a signal receiver never ends by itself")
+
+
+async def end(process: Process, *, within_s: float) -> None:
+    """Wait for a process that was told to end; kill one that does not. Shielded, and bounded by twice the time."""
+    with anyio.move_on_after(within_s, shield=True) as grace:
+        await process.wait()
+    if grace.cancelled_caught:
+        process.kill()
+        with anyio.move_on_after(within_s, shield=True):
+            await process.wait()
 
 
 def die_with_supervisor(env: Mapping[str, str]) -> None:

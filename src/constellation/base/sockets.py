@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,6 +44,20 @@ def listen_tcp(address: Address) -> tuple[socket.socket, Address]:
         raise AddressUnusable(address, reason=error.strerror or str(error)) from error
     sock.setblocking(False)
     return sock, replace(address, port=int(sock.getsockname()[1]))
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[str]:
+    """Lend a short name of a path, to bind or connect to: it may be longer than the address of a socket (107 bytes).
+
+    Raises:
+        OSError: its directory is not there.
+    """
+    fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)
 
 
 def listen_unix(path: Path) -> socket.socket:

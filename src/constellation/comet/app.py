@@ -76,7 +76,7 @@ from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import BuildSettings, PriceSettings, Settings
+from constellation.nova.config.sections import BuildSettings, Settings
 from constellation.nova.domain.runtimes import WASM
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
@@ -123,7 +123,6 @@ class ExecutionPlane:
     steps: Steps
     invocations: Invocations
     statistics: Statistics
-    prices: PriceSettings
     listener: Listener
     lane: LaneKeeper  # serves nothing until it is given a port
     sandboxes: Sandboxes
@@ -259,26 +258,7 @@ async def execution_plane(
         is_json=is_json,
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
-    calls = CallAnswers(executor)
-    stores = StateAnswers(state)
-    record = StepAnswers(steps, clock=context.clock, max_steps=settings.state.max_steps)
-    desk = AskDesk(
-        {
-            Op.STATE_GET: stores.get,
-            Op.STATE_PUT: stores.put,
-            Op.STATE_DELETE: stores.delete,
-            Op.STATE_LIST: stores.list,
-            Op.INVOKE: calls.invoke,
-            Op.INVOKE_ASYNC: calls.invoke_async,
-            Op.STEP: record.begin,
-            Op.STEP_DONE: record.end,
-            Op.SLEEP: record.sleep,
-            Op.WAIT: record.wait,
-        },
-        clock=context.clock,
-        registry=context.registry,
-        max_functions=settings.aurora.max_function_labels,
-    )
+    desk = _desk(context, settings, executor, state, steps)
     links.hear_asks(desk.take_nowait)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     sandboxes = Sandboxes(
@@ -287,17 +267,7 @@ async def execution_plane(
         max_count=settings.sandboxes.max_per_tenant,
         max_memory_mb=settings.sandboxes.memory_per_tenant_bytes >> 20,
     )
-    machines = Machines(
-        sandboxes,
-        Keeping(
-            context.state_dir / "run" / "sandboxes",
-            group=group_name(context.state_dir / "sandboxes"),
-            uid_base=settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS,
-        ),
-        Templates(_languages(router)),
-        node=context.node,
-        tend_s=settings.sandboxes.tend_s,
-    )
+    machines = _machines(context, settings, sandboxes, router)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
         if looks_ahead:
@@ -346,7 +316,6 @@ async def execution_plane(
                 steps=steps,
                 invocations=invocations,
                 statistics=Statistics(db),
-                prices=settings.prices,
                 listener=listener,
                 lane=lane,
                 sandboxes=sandboxes,
@@ -365,7 +334,7 @@ def servicer(context: PlaneContext, plane: ExecutionPlane, settings: Settings) -
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
-    statistics = StatisticsRoutes(plane.statistics, plane.executor, plane.prices)
+    statistics = StatisticsRoutes(plane.statistics, plane.executor, settings.prices)
     state = StateRoutes(plane.state, plane.executor)
     executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
@@ -421,6 +390,43 @@ def _ability(support: BackendSupport) -> BackendAbility:
 def _languages(router: Router) -> Callable[[], Registry]:
     namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
     return lambda: Registry({}, {}) if namespace is None else namespace.runtimes
+
+
+def _desk(context: PlaneContext, settings: Settings, executor: Executor, state: State, steps: Steps) -> AskDesk:
+    calls = CallAnswers(executor)
+    stores = StateAnswers(state)
+    record = StepAnswers(steps, clock=context.clock, max_steps=settings.state.max_steps)
+    return AskDesk(
+        {
+            Op.STATE_GET: stores.get,
+            Op.STATE_PUT: stores.put,
+            Op.STATE_DELETE: stores.delete,
+            Op.STATE_LIST: stores.list,
+            Op.INVOKE: calls.invoke,
+            Op.INVOKE_ASYNC: calls.invoke_async,
+            Op.STEP: record.begin,
+            Op.STEP_DONE: record.end,
+            Op.SLEEP: record.sleep,
+            Op.WAIT: record.wait,
+        },
+        clock=context.clock,
+        registry=context.registry,
+        max_functions=settings.aurora.max_function_labels,
+    )
+
+
+def _machines(context: PlaneContext, settings: Settings, book: Sandboxes, router: Router) -> Machines:
+    return Machines(
+        book,
+        Keeping(
+            context.state_dir / "run" / "sandboxes",
+            group=group_name(context.state_dir / "sandboxes"),
+            uid_base=settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS,
+        ),
+        Templates(_languages(router)),
+        node=context.node,
+        tend_s=settings.sandboxes.tend_s,
+    )
 
 
 def _builder(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:

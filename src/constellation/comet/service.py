@@ -51,8 +51,8 @@ class NovaServicer(NovaServiceBase):
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
-        self._learn(CALLER.get())
         caller = CALLER.get()
+        self._learn(caller)
         calls = self._once if caller.context.idempotency_key else self._executor
         answer = await calls.invoke(
             caller, request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
@@ -72,10 +72,11 @@ class NovaServicer(NovaServiceBase):
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
         _refuse_qualifier(request.qualifier)
-        refuse_key(CALLER.get().context.idempotency_key)
-        self._learn(CALLER.get())
+        caller = CALLER.get()
+        refuse_key(caller.context.idempotency_key)
+        self._learn(caller)
         limit = self._budget(stream, request.timeout_ms)
-        async with self._executor.stream(CALLER.get(), request.function, request.payload, budget=limit) as answer:
+        async with self._executor.stream(caller, request.function, request.payload, budget=limit) as answer:
             async for piece in answer:
                 await stream.send_message(nova_pb2.InvokeChunk(data=piece))
         await stream.send_message(nova_pb2.InvokeChunk(end=_end(answer.end)))

@@ -20,6 +20,7 @@ import anyio
 from anyio.abc import Process, TaskStatus
 
 from constellation.base.errors import ConstellationError
+from constellation.base.lifecycle import end
 from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
 from constellation.native.sandbox import Claim, Furnish, Plan
@@ -169,7 +170,7 @@ class Zygote:
             ours.close()
             self._bury_nowait()
             if process is not None:
-                await self._reap(process)
+                await end(process, within_s=_STOP_S)
 
     async def spawn(
         self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float, tenant: int = TENANT_UNKNOWN
@@ -352,14 +353,6 @@ class Zygote:
             spawned.kill_nowait()
             self._report_nowait(spawned, ExitStatus(code=0, signal=signal.SIGKILL), is_reaped=False)
         self._living.clear()
-
-    async def _reap(self, process: Process) -> None:
-        with anyio.move_on_after(_STOP_S, shield=True) as grace:
-            await process.wait()
-        if grace.cancelled_caught:
-            process.kill()
-            with anyio.move_on_after(_STOP_S, shield=True):
-                await process.wait()
 
 
 def _overdue(answer: asyncio.Future[Spawned | None]) -> None:

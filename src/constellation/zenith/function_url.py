@@ -8,10 +8,9 @@ from urllib.parse import unquote
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of, timeout_of
-from constellation.zenith.errors import FunctionFailed
 from constellation.zenith.execution import Execution
 from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
-from constellation.zenith.invoke import GRACE_S, decode_error
+from constellation.zenith.invoke import GRACE_S, failure_of
 from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
@@ -66,7 +65,6 @@ class FunctionUrl:
         if reply.replayed:
             request.also.append(REPLAYED)
         if reply.error:
-            error = decode_error(reply.error)
-            raise FunctionFailed(name, type=error.type, message=error.message[:1000])
+            raise failure_of(name, reply.error)
         answer = answer_of(name, reply.output or b"null")
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)

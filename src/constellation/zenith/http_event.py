@@ -110,8 +110,13 @@ def _body(function: str, value: dict[str, Any]) -> tuple[bytes, bytes]:
         return msgspec.json.encode(body), b"application/json"
     if not value.get("isBase64Encoded", False):
         return body.encode("utf-8", "replace"), b"text/plain; charset=utf-8"
+    return from_base64(function, body), b"application/octet-stream"
+
+
+def from_base64(function: str, body: str) -> bytes:
+    """Return the bytes of a body that a function said is base64. Raises `FunctionAnswerInvalid` when it is not."""
     try:
-        return b64decode(body, validate=True), b"application/octet-stream"
+        return b64decode(body, validate=True)
     except (NotBase64, ValueError) as error:
         raise FunctionAnswerInvalid(function, "its body is not base64") from error
 

@@ -20,6 +20,7 @@ from constellation.zenith.calls import (
     qualifier_of,
     timeout_of,
 )
+from constellation.zenith.errors import FunctionFailed
 from constellation.zenith.event import EventReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import text
@@ -108,10 +109,16 @@ async def answer_whole(request: Request, reply: Any) -> None:
 
 def error_type(error: bytes) -> bytes:
     """Return the type in a handler's error, fit for a header."""
-    return decode_error(error).type.encode("ascii", "replace")[:128].translate(None, b"\r\n\0") or b"Error"
+    return _decode_error(error).type.encode("ascii", "replace")[:128].translate(None, b"\r\n\0") or b"Error"
 
 
-def decode_error(error: bytes) -> _HandlerError:
+def failure_of(function: str, error: bytes) -> FunctionFailed:
+    """Return what a handler raised, as those are told who did not call it themselves."""
+    told = _decode_error(error)
+    return FunctionFailed(function, type=told.type, message=told.message[:1000])
+
+
+def _decode_error(error: bytes) -> _HandlerError:
     try:
         return msgspec.json.decode(error, type=_HandlerError)
     except msgspec.DecodeError:

@@ -8,8 +8,7 @@ waits. A client that leaves stops the call that runs for it.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,10 +26,10 @@ from constellation.nova.domain.access import Identity
 from constellation.routes.registry import Match, Route
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, FunctionFailed, SocketLimit
+from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, SocketLimit
 from constellation.zenith.execution import Execution
-from constellation.zenith.http_event import answer_of, facts_of
-from constellation.zenith.invoke import GRACE_S, decode_error
+from constellation.zenith.http_event import answer_of, facts_of, from_base64
+from constellation.zenith.invoke import GRACE_S, failure_of
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 from constellation.zenith.socket_request import FAILED, GOING_AWAY, NORMAL, POLICY, TOO_BIG, SocketRequest
@@ -215,8 +214,7 @@ class WebSockets:
             timeout_s=self._max_timeout_s + GRACE_S,
         )
         if reply.error:
-            error = decode_error(reply.error)
-            raise FunctionFailed(connection.function, type=error.type, message=error.message[:1000])
+            raise failure_of(connection.function, reply.error)
         return reply.output or b"null"
 
     @contextmanager
@@ -265,10 +263,7 @@ def reply_of(function: str, output: bytes) -> Reply:
         return Reply(data=msgspec.json.encode(body).decode(), close_code=code)
     if not value.get("isBase64Encoded", False):
         return Reply(data=body, close_code=code)
-    try:
-        return Reply(data=b64decode(body, validate=True), close_code=code)
-    except (NotBase64, ValueError) as error:
-        raise FunctionAnswerInvalid(function, "its body is not base64") from error
+    return Reply(data=from_base64(function, body), close_code=code)
 
 
 async def _sent(connection: _Connection, data: str | bytes) -> bool:

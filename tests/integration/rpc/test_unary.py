@@ -45,7 +45,7 @@ class Slow(NovaServiceBase):
         await stream.send_message(nova_pb2.InvokeResponse(output=request.payload))
 
     async def other(self, stream) -> None:
-        raise NotImplementedError
+        raise GRPCError(Status.UNIMPLEMENTED)
 
     InvokeStream = InvokeAsync = InvokeDurable = ProxyHTTP = Stats = Tunnel = other
 

@@ -17,6 +17,7 @@ from constellation.comet.executor.turn import Turn
 from constellation.native.json_check import is_handler_error
 from constellation.nova.domain.execution import (
     MAX_STEP_BYTES,
+    MAX_WAIT_S,
     Step,
     StepKind,
     StepsDiverged,
@@ -25,8 +26,6 @@ from constellation.nova.domain.execution import (
     check_wait,
 )
 from constellation.nova.store.steps import RunLost, Steps
-
-_LONGEST_S = 366 * 86_400.0
 
 
 class NotDurable(ConstellationError):
@@ -131,7 +130,7 @@ class StepAnswers:
         name = check_step_name(ask.name)
         seconds = check_wait(ask.for_ms / 1000, field="seconds")
         if kind is StepKind.EVENT and not ask.for_ms:
-            seconds = _LONGEST_S
+            seconds = MAX_WAIT_S
         with self._taken(question) as turn:
             await self._find(turn)
             self._check_room(turn)

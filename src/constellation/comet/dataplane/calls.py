@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
+from constellation.nova.domain.job import Job
+from constellation.routes.models.executions import DurableInvoke
 from constellation.routes.models.invocations import AsyncInvoke
 from constellation.routes.models.statistics import Prewarm, Prewarmed
 from constellation.rpc.invoker import AsyncOptions
@@ -21,22 +25,7 @@ class CallRoutes:
 
     async def invoke_async(self, request: DataRequest) -> Answer:
         wanted: AsyncInvoke = request.json(AsyncInvoke)
-        key = idempotency_key(request, wanted.idempotency_key)
-        options = AsyncOptions(
-            max_attempts=wanted.max_attempts,
-            backoff_base_ms=wanted.backoff_base_ms,
-            backoff_max_ms=wanted.backoff_max_ms,
-            idempotency_key=key,
-            idempotency_ttl_s=wanted.idempotency_ttl_s,
-        )
-        payload = b"" if wanted.payload is UNSET else bytes(wanted.payload)
-        enqueued = await self._executor.invoke_async(
-            request.caller, request.function, payload, options, budget=request.budget
-        )
-        headers = {"Location": f"/async-invocations/{enqueued.job.id}"}
-        if enqueued.is_replay:
-            headers["X-Idempotency-Status"] = "replay"
-        return Answer(body=body_of(enqueued.job), status=200 if enqueued.is_replay else 202, headers=headers)
+        return await accepted(request, self._executor, wanted, body_of, below="/async-invocations")
 
     async def prewarm(self, request: DataRequest) -> Prewarmed:
         wanted: Prewarm = request.json(Prewarm)
@@ -45,7 +34,34 @@ class CallRoutes:
         return Prewarmed(function=name, ready=counts.idle + counts.busy, booting=counts.booting)
 
 
-def idempotency_key(request: DataRequest, in_body: str | UnsetType) -> str:
+async def accepted(
+    request: DataRequest,
+    executor: Executor,
+    wanted: AsyncInvoke | DurableInvoke,
+    show: Callable[[Job], object],
+    *,
+    below: str,
+) -> Answer:
+    """Accept a call that runs later; answer with where it is found, and whether its key was bound to it before."""
+    options = AsyncOptions(
+        max_attempts=wanted.max_attempts,
+        backoff_base_ms=wanted.backoff_base_ms,
+        backoff_max_ms=wanted.backoff_max_ms,
+        idempotency_key=_idempotency_key(request, wanted.idempotency_key),
+        idempotency_ttl_s=wanted.idempotency_ttl_s,
+    )
+    payload = b"" if wanted.payload is UNSET else bytes(wanted.payload)
+    is_durable = isinstance(wanted, DurableInvoke)
+    enqueued = await executor.invoke_async(
+        request.caller, request.function, payload, options, budget=request.budget, is_durable=is_durable
+    )
+    headers = {"Location": f"{below}/{enqueued.job.id}"}
+    if enqueued.is_replay:
+        headers["X-Idempotency-Status"] = "replay"
+    return Answer(body=show(enqueued.job), status=200 if enqueued.is_replay else 202, headers=headers)
+
+
+def _idempotency_key(request: DataRequest, in_body: str | UnsetType) -> str:
     """Return the key that a request gives in its header or body, "" when it gives none."""
     header = request.headers.get("idempotency-key")
     if header is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from msgspec import UNSET
+import msgspec
 
 from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
-from constellation.comet.dataplane.calls import idempotency_key
+from constellation.comet.dataplane.calls import accepted
 from constellation.comet.dataplane.jobs import raw
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
@@ -28,7 +28,6 @@ from constellation.routes.models.executions import (
 )
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
-from constellation.rpc.invoker import AsyncOptions
 
 # What a list can be narrowed to: the states that a row has, whenever it is looked at.
 _LISTED = {
@@ -48,21 +47,7 @@ class ExecutionRoutes:
 
     async def invoke_durable(self, request: DataRequest) -> Answer:
         wanted: DurableInvoke = request.json(DurableInvoke)
-        options = AsyncOptions(
-            max_attempts=wanted.max_attempts,
-            backoff_base_ms=wanted.backoff_base_ms,
-            backoff_max_ms=wanted.backoff_max_ms,
-            idempotency_key=idempotency_key(request, wanted.idempotency_key),
-            idempotency_ttl_s=wanted.idempotency_ttl_s,
-        )
-        payload = b"" if wanted.payload is UNSET else bytes(wanted.payload)
-        enqueued = await self._executor.invoke_async(
-            request.caller, request.function, payload, options, budget=request.budget, is_durable=True
-        )
-        headers = {"Location": f"/executions/{enqueued.job.id}"}
-        if enqueued.is_replay:
-            headers["X-Idempotency-Status"] = "replay"
-        return Answer(body=self._body(enqueued.job), status=200 if enqueued.is_replay else 202, headers=headers)
+        return await accepted(request, self._executor, wanted, self._body, below="/executions")
 
     async def list_executions(self, request: DataRequest) -> Page[ExecutionBody]:
         window = request.window
@@ -81,9 +66,7 @@ class ExecutionRoutes:
         job, window = await self._job(request), request.window
         steps, total = await self._steps.list(request.tenant, job.id, limit=window.limit, offset=window.offset)
         found = Found(items=steps, total=total, has_more=window.offset + len(steps) < total)
-        body = self._body(job)
-        facts = {name: getattr(body, name) for name in body.__struct_fields__}
-        return ExecutionDetail(**facts, steps=page_of(found, window, _step))
+        return ExecutionDetail(**msgspec.structs.asdict(self._body(job)), steps=page_of(found, window, _step))
 
     async def cancel_execution(self, request: DataRequest) -> ExecutionBody:
         return self._body(await self._steps.cancel(request.tenant, request.namespace, request.id()))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from constellation.base.sockets import reachable
 from constellation.comet.docker.container import SOCKET_NAME
 from constellation.native import libexec_path
 
@@ -31,11 +32,8 @@ class Door:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.setblocking(False)
-            place = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:  # by descriptor: the name of a socket has at most 107 bytes, that of a state directory may have more
-                listener.bind(f"/proc/self/fd/{place}/{SOCKET_NAME}")
-            finally:
-                os.close(place)
+            with reachable(directory / SOCKET_NAME) as near:
+                listener.bind(near)
             (directory / SOCKET_NAME).chmod(0o666)  # the user in the container is nobody's here
             listener.listen(1)
         except BaseException:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import anyio
 import structlog
-from anyio.abc import Process, TaskGroup, TaskStatus
+from anyio.abc import TaskGroup, TaskStatus
 
 from constellation.base.errors import ConstellationError
+from constellation.base.lifecycle import end
 from constellation.comet.namespace.leftovers import process_start
 from constellation.comet.network import wire
 from constellation.comet.network.forwarding import RECORD, shut_host
@@ -171,7 +172,7 @@ class _Helper:
                 if not answer.done():
                     answer.set_exception(NetworkUnavailable("its helper has ended"))
             if process is not None:
-                await self._reap(process)
+                await end(process, within_s=_STOP_S)
             record.unlink(missing_ok=True)
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(_shut, self._run_dir)
@@ -233,15 +234,6 @@ class _Helper:
         except ConnectionResetError:
             return None
         return wire.decode_answer(data) if data else None
-
-    @staticmethod
-    async def _reap(process: Process) -> None:
-        with anyio.move_on_after(_STOP_S, shield=True) as grace:
-            await process.wait()
-        if grace.cancelled_caught:
-            process.kill()
-            with anyio.move_on_after(_STOP_S, shield=True):
-                await process.wait()
 
 
 def _shut(run_dir: Path) -> None:

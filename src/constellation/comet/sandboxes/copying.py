@@ -16,8 +16,8 @@ from typing import IO, cast
 
 import msgspec
 
+from constellation.base.sockets import reachable
 from constellation.comet.sandboxes.frames import CONTROL, DATA, END, ERROR, FRAME_BYTES, HEAD, framed
-from constellation.comet.sandboxes.reach import reachable
 
 _ENTRIES = 300_000
 _DEPTH = 200  # chosen: deeper than any tree that is not made to break something

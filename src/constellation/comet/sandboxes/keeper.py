@@ -25,6 +25,7 @@ import msgspec
 from anyio.abc import SocketListener, SocketStream, TaskGroup
 
 from constellation.base.errors import ConstellationError
+from constellation.base.sockets import reachable
 from constellation.base.statedir import make_private, write_private
 from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.leftovers import process_start, reap
@@ -33,8 +34,17 @@ from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.sandboxes.copying import CopyFailed, copy
 from constellation.comet.sandboxes.freezer import FreezeFailed, Freezer
 from constellation.comet.sandboxes.layout import TMP_MB, WRITABLE, limits_of, plan_of
-from constellation.comet.sandboxes.reach import reachable
-from constellation.comet.sandboxes.wanted import QUESTION_BYTES, Answer, Ended, Kept, Question, Wanted, encoded
+from constellation.comet.sandboxes.wanted import (
+    QUESTION_BYTES,
+    SOCKETS,
+    Answer,
+    Ended,
+    Kept,
+    Question,
+    Wanted,
+    encoded,
+    socket_of,
+)
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.zygote import Spawned
 
@@ -73,7 +83,7 @@ class Keeper:
 
     async def run(self) -> None:
         """Serve until there is nothing to do, or the process is told to end."""
-        sockets = make_private(self._run_dir / "s")
+        sockets = make_private(self._run_dir / SOCKETS)
         self._cgroups = await anyio.to_thread.run_sync(detect, self._group)
         self._freezer = await anyio.to_thread.run_sync(Freezer.find, self._group)
         await anyio.to_thread.run_sync(self._freezer.clear)
@@ -180,7 +190,7 @@ class Keeper:
         if wanted.id in self._making:
             return Answer(code="exists", error="it is being made")
         self._making.add(wanted.id)
-        path = self._run_dir / "s" / f"{wanted.id}.sock"
+        path = socket_of(self._run_dir, wanted.id)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
         os.close(out_fd)  # nobody reads what the agent itself prints

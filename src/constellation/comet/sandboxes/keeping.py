@@ -13,10 +13,10 @@ import msgspec
 import structlog
 
 from constellation.base.errors import ConstellationError
+from constellation.base.sockets import reachable
 from constellation.base.statedir import make_private
 from constellation.comet.sandboxes.keeper import SOCKET
-from constellation.comet.sandboxes.reach import reachable
-from constellation.comet.sandboxes.wanted import Answer, Question, Wanted, encoded
+from constellation.comet.sandboxes.wanted import Answer, Question, Wanted, encoded, socket_of
 
 _log = structlog.get_logger()
 _START_S = 30.0  # chosen: an interpreter with its imports on a loaded machine
@@ -62,7 +62,7 @@ class Keeping:
 
     def socket_of(self, sandbox_id: str) -> Path:
         """Return where the agent of a sandbox accepts connections."""
-        return self._run_dir / "s" / f"{sandbox_id}.sock"
+        return socket_of(self._run_dir, sandbox_id)
 
     async def list(self) -> Answer:
         """Return what lives and what ended; nothing when no keeper runs."""

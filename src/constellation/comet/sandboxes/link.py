@@ -12,8 +12,8 @@ import msgspec
 from anyio.abc import SocketStream
 
 from constellation.base.errors import ConstellationError
+from constellation.base.sockets import reachable
 from constellation.comet.sandboxes.frames import ANSWER_BYTES, FRAME_BYTES, HEAD, framed
-from constellation.comet.sandboxes.reach import reachable
 
 CONNECT_S = 10.0  # a sandbox that was just made: its agent takes 0.2 s to come up on a busy machine
 ANSWER_S = 30.0  # of what the agent does at once

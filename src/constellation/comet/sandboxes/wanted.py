@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 QUESTION_BYTES = 256 << 10
+
+
+SOCKETS = "s"  # below the keeper's directory
+
+
+def socket_of(run_dir: Path, sandbox_id: str) -> Path:
+    """Return where the agent of a sandbox accepts connections."""
+    return run_dir / SOCKETS / f"{sandbox_id}.sock"
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

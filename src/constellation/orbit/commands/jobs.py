@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from constellation.client import AsyncInvocationBody, AsyncSummary
+from constellation.client import AsyncInvocationBody
 from constellation.orbit.commands.arguments import JobId, id_of
 from constellation.orbit.commands.calls import settled, show_job
 from constellation.orbit.failures import OrbitError
@@ -88,10 +88,11 @@ def pause(context: typer.Context, job: Which = None, function: Function = None, 
     """Hold up a queued call, or with --function or --all a whole queue: what runs goes on, what comes waits."""
     session = Session.of(context)
     client = session.client
-    if _is_one(job, function, is_all):
-        session.output.made(client.pause_async(id_of(str(job))), f"paused {job}")
+    _check_one(job, function, is_all)
+    if job is not None:
+        session.output.made(client.pause_async(id_of(job)), f"paused {job}")
     else:
-        _show(session, client.pause_all_async() if function is None else client.pause_function_async(function))
+        session.output.item(client.pause_all_async() if function is None else client.pause_function_async(function))
 
 
 @app.command("resume")
@@ -99,10 +100,11 @@ def resume(context: typer.Context, job: Which = None, function: Function = None,
     """Let a paused call, or with --function or --all a queue, go on."""
     session = Session.of(context)
     client = session.client
-    if _is_one(job, function, is_all):
-        session.output.made(client.resume_async(id_of(str(job))), f"queued {job}")
+    _check_one(job, function, is_all)
+    if job is not None:
+        session.output.made(client.resume_async(id_of(job)), f"queued {job}")
     else:
-        _show(session, client.resume_all_async() if function is None else client.resume_function_async(function))
+        session.output.item(client.resume_all_async() if function is None else client.resume_function_async(function))
 
 
 @app.command("summary")
@@ -113,18 +115,12 @@ def summary(
     """Show how the queue stands."""
     session = Session.of(context)
     client = session.client
-    _show(session, client.async_summary() if function is None else client.function_async_summary(function))
+    session.output.item(client.async_summary() if function is None else client.function_async_summary(function))
 
 
-def _is_one(job: str | None, function: str | None, is_all: bool) -> bool:
-    """Is it one call that is meant? Exactly one of the three must be named."""
+def _check_one(job: str | None, function: str | None, is_all: bool) -> None:
     if (job is not None) + (function is not None) + is_all != 1:
         raise OrbitError("say which: a call's id, --function NAME or --all")
-    return job is not None
-
-
-def _show(session: Session, found: AsyncSummary) -> None:
-    session.output.item(found)
 
 
 @app.command("delete")

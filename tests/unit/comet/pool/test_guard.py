@@ -38,10 +38,10 @@ class Clock:
 
 class NoSources:
     async def acquire(self, function):
-        raise NotImplementedError
+        raise AssertionError("nothing boots here")
 
     def release_nowait(self, spec):
-        raise NotImplementedError
+        raise AssertionError("nothing boots here")
 
 
 def pool(clock: Clock | None = None) -> Pool:

@@ -36,6 +36,10 @@ from worker_wire import (
 
 _READY = field(1, 1)
 _HELLO = field(1, PROTOCOL) + field(2, "python") + field(3, ".".join(map(str, sys.version_info[:3])))
+# What whoever imports this takes out of sys.modules again
+OWN_MODULES = (
+    "worker", "worker_asks", "worker_context", "worker_nursery", "worker_orphans", "worker_values", "worker_wire",
+)  # fmt: skip
 CODE_DIR = "/code"
 _in_thread = contextvars.ContextVar("constellation_call", default=None)
 

@@ -10,15 +10,7 @@ def main():
     import worker
 
     sys.path.remove(here)
-    for name in (
-        "worker",
-        "worker_asks",
-        "worker_context",
-        "worker_nursery",
-        "worker_orphans",
-        "worker_values",
-        "worker_wire",
-    ):
+    for name in worker.OWN_MODULES:
         del sys.modules[name]  # a function may have a module of that name
     sys.path_importer_cache.pop(here, None)
     sys.argv = []

@@ -106,16 +106,7 @@ def main(ct_fork, control_fd):
     import worker
 
     sys.path.remove(here)
-    for name in (
-        __name__,
-        "worker",
-        "worker_asks",
-        "worker_context",
-        "worker_nursery",
-        "worker_orphans",
-        "worker_values",
-        "worker_wire",
-    ):
+    for name in (__name__, *worker.OWN_MODULES):
         del sys.modules[name]  # a function may have a module of that name
     for place in (here, sys.argv[0]):
         sys.path_importer_cache.pop(place, None)
