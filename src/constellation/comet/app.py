@@ -20,11 +20,8 @@ from constellation.base.address import parse_address
 from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
-from constellation.comet.asks.calls import CallAnswers
+from constellation.comet.asks.answers import answers_of
 from constellation.comet.asks.desk import AskDesk
-from constellation.comet.asks.question import Op
-from constellation.comet.asks.state import StateAnswers
-from constellation.comet.asks.steps import StepAnswers
 from constellation.comet.backend.contract import Backend, BackendSupport
 from constellation.comet.backend.router import Router
 from constellation.comet.builds.builder import SandboxBuilder
@@ -258,7 +255,12 @@ async def execution_plane(
         is_json=is_json,
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
-    desk = _desk(context, settings, executor, state, steps)
+    desk = AskDesk(
+        answers_of(executor, state, steps, clock=context.clock, max_steps=settings.state.max_steps),
+        clock=context.clock,
+        registry=context.registry,
+        max_functions=settings.aurora.max_function_labels,
+    )
     links.hear_asks(desk.take_nowait)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     sandboxes = Sandboxes(
@@ -390,29 +392,6 @@ def _ability(support: BackendSupport) -> BackendAbility:
 def _languages(router: Router) -> Callable[[], Registry]:
     namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
     return lambda: Registry({}, {}) if namespace is None else namespace.runtimes
-
-
-def _desk(context: PlaneContext, settings: Settings, executor: Executor, state: State, steps: Steps) -> AskDesk:
-    calls = CallAnswers(executor)
-    stores = StateAnswers(state)
-    record = StepAnswers(steps, clock=context.clock, max_steps=settings.state.max_steps)
-    return AskDesk(
-        {
-            Op.STATE_GET: stores.get,
-            Op.STATE_PUT: stores.put,
-            Op.STATE_DELETE: stores.delete,
-            Op.STATE_LIST: stores.list,
-            Op.INVOKE: calls.invoke,
-            Op.INVOKE_ASYNC: calls.invoke_async,
-            Op.STEP: record.begin,
-            Op.STEP_DONE: record.end,
-            Op.SLEEP: record.sleep,
-            Op.WAIT: record.wait,
-        },
-        clock=context.clock,
-        registry=context.registry,
-        max_functions=settings.aurora.max_function_labels,
-    )
 
 
 def _machines(context: PlaneContext, settings: Settings, book: Sandboxes, router: Router) -> Machines:

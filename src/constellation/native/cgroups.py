@@ -69,6 +69,7 @@ class Leaf:
     def __init__(self, support: CgroupSupport, name: str) -> None:
         self._support, self.name = support, name
         self._host, self._name = support._host, name.encode()  # noqa: SLF001 - one module, two classes
+        self._limits: tuple[int, int, int] | None = None  # that it is known to have
 
     @classmethod
     def create(cls, support: CgroupSupport, name: str) -> Leaf:
@@ -98,13 +99,21 @@ class Leaf:
         return text
 
     def limit(self, *, memory_bytes: int | None, cpu_millis: int | None, processes: int | None) -> None:
-        """Set the limits anew; None is no limit. Those whose controller is "none" are not enforced.
+        """Set the limits; None is no limit. Those whose controller is "none" are not enforced.
+
+        Nothing is written when the leaf has them already: each write takes its time.
 
         Raises:
             OSError: EBUSY when more memory is in use than the new limit, and cannot be reclaimed.
         """
-        limits = _ffi.new("ct_cgroup_limits *", [memory_bytes or 0, processes or 0, cpu_millis or 0])
-        checked(f"cgroup {self.name}", _lib.ct_leaf_limit(self._host, self._name, limits))
+        wanted = (memory_bytes or 0, processes or 0, cpu_millis or 0)
+        if self._limits == wanted:
+            return
+        self._limits = None
+        checked(
+            f"cgroup {self.name}", _lib.ct_leaf_limit(self._host, self._name, _ffi.new("ct_cgroup_limits *", wanted))
+        )
+        self._limits = wanted
 
     def usage(self) -> Usage:
         """Return what the leaf uses now; 0 where no controller counts it.

@@ -15,6 +15,9 @@ from constellation.comet.runtimes.recipe import Runtime
 
 SIGNAL_STATUS = 128  # ct-guest, a first process, says so of its child's signal, as a shell does
 LAST_WORDS_BYTES = 16 << 10
+# Chosen: a process that ends closes its socket before the kernel reports its end, by some milliseconds. One that lives on
+# after this has closed the channel itself.
+EXIT_NOTE_S = 1.0
 
 
 class LinkedInstance(ABC):
@@ -76,3 +79,28 @@ class LinkedInstance(ABC):
     @abstractmethod
     async def _end(self) -> None:
         """Take all that belongs to the instance away; called once, shielded inside against cancellation."""
+
+
+class WatchedInstance(LinkedInstance):
+    """Of whose worker's end its isolator hears by itself, if a moment later than the channel does."""
+
+    def __init__(self, instance_id: InstanceId, spec: InstanceSpec, runtime: Runtime) -> None:
+        super().__init__(instance_id, spec, runtime)
+        self._exit_timer: asyncio.TimerHandle | None = None
+
+    def hung_up_nowait(self, cause: str) -> None:
+        """React to the end of the channel; `cause` is "" when the worker just closed it, as it does when it ends."""
+        if cause:
+            self.kill_nowait(cause)
+        elif self._exit_timer is None and not self._has_ended:
+            loop = asyncio.get_running_loop()
+            self._exit_timer = loop.call_later(EXIT_NOTE_S, self.kill_nowait, "protocol: the worker closed its channel")
+
+    def _noted_nowait(self) -> None:
+        """The end is known: it is waited for no longer."""
+        if self._exit_timer is not None:
+            self._exit_timer.cancel()
+
+    @property
+    @abstractmethod
+    def _has_ended(self) -> bool: ...

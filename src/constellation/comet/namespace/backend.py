@@ -24,7 +24,7 @@ from constellation.comet.namespace.nursery import Nursery, Stock
 from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
-from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots
+from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
 from constellation.comet.namespace.spares import Shape, Spares
 from constellation.comet.namespace.tenants import Tenants
 from constellation.comet.network.attachments import Network, NetworkUnavailable
@@ -302,9 +302,8 @@ class NamespaceBackend:
 
     async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Make a ready sandbox this instance's; None when there is none, or none that will."""
-        spares, slots, settings = self._spares, self._slots, self._settings
+        spares, settings = self._spares, self._settings
         assert spares is not None
-        assert slots is not None
         wired = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
         sandbox = wired or spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
@@ -318,7 +317,8 @@ class NamespaceBackend:
             shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
         )
         try:
-            slots.limit(sandbox.slot, limits)
+            if sandbox.slot.leaf is not None:
+                limit(sandbox.slot.leaf, limits)
             await sandbox.zygote.claim(sandbox.spawned, claim, timeout_s=settings.spawn_s, tenant=self._tenant_of(spec))
         except (ConstellationError, OSError) as error:  # it died, say: one is made instead, and tells what is wrong
             _log.warning("template.not_claimed", runtime=spec.runtime, error=str(error))

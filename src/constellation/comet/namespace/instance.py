@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable, Mapping
 
@@ -12,7 +11,7 @@ import structlog
 from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import InstanceSpec, InstanceStats
 from constellation.comet.link.channel import Channel
-from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
+from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, WatchedInstance
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.sandboxes import detach
 from constellation.comet.namespace.slots import Slot, until_gone
@@ -22,12 +21,8 @@ from constellation.native.zygote import ExitStatus, Spawned
 
 _log = structlog.get_logger()
 
-# Chosen: a process that ends closes its socket before the kernel reports its end, by a millisecond or less. One that
-# lives on after this has closed the channel itself.
-_EXIT_NOTE_S = 1.0
 
-
-class NamespaceInstance(LinkedInstance):
+class NamespaceInstance(WatchedInstance):
     """Implements `Instance`. Made by the backend, which gives it the channel after the spawn."""
 
     def __init__(
@@ -47,7 +42,6 @@ class NamespaceInstance(LinkedInstance):
         self.attachment = attachment
         self.base_resident_bytes = resident_bytes(spawned.pid) if slot.leaf is None else 0
         self._destroy_s, self._on_gone = destroy_s, on_gone
-        self._exit_timer: asyncio.TimerHandle | None = None
 
     @property
     def pid(self) -> int:
@@ -90,20 +84,13 @@ class NamespaceInstance(LinkedInstance):
         self._cause = self._cause or cause
         self.spawned.kill_nowait()
 
-    def hung_up_nowait(self, cause: str) -> None:
-        """React to the end of the channel; `cause` is "" when the worker just closed it."""
-        if cause:
-            self.kill_nowait(cause)
-        elif self.spawned.status is None and self._exit_timer is None:
-            loop = asyncio.get_running_loop()
-            self._exit_timer = loop.call_later(
-                _EXIT_NOTE_S, self.kill_nowait, "protocol: the worker closed its channel"
-            )
+    @property
+    def _has_ended(self) -> bool:
+        return self.spawned.status is not None
 
     def exited_nowait(self, status: ExitStatus) -> None:
         """React to the end of the first process, and so of the whole tree."""
-        if self._exit_timer is not None:
-            self._exit_timer.cancel()
+        self._noted_nowait()
         if self._channel is None:
             return
         self._channel.catch_up_nowait()

@@ -59,7 +59,6 @@ class Slots:
         self._free: list[int] = []
         self._next = 0
         self._leaves: dict[int, Leaf] = {}
-        self._written: dict[Leaf, Limits] = {}
 
     def take(self, limits: Limits) -> Slot:
         """Return a slot whose control group has these limits.
@@ -88,31 +87,14 @@ class Slots:
         leaf = self._leaves.get(number)
         if leaf is not None:
             try:
-                self._set(leaf, limits)
+                limit(leaf, limits)
             except OSError:  # pages of its last use that the kernel can not drop now
-                self._written.pop(leaf, None)
                 leaf.remove()
             else:
                 return leaf
         leaf = self._leaves[number] = Leaf.create(self._cgroups, f"s{number}")
-        self._set(leaf, limits)
+        limit(leaf, limits)
         return leaf
-
-    def limit(self, slot: Slot, limits: Limits) -> None:
-        """Change the limits of a slot in use, unless it has them.
-
-        Raises:
-            OSError: the kernel refused.
-        """
-        if slot.leaf is not None:
-            self._set(slot.leaf, limits)
-
-    def _set(self, leaf: Leaf, limits: Limits) -> None:
-        """Write what the leaf does not have yet: most functions ask for the same, and each write takes its time."""
-        if self._written.get(leaf) != limits:
-            self._written.pop(leaf, None)
-            leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
-            self._written[leaf] = limits
 
     def give_back(self, slot: Slot) -> None:
         """Take a slot back. Only for one in which no process is left."""
@@ -135,10 +117,14 @@ class Slots:
         for leaf in self._leaves.values():
             leaf.remove()
         self._leaves.clear()
-        self._written.clear()
         for parent in self._cgroups.dirs if self._cgroups is not None else ():
             with suppress(OSError):
                 Path(parent).rmdir()
+
+
+def limit(leaf: Leaf, limits: Limits) -> None:
+    """Have a leaf enforce limits. Raises `OSError`: the kernel refused."""
+    leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
 
 
 async def until_gone(spawned: Spawned, slot: Slot) -> None:

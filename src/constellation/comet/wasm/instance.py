@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import select
 from collections.abc import Callable
@@ -12,16 +11,13 @@ import structlog
 
 from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import InstanceSpec, InstanceStats
-from constellation.comet.link.instance import LinkedInstance
+from constellation.comet.link.instance import WatchedInstance
 from constellation.comet.runtimes.recipe import Runtime
 
 _log = structlog.get_logger()
 
-# Chosen: a worker that ends closes all channels before the kernel reports its end, by some milliseconds.
-_EXIT_NOTE_S = 1.0
 
-
-class WasmInstance(LinkedInstance):
+class WasmInstance(WatchedInstance):
     """Implements `Instance`. `held_fd` is the end of a pipe whose other end the worker closes when it has let go of all."""
 
     def __init__(
@@ -37,7 +33,6 @@ class WasmInstance(LinkedInstance):
     ) -> None:
         super().__init__(instance_id, spec, runtime)
         self._held_fd, self._destroy_s, self._on_stuck, self._on_gone = held_fd, destroy_s, on_stuck, on_gone
-        self._exit_timer: asyncio.TimerHandle | None = None
 
     async def stats(self) -> InstanceStats:
         """Say nothing: what the kernel counts is the worker's, of all its instances."""
@@ -48,15 +43,9 @@ class WasmInstance(LinkedInstance):
         self._cause = self._cause or cause
         self._over_nowait()
 
-    def hung_up_nowait(self, cause: str) -> None:
-        """React to the end of the channel; `cause` is "" when the worker just closed it, as it does when it ends."""
-        if cause:
-            self.kill_nowait(cause)
-        elif self._exit_timer is None and not self.died.is_set():
-            loop = asyncio.get_running_loop()
-            self._exit_timer = loop.call_later(
-                _EXIT_NOTE_S, self.kill_nowait, "protocol: the worker closed its channel"
-            )
+    @property
+    def _has_ended(self) -> bool:
+        return self.died.is_set()
 
     def worker_ended_nowait(self, cause: str) -> None:
         """React to the end of the whole worker."""
@@ -65,8 +54,7 @@ class WasmInstance(LinkedInstance):
         self.kill_nowait(cause)
 
     def _over_nowait(self) -> None:
-        if self._exit_timer is not None:
-            self._exit_timer.cancel()
+        self._noted_nowait()
         if self._channel is not None:
             self._channel.end_nowait(self._cause or "destroyed")
         self.died.set()

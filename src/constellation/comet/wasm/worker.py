@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 import anyio
@@ -14,7 +15,7 @@ from anyio.abc import TaskStatus
 from constellation.comet.backend.contract import InstanceSpec, SandboxStartFailed
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.sandboxes import Sandbox
-from constellation.comet.namespace.slots import Limits, Slot
+from constellation.comet.namespace.slots import Limits, Slot, limit
 from constellation.comet.runtimes.recipe import Interpreter
 from constellation.comet.runtimes.wasm.recipe import WORKER, WORKER_LIBRARY, worker_binds
 from constellation.comet.wasm.instance import WasmInstance
@@ -52,10 +53,9 @@ class TenantWorker:
         Raises:
             SandboxStartFailed, SpawnFailed, ZygoteGone: before it was started.
         """
-        base = self._limits(frozenset())
         try:
             async with self._namespace.lend(
-                base, lambda slot: self._plan(slot, interpreter), tenant=self.tenant
+                self._limits(()), lambda slot: self._plan(slot, interpreter), tenant=self.tenant
             ) as made:
                 with anyio.fail_after(self._settings.start_s):
                     await made.greeted()
@@ -70,21 +70,18 @@ class TenantWorker:
                         await self._until_idle()
                     self.is_over = True  # before anything else can run
                     tasks.cancel_scope.cancel()
-                self._let_go(made, base)
+                self._let_go(made)
         except TimeoutError as error:
             raise SandboxStartFailed(step="worker", reason="a tenant's worker said no hello") from error
         finally:
             self.is_over = True
             self._sandbox = None
 
-    def _let_go(self, sandbox: Sandbox, base: Limits) -> None:
-        """End what is left, and give the slot the limits back that it is known to have."""
+    def _let_go(self, sandbox: Sandbox) -> None:
+        """End what is left."""
         cause = _cause_of(sandbox)
         for instance in list(self.instances):
             instance.worker_ended_nowait(cause)
-        leaf = sandbox.slot.leaf
-        if leaf is not None:
-            leaf.limit(memory_bytes=base.memory_mb << 20, cpu_millis=base.cpu_millis, processes=base.processes)
 
     async def _until_idle(self) -> None:
         patience_s = max(self._settings.start_s, self._settings.idle_s)  # for the first, which it was started for
@@ -143,7 +140,7 @@ class TenantWorker:
             self._limit()
         self._tell()
 
-    def _limits(self, instances: frozenset[WasmInstance]) -> Limits:
+    def _limits(self, instances: Collection[WasmInstance]) -> Limits:
         """Return what the worker may use: as much as its functions together, and its own."""
         specs = [instance.spec for instance in instances]
         return Limits(
@@ -158,9 +155,8 @@ class TenantWorker:
         leaf = self._sandbox.slot.leaf if self._sandbox is not None else None
         if leaf is None:
             return
-        limits = self._limits(frozenset(self.instances))
         try:
-            leaf.limit(memory_bytes=limits.memory_mb << 20, cpu_millis=limits.cpu_millis, processes=limits.processes)
+            limit(leaf, self._limits(self.instances))
         except OSError as error:  # it holds more now than it may: what it had before goes on to hold
             _log.warning("wasm.not_limited", tenant=self.tenant, reason=str(error))
 
