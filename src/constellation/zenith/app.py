@@ -49,7 +49,7 @@ from constellation.zenith.edge import (
     tunnel_socket_path,
     upstream_socket,
 )
-from constellation.zenith.event import EventReader
+from constellation.zenith.event import BodyReader, EventReader
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
@@ -183,12 +183,8 @@ def build(
     local: dict[str, Handler] = {
         "health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready,
     }  # fmt: skip
-    events = EventReader(
-        is_json=is_json,
-        budget=budget,
-        max_body_bytes=settings.max_body_bytes,
-        read_timeout_s=settings.read_timeout_s,
-    )
+    bodies = BodyReader(budget=budget, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s)
+    events = EventReader(bodies=bodies, is_json=is_json)
     by_transport: dict[Transport, Handler] = {
         Transport.INVOKE: Invoke(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.STREAM: InvokeStream(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
@@ -197,8 +193,7 @@ def build(
             sockets=WebSockets(
                 execution=execution, doorman=doorman, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
             ),
-            budget=budget, max_body_bytes=settings.max_body_bytes,
-            max_timeout_s=settings.max_timeout_s, read_timeout_s=settings.read_timeout_s,
+            bodies=bodies, max_timeout_s=settings.max_timeout_s,
         ),
         Transport.PROXY: ProxyRelay(
             execution=execution, budget=budget, max_body_bytes=settings.max_body_bytes,

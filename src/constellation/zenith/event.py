@@ -1,4 +1,4 @@
-"""The JSON event of a call, which is the body of its request."""
+"""The body of a call's request, and the JSON event that it is for most."""
 
 from __future__ import annotations
 
@@ -12,13 +12,28 @@ from constellation.zenith.request import Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventReader:
-    """Reads events no larger than the gateway and the route allow."""
+class BodyReader:
+    """Reads bodies no larger than the gateway and the route allow."""
 
-    is_json: Callable[[bytes], bool]
     budget: Budget
     max_body_bytes: int
     read_timeout_s: float
+
+    async def read(self, request: Request, route: Route) -> bytes:
+        """Return the whole body. Raises `PayloadTooLarge`."""
+        return await request.body(
+            limit_bytes=min(self.max_body_bytes, route.max_body_bytes or self.max_body_bytes),
+            timeout_s=self.read_timeout_s,
+            budget=self.budget,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReader:
+    """Reads bodies that are events."""
+
+    bodies: BodyReader
+    is_json: Callable[[bytes], bool]
 
     async def read(self, request: Request, route: Route) -> bytes:
         """Return the event; no body is an empty object.
@@ -27,11 +42,7 @@ class EventReader:
             InvalidRequest: it is not JSON.
             PayloadTooLarge
         """
-        payload = await request.body(
-            limit_bytes=min(self.max_body_bytes, route.max_body_bytes or self.max_body_bytes),
-            timeout_s=self.read_timeout_s,
-            budget=self.budget,
-        )
+        payload = await self.bodies.read(request, route)
         if payload and not self.is_json(payload):
             raise InvalidRequest("the body is not JSON")
         return payload or b"{}"

@@ -8,10 +8,10 @@ from urllib.parse import unquote
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of, timeout_of
+from constellation.zenith.event import BodyReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
 from constellation.zenith.invoke import GRACE_S, failure_of
-from constellation.zenith.limits import Budget
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 from constellation.zenith.socket_request import SocketRequest
@@ -21,18 +21,8 @@ from constellation.zenith.web_socket import WebSockets
 class FunctionUrl:
     """Calls a function with an HTTP event, or with those of a WebSocket. Credentials of the platform are not part of the event."""
 
-    def __init__(
-        self,
-        *,
-        execution: Execution,
-        sockets: WebSockets,
-        budget: Budget,
-        max_body_bytes: int,
-        max_timeout_s: float,
-        read_timeout_s: float,
-    ) -> None:
-        self._execution, self._sockets, self._budget = execution, sockets, budget
-        self._max_body_bytes, self._max_timeout_s, self._read_timeout_s = max_body_bytes, max_timeout_s, read_timeout_s
+    def __init__(self, *, execution: Execution, sockets: WebSockets, bodies: BodyReader, max_timeout_s: float) -> None:
+        self._execution, self._sockets, self._bodies, self._max_timeout_s = execution, sockets, bodies, max_timeout_s
 
     async def __call__(self, request: Request, match: Match, access: Access | None, /) -> None:
         assert access is not None
@@ -42,11 +32,7 @@ class FunctionUrl:
         name = unquote(match.params["name"])
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context = context_of(request)
-        body = await request.body(
-            limit_bytes=min(self._max_body_bytes, match.route.max_body_bytes or self._max_body_bytes),
-            timeout_s=self._read_timeout_s,
-            budget=self._budget,
-        )
+        body = await self._bodies.read(request, match.route)
         path = "/" + match.params.get("rest", "")
         key = idempotency_key_of(request)
         if key:
