@@ -14,12 +14,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 from grpclib.client import Channel, ServiceMethod, Stream
-from grpclib.config import Configuration
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 
 from constellation.base.address import Address
 from constellation.base.errors import DeadlineExceeded, Unavailable
+from constellation.rpc.flow import flow
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY, CallContext
 from constellation.rpc.problems import TRAILER, problem_from
 from constellation.rpc.refusals import describe
@@ -47,7 +47,7 @@ class PlaneChannel:
         context = None if tls is None else tls.context
         server_name = None if tls is None else tls.server_name
         if path is not None:
-            self.grpc = Channel(path=str(path))
+            self.grpc = Channel(path=str(path), config=flow())
             authority = "localhost"
 
             async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
@@ -55,8 +55,7 @@ class PlaneChannel:
         else:
             assert address is not None
             host, port = address.host or "127.0.0.1", address.port
-            config = None if tls is None else Configuration(ssl_target_name_override=tls.server_name)
-            self.grpc = Channel(host, port, ssl=context, config=config)
+            self.grpc = Channel(host, port, ssl=context, config=flow(server_name=server_name))
             authority = str(address)
 
             async def dial(factory: Callable[[], asyncio.Protocol]) -> None:

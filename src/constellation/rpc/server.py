@@ -18,6 +18,7 @@ from grpclib.server import Server, Stream
 
 from constellation.base.errors import ConstellationError
 from constellation.rpc.caller import CALLER, CallerVerifier
+from constellation.rpc.flow import flow
 from constellation.rpc.gather import Gathering
 from constellation.rpc.problems import status_of, trailer_of
 from constellation.rpc.tls import ServerTls
@@ -113,6 +114,7 @@ async def serving(
         server = Server(
             ServerReflection.extend(everything),
             loop=cast("asyncio.AbstractEventLoop", _Loop(asyncio.get_running_loop())),
+            config=flow(),
         )
     await server.start(sock=listener, ssl=None if tls is None else tls.context)
     try:
