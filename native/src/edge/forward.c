@@ -53,15 +53,31 @@ static void end_answer(ct__upstream *u) {
         ct__caller_next(c);
 }
 
-/* Passes `count` bytes on as they are. Returns false when that failed, and everything has ended. */
-static bool pass(ct__upstream *u, size_t count) {
+static bool tell(ct__upstream *u, const void *bytes, size_t count) {
     ct__caller *c = u->caller;
     c->is_answered = true;
-    if (ct__conn_write(&c->conn, ct__bytes_front(&u->conn.in), count) != 0) {
+    if (ct__conn_write(&c->conn, bytes, count) != 0) {
         fail(u);
         return false;
     }
+    return true;
+}
+
+/* Passes `count` bytes on as they are. Returns false when that failed, and everything has ended. */
+static bool pass(ct__upstream *u, size_t count) {
+    if (!tell(u, ct__bytes_front(&u->conn.in), count))
+        return false;
     ct__bytes_skip(&u->conn.in, count);
+    return true;
+}
+
+/* The same of a head behind which the connection ends though the server would keep it: the client must not send it another
+ * request. */
+static bool pass_last(ct__upstream *u, size_t count) {
+    static const char end[] = "\r\n", last[] = "connection: close\r\n\r\n";
+    if (!pass(u, count - (sizeof end - 1)) || !tell(u, last, sizeof last - 1))
+        return false;
+    ct__bytes_skip(&u->conn.in, sizeof end - 1);
     return true;
 }
 
@@ -80,7 +96,8 @@ static bool take_head(ct__upstream *u) {
         u->has_head = head.status >= 200;
         u->closes = head.closes;
         u->answer = ct__http1_body_of(&head);
-        if (!pass(u, head.used))
+        const bool is_last = u->has_head && u->is_upgrading && !u->closes;
+        if (!(is_last ? pass_last : pass)(u, head.used))
             return false;
         if (head.status == 101) {
             u->is_tunnel = true;

@@ -48,10 +48,13 @@ class SocketRequest(Request):
     ) -> None:  # fmt: skip
         """Refuse the socket with an HTTP answer; one that is open already is closed."""
         self.status = status
+        # The server closes a connection of HTTP/1.1 that was to become a socket; unless it is told so, the client sends more.
+        closing = [(b"connection", b"close")] if self.http_version == "1.1" else []
         await self._send({
             "type": "websocket.http.response.start",
             "status": status,
             "headers": [
+                *closing,
                 (b"content-type", content_type), (b"content-length", str(len(body)).encode()),
                 (b"x-request-id", str(self.request_id).encode()),
                 *((name, value) for name, value in headers if name.lower() != b"connection"),
