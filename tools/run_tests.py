@@ -1,7 +1,7 @@
-"""Run every test, in two runs of pytest at the same time: what only computes needs no core that others leave alone.
+"""Run every test, in two runs of pytest at the same time: most wait, one after the other, and one run leaves a core idle.
 
-The tests of sandboxes, planes and whole platforms mostly wait, one after the other; what does little but compute runs
-beside them on the second core. The last line adds both up, in the words of pytest's own.
+Platforms, planes and attempts to escape are in one; each backend and language, and what only computes, in the other. Each
+has a database server and data directories of its own. The last line adds both up, in the words of pytest's own.
 usage: tools/run_tests.py
 """
 
@@ -15,14 +15,16 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-# No sandbox: nothing here can tell whether the machine is busy. A run has a database server of its own.
+# Chosen so that both take about as long.
 APART = (
     "tests/arch",
+    "tests/contract",
     "tests/integration/postgres",
     "tests/integration/rpc",
     "tests/integration/zenith",
     "tests/migration",
     "tests/property",
+    "tests/runtimes",
     "tests/simulation",
     "tests/unit",
 )
