@@ -39,7 +39,7 @@ _FRAME_BYTES = 1 << 14  # we offer no more, and others offer no less
 _HEAD_BYTES = 9
 _BLOCK_BYTES = 64 << 10  # chosen: of headers in an answer; a problem is a few KiB
 _SAME_BLOCKS = 64  # chosen: a server begins and ends its answers in two ways or three
-_FIRST_WINDOW, _MAX_WINDOW = (1 << 16) - 1, (1 << 31) - 1
+_FIRST_WINDOW, MAX_WINDOW = (1 << 16) - 1, (1 << 31) - 1
 _LAST_ID = 1 << 30  # a connection of so many calls is replaced long before its ids end
 _TABLE_BYTES = 4096  # what an encoder may use of the other side's table before it was told otherwise
 _ENTRY_BYTES = 32  # of a table for each entry, beside its text
@@ -165,8 +165,8 @@ class UnaryWire:
         self._unacknowledged_bytes = 0
         self.max_calls = 0  # until the other side has said what it takes
         self.is_ending = False  # it takes no more calls
-        settings = struct.pack(">HIHI", _ENABLE_PUSH, 0, _WINDOW, _MAX_WINDOW)
-        window = struct.pack(">I", _MAX_WINDOW - _FIRST_WINDOW)
+        settings = struct.pack(">HIHI", _ENABLE_PUSH, 0, _WINDOW, MAX_WINDOW)
+        window = struct.pack(">I", MAX_WINDOW - _FIRST_WINDOW)
         self._out = [_PREFACE, _frame(_SETTINGS, 0, 0, settings), _frame(_WINDOW_UPDATE, 0, 0, window)]
 
     @property
@@ -226,7 +226,7 @@ class UnaryWire:
             end = at + _HEAD_BYTES + length
             if end > size:
                 break
-            number = int.from_bytes(data[at + 5 : at + 9], "big") & _MAX_WINDOW
+            number = int.from_bytes(data[at + 5 : at + 9], "big") & MAX_WINDOW
             self._take(data[at + 3], data[at + 4], number, data[at + _HEAD_BYTES : end], ended)
             at = end
         self._rest = data[at:]
@@ -258,7 +258,7 @@ class UnaryWire:
         elif kind == _SETTINGS:
             self._take_settings(flags, body)
         elif kind == _WINDOW_UPDATE:
-            self._open(number, _number(body) & _MAX_WINDOW)
+            self._open(number, _number(body) & MAX_WINDOW)
         elif kind == _PING:
             if not flags & _ACK:
                 self._out.append(_frame(_PING, _ACK, 0, body))
@@ -269,7 +269,7 @@ class UnaryWire:
 
     def _take_data(self, flags: int, number: int, body: bytes, ended: list[tuple[int, Answer | Gone]]) -> None:
         self._unacknowledged_bytes += len(body)
-        if self._unacknowledged_bytes > _MAX_WINDOW // 2:
+        if self._unacknowledged_bytes > MAX_WINDOW // 2:
             self._out.append(_frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", self._unacknowledged_bytes)))
             self._unacknowledged_bytes = 0
         call = self._calls.get(number)
@@ -334,7 +334,7 @@ class UnaryWire:
 
     def _take_goaway(self, body: bytes, ended: list[tuple[int, Answer | Gone]]) -> None:
         self.is_ending = True
-        last = _number(body[:4]) & _MAX_WINDOW
+        last = _number(body[:4]) & MAX_WINDOW
         for number in [number for number in self._calls if number > last]:
             del self._calls[number]
             ended.append((number, Gone("the other side is going away", may_have_begun=False)))
