@@ -12,7 +12,8 @@ import msgspec
 
 from constellation.client.failures import BadArgument
 from constellation.routes.models.paging import Page
-from constellation.routes.registry import ROUTES, Route
+from constellation.routes.registry import ROUTES
+from constellation.routes.route import Route
 
 T = TypeVar("T")
 BY_OPERATION: Mapping[str, Route] = {route.operation: route for route in ROUTES}

@@ -49,7 +49,8 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
-from constellation.routes.registry import ROUTES, Plane
+from constellation.routes.registry import ROUTES
+from constellation.routes.route import Plane
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.http import serving_http
 

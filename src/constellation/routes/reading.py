@@ -15,7 +15,7 @@ import msgspec
 
 from constellation.base.errors import InvalidRequest
 from constellation.routes.models.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, page_facts
-from constellation.routes.registry import Route
+from constellation.routes.route import Route
 
 MAX_OFFSET = 1_000_000_000  # chosen: far past any list of ours, far below what a bigint holds
 _AT_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")

@@ -23,7 +23,8 @@ from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models.paging import page_facts
-from constellation.routes.registry import Match, Route, RouteTable, strip_version
+from constellation.routes.registry import Match, RouteTable, strip_version
+from constellation.routes.route import Route
 from constellation.testing.catalogue import Catalogue
 from constellation.testing.running import Running
 from constellation.testing.state import EXTENSIONS, Asked, Events

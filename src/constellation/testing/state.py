@@ -15,7 +15,7 @@ from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
-from constellation.routes.registry import Route
+from constellation.routes.route import Route
 
 EXTENSIONS = {"provided": "", "python": ".py", "node": ".js", "wasm": ".wasm"}
 Scope = tuple[str, str]

@@ -25,7 +25,8 @@ from constellation.native.tls import Protocol, hear_refusals
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
-from constellation.routes.registry import ROUTES, RouteTable, Transport
+from constellation.routes.registry import ROUTES, RouteTable
+from constellation.routes.route import Transport
 from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
 from constellation.rpc.near import near_path

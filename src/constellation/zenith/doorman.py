@@ -6,7 +6,7 @@ from typing import Protocol
 
 from constellation.base.errors import TenantSuspended, Unauthenticated
 from constellation.nova.domain.access import Permission, authorize
-from constellation.routes.registry import Route, Transport
+from constellation.routes.route import Route, Transport
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Access, Credential, KeptAccess, Principals
 from constellation.zenith.request import Request

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest
-from constellation.routes.registry import Route
+from constellation.routes.route import Route
 from constellation.zenith.limits import Budget
 from constellation.zenith.request import Request
 

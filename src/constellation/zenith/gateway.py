@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 
 from constellation.base.errors import ConstellationError
-from constellation.routes.registry import Match, Route, strip_version
+from constellation.routes.registry import Match, strip_version
+from constellation.routes.route import Route
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.hangup import HangupWatch

@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from constellation.base.errors import MethodNotAllowed, RouteNotFound
-from constellation.routes.registry import Match, RouteTable, Transport, strip_version
+from constellation.routes.registry import Match, RouteTable, strip_version
+from constellation.routes.route import Transport
 
 _REMEMBERED = 4096  # chosen: functions in use on one gateway; a match is about 300 bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from constellation.base.errors import ConstellationError
-from constellation.routes.registry import Route, Transport
+from constellation.routes.route import Route, Transport
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.request import Message, Receive, Request, Send
 

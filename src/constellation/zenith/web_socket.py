@@ -23,7 +23,8 @@ from constellation.base.errors import ConstellationError, Overloaded
 from constellation.base.ids import RequestId, uuid7
 from constellation.nova.config.sections import SocketSettings
 from constellation.nova.domain.access import Identity
-from constellation.routes.registry import Match, Route
+from constellation.routes.registry import Match
+from constellation.routes.route import Route
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, SocketLimit

@@ -10,7 +10,8 @@ import pytest
 from constellation.nova.domain.access import Role
 from constellation.nova.store.jobs import Failure, Jobs
 from constellation.nova.store.pool import connect
-from constellation.routes.registry import ROUTES, Plane, Transport
+from constellation.routes.registry import ROUTES
+from constellation.routes.route import Plane, Transport
 
 from .conftest import eventually
 

@@ -10,7 +10,8 @@ import pytest
 
 from constellation.client import calls, executions, sandbox_calls
 from constellation.client.operations import Listing, Operation, Operations, Streaming
-from constellation.routes.registry import ROUTES, Route
+from constellation.routes.registry import ROUTES
+from constellation.routes.route import Route
 
 # Every operation is a method, but for these.
 WITHOUT_METHOD = {

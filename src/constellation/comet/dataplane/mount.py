@@ -28,7 +28,8 @@ from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.budget import Budget, budget
 from constellation.nova.domain.access import authorize
 from constellation.routes.reading import params_of, query_of
-from constellation.routes.registry import ROUTES, Plane, RouteTable, Transport, strip_version
+from constellation.routes.registry import ROUTES, RouteTable, strip_version
+from constellation.routes.route import Plane, Transport
 from constellation.rpc.caller import CALLER
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 

@@ -19,7 +19,7 @@ from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.names import check_function_name
 from constellation.routes.reading import Absent, Window, decode_body, number_of, window_of
-from constellation.routes.registry import Route
+from constellation.routes.route import Route
 from constellation.rpc.caller import Caller
 
 _RANGE = re.compile(r"([1-9][0-9]{0,5})([mhd])")

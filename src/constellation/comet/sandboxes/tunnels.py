@@ -18,7 +18,8 @@ from constellation.comet.sandboxes.machines import Machines, Use
 from constellation.comet.sandboxes.programs import SHELL, Program, started
 from constellation.nova.domain.access import Identity, authorize
 from constellation.routes.reading import number_of
-from constellation.routes.registry import ROUTES, Match, RouteTable, Transport
+from constellation.routes.registry import ROUTES, Match, RouteTable
+from constellation.routes.route import Transport
 
 _TABLE = RouteTable([route for route in ROUTES if route.transport in (Transport.TERMINAL, Transport.PORT)])
 _QUERY_FIELDS = 16

@@ -15,7 +15,7 @@ from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.tenancy import Tenancy
-from constellation.routes.registry import Plane, Query, Route, Transport
+from constellation.routes.route import Plane, Query, Route, Transport
 
 
 class Credential(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

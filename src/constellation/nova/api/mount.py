@@ -36,7 +36,8 @@ from constellation.nova.api.request import (
 from constellation.nova.domain.access import Identity, Permission, authorize
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.routes.reading import decode_body, params_of, query_of, window_of
-from constellation.routes.registry import PAGING, Route, RouteTable, strip_version
+from constellation.routes.registry import RouteTable, strip_version
+from constellation.routes.route import PAGING, Route
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.metadata import REQUEST_ID, request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of

@@ -10,7 +10,7 @@ import msgspec
 
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.access import Permission
-from constellation.routes.registry import Route
+from constellation.routes.route import Route
 
 JSON, PROBLEM, EVENTS, ANYTHING = "application/json", "application/problem+json", "text/event-stream", "*/*"
 _ANY_METHOD = ("get", "post", "put", "patch", "delete")  # what "*" is written out as

@@ -15,7 +15,8 @@ from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.domain.access import Permission
-from constellation.routes.registry import ROUTES, Plane, Transport
+from constellation.routes.registry import ROUTES
+from constellation.routes.route import Plane, Transport
 from constellation.rpc.caller import CallerVerifier
 
 GROUPS = (FunctionRoutes, KeyRoutes, RuntimeRoutes, ScheduleRoutes, TenancyRoutes, OpenApiRoutes)

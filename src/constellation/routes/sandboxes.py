@@ -1,0 +1,81 @@
+"""Interactive sandboxes."""
+
+from __future__ import annotations
+
+from constellation.nova.domain.access import Permission
+from constellation.routes.models import sandboxes as x
+from constellation.routes.models.paging import Page
+from constellation.routes.route import CODE_BODY_BYTES, PAGING, Query, Route, Transport, comet
+
+P = Permission
+_SANDBOX = "/sandboxes/{id}"
+_PATH = Query(name="path", about="absolute, or below /home/sandbox")
+
+SANDBOXES: tuple[Route, ...] = (
+    comet("create_sandbox", "POST", "/sandboxes", P.SANDBOX_USE, "Make an interactive sandbox", status=201,
+          request=x.SandboxCreate, response=x.SandboxBody, max_body_bytes=CODE_BODY_BYTES),
+    comet("list_sandboxes", "GET", "/sandboxes", P.SANDBOX_READ, "Sandboxes, newest first; those that ended when asked for",
+          response=Page[x.SandboxBody],
+          query=(*PAGING, Query(name="state", about="creating, running, paused, ending or ended"))),
+    comet("get_sandbox", "GET", _SANDBOX, P.SANDBOX_READ, "One sandbox", response=x.SandboxBody),
+    comet("delete_sandbox", "DELETE", _SANDBOX, P.SANDBOX_USE, "End a sandbox and all that is in it",
+          response=x.SandboxBody),
+    comet("keep_sandbox", "PATCH", _SANDBOX + "/keepalive", P.SANDBOX_USE, "Let a sandbox live longer",
+          request=x.SandboxKeepalive, response=x.SandboxBody),
+    comet("pause_sandbox", "POST", _SANDBOX + "/pause", P.SANDBOX_USE, "Let every process of a sandbox stand still",
+          response=x.SandboxBody),
+    comet("resume_sandbox", "POST", _SANDBOX + "/resume", P.SANDBOX_USE, "Let a paused sandbox go on",
+          response=x.SandboxBody),
+    comet("fork_sandbox", "POST", _SANDBOX + "/fork", P.SANDBOX_USE,
+          "A new sandbox with the files, environment and ports of a live one, whose processes are not copied", status=201,
+          request=x.SandboxFork, response=x.SandboxForked),
+    comet("exec_sandbox", "POST", _SANDBOX + "/exec", P.SANDBOX_USE,
+          "Run a command; answered at its end, or as it writes with Accept: application/x-ndjson",
+          request=x.SandboxExec, response=x.SandboxExit, streams=True, max_body_bytes=4 << 20,
+          media_types=("application/json", "application/x-ndjson")),
+    comet("run_sandbox_code", "POST", _SANDBOX + "/code", P.SANDBOX_USE, "Run a piece of code; answered as a command is",
+          request=x.SandboxCode, response=x.SandboxExit, streams=True, max_body_bytes=4 << 20,
+          media_types=("application/json", "application/x-ndjson")),
+    comet("sandbox_terminal", "GET", _SANDBOX + "/terminal", P.SANDBOX_USE,
+          "A WebSocket to a program: binary messages are what it reads and writes, text messages are JSON",
+          transport=Transport.TERMINAL, streams=True, media_types=("application/octet-stream",),
+          query=(Query(name="command", about="of a shell; a login shell when absent"),
+                 Query(name="tty", type="boolean", about="0: no terminal; each message begins with a byte, 1 or 2, the stream's number"),
+                 Query(name="rows", type="integer"), Query(name="columns", type="integer"),
+                 Query(name="cwd", about="a directory"))),
+    comet("read_sandbox_file", "GET", _SANDBOX + "/files", P.SANDBOX_USE, "The bytes of a file", streams=True,
+          media_types=("application/octet-stream",),
+          query=(_PATH, Query(name="offset", type="integer"), Query(name="length", type="integer"))),
+    comet("write_sandbox_file", "PUT", _SANDBOX + "/files", P.SANDBOX_USE,
+          "Write a file: the body is its bytes; with an offset, a part of it", request=bytes, response=x.SandboxEntry,
+          max_body_bytes=CODE_BODY_BYTES,
+          query=(_PATH, Query(name="mode", about="octal; 644 when absent"), Query(name="offset", type="integer"))),
+    comet("delete_sandbox_file", "DELETE", _SANDBOX + "/files", P.SANDBOX_USE, "Delete a file or directory", status=204,
+          query=(_PATH, Query(name="recursive", type="boolean", about="1: a directory with all that is in it"))),
+    comet("list_sandbox_files", "GET", _SANDBOX + "/files/list", P.SANDBOX_USE, "What is in a directory",
+          response=x.SandboxEntries, query=(_PATH,)),
+    comet("stat_sandbox_file", "GET", _SANDBOX + "/files/stat", P.SANDBOX_USE, "What a path names",
+          response=x.SandboxEntry, query=(_PATH,)),
+    comet("make_sandbox_directory", "POST", _SANDBOX + "/files/mkdir", P.SANDBOX_USE, "Make a directory and its parents",
+          request=x.SandboxMkdir, response=x.SandboxEntry),
+    comet("move_sandbox_file", "POST", _SANDBOX + "/files/move", P.SANDBOX_USE, "Rename a file or directory",
+          request=x.SandboxMove, response=x.SandboxEntry),
+    comet("download_sandbox_archive", "GET", _SANDBOX + "/files/archive", P.SANDBOX_USE, "A directory as tar.gz",
+          streams=True, media_types=("application/gzip",), query=(_PATH,)),
+    comet("upload_sandbox_archive", "PUT", _SANDBOX + "/files/archive", P.SANDBOX_USE,
+          "Unpack a tar, or a compressed one, into a directory", status=204, request=bytes,
+          max_body_bytes=CODE_BODY_BYTES, query=(_PATH,)),
+    comet("list_sandbox_processes", "GET", _SANDBOX + "/processes", P.SANDBOX_USE, "Processes of a sandbox",
+          response=x.SandboxProcesses),
+    comet("signal_sandbox_process", "DELETE", _SANDBOX + "/processes/{pid}", P.SANDBOX_USE, "Send a process a signal",
+          status=204, query=(Query(name="signal", type="integer", about="its number; 15, SIGTERM, when absent"),)),
+    comet("list_sandbox_ports", "GET", _SANDBOX + "/ports", P.SANDBOX_READ, "Ports that the gateway passes on",
+          response=x.SandboxPorts),
+    comet("expose_sandbox_port", "POST", _SANDBOX + "/ports", P.SANDBOX_USE,
+          "Pass on what listens on a port of the sandbox's loopback", status=201, request=x.SandboxExpose,
+          response=x.SandboxPort),
+    comet("close_sandbox_port", "DELETE", _SANDBOX + "/ports/{port}", P.SANDBOX_USE, "Pass a port on no longer",
+          response=x.SandboxPorts),
+    comet("sandbox_port", "*", _SANDBOX + "/ports/{port}/{rest:path}", P.SANDBOX_USE,
+          "What the server on an exposed port answers; WebSockets too", transport=Transport.PORT, max_body_bytes=64 << 20),
+)  # fmt: skip
