@@ -9,20 +9,16 @@
 #include "guest/program.h"
 #include "guest/relay_state.h"
 #include "guest/setup.h"
-#include "proto/pbwire.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <time.h>
 
 enum {
-    PROTOCOL = 1,
     STREAM = 1, /* flag of an exec head */
 };
 
@@ -77,7 +73,7 @@ static void start(ct__relay_state *r, const ct__setup *setup) {
 static void take_exec(ct__relay_state *r, uint32_t call_id, uint8_t **body, size_t len) {
     ct_exec_head head;
     if (r->phase != CT__SERVING || r->progress != CT__NO_CALL || ct_exec_head_get(*body, len, &head) < 0) {
-        ct__relay_end(r, CT__HOST_WRONG);
+        ct__host_end(&r->host, CT__HOST_WRONG);
         return;
     }
     struct timespec now;
@@ -99,7 +95,7 @@ static void take_exec(ct__relay_state *r, uint32_t call_id, uint8_t **body, size
 static void take_init(ct__relay_state *r, const uint8_t *body, size_t len) {
     ct__setup setup;
     if (r->phase != CT__BOOTING || ct__setup_read(body, len, &setup) < 0) {
-        ct__relay_end(r, CT__HOST_WRONG);
+        ct__host_end(&r->host, CT__HOST_WRONG);
         return;
     }
     start(r, &setup);
@@ -108,28 +104,28 @@ static void take_init(ct__relay_state *r, const uint8_t *body, size_t len) {
 
 static void take_frame(ct__relay_state *r) {
     uint8_t header[CT_FRAME_HEADER_BYTES];
-    if (!ct__relay_hear(r, header, sizeof header))
+    if (!ct__host_hear(&r->host, header, sizeof header))
         return;
     const size_t len = ct__be32(header);
     const uint32_t call_id = ct__be32(header + 8);
     ct_automem uint8_t *body = len <= CT_LINK_FRAME_MAX + CT_EXEC_HEAD_BYTES ? malloc(len + 1) : NULL;
     if (body == NULL) {
-        ct__relay_end(r, CT__HOST_WRONG);
+        ct__host_end(&r->host, CT__HOST_WRONG);
         return;
     }
-    if (!ct__relay_hear(r, body, len))
+    if (!ct__host_hear(&r->host, body, len))
         return;
     switch (header[4]) {
     case CT_FRAME_INIT: take_init(r, body, len); break;
     case CT_FRAME_EXEC: take_exec(r, call_id, &body, len); break;
-    case CT_FRAME_PING: ct__relay_say(r, CT_FRAME_PONG, call_id, body, len); break;
+    case CT_FRAME_PING: ct__host_say(&r->host, CT_FRAME_PONG, call_id, body, len); break;
     case CT_FRAME_CANCEL: break; /* the program could not be told */
     case CT_FRAME_STOP:
         r->stops = true;
         if (r->progress == CT__NO_CALL)
-            ct__relay_end(r, CT__HOST_GONE);
+            ct__host_end(&r->host, CT__HOST_GONE);
         break;
-    default: ct__relay_end(r, CT__HOST_WRONG);
+    default: ct__host_end(&r->host, CT__HOST_WRONG);
     }
 }
 
@@ -160,19 +156,9 @@ static void serve_asker(ct__relay_state *r, ct__asker *asker, short events) {
     ct__asker_read(asker, &ct__relay_tell, r);
 }
 
-/* Everybody who ends is ours to bury; with the program it is over. */
-static void bury(ct__relay_state *r) {
-    struct signalfd_siginfo news;
-    (void)!read(r->signals, &news, sizeof news);
-    int status = 0;
-    for (pid_t ended; (ended = waitpid(-1, &status, WNOHANG)) > 0;)
-        if (ended == r->program)
-            ct__relay_end(r, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-}
-
 static void turn(ct__relay_state *r) {
     enum { CHANNEL, SIGNALS, LISTENER, FIXED };
-    struct pollfd fds[FIXED + CT__ASKERS] = {{r->channel, POLLIN, 0}, {r->signals, POLLIN, 0}, {-1, POLLIN, 0}};
+    struct pollfd fds[FIXED + CT__ASKERS] = {{r->host.fd, POLLIN, 0}, {r->signals, POLLIN, 0}, {-1, POLLIN, 0}};
     for (size_t i = 0; i < CT__ASKERS; i++) {
         const ct__asker *asker = &r->askers[i];
         const bool is_free = asker->at == CT__ASKER_FREE;
@@ -183,49 +169,31 @@ static void turn(ct__relay_state *r) {
     if (poll(fds, FIXED + CT__ASKERS, -1) < 0)
         return; /* interrupted */
     /* What the program said comes before the news of its end */
-    for (size_t i = 0; i < CT__ASKERS && !r->ended; i++)
+    for (size_t i = 0; i < CT__ASKERS && !r->host.ended; i++)
         if (fds[FIXED + i].revents != 0)
             serve_asker(r, &r->askers[i], fds[FIXED + i].revents);
-    if (fds[LISTENER].revents != 0 && !r->ended)
+    if (fds[LISTENER].revents != 0 && !r->host.ended)
         accept_some(r);
-    if (fds[CHANNEL].revents != 0 && !r->ended)
+    if (fds[CHANNEL].revents != 0 && !r->host.ended)
         take_frame(r);
-    if (fds[SIGNALS].revents != 0 && !r->ended)
-        bury(r);
-}
-
-static int signals_of_children(void) {
-    sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-        return ct__errno();
-    const int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return fd < 0 ? ct__errno() : fd;
-}
-
-static void greet(ct__relay_state *r) {
-    uint8_t body[64];
-    ct__writer w = {.at = body, .left = sizeof body};
-    ct__pb_put_varint(&w, 1, PROTOCOL);
-    ct__pb_put_bytes(&w, 2, r->runtime, strlen(r->runtime));
-    ct__relay_say(r, CT_FRAME_HELLO, 0, body, sizeof body - w.left);
+    if (fds[SIGNALS].revents != 0 && !r->host.ended)
+        ct__host_bury(&r->host, r->signals, r->program);
 }
 
 int ct__relay(int channel, const char *runtime) {
     ct__relay_state *r = calloc(1, sizeof *r);
     if (r == NULL)
         return CT__CANNOT;
-    r->channel = channel;
+    r->host.fd = channel;
     r->runtime = runtime;
     r->listener = -1;
-    r->signals = signals_of_children();
+    r->signals = ct__host_signals();
     if (r->signals < 0)
-        ct__relay_end(r, CT__CANNOT);
-    greet(r);
-    while (!r->ended)
+        ct__host_end(&r->host, CT__CANNOT);
+    ct__host_greet(&r->host, runtime);
+    while (!r->host.ended)
         turn(r);
-    const int status = r->status;
+    const int status = r->host.status;
     for (size_t i = 0; i < CT__ASKERS; i++)
         if (r->askers[i].at != CT__ASKER_FREE)
             (void)close(r->askers[i].fd);

@@ -8,13 +8,18 @@
 
 enum { CHUNK_BYTES = 1 << 20 };
 
+void ct__relay_not_ready(ct__relay_state *r, const uint8_t *error, size_t len) {
+    r->phase = CT__FAILED;
+    ct__host_not_ready(&r->host, error, len);
+}
+
 static void let_go(ct__relay_state *r) {
     free(r->body);
     r->body = NULL;
     r->progress = CT__NO_CALL;
     r->answering = NULL;
     if (r->stops)
-        ct__relay_end(r, CT__HOST_GONE);
+        ct__host_end(&r->host, CT__HOST_GONE);
 }
 
 void ct__relay_hand_over(ct__relay_state *r, ct__asker *asker) {
@@ -30,14 +35,14 @@ void ct__relay_hand_over(ct__relay_state *r, ct__asker *asker) {
 
 static void fail_call(ct__relay_state *r, const char *type, const char *message) {
     uint8_t error[CT__LAMBDA_ERROR_BYTES];
-    ct__relay_say(r, CT_FRAME_ERROR, r->call_id, error, ct__error_of(type, message, error));
+    ct__host_say(&r->host, CT_FRAME_ERROR, r->call_id, error, ct__error_of(type, message, error));
     let_go(r);
 }
 
 static void say_pieces(ct__relay_state *r, const uint8_t *data, size_t len) {
     for (size_t part; len > 0; data += part, len -= part) {
         part = len < CHUNK_BYTES ? len : CHUNK_BYTES;
-        ct__relay_say(r, CT_FRAME_CHUNK, r->call_id, data, part);
+        ct__host_say(&r->host, CT_FRAME_CHUNK, r->call_id, data, part);
     }
 }
 
@@ -48,7 +53,7 @@ static void say_result(ct__relay_state *r, const uint8_t *output, size_t len) {
     }
     if (r->is_stream)
         say_pieces(r, output, len);
-    ct__relay_say(r, CT_FRAME_RESULT, r->call_id, output, r->is_stream ? 0 : len);
+    ct__host_say(&r->host, CT_FRAME_RESULT, r->call_id, output, r->is_stream ? 0 : len);
     let_go(r);
 }
 
@@ -80,7 +85,7 @@ static void take_error(ct__relay_state *r, ct__asker *asker, const uint8_t *body
         ct__relay_not_ready(r, error, count);
         return;
     }
-    ct__relay_say(r, CT_FRAME_ERROR, r->call_id, error, count);
+    ct__host_say(&r->host, CT_FRAME_ERROR, r->call_id, error, count);
     let_go(r);
 }
 
@@ -160,7 +165,7 @@ static void next(ct__relay_state *r, ct__asker *asker) {
     if (r->phase == CT__STARTING) {
         static const uint8_t OK[] = {8, 1};
         r->phase = CT__SERVING;
-        ct__relay_say(r, CT_FRAME_READY, 0, OK, sizeof OK);
+        ct__host_say(&r->host, CT_FRAME_READY, 0, OK, sizeof OK);
     }
     if (r->progress == CT__HELD) {
         ct__relay_hand_over(r, asker);

@@ -3,12 +3,12 @@
 #define CT_GUEST_RELAY_STATE_H
 
 #include "guest/asker.h"
+#include "guest/host.h"
 
 #include <sys/types.h>
 
 enum {
     CT__ASKERS = 16, /* chosen: a runtime client has one or two; others wait in line */
-    CT__HOST_GONE = 0, CT__HOST_WRONG = 1, CT__CANNOT = 2, /* statuses */
 };
 
 enum ct__phase {
@@ -25,12 +25,11 @@ enum ct__progress {
 };
 
 typedef struct ct__relay_state {
-    int channel, listener, signals;
+    ct__host host;
+    int listener, signals;
     const char *runtime;
     enum ct__phase phase;
     bool stops; /* the host wants no more than the call in hand */
-    bool ended;
-    int status; /* to exit with, once it has ended */
     pid_t program;
     char arn[CT__API_ARN_CHARS];
     enum ct__progress progress;
@@ -43,13 +42,6 @@ typedef struct ct__relay_state {
     ct__asker *answering; /* sends the response of the call */
     ct__asker askers[CT__ASKERS];
 } ct__relay_state;
-
-void ct__relay_end(ct__relay_state *r, int status); /* the first one counts */
-
-/* The host's channel: it always reads, and what it begins to say it says whole, so both ways may block. A host that has gone ends the
- * relay; hear is false then. */
-void ct__relay_say(ct__relay_state *r, uint8_t kind, uint32_t call_id, const void *body, size_t len);
-bool ct__relay_hear(ct__relay_state *r, void *out, size_t len);
 
 /* Tells the host that the program can not be used, and why: the body of an error frame. */
 void ct__relay_not_ready(ct__relay_state *r, const uint8_t *error, size_t len);

@@ -74,6 +74,7 @@ from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.domain.function import AUTO_BACKEND
 from constellation.nova.domain.runtimes import WASM
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
@@ -235,13 +236,13 @@ async def execution_plane(
         service_token=context.service_token,
         node=context.node,
     )
-    namespaces = [each for each in router.backends if isinstance(each, NamespaceBackend)]
+    networks = [each for each in router.backends if isinstance(each, NamespaceBackend | DockerBackend)]
     cache = FunctionCache(
         functions,
         Tenancy(db),
         Changes(db),
         clock=context.clock,
-        watchers=(pool, code, lane, *(NetworkExpected(each.start_network_nowait) for each in namespaces)),
+        watchers=(pool, code, lane, *(_network_expected(each, router.name) for each in networks)),
         looks_ahead=looks_ahead,
     )
     executor = Executor(
@@ -387,6 +388,11 @@ def _ability(support: BackendSupport) -> BackendAbility:
     return BackendAbility(
         name=support.name, is_available=support.available, egress_reason=support.reason or support.egress_reason
     )
+
+
+def _network_expected(backend: NamespaceBackend | DockerBackend, default: str) -> NetworkExpected:
+    named = {backend.name, AUTO_BACKEND} if backend.name == default else {backend.name}
+    return NetworkExpected(backend.start_network_nowait, backends=named)
 
 
 def _languages(router: Router) -> Callable[[], Registry]:

@@ -10,7 +10,6 @@ import pytest
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import Call, InstanceDied, RuntimeUnavailable, SandboxStartFailed
 from constellation.comet.runtimes.provided.recipe import RUNTIME as PROVIDED
-from constellation.nova.domain.network import Egress, NetworkPolicy
 from constellation.testing.dockerd import IMAGE
 from constellation.testing.sandboxes import running_docker
 
@@ -120,14 +119,6 @@ def _commit(daemon, name: str, change: str) -> None:
     asked = {"container": made, "repo": name.partition(":")[0], "tag": name.partition(":")[2], "changes": change}
     assert daemon.post("/commit", params=asked).status_code == 201
     assert daemon.delete(f"/containers/{made}").status_code == 204
-
-
-async def test_a_function_with_a_network_is_refused_with_the_reason(backend, spec, daemon):
-    network = NetworkPolicy(egress=Egress.INTERNET)
-    assert "namespace backend" in backend.support().egress_reason
-    with pytest.raises(SandboxStartFailed, match="namespace backend"):
-        await backend.create(spec("def handler(e, c):\n    return 1\n", network=network), timeout_s=30)
-    assert daemon.get("/containers/json?all=true").json() == []
 
 
 async def test_an_image_without_the_language_is_told(dockerd, settings, spec, daemon):

@@ -46,4 +46,4 @@ async def test_every_backend_is_listed(comet):
     assert [(each["name"], each["is_default"]) for each in found] == expected
     docker = found[1]
     assert docker["available"]
-    assert set(docker["limits"]) == {"memory", "cpu", "pids", "sockets"}
+    assert set(docker["limits"]) == {"memory", "cpu", "pids", "sockets", "egress"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import os
-import socket as sockets
 from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -30,17 +28,20 @@ from constellation.comet.docker.container import PLATFORM_LABEL, container_of
 from constellation.comet.docker.door import Door
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.link.channel import Channel
+from constellation.comet.namespace.leftovers import reap
+from constellation.comet.network.attachments import Network
+from constellation.comet.network.host import egress
 from constellation.comet.runtimes.recipe import Contained, Runtime
 from constellation.comet.runtimes.registry import KNOWN
 from constellation.native.link import Links
 
 if TYPE_CHECKING:
+    from constellation.comet.docker.arrival import Arrival
     from constellation.comet.docker.engine import Engine
     from constellation.comet.docker.instance import DockerInstance
 
 _log = structlog.get_logger()
 _NO_PRELOAD = "containers are not forked from one another"
-_NO_EGRESS = "containers have no network; a function that needs one runs in the namespace backend"
 _SAID_CHARS = 500
 _PREFIX = "constellation-"  # of the containers' names
 REMAPPED_UIDS = 10_000  # chosen: a daemon with a user namespace maps few, mostly 65,536, and no image has users there
@@ -56,6 +57,9 @@ class DockerBackend:
         self._support = self._unavailable("not started")
         self._tasks: TaskGroup | None = None
         self._engine: Engine | None = None
+        self._network: Network | None = None
+        self._egress = ""  # how the network policy is enforced; "" until it was looked at
+        self._egress_reason = ""
         self._laying_out = anyio.Lock()
         self._guests: dict[str, Path] = {}  # runtime id -> directory
         self._instances: dict[str, DockerInstance | None] = {}  # by container name; None while it is being made
@@ -69,9 +73,15 @@ class DockerBackend:
         for again.
         """
         make_private(self._settings.run_dir)
-        await anyio.to_thread.run_sync(door.clear, self._settings.run_dir)
+        await anyio.to_thread.run_sync(_clear, self._settings.run_dir)
         async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
             self._tasks = tasks
+            self._network = Network(
+                tasks,
+                run_dir=self._settings.run_dir,
+                resolv_conf=self._settings.resolv_conf,
+                on_lost=self._network_lost,
+            )
             await self._look(stack)
             tasks.start_soon(self._look_again, stack)
             try:
@@ -80,11 +90,22 @@ class DockerBackend:
                 with anyio.move_on_after(2 * self._settings.destroy_s, shield=True):
                     await self._destroy_all()
                 self._support = self._unavailable("stopped")
-                self._tasks = self._engine = None
+                self._tasks = self._engine = self._network = None
                 tasks.cancel_scope.cancel()
 
     def support(self) -> BackendSupport:
         return self._support
+
+    def start_network_nowait(self) -> None:
+        """Have it ready what gives containers a network, if it can be had here."""
+        if self._network is not None and self._support.available and not self._support.egress_reason:
+            self._network.start_nowait()
+
+    def _network_lost(self) -> None:
+        """The helper has ended, and every wire with it: what still needs one is of no use."""
+        for instance in self._instances.values():
+            if instance is not None and instance.attachment is not None:
+                instance.kill_nowait("its network was lost")
 
     async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
         """Nothing is held ready: an idle container costs what a busy one does."""
@@ -106,8 +127,8 @@ class DockerBackend:
         if runtime is None or runtime.contained is None or spec.runtime not in self._settings.images:
             known = ", ".join(sorted(self._settings.images))
             raise RuntimeUnavailable(spec.runtime, reason=f"has no image; these have: {known}")
-        if spec.network.reaches_out:
-            raise SandboxStartFailed(step="network", reason=_NO_EGRESS)
+        if spec.network.reaches_out and self._support.egress_reason:
+            raise SandboxStartFailed(step="network", reason=self._support.egress_reason)
         instance_id = InstanceId(uuid7().hex)
         name = _PREFIX + instance_id
         self._instances[name] = None  # from here on a look for leftovers leaves it alone
@@ -138,6 +159,7 @@ class DockerBackend:
         instance_id: InstanceId,
         name: str,
     ) -> DockerInstance:
+        from constellation.comet.docker.arrival import arrived  # noqa: PLC0415 (see _look)
         from constellation.comet.docker.instance import DockerInstance  # noqa: PLC0415 (see _look)
         from constellation.comet.docker.probe import why_not  # noqa: PLC0415 (see _look)
 
@@ -163,16 +185,17 @@ class DockerBackend:
                 with anyio.CancelScope(shield=True):
                     container = await engine.create(name, config)
                 await engine.start(container)
-                channel, stdio_fd = await _handed_over(opened, engine, container)
+                arrival = await arrived(opened, engine, container, network=self._network, policy=spec.network)
             finally:
                 with anyio.CancelScope(shield=True):  # bounded: two files on a local disk
                     await anyio.to_thread.run_sync(opened.close)
             made = DockerInstance(
                 instance_id, spec, runtime,
-                container=container, user=user, engine=engine, tasks=tasks, settings=settings, on_gone=self._gone,
+                container=container, user=user, attachment=arrival.attachment,
+                engine=engine, tasks=tasks, settings=settings, on_gone=self._gone,
             )  # fmt: skip
             self._instances[name] = made
-            self._attach(made, channel, stdio_fd)
+            self._attach(made, arrival)
             await made.channel.hello()
         except BaseException:
             if made is not None:
@@ -184,13 +207,13 @@ class DockerBackend:
             raise
         return made
 
-    def _attach(self, instance: DockerInstance, channel: sockets.socket, stdio_fd: int) -> None:
+    def _attach(self, instance: DockerInstance, arrival: Arrival) -> None:
         spec = instance.spec
         instance.attach_nowait(
             Channel(
                 self._links,
-                channel,
-                stdio_fd,
+                arrival.channel,
+                arrival.stdio_fd,
                 spec=spec,
                 on_hang_up=instance.hung_up_nowait,
                 on_given_up=instance.given_up_nowait,
@@ -250,10 +273,13 @@ class DockerBackend:
         except EngineFailed as error:
             self._tell(self._unavailable(f"the daemon does not answer: {error}"))
         else:
+            if not self._egress:
+                self._egress, self._egress_reason = await egress(self.name)
             support = BackendSupport(
-                name=self.name, available=not found.reason, reason=found.reason, limits=found.limits,
+                name=self.name, available=not found.reason, reason=found.reason,
+                limits={**found.limits, "egress": self._egress},
                 preload_reason=_NO_PRELOAD,
-                egress_reason=_NO_EGRESS,
+                egress_reason=self._egress_reason,
                 missing_runtimes=found.missing_images,
             )  # fmt: skip
             self._uid_base = REMAPPED_UIDS if found.is_remapped else self._settings.uid_base
@@ -283,45 +309,13 @@ class DockerBackend:
     def _unavailable(self, reason: str) -> BackendSupport:
         return BackendSupport(
             name=self.name, available=False, reason=reason, limits={}, preload_reason=_NO_PRELOAD,
-            egress_reason=_NO_EGRESS,
         )  # fmt: skip
 
 
-async def _handed_over(opened: Door, engine: Engine, container: str) -> tuple[sockets.socket, int]:
-    """Let ct-guest in.
-
-    Raises:
-        SandboxStartFailed: its container ended before it came, or it could not be given a pipe.
-    """
-    from constellation.comet.docker.engine import EngineFailed  # noqa: PLC0415 (see _look)
-
-    came: tuple[sockets.socket, int] | None = None
-    why = ""
-
-    async def watch() -> None:
-        nonlocal why
-        try:
-            why = f"the container ended with {(await engine.ended(container)).exit_code} before it came to its socket"
-        except EngineFailed as error:
-            why = str(error)
-        tasks.cancel_scope.cancel()
-
-    try:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(watch)
-            try:
-                came = await opened.hand_over()
-            except OSError as error:  # it has gone again, or we have no descriptor left
-                why = str(error)
-            tasks.cancel_scope.cancel()
-    except BaseException:
-        if came is not None:
-            came[0].close()
-            os.close(came[1])
-        raise
-    if came is None:
-        raise SandboxStartFailed(step="worker", reason=why)
-    return came
+def _clear(run_dir: Path) -> None:
+    """End what a killed run has left of its network, and its files. Blocks."""
+    reap(run_dir, None)
+    door.clear(run_dir)
 
 
 class _Users:

@@ -13,6 +13,11 @@ from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Runtime
 DOOR_DIR = "/run/constellation"  # in the container: where its socket is
 SOCKET_NAME = "agent.sock"
 GUEST = f"{WORKER_DIR}/ct-guest"
+# How names are found, whatever the image says: comet's own name server is there when the function has a network.
+NAMES = {
+    "hosts": "127.0.0.1 localhost\n127.0.0.1 sandbox\n",
+    "resolv.conf": "nameserver 127.0.0.1\n",
+}
 PLATFORM_LABEL = "constellation.platform"
 _CPU_PERIOD_US = 100_000  # the kernel's own default; a quota may be more than the host has, which NanoCpus may not
 _OPEN_FILES = 1024
@@ -42,7 +47,7 @@ def container_of(
 
     Args:
         image: by its id, so that what was looked at is what runs.
-        guest_dir: on the host: ct-guest and the worker's source, readable for all.
+        guest_dir: on the host: ct-guest, the worker's source and `NAMES`, readable for all.
         door_dir: on the host: the socket that ct-guest connects to.
     """
     memory_bytes = spec.memory_mb << 20
@@ -93,6 +98,7 @@ def container_of(
                 _read_only(spec.code_dir, CODE_DIR),
                 _read_only(guest_dir, WORKER_DIR),
                 _read_only(door_dir, DOOR_DIR),
+                *(_read_only(guest_dir / name, f"/etc/{name}") for name in NAMES),
             ],
             "LogConfig": {"Type": "none"},  # what it prints comes to us by a pipe of ours, within bounds of ours
             "RestartPolicy": {"Name": "no"},

@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 
 from constellation.base.sockets import reachable
-from constellation.comet.docker.container import SOCKET_NAME
+from constellation.comet.docker.container import NAMES, SOCKET_NAME
 from constellation.native import libexec_path
 
 
@@ -41,25 +41,29 @@ class Door:
             raise
         return cls(directory, listener)
 
-    async def hand_over(self) -> tuple[socket.socket, int]:
-        """Wait for ct-guest and give it a pipe for output; return the channel and our end of the pipe, non-blocking."""
+    async def come(self) -> socket.socket:
+        """Wait for ct-guest; return the channel, non-blocking."""
         await anyio.wait_readable(self._listener)
         channel, _ = self._listener.accept()
+        channel.setblocking(False)
+        return channel
+
+    @staticmethod
+    def give_output(channel: socket.socket) -> int:
+        """Give ct-guest, which waits for it, a pipe for output; return our end of it, non-blocking."""
         out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
         try:
-            channel.setblocking(False)
             os.set_blocking(out_fd, False)
             os.fchmod(
                 in_fd, 0o622
             )  # so that the container's user can open its /dev/stdout, as it can that of any other
             socket.send_fds(channel, [b"\0"], [in_fd])  # fits: nothing was ever sent before
         except BaseException:
-            channel.close()
             os.close(out_fd)
             raise
         finally:
             os.close(in_fd)
-        return channel, out_fd
+        return out_fd
 
     def close(self) -> None:
         """Let nobody in any more, and leave no file. Blocks as `open` does."""
@@ -87,6 +91,9 @@ def lay_out(run_dir: Path, runtime: str, sources: Iterable[Path]) -> Path:
     directory.mkdir()
     directory.chmod(0o755)
     _copy(libexec_path("ct-guest"), directory, mode=0o755)
+    for name, text in NAMES.items():
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o644)
     for source in sources:
         if source.is_dir():
             place = directory / source.name

@@ -11,9 +11,11 @@ from anyio.abc import TaskGroup
 
 from constellation.base.ids import InstanceId
 from constellation.comet.backend.contract import InstanceSpec, InstanceStats
+from constellation.comet.docker.arrival import take_back
 from constellation.comet.docker.engine import Engine, EngineFailed, State
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
+from constellation.comet.network.attachments import Attachment
 from constellation.comet.runtimes.recipe import Runtime
 
 _log = structlog.get_logger()
@@ -34,13 +36,14 @@ class DockerInstance(LinkedInstance):
         *,
         container: str,
         user: int,
+        attachment: Attachment | None,
         engine: Engine,
         tasks: TaskGroup,
         settings: DockerSettings,
         on_gone: Callable[[DockerInstance, bool], None],
     ) -> None:
         super().__init__(instance_id, spec, runtime)
-        self.container, self.user = container, user
+        self.container, self.user, self.attachment = container, user, attachment
         self._engine, self._tasks, self._settings = engine, tasks, settings
         self._on_gone = on_gone
         self._following: anyio.CancelScope | None = None
@@ -67,6 +70,7 @@ class DockerInstance(LinkedInstance):
             with anyio.CancelScope(shield=True):  # bounded by what it is given
                 is_gone = await self._engine.remove(self.container, within_s=self._settings.destroy_s)
         finally:
+            await take_back(self.attachment)  # also of one that did not go: nothing of it gets out any more
             if self._following is not None:
                 self._following.cancel()
             self._over_nowait(None)

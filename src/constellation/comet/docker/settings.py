@@ -16,6 +16,7 @@ class DockerSettings:
     socket: Path
     images: Mapping[str, str]  # runtime id -> image
     uid_base: int  # the user of the first container; each has one of its own, as kernels count some things by user
+    resolv_conf: Path = Path("/etc/resolv.conf")  # whose name servers are asked for what functions may ask
     shm_mb: int = 16
     call_s: float = 10.0  # one request to the daemon
     probe_s: float = 5.0  # whether it answers at all

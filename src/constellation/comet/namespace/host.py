@@ -13,7 +13,7 @@ from constellation.comet.backend.contract import BackendSupport
 from constellation.comet.namespace import nurseries
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import enforced
-from constellation.comet.network import probe as network
+from constellation.comet.network.host import egress
 from constellation.comet.runtimes.registry import Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.probe import probe
@@ -29,22 +29,13 @@ class Host(NamedTuple):
     support: BackendSupport
 
 
-async def _egress() -> str:
-    """Say how policies are enforced, and what of the host's own may be in their way."""
-    drops = await anyio.to_thread.run_sync(network.forward_drops)
-    if not drops:
-        return "nftables"
-    _log.warning("backend.forward_drops", chains=drops, advice="have them accept what devices cst* send and get")
-    return f"nftables; what passes {', '.join(drops)}"
-
-
 async def look(name: str, settings: NamespaceSettings) -> Host:
     """Find out, and log, what the backend of that name can here."""
     registry = await anyio.to_thread.run_sync(Registry.find, settings.interpreters)
     result = await anyio.to_thread.run_sync(probe)
-    egress_reason = await anyio.to_thread.run_sync(network.missing)
+    means, egress_reason = await egress(name)
     cgroups = detect(settings.group) if settings.use_cgroups else None
-    limits = {**enforced(cgroups), "egress": "none" if egress_reason else await _egress()}
+    limits = {**enforced(cgroups), "egress": means}
     support = BackendSupport(
         name=name,
         available=result.is_able,
@@ -61,6 +52,4 @@ async def look(name: str, settings: NamespaceSettings) -> Host:
         _log.warning(
             "backend.preload", means="none", reason=support.preload_reason, effect="instances start the ordinary way"
         )
-    if egress_reason:
-        _log.warning("backend.egress", means="none", reason=egress_reason, effect="functions have no network")
     return Host(registry, cgroups, support)

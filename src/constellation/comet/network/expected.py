@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from constellation.nova.domain.function import Function
@@ -11,11 +11,11 @@ from constellation.nova.domain.function import Function
 class NetworkExpected:
     """Told of functions as they are deployed and changed."""
 
-    def __init__(self, start_nowait: Callable[[], None]) -> None:
-        self._start_nowait = start_nowait
+    def __init__(self, start_nowait: Callable[[], None], *, backends: Collection[str]) -> None:
+        self._start_nowait, self._backends = start_nowait, backends  # what functions say that it is for
 
     def update(self, function: Function, *, is_suspended: bool) -> None:
-        if function.network.reaches_out and not is_suspended:
+        if function.network.reaches_out and not is_suspended and function.backend in self._backends:
             self._start_nowait()
 
     def remove(self, function_id: UUID) -> None:
