@@ -16,6 +16,7 @@ from constellation.nova.store.functions import Functions
 from constellation.nova.store.migrate import Migration, MigrationRefused, migrate, shipped
 from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.queries import read
+from constellation.nova.store.versions import Versions
 from constellation.testing.database import Server, fresh_database
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -117,3 +118,39 @@ async def test_functions_of_before_builds_stay_live(postgres: Server) -> None:
         assert (function.code_version, function.pending, function.is_runnable) == (3, None, True)
         code = await functions.code("default", function.id, 3)
         assert (code.artifact, dict(code.files)) == (None, {"main.py": b"x"})
+
+
+async def test_functions_of_before_versions_have_their_first(postgres: Server) -> None:
+    async with (
+        fresh_database(postgres, template="template1") as database,
+        connect(database.dsn(), application="tests", max_size=2) as db,
+    ):
+        await migrate(db, [migration for migration in shipped() if migration.version < 14])
+        async with db.transaction() as tx:
+            for number, code_version, pending in ((1, 3, None), (2, 0, 1), (3, 2, 5)):
+                await tx.execute(
+                    "INSERT INTO functions (tenant, namespace, name, id, runtime, handler, memory_mb, code_version, "
+                    "code_hash, pending_version, pending_hash, pending_handler) "
+                    "VALUES ('default', 'default', $1, $2, 'python', 'main.handler', 256, $3, 'abc', $4, $5, $5)",
+                    f"old{number}",
+                    UUID(int=number),
+                    code_version,
+                    pending,
+                    None if pending is None else "main.handler",
+                )
+                await tx.execute("INSERT INTO function_code VALUES ('default', $1, $2, 'abc', 1)", UUID(int=number), 2)
+                await tx.execute("INSERT INTO function_code VALUES ('default', $1, 3, 'abc', 1)", UUID(int=number))
+        await migrate(db)
+        functions, versions = Functions(db), Versions(db)
+        old = await functions.get("default", "default", "old1")
+        assert (old.live_version, old.newest_version, old.newest_code_version) == (1, 1, 3)
+        first = await versions.get("default", "default", "old1", 1)
+        assert (first.is_live, first.function.memory_mb, first.function.code_version) == (True, 256, 3)
+        changed = await functions.update(replace(old, memory_mb=512))
+        assert changed.live_version == 2
+        new = await functions.update(changed, files={"main.py": b"x"})
+        assert (new.live_version, new.code_version) == (3, 4)
+        unbuilt = await functions.get("default", "default", "old2")
+        assert (unbuilt.live_version, (await versions.list(unbuilt)).items) == (0, ())
+        waiting = await functions.get("default", "default", "old3")
+        assert (waiting.live_version, waiting.newest_code_version) == (1, 5)

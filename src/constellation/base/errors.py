@@ -150,6 +150,18 @@ class VersionConflict(ConstellationError):
         super().__init__(f"{kind} {name!r} was changed by somebody else; read it again", extras=extras)
 
 
+class PreconditionFailed(ConstellationError):
+    """The thing is not any more what the caller read: its entity tag is another."""
+
+    code, http_status = "precondition_failed", 412
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} was changed since it was read: its ETag is not that of If-Match; read it again",
+            extras={"kind": kind, "name": name},
+        )
+
+
 class StateConflict(ConstellationError):
     """The thing is in a state in which this can not be done."""
 

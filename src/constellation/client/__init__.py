@@ -77,6 +77,7 @@ from constellation.routes.models.statistics import (
     Statistics,
     StatisticsBucket,
 )
+from constellation.routes.models.versions import VersionBody, VersionDiff, VersionSummary
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -157,5 +158,8 @@ __all__ = [
     "TenantUpdate",
     "Terminal",
     "Unreachable",
+    "VersionBody",
+    "VersionDiff",
+    "VersionSummary",
     "WhoAmI",
 ]

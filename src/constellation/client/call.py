@@ -85,6 +85,11 @@ def page_call(
     return call(operation, reply, params=params, query={**(query or {}), **paging})
 
 
+def matching(if_match: str | None) -> dict[str, str]:
+    """Return the header that makes a request conditional on an entity tag."""
+    return {} if if_match is None else {"if-match": if_match}
+
+
 def _segment(name: str, value: str) -> str:
     # "." and ".." survive percent-encoding and would be resolved away, so another route would be called.
     if value in ("", ".", ".."):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from constellation.client.call import IDEMPOTENCY_HEADER, TIMEOUT_HEADER, Call, call, page_call
+from constellation.client.call import IDEMPOTENCY_HEADER, TIMEOUT_HEADER, Call, call, matching, page_call
 from constellation.routes.models import access as a
 from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
@@ -81,14 +81,17 @@ def get_function(name: str) -> Call[f.FunctionBody]:
     return call("get_function", f.FunctionBody, params={"name": name})
 
 
-def update_function(name: str, changes: f.FunctionUpdate) -> Call[f.FunctionBody]:
-    """Change the given fields. `version_conflict` (409) when `changes.version` is not the row's."""
-    return call("update_function", f.FunctionBody, params={"name": name}, body=changes)
+def update_function(name: str, changes: f.FunctionUpdate, *, if_match: str | None = None) -> Call[f.FunctionBody]:
+    """Change the given fields. `version_conflict` (409) when `changes.version` is not the row's.
+
+    `if_match`: the `tag` of the function as it was read; `precondition_failed` (412) when it was changed since.
+    """
+    return call("update_function", f.FunctionBody, params={"name": name}, body=changes, headers=matching(if_match))
 
 
-def delete_function(name: str) -> Call[f.Deleted]:
-    """Delete a function and all that hangs on it."""
-    return call("delete_function", f.Deleted, params={"name": name})
+def delete_function(name: str, *, if_match: str | None = None) -> Call[f.Deleted]:
+    """Delete a function and all that hangs on it; `if_match` as in `update_function`."""
+    return call("delete_function", f.Deleted, params={"name": name}, headers=matching(if_match))
 
 
 def get_code(name: str) -> Call[f.CodeBody]:
@@ -96,9 +99,9 @@ def get_code(name: str) -> Call[f.CodeBody]:
     return call("get_code", f.CodeBody, params={"name": name})
 
 
-def put_code(name: str, code: f.CodeUpdate) -> Call[f.FunctionBody]:
-    """Replace the code; the same code again changes nothing."""
-    return call("put_code", f.FunctionBody, params={"name": name}, body=code)
+def put_code(name: str, code: f.CodeUpdate, *, if_match: str | None = None) -> Call[f.FunctionBody]:
+    """Replace the code; the same code again changes nothing. `if_match` as in `update_function`."""
+    return call("put_code", f.FunctionBody, params={"name": name}, body=code, headers=matching(if_match))
 
 
 def get_capacity(name: str) -> Call[f.CapacityPolicyBody]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, executions, figures
+from constellation.client import calls, executions, figures, versions
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -176,6 +176,14 @@ class Operations:
     heatmap = Operation(figures.heatmap)
     function_cost = Operation(figures.function_cost)
     cost_summary = Operation(figures.cost_summary)
+    list_versions = Listing(versions.list_versions)
+    get_version = Operation(versions.get_version)
+    get_version_code = Operation(versions.get_version_code)
+    diff_versions = Operation(versions.diff_versions)
+    activate_version = Operation(versions.activate_version)
+    delete_version = Operation(versions.delete_version)
+    rollback_function = Operation(versions.rollback_function)
+
     invoke_durable = Operation(executions.invoke_durable)
     list_executions = Listing(executions.list_executions)
     get_execution = Operation(executions.get_execution)

@@ -31,6 +31,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
@@ -49,6 +50,7 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
+from constellation.nova.store.versions import Versions
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Plane
 from constellation.rpc.caller import CallerVerifier
@@ -149,6 +151,7 @@ async def control_app(
     tenancy, keys, changes = Tenancy(db), ApiKeys(db), Changes(db)
     operations = operations_of(
         FunctionRoutes(functions, Builds(db), Executors(db), needs_build=needs_build),
+        VersionRoutes(functions, Versions(db), Builds(db)),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, tenancy, clock=clock),
         TenancyRoutes(tenancy, functions),

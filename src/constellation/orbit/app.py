@@ -25,6 +25,7 @@ from constellation.orbit.commands import (
     settings,
     source,
     state,
+    versions,
 )
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
@@ -103,6 +104,7 @@ def root(
 
 source.register(app)
 functions.register(app)
+versions.register(app)
 figures.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")

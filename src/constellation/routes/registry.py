@@ -14,8 +14,9 @@ from constellation.routes.control import CONTROL
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
+from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *RECORDS, *SANDBOXES)
+ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *RECORDS, *SANDBOXES, *VERSIONS)
 
 
 @dataclass(frozen=True, slots=True)

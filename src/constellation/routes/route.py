@@ -64,6 +64,8 @@ class Route:
     media_types: Sequence[str] = ()  # of an answer that is not JSON; (): by method, whether it streams
     max_body_bytes: int | None = None  # None: the gateway's limit
     takes_key: bool = False  # an Idempotency-Key makes repetitions of a request one
+    takes_match: bool = False  # an If-Match makes it conditional on the entity tag that was read
+    has_tag: bool = False  # its answer has an ETag
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

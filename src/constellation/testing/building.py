@@ -53,7 +53,7 @@ class Building(State):
         if LOCK_FILE in entry.files:
             self.build(entry, version)
         else:
-            facts = {"code_version": version, "pending_version": None, "build": None}
+            facts = {"code_version": version, "live_version": version, "pending_version": None, "build": None}
             entry.body = msgspec.structs.replace(entry.body, **facts)
 
     def build(self, entry: Entry, version: int) -> b.BuildBody:
@@ -82,6 +82,7 @@ class Building(State):
         )
         self.builds[build.id] = build
         summary = b.BuildSummary(id=build.id, state=build.state, error=error)
-        live = {"pending_version": version} if error else {"pending_version": None, "code_version": version}
+        made = {"pending_version": None, "code_version": version, "live_version": version}
+        live = {"pending_version": version} if error else made
         entry.body = msgspec.structs.replace(function, build=summary, **live)
         return build

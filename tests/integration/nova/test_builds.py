@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from constellation.nova.store.builds import Builds, Made
-from constellation.nova.store.functions import KEPT_CODE_VERSIONS
+from constellation.nova.store.functions import KEPT_UNUSED_CODE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -135,12 +135,12 @@ async def test_code_that_needs_no_build_overtakes_one_that_waits(nova, db):
 async def test_the_live_version_outlives_any_number_of_failed_ones(nova, db):
     await create(nova)
     await settle(db)
-    for number in range(KEPT_CODE_VERSIONS + 2):
+    for number in range(KEPT_UNUSED_CODE + 2):
         await patch(nova, files=files(f"# {number}\n"))
         await settle(db, error="no")
     versions = [row["version"] for row in await db.fetch("SELECT version FROM function_code ORDER BY version")]
     assert versions[0] == 1
-    assert len(versions) == KEPT_CODE_VERSIONS + 1
+    assert len(versions) == KEPT_UNUSED_CODE + 1
     assert (await get(nova))["code_version"] == 1
 
 

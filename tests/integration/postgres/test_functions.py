@@ -10,7 +10,7 @@ from constellation.base.ids import uuid7
 from constellation.nova.domain.function import CapacityPolicy, Function, code_hash
 from constellation.nova.domain.job import NewJob
 from constellation.nova.domain.network import NO_NETWORK, AllowRule, Egress, NetworkPolicy
-from constellation.nova.store.functions import KEPT_CODE_VERSIONS, Functions
+from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.pool import Database
 
@@ -121,13 +121,11 @@ async def test_new_code_takes_the_next_version_and_equal_code_does_not(db: Datab
     current = await functions.create(function(), CODE)
     current = await functions.update(current, files=dict(reversed(CODE.items())))
     assert current.code_version == 1
-    for number in range(KEPT_CODE_VERSIONS + 2):
+    for number in range(3):
         current = await functions.update(current, files={"main.py": b"%d" % number})
-    assert current.code_version == KEPT_CODE_VERSIONS + 3
-    assert (await functions.code("default", current.id, current.code_version)).files == {"main.py": b"11"}
+    assert (current.code_version, current.newest_code_version, current.live_version) == (4, 4, 4)
     assert (await functions.code("default", current.id, 4)).files == {"main.py": b"2"}
-    with pytest.raises(NotFound):
-        await functions.code("default", current.id, 3)
+    assert (await functions.code("default", current.id, 1)).files == CODE
 
 
 async def test_of_two_updates_at_once_one_wins(db: Database) -> None:

@@ -38,6 +38,8 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_versi
     FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 40) f;
 INSERT INTO function_code (tenant, function_id, version, hash, size_bytes)
     SELECT tenant, id, v, '', 1 FROM functions, generate_series(1, 3) v;
+INSERT INTO function_versions (tenant, function_id, version, code_version, settings)
+    SELECT tenant, id, v, v % 3 + 1, '{}' FROM functions, generate_series(2, 20) v;
 INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
 INSERT INTO builds (tenant, namespace, id, function_id, function_name, code_version, code_hash, runtime, handler, state,
                     cache_key, artifact, lease_until)

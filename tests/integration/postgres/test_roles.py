@@ -31,6 +31,7 @@ ALLOWED = {
         "namespaces": "SIUD",
         "api_keys": "SIUD",
         "functions": "SIUD",
+        "function_versions": "SD",
         "function_code": "SIUD",
         "function_files": "SIUD",
         "schedules": "SIUD",
@@ -48,6 +49,7 @@ ALLOWED = {
     "comet": {
         "tenants": "S",
         "functions": "Su",
+        "function_versions": "S",
         "function_code": "Su",
         "function_files": "S",
         "builds": "SIUD",

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls, executions, sandbox_calls
+from constellation.client import calls, executions, sandbox_calls, versions
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Route
@@ -55,7 +55,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "e.DurableInvoke": {},
     }
     kind = str(parameter.annotation)
-    model = eval(kind, vars(calls) | vars(executions) | vars(sandbox_calls)) if "." in kind else None
+    model = eval(kind, vars(calls) | vars(executions) | vars(sandbox_calls) | vars(versions)) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]
 
 

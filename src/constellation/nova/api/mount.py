@@ -31,6 +31,7 @@ from constellation.base.ids import RequestId
 from constellation.nova.api.request import (
     DISCARDED_BYTES,
     ApiRequest,
+    Tagged,
     read_body,
 )
 from constellation.nova.domain.access import Identity, Permission, authorize
@@ -170,15 +171,18 @@ class Mount:
             window=window_of(query if PAGING[0] in route.query else {}),
             body=await self._body(request, route),
             request_id=request_id,
+            if_match=request.headers.get("if-match") if route.takes_match else None,
         )
         answer = await self._operations[route.operation](call)
         if route.streams:
             return _stream_response(answer)
-        return Response(
-            b"" if answer is None else msgspec.json.encode(answer),
-            status=route.status,
-            content_type="application/json",
+        body = answer.body if isinstance(answer, Tagged) else answer
+        response = Response(
+            b"" if body is None else msgspec.json.encode(body), status=route.status, content_type="application/json"
         )
+        if isinstance(answer, Tagged):
+            response.headers["ETag"] = answer.tag
+        return response
 
     async def _refuse_suspended(self, route: Route, identity: Identity) -> None:
         if route.method == "GET" or (route.permission is Permission.TENANT_MANAGE and identity.is_platform_admin):

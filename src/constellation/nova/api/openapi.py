@@ -27,6 +27,7 @@ _REASONS = {
     403: "The caller may not do this, or the tenant is suspended",
     404: "It does not exist in the caller's scope",
     409: "The name is taken, the row was changed meanwhile, or the state forbids it",
+    412: "It is not any more what If-Match says",
     413: "The body is over its limit",
     415: "The body is not declared to be JSON",
 }
@@ -77,6 +78,9 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
             "parameters": {
                 "Tenant": _header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own"),
                 "Namespace": _header("X-Nova-Namespace", "The namespace to act in; absent: the credential's own"),
+                "IfMatch": _header(
+                    "If-Match", "The ETag of an earlier answer: do it only if nothing was changed since"
+                ),
                 "IdempotencyKey": _header(
                     "Idempotency-Key",
                     "1 to 256 visible characters, within the function: a request that repeats an answered one gets its "
@@ -106,6 +110,8 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
     ]
     if route.takes_key:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    if route.takes_match:
+        parameters.append({"$ref": "#/components/parameters/IfMatch"})
     if not is_public:
         parameters += [{"$ref": "#/components/parameters/Tenant"}, {"$ref": "#/components/parameters/Namespace"}]
     operation: dict[str, Any] = {
@@ -134,6 +140,8 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
         answer["content"] = {EVENTS if route.method == "GET" else ANYTHING: {}}
     elif route.status != 204:
         answer["content"] = {JSON if route.method == "GET" else ANYTHING: {}}
+    if route.has_tag:
+        answer["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For If-Match"}}
     refused = [400]
     if route.permission is not Permission.PUBLIC:
         refused += [401, 403]
@@ -141,6 +149,8 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
         refused.append(404)
     if route.method in _CHANGING:
         refused.append(409)
+    if route.takes_match:
+        refused.append(412)
     if route.request is not None:
         refused += [413, 415]
     problem = "#/components/responses/Problem"

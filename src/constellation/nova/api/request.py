@@ -30,11 +30,20 @@ class ApiRequest(Generic[Body_co]):
     window: Window
     body: Body_co
     request_id: RequestId
+    if_match: str | None = None  # the header, where the route takes it
 
     @property
     def scope(self) -> tuple[str, str]:
         """The tenant and the namespace that the caller acts in."""
         return self.identity.tenant, self.identity.namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged(Generic[Body_co]):
+    """An answer with its entity tag."""
+
+    body: Body_co
+    tag: str
 
 
 async def read_body(request: quart.Request, *, limit_bytes: int, wait_s: float) -> bytes:

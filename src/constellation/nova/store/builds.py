@@ -270,9 +270,9 @@ async def enqueue(
     return _build(row)
 
 
-async def supersede(tx: Session, tenant: str, function_id: UUID, *, version: int) -> bool:
-    """End the builds of a function that newer code makes useless; True when there were any: ring after the commit."""
-    return bool(await tx.execute(SQL["supersede"], tenant, function_id, f"superseded by version {version}"))
+async def supersede(tx: Session, tenant: str, function_id: UUID, *, reason: str) -> bool:
+    """End the builds of a function whose code nobody waits for any more; True when there were any: ring after the commit."""
+    return bool(await tx.execute(SQL["supersede"], tenant, function_id, reason))
 
 
 def _build(row: Record) -> Build:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -19,11 +20,13 @@ from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 
 SQL = load("functions")
+VERSIONS = load("versions")
 
 _CAPACITY = tuple(
     field.name for field in fields(CapacityPolicy)
 )  # each a column; in the order of `insert` and `update`
-KEPT_CODE_VERSIONS = 10  # chosen: enough to roll back a bad week; 10 x 10 MiB bounds a function's share of the disk
+# Code that no version is made of, since its build failed or newer code overtook it, stays for a look at its build.
+KEPT_UNUSED_CODE = 10  # chosen: of the newest
 
 
 class Functions:
@@ -36,7 +39,7 @@ class Functions:
     async def create(self, function: Function, files: Mapping[str, bytes], *, needs_build: bool = False) -> Function:
         """Write a new function with version 1 of its code and return it as it stands.
 
-        `code_version`, `code_hash`, `pending`, `version` and the times of `function` are not read.
+        `code_version`, `code_hash`, `pending`, the numbers of versions and the times of `function` are not read.
 
         Args:
             needs_build: the code is not live before it is built.
@@ -57,7 +60,7 @@ class Functions:
             raise NotFound("namespace", f"{function.tenant}/{function.namespace}") from error
         if needs_build:
             await self._builders.ring()
-        return _function(row)
+        return function_of(row)
 
     async def get(self, tenant: str, namespace: str, name: str) -> Function:
         """Return a function. Raises `NotFound`."""
@@ -68,7 +71,7 @@ class Functions:
 
     async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None:
         row = await self._db.fetch_row(SQL["get"], tenant, namespace, name)
-        return None if row is None else _function(row)
+        return None if row is None else function_of(row)
 
     async def list(
         self,
@@ -87,11 +90,11 @@ class Functions:
         """
         rows = await self._db.fetch(SQL["list"], tenant, namespace, search, runtime, limit, offset)
         total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, search, runtime)
-        return Page(items=tuple(map(_function, rows)), total=total, has_more=offset + len(rows) < total)
+        return Page(items=tuple(map(function_of, rows)), total=total, has_more=offset + len(rows) < total)
 
     async def list_kept_warm(self) -> tuple[Function, ...]:
         """Return the functions of every tenant whose `min_replicas` is above 0."""
-        return tuple(map(_function, await self._db.fetch(SQL["list_kept_warm"])))
+        return tuple(map(function_of, await self._db.fetch(SQL["list_kept_warm"])))
 
     async def list_runtimes(self) -> tuple[str, ...]:
         """Return the runtimes that some function of some tenant uses."""
@@ -103,7 +106,7 @@ class Functions:
         """Write a function's settings, and with `files` new code, over the row that the caller read.
 
         New code gets the next code version; files equal to those deployed last do not, unless they must be built for
-        another handler. The last `KEPT_CODE_VERSIONS` versions are kept, and the one that is live.
+        another handler. Versions that the function does not keep go, and the code that only they were made of.
 
         Args:
             function: as it was read, with changed settings; its `version` says which row was read, and its
@@ -121,7 +124,7 @@ class Functions:
             written != function.deployed_hash or (needs_build and function.handler != function.deployed_handler)
         )
         code_version, digest, pending = function.code_version, function.code_hash, function.pending
-        version = function.deployed_version + 1
+        version = function.newest_code_version + 1
         if files is not None and is_new_code:
             if needs_build:
                 pending = PendingCode(version=version, hash=written, handler=function.handler)
@@ -129,32 +132,48 @@ class Functions:
                 code_version, digest, pending = version, written, None
         is_superseding = False
         async with self._db.transaction() as tx:
-            row = await tx.fetch_row(
-                SQL["update"],
-                *function.key,
-                function.id,
-                *_settings(function),
-                function.version,
-                code_version,
-                digest,
-                *_pending_columns(pending),
-                needs_build,
-            )
-            if row is None:
-                current = await tx.fetch_row(SQL["get"], *function.key)
-                if current is None or current["id"] != function.id:
-                    raise NotFound("function", function.name)
-                raise VersionConflict("function", function.name)
+            row = await self._write(tx, function, code_version, digest, pending, keeps_handler=needs_build)
             if files is not None and is_new_code:
                 await _write_code(tx, function, version=version, digest=written, files=files)
-                oldest = version - KEPT_CODE_VERSIONS
-                await tx.execute(SQL["forget_old_code"], function.tenant, function.id, oldest, code_version)
-                is_superseding = await builds.supersede(tx, function.tenant, function.id, version=version)
+                is_superseding = await builds.supersede(
+                    tx, function.tenant, function.id, reason=f"superseded by version {version}"
+                )
                 if needs_build:
                     await self._enqueue(tx, function, version=version, digest=written)
+            await _forget(tx, function, newest_code=row["newest_code_version"])
         if is_superseding or (is_new_code and needs_build):
             await self._builders.ring()
-        return _function(row)
+        return function_of(row)
+
+    async def _write(
+        self,
+        tx: Session,
+        function: Function,
+        code_version: int,
+        digest: str,
+        pending: PendingCode | None,
+        *,
+        keeps_handler: bool = False,
+    ) -> Record:
+        row = await tx.fetch_row(
+            SQL["update"],
+            *function.key,
+            function.id,
+            *_settings(function),
+            function.version,
+            code_version,
+            digest,
+            *_pending_columns(pending),
+            keeps_handler,
+            function.kept_versions,
+            function.live_version,
+        )
+        if row is None:
+            current = await tx.fetch_row(SQL["get"], *function.key)
+            if current is None or current["id"] != function.id:
+                raise NotFound("function", function.name)
+            raise VersionConflict("function", function.name)
+        return row
 
     async def _enqueue(self, tx: Session, function: Function, *, version: int, digest: str) -> None:
         await builds.enqueue(
@@ -167,14 +186,41 @@ class Functions:
             queue_depth=self._build_queue_depth,
         )
 
-    async def delete(self, tenant: str, namespace: str, name: str) -> None:
-        """Delete a function with its code, schedules, live jobs and idempotency keys.
+    async def activate(self, function: Function, was: Function) -> Function:
+        """Make a function what one of its versions was; code that waits for its build is given up.
+
+        Args:
+            function: as it was read.
+            was: as the version has it, with its number as `live_version`.
+
+        Raises:
+            NotFound: it was deleted.
+            VersionConflict: it was changed since it was read.
+        """
+        async with self._db.transaction() as tx:
+            row = await self._write(tx, replace(was, version=function.version), was.code_version, was.code_hash, None)
+            is_superseding = await builds.supersede(
+                tx, function.tenant, function.id, reason=f"version {was.live_version} was made live"
+            )
+        if is_superseding:
+            await self._builders.ring()
+        return function_of(row)
+
+    async def delete(self, tenant: str, namespace: str, name: str, *, read: Function | None = None) -> None:
+        """Delete a function with its code, versions, schedules, live jobs and idempotency keys.
+
+        Args:
+            read: delete it only as it was read.
 
         Raises:
             NotFound: there is no such function.
+            VersionConflict: it was changed since it was read.
         """
+        condition = (None, None) if read is None else (read.id, read.version)
         async with self._db.transaction() as tx:
-            if not await tx.execute(SQL["delete"], tenant, namespace, name):
+            if not await tx.execute(SQL["delete"], tenant, namespace, name, *condition):
+                if await tx.fetch_row(SQL["get"], tenant, namespace, name) is not None:
+                    raise VersionConflict("function", name)
                 raise NotFound("function", name)
             await tx.execute(SQL["delete_jobs"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
@@ -215,7 +261,13 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
     pending = PendingCode(version=1, hash=digest, handler=function.handler) if needs_build else None
     live = (0, "") if needs_build else (1, digest)
     row = await tx.fetch_row(
-        SQL["insert"], *function.key, function.id, *_settings(function), *live, *_pending_columns(pending)
+        SQL["insert"],
+        *function.key,
+        function.id,
+        *_settings(function),
+        *live,
+        *_pending_columns(pending),
+        function.kept_versions,
     )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)
@@ -228,6 +280,12 @@ async def _write_code(
     size_bytes = sum(map(len, files.values()))
     await tx.execute(SQL["insert_code"], function.tenant, function.id, version, digest, size_bytes)
     await tx.execute(SQL["insert_files"], function.tenant, function.id, version, list(files), list(files.values()))
+
+
+async def _forget(tx: Session, function: Function, *, newest_code: int) -> None:
+    """Drop the versions that a function keeps no longer, then the code that nothing is made of."""
+    await tx.execute(VERSIONS["forget_old"], function.tenant, function.id)
+    await tx.execute(SQL["forget_old_code"], function.tenant, function.id, newest_code - KEPT_UNUSED_CODE)
 
 
 def _settings(function: Function) -> tuple[object, ...]:
@@ -262,7 +320,8 @@ def _pending_columns(pending: PendingCode | None) -> tuple[object, ...]:
     return (None, None, None) if pending is None else (pending.version, pending.hash, pending.handler)
 
 
-def _function(row: Record) -> Function:
+def function_of(row: Record | Mapping[str, Any]) -> Function:
+    """Return the function that a row of all its columns is."""
     columns = dict(row)
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])

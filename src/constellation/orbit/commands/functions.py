@@ -35,7 +35,7 @@ def list_(
     columns = [
         Column[FunctionBody]("NAME", lambda found: found.name),
         Column[FunctionBody]("RUNTIME", lambda found: found.runtime),
-        Column[FunctionBody]("VERSION", lambda found: found.code_version),
+        Column[FunctionBody]("VERSION", lambda found: found.live_version),
         Column[FunctionBody]("MEMORY", lambda found: f"{found.memory_mb} MiB"),
         Column[FunctionBody]("TIMEOUT", lambda found: f"{found.timeout_s:g} s"),
         Column[FunctionBody]("STATE", _state),

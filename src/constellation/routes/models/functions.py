@@ -38,6 +38,9 @@ Mode = Annotated[
 LogRetentionDays = Annotated[
     int, Meta(ge=0, le=3650, description="how long its calls stay in the log; 0, or more than the platform's: as that")
 ]
+KeptVersions = Annotated[
+    int, Meta(ge=1, le=1000, description="how many of the newest versions stay; those in use stay beside them")
+]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
@@ -126,6 +129,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     mode: Mode = "process"
     log_retention_days: LogRetentionDays = 0
     network: NetworkPolicyBody = NetworkPolicyBody()
+    kept_versions: KeptVersions = 100
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -153,6 +157,12 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     mode: Mode | UnsetType = UNSET
     log_retention_days: LogRetentionDays | UnsetType = UNSET
     network: NetworkPolicyBody | UnsetType = UNSET
+    kept_versions: KeptVersions | UnsetType = UNSET
+
+
+def entity_tag(function_id: UUID, version: int) -> str:
+    """Return the tag of a function's row; one that was deleted and made again has another."""
+    return f'"{version}-{function_id.hex[-12:]}"'
 
 
 class FunctionBody(Struct, kw_only=True, frozen=True):
@@ -187,8 +197,15 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    live_version: int = 0  # of its versions, the one that calls run; 0: there is none yet
+    kept_versions: int = 100
     pending_version: int | None = None  # of newer code that is not live: its build is not done, or has failed
     build: BuildSummary | None = None  # of the code that was deployed last; None: it runs as it is
+
+    @property
+    def tag(self) -> str:
+        """Its entity tag, as ETag has it and If-Match wants it."""
+        return entity_tag(self.id, self.version)
 
 
 class CodeUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -12,6 +12,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.domain.access import Permission
@@ -19,7 +20,7 @@ from constellation.routes.registry import ROUTES
 from constellation.routes.route import Plane, Transport
 from constellation.rpc.caller import CallerVerifier
 
-GROUPS = (FunctionRoutes, KeyRoutes, RuntimeRoutes, ScheduleRoutes, TenancyRoutes, OpenApiRoutes)
+GROUPS = (FunctionRoutes, KeyRoutes, RuntimeRoutes, ScheduleRoutes, TenancyRoutes, VersionRoutes, OpenApiRoutes)
 
 
 def operations() -> dict[str, object]:

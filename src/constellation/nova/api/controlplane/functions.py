@@ -9,11 +9,12 @@ from uuid import UUID
 
 from msgspec import UNSET, convert, structs, to_builtins
 
-from constellation.base.errors import InvalidRequest, VersionConflict
+from constellation.base.errors import InvalidRequest, PreconditionFailed, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, source_from
-from constellation.nova.api.overtaken import until_written
-from constellation.nova.api.request import ApiRequest
+from constellation.nova.api.overtaken import change_function
+from constellation.nova.api.request import ApiRequest, Tagged
+from constellation.nova.api.tags import check_match, tag_of
 from constellation.nova.domain.build import Build
 from constellation.nova.domain.deploy import (
     check_concurrency,
@@ -58,7 +59,7 @@ class FunctionRoutes:
         self._functions, self._builds, self._executors = functions, builds, executors
         self._needs_build = needs_build
 
-    async def create_function(self, call: ApiRequest[FunctionCreate]) -> FunctionBody:
+    async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
         body = call.body
         tenant, namespace = call.scope
         check_function_name(body.name)
@@ -90,6 +91,7 @@ class FunctionRoutes:
             mode=Mode(body.mode),
             log_retention_days=body.log_retention_days,
             network=_network(body.network),
+            kept_versions=body.kept_versions,
         )
         _check(function)
         await self._check_egress(function)
@@ -105,27 +107,33 @@ class FunctionRoutes:
             offset=call.window.offset,
         )
         builds = await self._builds_of(found.items)
-        return page_of(found, call.window, lambda function: _function_body(function, builds.get(function.id)))
+        return page_of(found, call.window, lambda function: function_body(function, builds.get(function.id)))
 
-    async def get_function(self, call: ApiRequest[None]) -> FunctionBody:
+    async def get_function(self, call: ApiRequest[None]) -> Tagged[FunctionBody]:
         return await self._shown(await self._read(call))
 
-    async def update_function(self, call: ApiRequest[FunctionUpdate]) -> FunctionBody:
+    async def update_function(self, call: ApiRequest[FunctionUpdate]) -> Tagged[FunctionBody]:
         async def change(function: Function) -> Function:
             return await self._write(function, call.body)
 
         return await self._shown(await self._change(call, change, is_conditional=call.body.version is not UNSET))
 
     async def delete_function(self, call: ApiRequest[None]) -> Deleted:
-        name = call.params["name"]
-        await self._functions.delete(*call.scope, name)
+        name, read = call.params["name"], None
+        if call.if_match is not None:
+            read = await self._read(call)
+            check_match(read, call.if_match)
+        try:
+            await self._functions.delete(*call.scope, name, read=read)
+        except VersionConflict as error:
+            raise PreconditionFailed("function", name) from error
         return Deleted(status="deleted", name=name)
 
     async def get_code(self, call: ApiRequest[None]) -> CodeBody:
         function = await self._read(call)
         return code_body(await self._deployed(function))
 
-    async def put_code(self, call: ApiRequest[CodeUpdate]) -> FunctionBody:
+    async def put_code(self, call: ApiRequest[CodeUpdate]) -> Tagged[FunctionBody]:
         wanted = FunctionUpdate(code=call.body.code, files=call.body.files, handler=call.body.handler)
         if wanted.code is UNSET and wanted.files is UNSET:
             raise InvalidRequest("give exactly one of code and files", field="code")
@@ -162,12 +170,7 @@ class FunctionRoutes:
         *,
         is_conditional: bool = False,
     ) -> Function:
-        """Read and change a function; who set no condition is not bothered with a change of somebody else's."""
-
-        async def attempt() -> Function:
-            return await change(await self._read(call))
-
-        return await (attempt() if is_conditional else until_written(attempt))
+        return await change_function(self._functions, call, change, is_conditional=is_conditional)
 
     async def _write(self, function: Function, wanted: FunctionUpdate) -> Function:
         if wanted.version is not UNSET and wanted.version != function.version:
@@ -217,11 +220,17 @@ class FunctionRoutes:
     async def _builds_of(self, functions: Sequence[Function]) -> dict[UUID, Build]:
         return await self._builds.newest(functions[0].tenant, [each.id for each in functions]) if functions else {}
 
-    async def _shown(self, function: Function) -> FunctionBody:
-        return _function_body(function, (await self._builds_of([function])).get(function.id))
+    async def _shown(self, function: Function) -> Tagged[FunctionBody]:
+        return await shown(self._builds, function)
 
     async def _save(self, function: Function, changed: Function) -> Function:
         return function if changed == function else await self._functions.update(changed)
+
+
+async def shown(builds: Builds, function: Function) -> Tagged[FunctionBody]:
+    """Return a function as the API shows it, with its entity tag."""
+    newest = await builds.newest(function.tenant, [function.id])
+    return Tagged(body=function_body(function, newest.get(function.id)), tag=tag_of(function))
 
 
 def _check(function: Function) -> None:
@@ -251,7 +260,7 @@ def _network_body(policy: NetworkPolicy) -> NetworkPolicyBody:
     return convert(to_builtins(policy), NetworkPolicyBody)
 
 
-def _function_body(function: Function, build: Build | None) -> FunctionBody:
+def function_body(function: Function, build: Build | None) -> FunctionBody:
     """Return a function as the API shows it; its newest `build` is shown when it is that of the code deployed last."""
     is_shown = build is not None and build.code_version == function.deployed_version
     assert function.created_at is not None
@@ -283,6 +292,8 @@ def _function_body(function: Function, build: Build | None) -> FunctionBody:
         network=_network_body(function.network),
         code_version=function.code_version,
         code_hash=function.code_hash,
+        live_version=function.live_version,
+        kept_versions=function.kept_versions,
         version=function.version,
         created_at=function.created_at,
         updated_at=function.updated_at,

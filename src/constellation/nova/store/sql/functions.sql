@@ -6,7 +6,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
        log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
+       live_version, newest_version, newest_code_version, kept_versions
 FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -18,7 +19,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
        log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
+       live_version, newest_version, newest_code_version, kept_versions
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -43,7 +45,8 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
        log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at
+       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
+       live_version, newest_version, newest_code_version, kept_versions
 FROM functions
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
@@ -59,15 +62,17 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        max_payload_bytes, halted, max_inflight, max_queue_depth, max_queue_wait_s,
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
                        breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days, egress,
-                       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler)
+                       egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
+                       kept_versions)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
           init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
           log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-          pending_hash, pending_handler, pending_error, version, created_at, updated_at;
+          pending_hash, pending_handler, pending_error, version, created_at, updated_at,
+          live_version, newest_version, newest_code_version, kept_versions;
 
 -- name: update
 -- The settings and the code version of a function that is still at row version $36. With $42 the handler that is live
@@ -81,7 +86,7 @@ SET runtime = $5, handler = CASE WHEN $42::boolean THEN handler ELSE $6 END, des
     breaker_window_s = $25, breaker_open_s = $26, breaker_probes = $27, env = $28, preload = $29,
     backend = $30, mode = $31, log_retention_days = $32, egress = $33, egress_allow = $34, egress_deny = $35,
     code_version = $37, code_hash = $38, pending_version = $39, pending_hash = $40, pending_handler = $41,
-    pending_error = CASE WHEN pending_version = $39 THEN pending_error END,
+    pending_error = CASE WHEN pending_version = $39 THEN pending_error END, kept_versions = $43, live_version = $44,
     version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $36
 RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
@@ -89,12 +94,14 @@ RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb,
           max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
           breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
           log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-          pending_hash, pending_handler, pending_error, version, created_at, updated_at;
+          pending_hash, pending_handler, pending_error, version, created_at, updated_at,
+          live_version, newest_version, newest_code_version, kept_versions;
 
 -- name: delete
--- A function; its code and schedules go with it.
+-- A function, if it is still the row $4 at row version $5 where these are given; its code and schedules go with it.
 -- index: functions_tenant_namespace_name_key
-DELETE FROM functions WHERE tenant = $1 AND namespace = $2 AND name = $3;
+DELETE FROM functions
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND ($4::uuid IS NULL OR (id = $4 AND version = $5));
 
 -- name: delete_jobs
 -- The live jobs of a function.
@@ -127,9 +134,15 @@ SELECT $1, $2, $3, file.path, file.content
 FROM unnest($4::text[], $5::bytea[]) AS file (path, content);
 
 -- name: forget_old_code
--- All versions of a function's code up to $3, but the one that is live.
+-- The code up to $3 that no version is made of, and that neither is live nor waits.
 -- index: function_code_pkey
-DELETE FROM function_code WHERE tenant = $1 AND function_id = $2 AND version <= $3 AND version <> $4;
+DELETE FROM function_code AS code
+USING functions AS f
+WHERE code.tenant = $1 AND code.function_id = $2 AND code.version <= $3
+  AND f.tenant = $1 AND f.id = $2 AND code.version <> f.code_version
+  AND code.version IS DISTINCT FROM f.pending_version
+  AND NOT EXISTS (SELECT FROM function_versions AS made
+                  WHERE made.tenant = $1 AND made.function_id = $2 AND made.code_version = code.version);
 
 -- name: get_code
 -- One version of a function's code, without its files.

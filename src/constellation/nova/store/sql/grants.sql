@@ -22,6 +22,7 @@ GRANT USAGE ON SCHEMA public
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules TO constellation_nova;
+GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
@@ -32,7 +33,7 @@ GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
-GRANT SELECT ON tenants, functions, function_code, function_files, changes TO constellation_comet;
+GRANT SELECT ON tenants, functions, function_versions, function_code, function_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.

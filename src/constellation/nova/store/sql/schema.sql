@@ -82,6 +82,11 @@ CREATE TABLE functions (
     egress               text NOT NULL DEFAULT 'none' CHECK (egress IN ('none', 'allow-list', 'internet')),
     egress_allow         jsonb NOT NULL DEFAULT '[]', -- rules {host or cidr, ports, protocol}
     egress_deny          text[] NOT NULL DEFAULT '{}' CHECK (cardinality(egress_deny) <= 64),
+    -- Of its versions: the one that calls run (0: nothing was built yet), and the numbers that were given last.
+    live_version         integer NOT NULL DEFAULT 0,
+    newest_version       integer NOT NULL DEFAULT 0,
+    newest_code_version  integer NOT NULL DEFAULT 0,
+    kept_versions        integer NOT NULL DEFAULT 100 CHECK (kept_versions BETWEEN 1 AND 1000),
     CHECK (min_replicas <= max_replicas),
     CHECK (pending_version > code_version),
     CHECK (num_nulls(pending_version, pending_hash, pending_handler) IN (0, 3)),
@@ -147,6 +152,21 @@ CREATE TABLE function_files (
     content      bytea NOT NULL,
     PRIMARY KEY (tenant, function_id, version, path),
     FOREIGN KEY (tenant, function_id, version) REFERENCES function_code ON DELETE CASCADE
+);
+
+-- What functions were each time their code or configuration changed; written by a trigger, so no way of changing one goes
+-- round it.
+-- The code is what function_code and function_files have under its number; no code that a version names is dropped.
+CREATE TABLE function_versions (
+    tenant        text NOT NULL,
+    function_id   uuid NOT NULL,
+    version       integer NOT NULL CHECK (version > 0),
+    code_version  integer NOT NULL,
+    settings      jsonb NOT NULL, -- the columns of the row, as `versioned` picks them
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, function_id, version),
+    FOREIGN KEY (tenant, function_id) REFERENCES functions ON DELETE CASCADE,
+    FOREIGN KEY (tenant, function_id, code_version) REFERENCES function_code DEFERRABLE INITIALLY DEFERRED
 );
 
 -- Builds go with the code that they build.
@@ -475,6 +495,47 @@ CREATE TRIGGER tenants_changed AFTER INSERT OR UPDATE OR DELETE ON tenants
     FOR EACH ROW EXECUTE FUNCTION record_change('tenant');
 CREATE TRIGGER namespaces_changed AFTER INSERT OR UPDATE OR DELETE ON namespaces
     FOR EACH ROW EXECUTE FUNCTION record_change('namespace');
+
+-- What a version keeps of a function's row: how it runs, and not what it is called or how it stands.
+CREATE FUNCTION versioned(f functions) RETURNS jsonb LANGUAGE sql STABLE AS $$
+    SELECT to_jsonb(f) - ARRAY['tenant', 'namespace', 'name', 'id', 'halted', 'pending_version', 'pending_hash',
+        'pending_handler', 'pending_error', 'version', 'created_at', 'updated_at', 'live_version', 'newest_version',
+        'newest_code_version', 'kept_versions']
+$$;
+
+-- A changed function has the next number; one whose live version is set goes back to what that version was.
+CREATE FUNCTION number_version() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        NEW.live_version := least(NEW.code_version, 1);
+        NEW.newest_version := NEW.live_version;
+        NEW.newest_code_version := greatest(NEW.code_version, NEW.pending_version);
+        RETURN NEW;
+    END IF;
+    NEW.newest_version := OLD.newest_version;
+    NEW.newest_code_version := greatest(OLD.newest_code_version, NEW.code_version, NEW.pending_version);
+    IF NEW.code_version > 0 AND NEW.live_version = OLD.live_version
+       AND public.versioned(NEW) IS DISTINCT FROM public.versioned(OLD) THEN
+        NEW.newest_version := OLD.newest_version + 1;
+        NEW.live_version := NEW.newest_version;
+    END IF;
+    RETURN NEW;
+END $$;
+-- Later than the row, which it refers to.
+CREATE FUNCTION keep_version() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+BEGIN
+    INSERT INTO public.function_versions (tenant, function_id, version, code_version, settings)
+    VALUES (NEW.tenant, NEW.id, NEW.newest_version, NEW.code_version, public.versioned(NEW));
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION keep_version() FROM PUBLIC;
+
+CREATE TRIGGER functions_number_version BEFORE INSERT OR UPDATE ON functions
+    FOR EACH ROW EXECUTE FUNCTION number_version();
+CREATE TRIGGER functions_created AFTER INSERT ON functions
+    FOR EACH ROW WHEN (NEW.newest_version > 0) EXECUTE FUNCTION keep_version();
+CREATE TRIGGER functions_versioned AFTER UPDATE ON functions
+    FOR EACH ROW WHEN (NEW.newest_version > OLD.newest_version) EXECUTE FUNCTION keep_version();
 
 -- The smallest UUIDv7 of an instant.
 CREATE FUNCTION uuid7_floor(at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

@@ -1,0 +1,50 @@
+"""The operations on versions, as `calls`: functions from their arguments to their `Call`."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from constellation.client.call import Call, call, matching, page_call
+from constellation.routes.models import functions as f
+from constellation.routes.models import versions as v
+from constellation.routes.models.paging import DEFAULT_LIMIT, Page
+
+
+def list_versions(name: str, *, page_size: int = DEFAULT_LIMIT) -> Call[Page[v.VersionSummary]]:
+    """Versions of a function, newest first."""
+    return page_call("list_versions", v.VersionSummary, page_size=page_size, params={"name": name})
+
+
+def get_version(name: str, version: int) -> Call[v.VersionBody]:
+    """One version, with its configuration."""
+    return call("get_version", v.VersionBody, params=_of(name, version))
+
+
+def get_version_code(name: str, version: int) -> Call[f.CodeBody]:
+    """The code of a version."""
+    return call("get_version_code", f.CodeBody, params=_of(name, version))
+
+
+def diff_versions(name: str, version: int, other: int) -> Call[v.VersionDiff]:
+    """What changed from `version` to `other`."""
+    return call("diff_versions", v.VersionDiff, params={**_of(name, version), "other": str(other)})
+
+
+def activate_version(name: str, version: int, *, if_match: str | None = None) -> Call[f.FunctionBody]:
+    """Make a function what it was in a version."""
+    return call("activate_version", f.FunctionBody, params=_of(name, version), headers=matching(if_match))
+
+
+def delete_version(name: str, version: int) -> Call[f.Deleted]:
+    """Delete a version. `state_conflict` (409) when something uses it."""
+    return call("delete_version", f.Deleted, params=_of(name, version))
+
+
+def rollback_function(name: str, *, version: int | None = None, if_match: str | None = None) -> Call[f.FunctionBody]:
+    """Activate a version; that before the live one when none is given."""
+    body = v.Rollback(version=UNSET if version is None else version)
+    return call("rollback_function", f.FunctionBody, params={"name": name}, body=body, headers=matching(if_match))
+
+
+def _of(name: str, version: int) -> dict[str, str]:
+    return {"name": name, "version": str(version)}

@@ -1,0 +1,31 @@
+"""The routes of versions."""
+
+from __future__ import annotations
+
+from constellation.nova.domain.access import Permission
+from constellation.routes.models import functions as f
+from constellation.routes.models import versions as v
+from constellation.routes.models.paging import Page
+from constellation.routes.route import FUNCTION, PAGING, Route, nova
+
+_VERSIONS = FUNCTION + "/versions"
+_READ, _UPDATE = Permission.FUNCTION_READ, Permission.FUNCTION_UPDATE
+
+VERSIONS: tuple[Route, ...] = (
+    nova("list_versions", "GET", _VERSIONS, _READ, "Versions of a function, newest first",
+            response=Page[v.VersionSummary], query=PAGING),
+    nova("get_version", "GET", _VERSIONS + "/{version}", _READ, "One version, with its configuration",
+            response=v.VersionBody),
+    nova("get_version_code", "GET", _VERSIONS + "/{version}/code", _READ, "The code of a version",
+            response=f.CodeBody),
+    nova("diff_versions", "GET", _VERSIONS + "/{version}/diff/{other}", _READ,
+            "What another version has that this one has not, and the other way round", response=v.VersionDiff),
+    nova("activate_version", "POST", _VERSIONS + "/{version}/activate", _UPDATE,
+            "Make a function what it was in a version; code that waits for its build is given up",
+            response=f.FunctionBody, takes_match=True, has_tag=True),
+    nova("delete_version", "DELETE", _VERSIONS + "/{version}", _UPDATE, "Delete a version that nothing uses",
+            response=f.Deleted),
+    nova("rollback_function", "POST", FUNCTION + "/rollback", _UPDATE,
+            "Activate a version: that of the body, or the one before the live one", request=v.Rollback,
+            response=f.FunctionBody, takes_match=True, has_tag=True),
+)  # fmt: skip

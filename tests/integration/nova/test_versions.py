@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import anyio
+import pytest
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+NEW = "def handler(event, context):\n    return 'new'\n"
+
+
+async def test_versions_are_listed_compared_and_gone_back_to(nova):
+    created = await nova.deploy("hello", env={"A": "1"})
+    assert created["live_version"] == 1
+    changed = await nova.http.patch(
+        "/functions/hello", json={"code": NEW, "memory_mb": 256, "env": {"A": "2"}}, headers=nova.admin()
+    )
+    assert changed.json()["live_version"] == 2
+
+    listed = (await nova.http.get("/functions/hello/versions?limit=1", headers=nova.admin())).json()
+    assert [(each["version"], each["is_live"]) for each in listed["items"]] == [(2, True)]
+    assert listed["pagination"]["total"] == 2
+    first = (await nova.http.get("/functions/hello/versions/1", headers=nova.admin())).json()
+    assert (first["is_live"], first["configuration"]["env"], first["memory_mb"]) == (False, {"A": "1"}, 128)
+    code = (await nova.http.get("/functions/hello/versions/2/code", headers=nova.admin())).json()
+    assert code["code"] == NEW
+
+    diff = (await nova.http.get("/functions/hello/versions/1/diff/2", headers=nova.admin())).json()
+    assert {"field": "memory_mb", "from": 128, "to": 256} in diff["changes"]
+    assert [(each["path"], each["state"]) for each in diff["files"]] == [("main.py", "changed")]
+    assert "+    return 'new'" in diff["files"][0]["diff"]
+
+    back = await nova.http.post("/functions/hello/rollback", json={}, headers=nova.admin())
+    assert (back.json()["live_version"], back.json()["memory_mb"], back.json()["env"]) == (1, 128, {"A": "1"})
+    nothing = await nova.http.post("/functions/hello/rollback", json={}, headers=nova.admin())
+    assert (nothing.status_code, nothing.json()["code"]) == (409, "state_conflict")
+    again = await nova.http.post("/functions/hello/versions/2/activate", headers=nova.admin())
+    assert again.json()["live_version"] == 2
+    assert (await nova.http.post("/functions/hello/rollback", json={"version": 1}, headers=nova.admin())).json()[
+        "live_version"
+    ] == 1
+
+    refused = await nova.http.delete("/functions/hello/versions/1", headers=nova.admin())
+    assert refused.status_code == 409
+    assert (await nova.http.delete("/functions/hello/versions/2", headers=nova.admin())).status_code == 200
+    for path in ("versions/2", "versions/2/code", "versions/1/diff/2"):
+        assert (await nova.http.get(f"/functions/hello/{path}", headers=nova.admin())).status_code == 404
+    for wrong in ("x", "0", "-1", "99999999999"):
+        answer = await nova.http.get(f"/functions/hello/versions/{wrong}", headers=nova.admin())
+        assert answer.status_code == 400, wrong
+    assert (await nova.http.get("/functions/absent/versions", headers=nova.admin())).status_code == 404
+
+
+async def test_of_two_tenants_with_one_name_neither_sees_the_others_versions(nova):
+    await nova.http.post("/tenants", json={"id": "other"}, headers=nova.admin())
+    await nova.deploy("hello")
+    await nova.deploy("hello", nova.member("other"), memory_mb=512)
+    seen = (await nova.http.get("/functions/hello/versions/1", headers=nova.member("other"))).json()
+    assert seen["memory_mb"] == 512
+
+
+async def test_who_read_an_older_function_does_not_change_the_newer_one(nova):
+    created = await nova.http.post(
+        "/functions", json={"name": "hello", "runtime": "python", "code": NEW}, headers=nova.admin()
+    )
+    read = await nova.http.get("/functions/hello", headers=nova.admin())
+    tag = read.headers["etag"]
+    assert tag == created.headers["etag"]
+    matching = {**nova.admin(), "if-match": tag}
+    statuses: list[int] = []
+
+    async def change(memory_mb: int) -> None:
+        answer = await nova.http.patch("/functions/hello", json={"memory_mb": memory_mb}, headers=matching)
+        statuses.append(answer.status_code)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(8):
+            tasks.start_soon(change, 200 + number)
+    assert Counter(statuses) == {200: 1, 412: 7}
+
+    for method, path, body in (
+        ("PATCH", "", {"memory_mb": 128}),
+        ("PUT", "/code", {"code": NEW + "#"}),
+        ("POST", "/versions/1/activate", None),
+        ("POST", "/rollback", {}),
+        ("DELETE", "", None),
+    ):
+        answer = await nova.http.request(method, f"/functions/hello{path}", json=body, headers=matching)
+        assert (answer.status_code, answer.json()["code"]) == (412, "precondition_failed"), path
+    for unclear in ("5", '"a", b', '"' * 3):
+        answer = await nova.http.patch(
+            "/functions/hello", json={"memory_mb": 128}, headers={**nova.admin(), "if-match": unclear}
+        )
+        assert answer.status_code == 400, unclear
+    current = (await nova.http.get("/functions/hello", headers=nova.admin())).headers["etag"]
+    weak = await nova.http.delete("/functions/hello", headers={**nova.admin(), "if-match": f"W/{current}"})
+    assert weak.status_code == 412
+    one_of = await nova.http.patch(
+        "/functions/hello", json={"memory_mb": 128}, headers={**nova.admin(), "if-match": f'"x", {current}'}
+    )
+    assert one_of.status_code == 200
+    assert one_of.headers["etag"] != current
+    gone = await nova.http.delete("/functions/hello", headers={**nova.admin(), "if-match": one_of.headers["etag"]})
+    assert gone.status_code == 200
