@@ -367,6 +367,7 @@ def _backends(context: PlaneContext, settings: Settings, links: Links, code_root
     platform = group_name(context.state_dir / context.plane)
     sandboxes = NamespaceSettings(
         run_dir=run_dir / f"{context.plane}-sandboxes",
+        kit_dir=context.state_dir / "kits",
         group=platform,
         uid_base=settings.sandbox.uid_base + block * SLOTS,
         interpreters=configured_in(settings.runtimes),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import anyio
@@ -64,8 +65,26 @@ async def test_what_fails_or_is_cancelled_is_made_again(tmp_path):
         await seeds.get("k", hang)
     assert len(tries) == 2
     assert not list((tmp_path / "c").iterdir())
-    (tmp_path / "c" / ".k.killed").mkdir()  # of a run that was killed
+    (tmp_path / "c" / ".k.killed").mkdir()  # of a run that was killed, long ago
+    os.utime(tmp_path / "c" / ".k.killed", (0, 0))
     found = await seeds.get("k", make)
     assert [p.name for p in (tmp_path / "c").iterdir()] == ["k"]
     assert [p.name for p in found.iterdir()] == ["whole"]
     assert await seeds.get("k", fail) == found
+
+
+async def test_two_processes_that_share_a_directory_make_one(tmp_path):
+    first, second = Seeds(tmp_path / "c"), Seeds(tmp_path / "c")
+
+    async def make(path):
+        (path / "first").touch()
+        second.keep({"k"})  # what another makes is not taken away from it
+
+    async def make_slowly(path):
+        found = await first.get("k", make)
+        assert [p.name for p in found.iterdir()] == ["first"]
+        (path / "second").touch()
+
+    found = await second.get("k", make_slowly)
+    assert [p.name for p in found.iterdir()] == ["first"]
+    assert [p.name for p in (tmp_path / "c").iterdir()] == ["k"]

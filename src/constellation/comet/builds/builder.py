@@ -19,26 +19,20 @@ import structlog
 
 from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.builds.contract import BuilderUnavailable, BuildFailed, BuildRequest
+from constellation.comet.builds.follow import follow
 from constellation.comet.builds.output import Output
-from constellation.comet.builds.plans import PROCESSES, limits_of, plan_of_build
+from constellation.comet.builds.plans import limits_of, plan_of_build
 from constellation.comet.builds.proxy import Proxy
 from constellation.comet.builds.registry import TOOLCHAINS
 from constellation.comet.builds.seeds import Seeds
 from constellation.comet.builds.sources import Sources
 from constellation.comet.builds.toolchain import Toolchain, Tools
-from constellation.comet.builds.unpack import TreeRefused, TreeWriter
 from constellation.comet.namespace.backend import NamespaceBackend
-from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.sandboxes import Sandbox
 from constellation.native.zygote import SpawnFailed, ZygoteGone
 
 _log = structlog.get_logger()
-_ENTRIES = 200_000  # chosen: twice a large node_modules
-_PIECE_BYTES = 1 << 20
-_SETUP_S = 10.0
-_WATCH_S = 0.25  # between looks at the memory, where no control group limits it
 _SEED_MB, _SEED_S = 2048, 900.0  # chosen: Go's standard library takes a minute of two slow cores and 150 MiB
-_LAST_WORDS_S = 5.0  # chosen: what a killed build has said is in the pipe already
 
 
 class SandboxBuilder:
@@ -104,7 +98,7 @@ class SandboxBuilder:
         try:
             with anyio.fail_after(request.timeout_s):
                 async with self._sandbox(request, script, cache, output) as sandbox:
-                    await self._follow(request, sandbox, output)
+                    await follow(request, sandbox, output, has_memory_group=self._backend.has_memory_group)
         except TimeoutError as error:
             raise BuildFailed(f"it took longer than the {request.timeout_s:g} s that a build may take") from error
         except (SandboxStartFailed, SpawnFailed, ZygoteGone) as error:
@@ -137,7 +131,6 @@ class SandboxBuilder:
                         proxy=socket_path,
                         cache=cache,
                         script=script,
-                        setup_s=_SETUP_S,
                         may_share_memory=self._backend.has_memory_group,
                     ),
                     tenant=request.tenant,
@@ -147,35 +140,6 @@ class SandboxBuilder:
         finally:
             with anyio.CancelScope(shield=True):  # bounded: it holds one socket
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(own_dir, ignore_errors=True))
-
-    async def _follow(self, request: BuildRequest, sandbox: Sandbox, output: Output) -> None:
-        """Hear what the tools say and take the tree that they leave."""
-        writer = TreeWriter(request.output, most_bytes=request.disk_mb << 20, most_entries=_ENTRIES)
-        failure: Exception | None = None
-        async with anyio.create_task_group() as tasks:
-            memory = _MemoryWatch(sandbox, request)
-            tasks.start_soon(output.listen, sandbox.stdio_fd)
-            if not self._backend.has_memory_group:
-                tasks.start_soon(memory.run)
-            try:
-                await _receive(sandbox, writer)
-                status = await sandbox.spawned.wait()
-            except (TreeRefused, OSError) as error:
-                failure = error
-                sandbox.spawned.kill_nowait()
-            finally:
-                writer.close()
-            memory.scope.cancel()
-            tasks.cancel_scope.deadline = anyio.current_time() + _LAST_WORDS_S
-        if isinstance(failure, TreeRefused):
-            raise BuildFailed(f"what it leaves in its output can not be taken: {failure}")
-        if failure is not None:
-            raise failure
-        if memory.was_passed():
-            raise BuildFailed(f"it needs more than the {request.memory_mb} MiB of memory that a build may use")
-        if not writer.is_complete:
-            limits = {"disk_mb": request.disk_mb, "memory_mb": request.memory_mb, "processes": PROCESSES}
-            raise BuildFailed(output.reason(f"it ended with {status}", **limits))
 
 
 def _seed_of(request: BuildRequest, toolchain: Toolchain, output: Path) -> BuildRequest:
@@ -190,40 +154,6 @@ def _seed_of(request: BuildRequest, toolchain: Toolchain, output: Path) -> Build
         disk_mb=_SEED_MB,
         timeout_s=_SEED_S,
     )
-
-
-class _MemoryWatch:
-    """Whether a build has met its limit of memory; where no control group sees to that, `run` does."""
-
-    def __init__(self, sandbox: Sandbox, request: BuildRequest) -> None:
-        self.scope = anyio.CancelScope()
-        self._sandbox, self._limit_bytes = sandbox, limits_of(request).memory_mb << 20
-        self._has_passed = False
-
-    async def run(self) -> None:
-        with self.scope:
-            while not self._has_passed:
-                await anyio.sleep(_WATCH_S)
-                used = await anyio.to_thread.run_sync(resident_bytes, self._sandbox.spawned.pid)
-                self._has_passed = used > self._limit_bytes
-            self._sandbox.spawned.kill_nowait()
-
-    def was_passed(self) -> bool:
-        leaf = self._sandbox.slot.leaf
-        return self._has_passed or (leaf is not None and leaf.oom_kills() > self._sandbox.slot.oom_kills)
-
-
-async def _receive(sandbox: Sandbox, writer: TreeWriter) -> None:
-    """Take the tree, up to the end of the stream."""
-    while True:
-        await anyio.wait_readable(sandbox.channel)
-        try:
-            data = sandbox.channel.recv(_PIECE_BYTES)
-        except (BlockingIOError, ConnectionResetError):
-            continue
-        if not data:
-            return
-        await anyio.to_thread.run_sync(writer.feed, data)
 
 
 @asynccontextmanager

@@ -11,17 +11,19 @@ from constellation.comet.builds.toolchain import RECIPE_DIR, Toolchain, Tools
 from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
 from constellation.native import libexec_path
-from constellation.native.sandbox import Bind, Entry, Limits, Plan, Tmpfs, standard_entries
+from constellation.native.sandbox import Bind, Entry, Limits, Link, Plan, Tmpfs, standard_entries
 
 PROCESSES = 512  # chosen: threads count too; go and javac start a few dozen, cargo one compiler a core
 _TMP_MB, _SHM_MB = 64, 16
 _INODES = 400_000  # chosen: large trees of node_modules have 100,000 files
 _OPEN_FILES = 4096
+_SETUP_S = 10.0
 _INIT = "/run/ct-build"
+_OUTPUT = "/build/out"
 _PROXY = "/run/sources.sock"
 _CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
 _CA_FILES = (_CA_FILE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
-_START = f"umask 022; mkdir -p /build/home /build/tmp /build/out; cd /build; . {RECIPE_DIR}/"
+_START = f"umask 022; mkdir -p /build/home /build/tmp {_OUTPUT}; cd /build; . {RECIPE_DIR}/"
 
 
 def limits_of(request: BuildRequest) -> SlotLimits:
@@ -35,18 +37,20 @@ def plan_of_build(
     toolchain: Toolchain,
     tools: Tools,
     *,
-    sources: Sources,
+    sources: Sources | None,
     proxy: Path | None,
     cache: Path | None,
     script: str,
-    setup_s: float,
     may_share_memory: bool,
+    output_link: str = "",
 ) -> Plan:
     """Return the sandbox of a build that runs a script of the recipe.
 
     Args:
         proxy: the socket of its way out, if it has one.
+        sources: where packages come from, if it may ask.
         cache: what the recipe's seed has left, if it has one.
+        output_link: another place at which the script finds what it makes, if it needs one.
     """
     binds: list[Entry] = [
         Bind(source=str(request.sources), target="/src"),
@@ -63,6 +67,8 @@ def plan_of_build(
         binds.append(Bind(source=str(cache), target="/run/cache"))
     if proxy is not None:
         binds.append(Bind(source=str(proxy), target=_PROXY))
+    if output_link:
+        binds.append(Link(to=_OUTPUT, target=output_link))
     leaf = slot.leaf
     return Plan(
         host_uid=slot.uid,
@@ -76,7 +82,7 @@ def plan_of_build(
             _INIT,
             _PROXY if proxy is not None else "",
             str(PROXY_PORT),
-            "/build/out",
+            _OUTPUT,
             "/bin/sh",
             "-euc",
             _START + script,
@@ -87,13 +93,13 @@ def plan_of_build(
         limits=Limits(open_files=_OPEN_FILES, processes=PROCESSES),
         cgroup_dir=leaf.cgroup_dir if leaf is not None else "",
         task_files=leaf.task_files if leaf is not None else (),
-        setup_s=setup_s,
+        setup_s=_SETUP_S,
         is_alone=True,  # the sources are this build's
         may_share_memory=may_share_memory,
     )
 
 
-def _env_of(request: BuildRequest, tools: Tools, sources: Sources) -> dict[str, str]:
+def _env_of(request: BuildRequest, tools: Tools, sources: Sources | None) -> dict[str, str]:
     module, _, name = request.handler.rpartition(".")
     return {
         "PATH": tools.search,
@@ -107,7 +113,7 @@ def _env_of(request: BuildRequest, tools: Tools, sources: Sources) -> dict[str, 
         "PIP_CERT": _CA_FILE,
         "NODE_EXTRA_CA_CERTS": _CA_FILE,
         "CARGO_HTTP_CAINFO": _CA_FILE,
-        **sources.env(),
+        **(sources.env() if sources is not None else {}),
         **tools.env,
     }
 

@@ -14,6 +14,7 @@ from constellation.base.errors import ConstellationError
 from constellation.base.ids import InstanceId, uuid7
 from constellation.base.statedir import make_private
 from constellation.comet.backend.contract import BackendSupport, InstanceSpec, SandboxStartFailed
+from constellation.comet.builds.kits import Kits
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.forkservers import ForkServers
 from constellation.comet.namespace.host import look
@@ -21,7 +22,7 @@ from constellation.comet.namespace.instance import NamespaceInstance, watch_memo
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
-from constellation.comet.namespace.plans import address_space_bytes, plan_of, shape_of
+from constellation.comet.namespace.plans import claim_of, plan_of, shape_of
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
@@ -32,7 +33,7 @@ from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed, Registry
 from constellation.native.cgroups import CgroupSupport
 from constellation.native.link import Links
-from constellation.native.sandbox import Claim, Furnish, Plan
+from constellation.native.sandbox import Furnish, Plan
 from constellation.native.zygote import TENANT_NOBODY, TENANT_UNKNOWN, Spawned, SpawnFailed, Zygote, ZygoteGone
 
 _log = structlog.get_logger()
@@ -53,6 +54,7 @@ class NamespaceBackend:
         self._servers: ForkServers | None = None
         self._spares: Spares | None = None
         self._nurseries: Nurseries | None = None
+        self._kits: Kits | None = None
         self._network: Network | None = None
         self._tenants = Tenants()
         self._instances: dict[Spawned, NamespaceInstance] = {}  # not by pid: those are used again
@@ -78,6 +80,7 @@ class NamespaceBackend:
             async with anyio.create_task_group() as tasks:
                 self._servers = ForkServers(tasks, record_dir=settings.run_dir, on_exit=self._exited)
                 self._spares = Spares(tasks, make=self._make_spare, destroy=self._destroy_sandbox)
+                self._kits = Kits(tasks, self._registry, settings.kits, self.lend)
                 self._nurseries = Nurseries(
                     tasks,
                     make=self._make_nursery,
@@ -111,16 +114,17 @@ class NamespaceBackend:
 
     async def keep_templates(self, runtimes: Collection[str], *, memory_bytes: int) -> None:
         """Run the fork servers of the runtimes that are on this host, and hold some sandboxes of each ready."""
-        servers, spares = self._servers, self._spares
-        if servers is None or spares is None or not self._support.available:
+        servers, spares, kits = self._servers, self._spares, self._kits
+        if servers is None or spares is None or kits is None or not self._support.available:
             return
         wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
-        await spares.release([each for each in self._registry.installed.values() if each not in wanted])
+        templates = {each.template: None for each in wanted if each.runtime.has_templates}
+        await spares.release([each for each in self._registry.installed.values() if each not in templates])
+        kits.start_nowait(wanted)
         left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
         if self._nurseries is not None:
             left_bytes = self._nurseries.keep(left_bytes)
-        shapes = [shape_of(installed, USUAL_LIMITS) for installed in wanted if installed.runtime.has_templates]
-        spares.keep(shapes, budget_bytes=left_bytes)
+        spares.keep([shape_of(each, USUAL_LIMITS) for each in templates], budget_bytes=left_bytes)
 
     async def templates_ready(self) -> None:
         """Wait until as many sandboxes are ready as `keep_templates` allows; for tests and benches."""
@@ -231,6 +235,8 @@ class NamespaceBackend:
     ) -> Sandbox:
         """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
         assert self._servers is not None
+        assert self._kits is not None
+        kit = await self._kits.of(installed)
         return await self._spawned(
             await self._servers.of(installed),
             limits,
@@ -238,6 +244,7 @@ class NamespaceBackend:
                 installed,
                 slot,
                 code_dir=code_dir,
+                kit=kit,
                 memory_mb=memory_mb,
                 processes=processes,
                 tmp_mb=tmp_mb,
@@ -308,14 +315,7 @@ class NamespaceBackend:
         sandbox = wired or spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
             return None
-        is_tmp_usual = spec.tmp_mb == settings.tmp_mb
-        claim = Claim(
-            code_dir=spec.code_dir,
-            processes=spec.max_pids,
-            address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=self.has_memory_group),
-            tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,
-            shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
-        )
+        claim = claim_of(spec, installed, settings, has_memory_group=self.has_memory_group)
         try:
             if sandbox.slot.leaf is not None:
                 limit(sandbox.slot.leaf, limits)

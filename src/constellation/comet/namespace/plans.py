@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
+from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
 from constellation.comet.namespace.spares import Shape
-from constellation.comet.runtimes.recipe import Start
+from constellation.comet.runtimes.recipe import KIT_DIR, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.cgroups import Leaf
-from constellation.native.sandbox import Bind, Directory, Entry, Limits, Plan, standard_entries
+from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, standard_entries
 
 # Chosen: what an interpreter maps without using it (libraries, locale archives, allocator arenas), so that RLIMIT_AS
 # leaves the handler about its memory limit. An idle Python maps 60 MiB.
@@ -20,12 +22,13 @@ _OPEN_FILES = 1024
 
 
 @lru_cache(maxsize=256)  # chosen: some runtimes times a few sizes; looking at the host again costs 0.2 ms
-def _root_of(installed: Installed, tmp_mb: int, shm_mb: int) -> tuple[Entry, ...]:
+def _root_of(installed: Installed, kit: Path | None, tmp_mb: int, shm_mb: int) -> tuple[Entry, ...]:
     runtime, interpreter = installed.runtime, installed.interpreter
     entries = standard_entries(
         prefixes=runtime.prefixes(interpreter), tmp_bytes=tmp_mb << 20, shm_bytes=min(shm_mb, tmp_mb) << 20
     )
-    return (*entries, *runtime.binds(interpreter))
+    shared = () if kit is None else (Bind(source=str(kit), target=KIT_DIR),)
+    return (*entries, *runtime.binds(interpreter), *shared)
 
 
 def plan_of(
@@ -33,6 +36,7 @@ def plan_of(
     slot: Slot,
     *,
     code_dir: Path | None,
+    kit: Path | None,
     memory_mb: int,
     processes: int,
     tmp_mb: int,
@@ -50,6 +54,7 @@ def plan_of(
         (slot.uid, slot.gid),
         slot.leaf,
         code_dir=code_dir,
+        kit=kit,
         memory_mb=memory_mb,
         processes=processes,
         tmp_mb=tmp_mb,
@@ -67,6 +72,7 @@ def _plan_of(
     leaf: Leaf | None,
     *,
     code_dir: Path | None,
+    kit: Path | None,
     memory_mb: int,
     processes: int,
     tmp_mb: int,
@@ -85,7 +91,7 @@ def _plan_of(
     return Plan(
         host_uid=ids[0],
         host_gid=ids[1],
-        entries=(*_root_of(installed, tmp_mb, shm_mb), code),
+        entries=(*_root_of(installed, kit, tmp_mb, shm_mb), code),
         argv=argv,
         env=runtime.env,
         has_guest_init=is_exec,
@@ -109,8 +115,22 @@ def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_grou
     return (memory_mb + _ADDRESS_SPACE_SLACK_MB) << 20
 
 
+def claim_of(spec: InstanceSpec, installed: Installed, settings: NamespaceSettings, *, has_memory_group: bool) -> Claim:
+    """Return what a ready sandbox becomes an instance by."""
+    is_tmp_usual = spec.tmp_mb == settings.tmp_mb
+    return Claim(
+        code_dir=spec.code_dir,
+        processes=spec.max_pids,
+        address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=has_memory_group),
+        tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,
+        shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
+    )
+
+
 def shape_of(installed: Installed, limits: SlotLimits, *, is_wired: bool = False) -> Shape:
     """Return which spares can become an instance of these limits."""
     if installed.runtime.start is Start.FORK:  # one process, whose limits can all be set when it is claimed
-        return Shape(installed=installed, is_wired=is_wired)
-    return Shape(installed=installed, memory_mb=limits.memory_mb, processes=limits.processes, is_wired=is_wired)
+        return Shape(installed=installed.template, is_wired=is_wired)
+    return Shape(
+        installed=installed.template, memory_mb=limits.memory_mb, processes=limits.processes, is_wired=is_wired
+    )

@@ -19,6 +19,7 @@ class NamespaceSettings:
     run_dir: Path  # 0700, of this comet alone
     group: str
     uid_base: int = 1_000_000  # as root: the host uid of the first instance
+    kit_dir: Path | None = None  # what workers need that is made once a host; None: of this comet alone
     interpreters: Mapping[str, Path] = field(default_factory=dict)  # runtime id -> another interpreter than the default
     spawn_s: float = 10.0  # making one sandbox
     destroy_s: float = 5.0  # until a killed instance is given up as stuck in the kernel
@@ -27,6 +28,10 @@ class NamespaceSettings:
     tmp_mb: int = 64  # what most instances ask for
     use_cgroups: bool = True
     resolv_conf: Path = Path("/etc/resolv.conf")  # whose name servers are asked for what functions may ask
+
+    @property
+    def kits(self) -> Path:
+        return self.kit_dir or self.run_dir / "kits"
 
     def __post_init__(self) -> None:
         if not 1 <= self.uid_base <= 0xFFFF_FFFF - SLOTS:

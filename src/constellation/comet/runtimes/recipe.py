@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from constellation.comet.backend.contract import RuntimeUnavailable
+from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.programs import Question
 from constellation.native.sandbox import Bind
 from constellation.nova.config.interpreters import InterpreterMissing, locate
@@ -19,6 +20,7 @@ from constellation.nova.domain.runtimes import RuntimeInfo
 PROBE_S = 10.0  # chosen: an interpreter prints its version within 50 ms on an idle machine
 WORKER_DIR = "/run/worker"  # where an executed worker finds its own source in the sandbox
 RUNTIME_DIR = "/run/runtime"  # where an interpreter of one file lies
+KIT_DIR = "/run/kit"  # where what was made of a kit lies, and while it is made
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*")
 
 
@@ -48,6 +50,15 @@ class Contained:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Kit:
+    """What workers need that each host makes itself, once: by kit.sh of the toolchain's recipe, in a sandbox like a build's."""
+
+    name: str
+    toolchain: Callable[[Interpreter], Toolchain]
+    mark: Callable[[Interpreter], str]  # changes when the interpreter does, of which a kit is made; touches the disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """A language's recipe. Paths in `argv` are host paths for FORK and the sandbox's for EXEC."""
 
@@ -62,6 +73,7 @@ class Runtime:
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork
     heap_flags: Callable[[int], tuple[str, ...]] = lambda _: ()  # of a memory limit in MiB; follow the program in argv
+    kit: Kit | None = None  # read-only at KIT_DIR
     has_templates: bool = True  # a worker can wait for its function; False: the function's code is the worker
     is_address_space_bound: bool = False  # RLIMIT_AS can stand in for a memory cgroup
     out_of_memory_texts: tuple[bytes, ...] = ()  # on standard error, where the language itself gives up

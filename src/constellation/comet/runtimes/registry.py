@@ -26,7 +26,7 @@ from constellation.comet.runtimes.php.recipe import RUNTIME as PHP
 from constellation.comet.runtimes.provided.recipe import RUNTIME as PROVIDED
 from constellation.comet.runtimes.python.recipe import RUNTIME as PYTHON
 from constellation.comet.runtimes.r.recipe import RUNTIME as R
-from constellation.comet.runtimes.recipe import Interpreter, Runtime
+from constellation.comet.runtimes.recipe import Interpreter, Kit, Runtime
 from constellation.comet.runtimes.ruby.recipe import RUNTIME as RUBY
 from constellation.comet.runtimes.rust.recipe import RUNTIME as RUST
 from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
@@ -48,6 +48,12 @@ class Installed:
 
     runtime: Runtime
     interpreter: Interpreter
+    like: Installed | None = None  # one with the same worker, who does not know before its function which of them it is
+
+    @property
+    def template(self) -> Installed:
+        """Return the one whose ready-made sandboxes are this one's too."""
+        return self.like or self
 
 
 def _found(runtime: Runtime, configured: Path | None) -> Interpreter | RuntimeUnavailable:
@@ -67,14 +73,19 @@ class Registry:
     def find(cls, configured: Mapping[str, Path] | None = None) -> Registry:
         """Look for every known runtime; `configured` names interpreters by runtime id. Blocks: call it in a thread."""
         paths = configured or {}
-        installed, missing = {}, {}
+        installed: dict[str, Installed] = {}
+        missing: dict[str, str] = {}
+        sharing: dict[tuple[Kit, Path], Installed] = {}
         # Each is a program that is asked for its version, and R takes longer than all others together.
         with ThreadPoolExecutor(max_workers=_PROBES) as threads:
             for runtime, found in zip(
                 KNOWN, threads.map(lambda each: _found(each, paths.get(each.id)), KNOWN), strict=True
             ):
                 if isinstance(found, Interpreter):
-                    installed[runtime.id] = Installed(runtime=runtime, interpreter=found)
+                    like = sharing.get((runtime.kit, found.path)) if runtime.kit is not None else None
+                    made = installed[runtime.id] = Installed(runtime=runtime, interpreter=found, like=like)
+                    if runtime.kit is not None:
+                        sharing.setdefault((runtime.kit, found.path), made)
                 else:
                     missing[runtime.id] = found.reason
         return cls(installed, missing)

@@ -7,13 +7,13 @@ from pathlib import Path
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.builds.contract import BuilderUnavailable
 from constellation.comet.builds.toolchain import Toolchain, Tools, said
-from constellation.comet.runtimes.recipe import SANDBOX_ENV, Interpreter, Runtime, Start
+from constellation.comet.runtimes.recipe import KIT_DIR, SANDBOX_ENV, Interpreter, Kit, Runtime, Start
 from constellation.native.sandbox import Bind
 from constellation.nova.config.interpreters import InterpreterMissing, locate_tool
-from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.domain.runtimes import JAVA, RuntimeInfo
 
 HERE = Path(__file__).parent
-_OLDEST = 17  # records, and what --add-opens names
+_OLDEST = 17  # records, and what worker.mf opens
 # What makes a start quick: one thread that collects, one compiler, no file of counters, shared class data
 _QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
 # Chosen: what the virtual machine needs beside its heap (code, class data, stacks) is about 40 MiB
@@ -44,6 +44,21 @@ def _tools(runtime: str, javac: Path, compiler: str) -> Tools:
     )
 
 
+def _kit_toolchain(found: Interpreter) -> Toolchain:
+    javac = found.path.parent / "javac"
+    return Toolchain(runtime=JAVA.id, recipe=HERE, programs=(), asked=lambda _: _tools(JAVA.id, javac, ""))
+
+
+def _mark(found: Interpreter) -> str:
+    """Return what another build of the machine has another of: it maps no classes that a different one has laid out."""
+    status = (found.path.parents[1] / "lib" / "server" / "libjvm.so").stat()
+    return f"{status.st_size:x}.{status.st_mtime_ns:x}"
+
+
+# The classes of the worker, which all languages of the machine share
+_KIT = Kit(name="jvm", toolchain=_kit_toolchain, mark=_mark)
+
+
 def toolchain(info: RuntimeInfo, recipe: Path, *, compiler: str = "") -> Toolchain:
     """Return what builds a language of this machine. `compiler` is the name and version of its own, from the recipe's seed."""
     return Toolchain(
@@ -61,7 +76,9 @@ def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
 
     def find(configured: Path | None) -> Interpreter:
         if configured is not None:
-            return Interpreter(path=configured, version="")
+            if not (configured.resolve().parent / "javac").is_file():
+                raise RuntimeUnavailable(info.id, reason=f"{configured} is no JDK's: there is no javac beside it")
+            return Interpreter(path=configured.resolve(), version="")
         try:
             (javac,) = map(locate_tool, info.tools)
         except InterpreterMissing as error:
@@ -76,9 +93,7 @@ def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
             str(found.path),
             *_QUICK,
             *("-Xss512k", "-Dfile.encoding=UTF-8"),
-            # The channel is a descriptor, and the environment of a function is set when it has come
-            *("--add-opens", "java.base/java.io=ALL-UNNAMED", "--add-opens", "java.base/java.util=ALL-UNNAMED"),
-            *("-cp", "/code/function.jar:/code/lib/*", "constellation.Worker"),
+            *(f"-XX:SharedArchiveFile={KIT_DIR}/worker.jsa", "-jar", f"{KIT_DIR}/worker.jar"),
         ),
         prefixes=lambda found: (found.path.parents[1],),
         binds=lambda _: _configuration(),
@@ -86,5 +101,5 @@ def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
         env=SANDBOX_ENV,
         heap_flags=lambda memory_mb: (f"-Xmx{max(16, int(memory_mb * _HEAP_SHARE))}m",),
         out_of_memory_texts=(b"java.lang.OutOfMemoryError",),
-        has_templates=False,
+        kit=_KIT,
     )

@@ -25,33 +25,44 @@ final class Worker {
     private static final int MAX_MESSAGE_CHARS = 8 << 10, MAX_STACK_CHARS = 32 << 10;
     private static final byte[] READY = {8, 1};
 
-    private final Channel channel = new Channel();
+    /** Where a function's classes are, asked once it is known. */
+    interface Code {
+        ClassLoader loader() throws Exception;
+    }
+
+    private final Channel channel;
+    private final Code code;
     private final AtomicInteger inHand = new AtomicInteger();
     private Init init = new Init();
     private Asker asker;
     private Method handler;
 
-    private Worker() throws ReflectiveOperationException {}
-
-    public static void main(String[] none) throws ReflectiveOperationException {
-        new Worker().serve();
+    Worker(Channel channel, Code code) {
+        this.channel = channel;
+        this.code = code;
     }
 
-    private void serve() {
-        byte[] version = Runtime.version().toString().getBytes(StandardCharsets.UTF_8);
+    /** For a program of which the function is a part. */
+    public static void main(String[] none) throws ReflectiveOperationException {
+        new Worker(Channel.ofHost(), Worker.class::getClassLoader).serve();
+    }
+
+    void serve() {
+        byte[] version = System.getProperty("java.runtime.version").getBytes(StandardCharsets.UTF_8);
         byte[] hello = {8, 1, 18, 4, 'j', 'a', 'v', 'a', 26, (byte) Math.min(version.length, 100)};
         channel.send(Channel.HELLO, 0, 0, joined(hello, version, Math.min(version.length, 100)));
-        while (true) {
-            Channel.Frame frame = channel.receive();
-            switch (frame.kind) {
-                case Channel.EXEC: begin(frame); break;
-                case Channel.INIT: load(frame.body); break;
-                case Channel.REPLY: asker.replied(frame.body); break;
-                case Channel.PING: channel.send(Channel.PONG, 0, frame.callId, frame.body); break;
-                case Channel.CANCEL: break;
-                case Channel.STOP: stop(); break;
-                default: Runtime.getRuntime().halt(1);
-            }
+        while (true) take(channel.receive());
+    }
+
+    void take(Channel.Frame frame) {
+        switch (frame.kind) {
+            case Channel.EXEC: begin(frame); break;
+            case Channel.INIT: load(frame.body); break;
+            case Channel.REPLY: asker.replied(frame.body); break;
+            case Channel.PING: channel.send(Channel.PONG, 0, frame.callId, frame.body); break;
+            case Channel.CANCEL: break;
+            case Channel.STOP: stop(); break;
+            default: Runtime.getRuntime().halt(1);
         }
     }
 
@@ -78,7 +89,7 @@ final class Worker {
         byte[] answer = READY;
         try {
             setEnvironment(init.env);
-            handler = find(init.handler);
+            handler = find(init.handler, code.loader());
         } catch (Throwable error) {
             byte[] told = encode(error);
             ByteBuffer out = ByteBuffer.allocate(told.length + 6).put((byte) 18);
@@ -100,10 +111,10 @@ final class Worker {
         ((Map<String, String>) inner.get(System.getenv())).putAll(env);
     }
 
-    private static Method find(String name) throws Exception {
+    private static Method find(String name, ClassLoader loader) throws Exception {
         int dot = name.lastIndexOf('.');
         if (dot <= 0) throw new IllegalArgumentException("the handler \"" + name + "\" must look like \"Class.method\"");
-        Class<?> owner = owner(name.substring(0, dot).replace('/', '.'));
+        Class<?> owner = owner(name.substring(0, dot).replace('/', '.'), loader);
         for (Method each : owner.getDeclaredMethods())
             if (each.getName().equals(name.substring(dot + 1)) && Modifier.isStatic(each.getModifiers()) && each.getParameterCount() <= 2) {
                 each.setAccessible(true);
@@ -113,13 +124,14 @@ final class Worker {
     }
 
     /** A class, or the one that Kotlin makes of a file of that name. */
-    private static Class<?> owner(String name) throws ClassNotFoundException {
+    private static Class<?> owner(String name, ClassLoader loader) throws ClassNotFoundException {
         try {
-            return Class.forName(name);
+            return Class.forName(name, true, loader);
         } catch (ClassNotFoundException | NoClassDefFoundError error) { // the latter where only the case is another's
             int at = name.lastIndexOf('.') + 1;
             try {
-                return Class.forName(name.substring(0, at) + Character.toUpperCase(name.charAt(at)) + name.substring(at + 1) + "Kt");
+                String file = name.substring(0, at) + Character.toUpperCase(name.charAt(at)) + name.substring(at + 1) + "Kt";
+                return Class.forName(file, true, loader);
             } catch (ClassNotFoundException none) {
                 throw new ClassNotFoundException("there is no class " + name);
             }
