@@ -334,7 +334,10 @@ def test_a_port_is_passed_on_once_it_is_exposed(platform: Platform, make: Make):
         assert socket.receive() == b"cba"
         assert socket.receive() is None
     assert box.ask("POST", "/ports", json={"port": 8001}).status_code == 201
-    assert box.ask("GET", "/ports/8001/").status_code == 502
+    refused = box.ask("GET", "/ports/8001/")
+    assert refused.status_code == 502
+    assert refused.json()["code"] == "port_closed"
+    assert "nothing listens on port 8001" in refused.json()["detail"]
     assert box.ask("DELETE", "/ports/8000").json() == {
         "items": [{"port": 8001, "path": f"/sandboxes/{box.id}/ports/8001/"}]
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,11 @@ async def exchange(
         return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
+        # What an app says to a client that hung up goes nowhere, as ASGI wants it: some have tasks that outlive the request.
+        with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+            await pass_on(message)
+
+    async def pass_on(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             await send_head.send(HttpHead(message["status"], message.get("headers", ())))
         elif message["type"] == "http.response.body":

@@ -26,6 +26,7 @@ FRAME_BYTES = 65_536
 REQUEST_BYTES = 1 << 20  # chosen: an environment, or a long command
 CONNECTIONS = 128
 HEAD_S = 10.0
+CONNECT_S = 5.0  # chosen: to a server on loopback
 
 
 class Refused(Exception):
@@ -128,7 +129,10 @@ class Agent:
 
 async def connect(wire: Wire, port: int) -> None:
     """Pass bytes to and from what listens on loopback."""
-    reader, writer = await asyncio.wait_for(asyncio.open_connection("localhost", port), 5.0)
+    try:
+        reader, writer = await asyncio.wait_for(asyncio.open_connection("localhost", port), CONNECT_S)
+    except OSError as error:  # its own: one that gets out of here is comet's hang-up
+        raise Refused("ECONNREFUSED", f"nothing listens on port {port}") from error
     try:
         await wire.say(HEAD)
         back = asyncio.ensure_future(_pass_back(wire, reader))
