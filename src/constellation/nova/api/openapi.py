@@ -9,27 +9,25 @@ from typing import Any
 import msgspec
 
 from constellation.nova.api.request import ApiRequest
+from constellation.nova.api.statuses import REASONS, answers_freely, refusals
+from constellation.nova.domain import names
 from constellation.nova.domain.access import Permission
 from constellation.routes.route import Route
 
 JSON, PROBLEM, EVENTS, ANYTHING = "application/json", "application/problem+json", "text/event-stream", "*/*"
 _ANY_METHOD = ("get", "post", "put", "patch", "delete")  # what "*" is written out as
-_CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PARAMETER = re.compile(r"\{([a-z_]+)(?::path)?\}")
 
-_REASONS = {
-    200: "The answer",
-    201: "Created",
-    202: "Accepted: committed, not yet done",
-    204: "Done; there is nothing to say",
-    400: "The request can not be understood or is out of range",
-    401: "No credential, or one that is unknown, disabled or expired",
-    403: "The caller may not do this, or the tenant is suspended",
-    404: "It does not exist in the caller's scope",
-    409: "The name is taken, the row was changed meanwhile, or the state forbids it",
-    412: "It is not any more what If-Match says",
-    413: "The body is over its limit",
-    415: "The body is not declared to be JSON",
+_NAME, _SCOPE_NAME = {"type": "string", "pattern": names.FUNCTION}, {"type": "string", "pattern": names.SCOPE}
+# Of what stands in a path.
+_SCHEMAS: dict[str, dict[str, Any]] = {
+    "name": _NAME,
+    "store": _NAME,
+    "tenant": _SCOPE_NAME,
+    "namespace": _SCOPE_NAME,
+    "id": {"type": "string", "format": "uuid"},
+    "pid": {"type": "integer", "minimum": 1},
+    "port": {"type": "integer", "minimum": 1, "maximum": 65535},
 }
 
 
@@ -96,7 +94,7 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
 def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     is_public = route.permission is Permission.PUBLIC
     parameters: list[dict[str, Any]] = [
-        {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": parameter, "in": "path", "required": True, "schema": _SCHEMAS.get(parameter, {"type": "string"})}
         for parameter in _PARAMETER.findall(route.template)
     ]
     parameters += [
@@ -131,7 +129,7 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
 
 
 def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": _REASONS[route.status]}
+    answer: dict[str, Any] = {"description": REASONS[route.status]}
     if route.response is not None:
         answer["content"] = {JSON: {"schema": schema_of[route.response]}}
     elif route.media_types:
@@ -142,26 +140,16 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
         answer["content"] = {JSON if route.method == "GET" else ANYTHING: {}}
     if route.has_tag:
         answer["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For If-Match"}}
-    refused = [400]
-    if route.permission is not Permission.PUBLIC:
-        refused += [401, 403]
-    if _PARAMETER.search(route.template):
-        refused.append(404)
-    if route.method in _CHANGING:
-        refused.append(409)
-    if route.takes_match:
-        refused.append(412)
-    if route.request is not None:
-        refused += [413, 415]
-    problem = "#/components/responses/Problem"
-    return {
+    responses = {
         str(route.status): answer,
         **{
-            str(status): {"description": _REASONS[status], "content": {PROBLEM: {"schema": schema_of[Problem]}}}
-            for status in refused
+            str(status): {"description": REASONS[status], "content": {PROBLEM: {"schema": schema_of[Problem]}}}
+            for status in refusals(route)
         },
-        "default": {"$ref": problem},
     }
+    if answers_freely(route):
+        responses["default"] = {"description": "Whatever the function or the server behind it answers"}
+    return responses
 
 
 def _header(name: str, about: str) -> dict[str, Any]:

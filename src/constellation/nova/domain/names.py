@@ -6,8 +6,10 @@ import re
 
 from constellation.base.errors import InvalidRequest
 
-_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_FUNCTION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# As OpenAPI tells them, too.
+SCOPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+FUNCTION = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+_SCOPE, _FUNCTION = re.compile(SCOPE), re.compile(FUNCTION)
 DEFAULT_TENANT = "default"
 DEFAULT_NAMESPACE = "default"
 
