@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 COMMANDS := constellation nova comet corona nebula aurora zenith orbit
 NATIVE := $(shell find native -name '*.[ch]' -o -name Makefile -o -name '*.py' | grep -v '^native/build/')
 
-.PHONY: help setup build native lint type test test-runtimes test-native asan coverage simulate fuzz bench runtimes-bench leaks clones h2spec fmt proto lock up down clean clean-room peers
+.PHONY: help setup build native lint type test test-runtimes test-native asan coverage simulate fuzz bench runtimes-bench leaks clones h2spec audit-api fmt proto lock up down clean clean-room peers
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -69,6 +69,9 @@ simulate: build ## the instance table under SEEDS (1,000,000) seeded histories o
 
 fuzz: build ## fuzz every parser for FUZZ_SECONDS (20) each
 	$(MAKE) -C native -j$(shell nproc) fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),20)
+
+audit-api: setup build ## the API against its OpenAPI document: EXAMPLES (50) made-up requests for each operation
+	API_EXAMPLES=$(or $(EXAMPLES),50) $(BIN)/python -m pytest -q tests/acceptance/test_openapi.py
 
 bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/invoke.py --connections 1 --duration 10

@@ -13,7 +13,7 @@ from constellation.routes.route import FUNCTION, PAGING, Query, Route, Transport
 
 P = Permission
 _PREFIX = Query(name="prefix", about="what the keys begin with")
-_IF_VERSION = Query(name="if_version", type="integer", about="the version that the key must have")
+_IF_VERSION = Query(name="if_version", type="integer", about="the version that the key must have", low=1)
 
 
 CALLS: tuple[Route, ...] = (

@@ -11,7 +11,7 @@ from constellation.routes.route import FUNCTION, PAGING, Query, Route, comet
 
 P = Permission
 _RANGE = (Query(name="range", about="how far back from now: 15m, 6h, 30d"),)
-_DAYS = (Query(name="days", type="integer", about="how many, today the last; 365 when absent"),)
+_DAYS = (Query(name="days", type="integer", about="how many, today the last; 365 when absent", low=1, high=730),)
 _LOG_QUERY = (
     Query(name="status", about='"ok", "function_error" or a problem code; "failed": whatever is not ok'),
     Query(name="since", about="RFC 3339 instant"),

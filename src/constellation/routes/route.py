@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from constellation.nova.domain.access import Permission
+from constellation.routes.models.paging import MAX_LIMIT
 
 
 class Plane(StrEnum):
@@ -37,11 +38,13 @@ class Query:
     name: str
     type: str = "string"  # of JSON schema
     about: str = ""
+    low: int | None = None  # of a number
+    high: int | None = None
 
 
 PAGING = (
-    Query(name="limit", type="integer", about="items a page, 1 to 500; 100 when absent"),
-    Query(name="offset", type="integer", about="items to skip"),
+    Query(name="limit", type="integer", about="items a page; 100 when absent", low=1, high=MAX_LIMIT),
+    Query(name="offset", type="integer", about="items to skip", low=0),
 )
 
 

@@ -68,7 +68,7 @@ SANDBOXES: tuple[Route, ...] = (
     comet("list_sandbox_processes", "GET", _SANDBOX + "/processes", P.SANDBOX_USE, "Processes of a sandbox",
           response=x.SandboxProcesses),
     comet("signal_sandbox_process", "DELETE", _SANDBOX + "/processes/{pid}", P.SANDBOX_USE, "Send a process a signal",
-          status=204, query=(Query(name="signal", type="integer", about="its number; 15, SIGTERM, when absent"),)),
+          status=204, query=(Query(name="signal", type="integer", about="its number; 15, SIGTERM, when absent", low=1, high=64),)),
     comet("list_sandbox_ports", "GET", _SANDBOX + "/ports", P.SANDBOX_READ, "Ports that the gateway passes on",
           response=x.SandboxPorts),
     comet("expose_sandbox_port", "POST", _SANDBOX + "/ports", P.SANDBOX_USE,

@@ -12,7 +12,7 @@ from constellation.nova.api.request import ApiRequest
 from constellation.nova.api.statuses import REASONS, answers_freely, refusals
 from constellation.nova.domain import names
 from constellation.nova.domain.access import Permission
-from constellation.routes.route import Route
+from constellation.routes.route import Query, Route
 
 JSON, PROBLEM, EVENTS, ANYTHING = "application/json", "application/problem+json", "text/event-stream", "*/*"
 _ANY_METHOD = ("get", "post", "put", "patch", "delete")  # what "*" is written out as
@@ -26,6 +26,8 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "tenant": _SCOPE_NAME,
     "namespace": _SCOPE_NAME,
     "id": {"type": "string", "format": "uuid"},
+    "version": {"type": "integer", "minimum": 1},
+    "other": {"type": "integer", "minimum": 1},
     "pid": {"type": "integer", "minimum": 1},
     "port": {"type": "integer", "minimum": 1, "maximum": 65535},
 }
@@ -74,16 +76,19 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
                 "Bearer": {"type": "http", "scheme": "bearer"},
             },
             "parameters": {
-                "Tenant": _header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own"),
-                "Namespace": _header("X-Nova-Namespace", "The namespace to act in; absent: the credential's own"),
+                "Tenant": _header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own", names.SCOPE),
+                "Namespace": _header(
+                    "X-Nova-Namespace", "The namespace to act in; absent: the credential's own", names.SCOPE
+                ),
                 "IfMatch": _header(
-                    "If-Match", "The ETag of an earlier answer: do it only if nothing was changed since"
+                    "If-Match", "The ETag of an earlier answer: do it only if nothing was changed since", r"^[ -~]+$"
                 ),
                 "IdempotencyKey": _header(
                     "Idempotency-Key",
                     "1 to 256 visible characters, within the function: a request that repeats an answered one gets its "
                     "answer again, with X-Idempotency-Status: replay; of those at once one runs. With another payload: "
                     "422 idempotency_mismatch",
+                    r"^[!-~]{1,256}$",
                 ),
             },
             "responses": {"Problem": {"description": "A problem", "content": {PROBLEM: {"schema": schemas[-1]}}}},
@@ -101,7 +106,7 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
         {
             "name": query.name,
             "in": "query",
-            "schema": {"type": query.type},
+            "schema": _query_schema(query),
             **({"description": query.about} if query.about else {}),
         }
         for query in route.query
@@ -128,6 +133,11 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
     return operation
 
 
+def _query_schema(query: Query) -> dict[str, Any]:
+    bounds = {"minimum": query.low, "maximum": query.high}
+    return {"type": query.type, **{name: bound for name, bound in bounds.items() if bound is not None}}
+
+
 def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": REASONS[route.status]}
     if route.response is not None:
@@ -152,8 +162,9 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
     return responses
 
 
-def _header(name: str, about: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": about}
+def _header(name: str, about: str, pattern: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": pattern}
+    return {"name": name, "in": "header", "required": False, "schema": schema, "description": about}
 
 
 def _tag(route: Route) -> str:
