@@ -91,7 +91,6 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
                     r"^[!-~]{1,256}$",
                 ),
             },
-            "responses": {"Problem": {"description": "A problem", "content": {PROBLEM: {"schema": schemas[-1]}}}},
         },
     }
 
