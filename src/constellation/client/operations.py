@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, executions, figures, versions
+from constellation.client import calls, executions, figures, topics, versions
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -202,6 +202,26 @@ class Operations:
     list_function_invocations = Listing(calls.list_function_invocations)
     list_logs = Listing(calls.list_logs)
     follow_logs = Streaming(calls.follow_logs, log_reader)
+
+    create_topic = Operation(topics.create_topic)
+    list_topics = Listing(topics.list_topics)
+    get_topic = Operation(topics.get_topic)
+    update_topic = Operation(topics.update_topic)
+    delete_topic = Operation(topics.delete_topic)
+    publish = Operation(topics.publish)
+    publish_batch = Operation(topics.publish_batch)
+    list_messages = Listing(topics.list_messages)
+    create_subscription = Operation(topics.create_subscription)
+    list_topic_subscriptions = Listing(topics.list_topic_subscriptions)
+    list_subscriptions = Listing(topics.list_subscriptions)
+    get_subscription = Operation(topics.get_subscription)
+    update_subscription = Operation(topics.update_subscription)
+    delete_subscription = Operation(topics.delete_subscription)
+    pause_subscription = Operation(topics.pause_subscription)
+    resume_subscription = Operation(topics.resume_subscription)
+    list_deliveries = Listing(topics.list_deliveries)
+    redrive_subscription = Operation(topics.redrive_subscription)
+    replay_subscription = Operation(topics.replay_subscription)
 
     create_sandbox = Operation(boxes.create_sandbox)
     list_sandboxes = Listing(boxes.list_sandboxes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -17,17 +16,15 @@ from prometheus_client import Counter
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
-from constellation.base.ids import uuid7
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.comet.asks.answers import answers_of
 from constellation.comet.asks.desk import AskDesk
 from constellation.comet.backend.contract import Backend, BackendSupport
 from constellation.comet.backend.router import Router
-from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import Builder
-from constellation.comet.builds.sources import sources_of
-from constellation.comet.builds.worker import BuildOptions, BuildWorker
+from constellation.comet.builds.start import build_options, builder_of
+from constellation.comet.builds.worker import BuildWorker
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
@@ -35,11 +32,13 @@ from constellation.comet.dataplane.executions import ExecutionRoutes
 from constellation.comet.dataplane.history import HistoryRoutes
 from constellation.comet.dataplane.inside import InsideRoutes
 from constellation.comet.dataplane.jobs import JobRoutes
+from constellation.comet.dataplane.messages import MessageRoutes
 from constellation.comet.dataplane.mount import Mount
 from constellation.comet.dataplane.sandboxes import SandboxRoutes
 from constellation.comet.dataplane.state import StateRoutes
 from constellation.comet.dataplane.statistics import StatisticsRoutes
 from constellation.comet.dataplane.status import StatusRoutes
+from constellation.comet.dataplane.topics import TopicRoutes
 from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.executor.executor import Executor
@@ -54,6 +53,7 @@ from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, gro
 from constellation.comet.network.expected import NetworkExpected
 from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
+from constellation.comet.publishing import Publishing
 from constellation.comet.runtimes.registry import Registry
 from constellation.comet.sandboxes.keeping import Keeping
 from constellation.comet.sandboxes.machines import Machines
@@ -73,7 +73,7 @@ from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.config.sections import Settings
 from constellation.nova.domain.function import AUTO_BACKEND
 from constellation.nova.domain.runtimes import WASM
 from constellation.nova.store.artifacts import Artifacts
@@ -88,12 +88,14 @@ from constellation.nova.store.invocations import CHANNEL as RECORDS
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
+from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.sandboxes import Sandboxes
 from constellation.nova.store.state import State
 from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.steps import Steps
 from constellation.nova.store.tenancy import Tenancy
+from constellation.nova.store.topics import Topics
 from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
 from constellation.rpc.tls import plane_tls, renewing
@@ -119,6 +121,9 @@ class ExecutionPlane:
     builds: Builds
     state: State
     steps: Steps
+    topics: Topics
+    messages: Messages
+    publishing: Publishing
     invocations: Invocations
     statistics: Statistics
     listener: Listener
@@ -207,6 +212,8 @@ async def execution_plane(
     functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
     builds = Builds(db, queue_depth=settings.builds.queue_depth)
     state, steps = State(db, max_keys=settings.state.max_keys), Steps(db, jobs)
+    messages = Messages(db)
+    publishing = Publishing(messages, clock=context.clock, registry=context.registry)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         code_root,
@@ -257,7 +264,7 @@ async def execution_plane(
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
     desk = AskDesk(
-        answers_of(executor, state, steps, clock=context.clock, max_steps=settings.state.max_steps),
+        answers_of(executor, state, steps, publishing, clock=context.clock, max_steps=settings.state.max_steps),
         clock=context.clock,
         registry=context.registry,
         max_functions=settings.aurora.max_function_labels,
@@ -276,7 +283,7 @@ async def execution_plane(
         if looks_ahead:
             await Executors(db).tell(context.node, [_ability(each.support()) for each in router.backends])
         if builder is None:
-            builder = _builder(context, settings, router)
+            builder = builder_of(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
             await tasks.start(desk.run)
@@ -292,7 +299,7 @@ async def execution_plane(
                     functions,
                     builder,
                     root=context.state_dir / "builds",
-                    options=_build_options(context, settings.builds),
+                    options=build_options(context, settings.builds),
                     ended=Counter(
                         "constellation_comet_builds",
                         "Builds that ended here, by what became of them",
@@ -317,6 +324,9 @@ async def execution_plane(
                 builds=builds,
                 state=state,
                 steps=steps,
+                topics=Topics(db),
+                messages=messages,
+                publishing=publishing,
                 invocations=invocations,
                 statistics=Statistics(db),
                 listener=listener,
@@ -340,12 +350,27 @@ def servicer(context: PlaneContext, plane: ExecutionPlane, settings: Settings) -
     statistics = StatisticsRoutes(plane.statistics, plane.executor, settings.prices)
     state = StateRoutes(plane.state, plane.executor)
     executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
+    topics = TopicRoutes(plane.topics, plane.messages)
+    messages = MessageRoutes(plane.messages, plane.topics, plane.publishing, clock=context.clock)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
     sandboxes = SandboxRoutes(plane.sandboxes, plane.machines, max_ttl_s=settings.sandboxes.max_ttl_s)
     inside = InsideRoutes(plane.machines)
     operations = {
         name: getattr(group, name)
-        for group in (calls, jobs, executions, state, builds, history, statistics, status, sandboxes, inside)
+        for group in (
+            calls,
+            jobs,
+            executions,
+            state,
+            topics,
+            messages,
+            builds,
+            history,
+            statistics,
+            status,
+            sandboxes,
+            inside,
+        )
         for name in vars(type(group))
         if not name.startswith("_") and name not in ("uptime_s", "functions")
     }
@@ -412,30 +437,4 @@ def _machines(context: PlaneContext, settings: Settings, book: Sandboxes, router
         Templates(_languages(router)),
         node=context.node,
         tend_s=settings.sandboxes.tend_s,
-    )
-
-
-def _builder(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:
-    """Return what builds code in this process, while the backends run; None: builds wait for a comet that can."""
-    namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
-    if context.plane != "comet" or namespace is None:
-        return None
-    return SandboxBuilder(
-        namespace,
-        work_dir=context.state_dir / "building",
-        cache_dir=context.state_dir / "toolchains",
-        sources=sources_of(settings.builds),
-    )
-
-
-def _build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:
-    return BuildOptions(
-        owner=f"{context.node}/{uuid7()}",
-        concurrency=settings.concurrency or max(1, (os.cpu_count() or 1) // 2),
-        lease_s=settings.lease_s,
-        safety_poll_s=settings.safety_poll_s,
-        memory_mb=max(1, settings.memory_bytes >> 20),
-        cpu_millis=settings.cpu_millis,
-        disk_mb=max(1, settings.disk_bytes >> 20),
-        timeout_s=settings.timeout_s,
     )

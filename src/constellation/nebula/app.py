@@ -14,6 +14,7 @@ from constellation.nebula.asyncqueue.worker import AsyncQueue, QueueOptions
 from constellation.nova.config.load import Loaded
 from constellation.nova.store.jobs import CHANNEL, Jobs
 from constellation.nova.store.listen import Listener
+from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import connect_as
 from constellation.rpc.invoker import Invoker, grpc_invoker
 from constellation.rpc.owner import OwnerTokens
@@ -55,7 +56,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
                 rng=random.SystemRandom(),
             )
             await services.start(listener.run)
-            await services.start(Upkeep(jobs, metrics=metrics).run)
+            await services.start(Upkeep(jobs, Messages(db), metrics=metrics).run)
             await run_until_signal(queue, ending=[(queue.drain, DRAIN_S), (queue.interrupt, SETTLE_S)])
         services.cancel_scope.cancel()
 

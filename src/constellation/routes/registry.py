@@ -14,9 +14,10 @@ from constellation.routes.control import CONTROL
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
+from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *RECORDS, *SANDBOXES, *VERSIONS)
+ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS)
 
 
 @dataclass(frozen=True, slots=True)

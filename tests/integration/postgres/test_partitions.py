@@ -31,7 +31,7 @@ def day(offset: int) -> str:
     return (datetime.now(UTC) + timedelta(days=offset)).strftime("%Y%m%d")
 
 
-@pytest.mark.parametrize("table", ["invocations", "jobs_done"])
+@pytest.mark.parametrize("table", ["invocations", "jobs_done", "messages"])
 async def test_there_is_a_partition_for_yesterday_and_a_week_ahead(db: Database, table: str) -> None:
     assert await days(db, table) == [day(offset) for offset in range(-1, 8)]
     await Retention(db).keep()

@@ -90,6 +90,25 @@ INSERT INTO sandboxes (tenant, namespace, id, template, state, memory_mb, cpu_mi
            CASE b % 4 WHEN 0 THEN 'running' WHEN 1 THEN 'paused' ELSE 'ended' END, 64, 1000, 64, 64, 0, 'pause',
            'node-' || b % 100, now(), CASE WHEN b % 4 > 1 THEN now() - random() * interval '1 day' END
     FROM generate_series(1, 20000) b;
+INSERT INTO topics (tenant, namespace, id, name)
+    SELECT 't' || t, 'n' || n, gen_random_uuid(), 'c' || c
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 10) c;
+INSERT INTO subscriptions (tenant, namespace, id, name, topic_name, function_name)
+    SELECT tenant, namespace, gen_random_uuid(), topics.name || 's' || s, topics.name, 'f' || s
+    FROM topics, generate_series(1, 10) s;
+INSERT INTO messages (tenant, namespace, topic_id, id, payload, publisher)
+    SELECT tenant, namespace, id, uuidv7(random() * interval '-1 day'), '1', 'p' FROM topics, generate_series(1, 40);
+INSERT INTO message_keys SELECT tenant, topic_id, id::text, id, now() FROM messages;
+INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts,
+                  backoff_base_s, backoff_max_s, run_at, subscription_id, message_id)
+    SELECT tenant, namespace, gen_random_uuid(), function_name, '1', CASE d % 3 WHEN 0 THEN 'dead' ELSE 'paused' END, 's',
+           'api', 3, 1, 1, now(), id, gen_random_uuid()
+    FROM subscriptions, generate_series(1, 5) d;
+INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
+                       backoff_max_s, finished_at, call_depth, call_chain, created_at, subscription_id, message_id)
+    SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), function_name, payload, subject, source, 1, 3, 1, 1,
+           now(), 0, '{}', now(), subscription_id, message_id
+    FROM jobs WHERE subscription_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

@@ -45,6 +45,7 @@ ALLOWED = {
         "call_keys": "sD",
         "jobs_done": "sD",
         "invocations": "sD",
+        "messages": "sD",
     },
     "comet": {
         "tenants": "S",
@@ -69,6 +70,10 @@ ALLOWED = {
         "execution_steps": "SIu",
         "execution_events": "SID",
         "executor_backends": "SID",
+        "topics": "SIuD",
+        "subscriptions": "SIuD",
+        "messages": "SID",
+        "message_keys": "SIu",
     },
     "corona": {"functions": "S", "schedules": "Su"},
     "nebula": {
@@ -78,6 +83,7 @@ ALLOWED = {
         "job_pauses": "S",
         "execution_steps": "s",
         "execution_events": "s",
+        "subscriptions": "s",
     },
     "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s"},
 }

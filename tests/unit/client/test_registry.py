@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
 
-from constellation.client import calls, executions, sandbox_calls, versions
+from constellation.client import calls, executions, sandbox_calls, topics, versions
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Route
@@ -53,9 +54,16 @@ def sample(parameter: inspect.Parameter) -> Any:
         "a.TenantCreate": {"id": "x"},
         "a.NamespaceCreate": {"name": "x"},
         "e.DurableInvoke": {},
+        "t.TopicCreate": {"name": "x"},
+        "t.SubscriptionCreate": {"name": "x", "function": "f"},
+        "object": 1,
+        "Sequence[Mapping[str, Any]]": [{"payload": 1}],
+        "datetime": datetime(2026, 1, 1, tzinfo=UTC),
     }
     kind = str(parameter.annotation)
-    model = eval(kind, vars(calls) | vars(executions) | vars(sandbox_calls) | vars(versions)) if "." in kind else None
+    modules = (calls, executions, sandbox_calls, topics, versions)
+    known = {name: value for module in modules for name, value in vars(module).items()}
+    model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]
 
 

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from constellation.base.clock import Clock
 from constellation.comet.asks.calls import CallAnswers
 from constellation.comet.asks.desk import Answer
+from constellation.comet.asks.publish import PublishAnswers
 from constellation.comet.asks.question import Op
 from constellation.comet.asks.state import StateAnswers
 from constellation.comet.asks.steps import StepAnswers
 from constellation.comet.executor.executor import Executor
+from constellation.comet.publishing import Publishing
 from constellation.nova.store.state import State
 from constellation.nova.store.steps import Steps
 
 
-def answers_of(executor: Executor, state: State, steps: Steps, *, clock: Clock, max_steps: int) -> Mapping[int, Answer]:
+def answers_of(
+    executor: Executor, state: State, steps: Steps, publishing: Publishing, *, clock: Clock, max_steps: int
+) -> Mapping[int, Answer]:
     """Return what answers each operation, by its number."""
     calls, stores = CallAnswers(executor), StateAnswers(state)
     record = StepAnswers(steps, clock=clock, max_steps=max_steps)
@@ -30,4 +34,5 @@ def answers_of(executor: Executor, state: State, steps: Steps, *, clock: Clock, 
         Op.STEP_DONE: record.end,
         Op.SLEEP: record.sleep,
         Op.WAIT: record.wait,
+        Op.PUBLISH: PublishAnswers(publishing).publish,
     }

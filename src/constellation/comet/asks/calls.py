@@ -30,7 +30,9 @@ class CallAnswers:
         if ask.for_ms:
             until_s = limit.until_s - max(0.0, limit.given_s - ask.for_ms / 1000)
             limit = Budget(until_s, min(limit.given_s, ask.for_ms / 1000))
-        answer = await self._executor.invoke(_caller(question), check_function_name(ask.name), ask.value, budget=limit)
+        answer = await self._executor.invoke(
+            caller_of(question), check_function_name(ask.name), ask.value, budget=limit
+        )
         if answer.error is not None:
             raise Failed("function_error", answer.error)
         return b'{"output":' + (answer.output or b"null") + b"}"
@@ -38,7 +40,7 @@ class CallAnswers:
     async def invoke_async(self, question: Question) -> bytes:
         options = AsyncOptions(source=f"function/{question.spec.function_name}")
         enqueued = await self._executor.invoke_async(
-            _caller(question),
+            caller_of(question),
             check_function_name(question.ask.name),
             question.ask.value or EMPTY_PAYLOAD,
             options,
@@ -47,7 +49,8 @@ class CallAnswers:
         return msgspec.json.encode({"id": str(enqueued.job.id)})
 
 
-def _caller(question: Question) -> Caller:
+def caller_of(question: Question) -> Caller:
+    """Return a function as one that calls: it may do so in its scope, as far from the first caller as it is itself."""
     spec = question.spec
     identity = Identity(
         tenant=spec.tenant,

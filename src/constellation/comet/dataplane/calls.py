@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
@@ -47,7 +46,7 @@ async def accepted(
         max_attempts=wanted.max_attempts,
         backoff_base_ms=wanted.backoff_base_ms,
         backoff_max_ms=wanted.backoff_max_ms,
-        idempotency_key=_idempotency_key(request, wanted.idempotency_key),
+        idempotency_key=request.idempotency_key(wanted.idempotency_key),
         idempotency_ttl_s=wanted.idempotency_ttl_s,
     )
     payload = b"" if wanted.payload is UNSET else bytes(wanted.payload)
@@ -59,15 +58,3 @@ async def accepted(
     if enqueued.is_replay:
         headers["X-Idempotency-Status"] = "replay"
     return Answer(body=show(enqueued.job), status=200 if enqueued.is_replay else 202, headers=headers)
-
-
-def _idempotency_key(request: DataRequest, in_body: str | UnsetType) -> str:
-    """Return the key that a request gives in its header or body, "" when it gives none."""
-    header = request.headers.get("idempotency-key")
-    if header is None:
-        return "" if isinstance(in_body, UnsetType) else in_body
-    if not 1 <= len(header) <= 256 or not header.isprintable():
-        raise InvalidRequest("Idempotency-Key must be 1 to 256 printable characters", field="Idempotency-Key")
-    if in_body not in (UNSET, header):
-        raise InvalidRequest("Idempotency-Key and idempotency_key differ", field="idempotency_key")
-    return header

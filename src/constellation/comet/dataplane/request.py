@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 from anyio.abc import TaskGroup
+from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest, UnsupportedMediaType
 from constellation.comet.executor.budget import Budget
@@ -124,6 +125,17 @@ class DataRequest:
             return kinds(text)
         except ValueError as error:
             raise InvalidRequest(f"{name} must be one of {', '.join(kinds)}, not {text!r}", field=name) from error
+
+    def idempotency_key(self, in_body: str | UnsetType) -> str:
+        """The key that the request gives in its header or body, "" when it gives none."""
+        header = self.headers.get("idempotency-key")
+        if header is None:
+            return "" if isinstance(in_body, UnsetType) else in_body
+        if not 1 <= len(header) <= 256 or not header.isprintable():
+            raise InvalidRequest("Idempotency-Key must be 1 to 256 printable characters", field="Idempotency-Key")
+        if in_body not in (UNSET, header):
+            raise InvalidRequest("Idempotency-Key and idempotency_key differ", field="idempotency_key")
+        return header
 
     def json(self, type_: Any) -> Any:
         """The body as `type_`; a body that is absent is an empty object.

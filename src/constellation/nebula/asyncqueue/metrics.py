@@ -52,3 +52,17 @@ class QueueMetrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=registry,
         )
+        self.deliveries = Counter(
+            "constellation_delivery_attempts",
+            "Attempts to deliver messages of topics, by how they ended, as those of all jobs",
+            ("outcome",),
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "constellation_deliveries", "Deliveries that have not succeeded, by status", ("status",), registry=registry
+        )
+        self.delivery_lag = Gauge(
+            "constellation_delivery_lag_seconds",
+            "For how long the oldest delivery that is due waits",
+            registry=registry,
+        )

@@ -33,7 +33,7 @@ from constellation.nebula.asyncqueue.verdict import (
     of_interruption,
 )
 from constellation.nova.domain.execution import Run
-from constellation.nova.domain.job import Job
+from constellation.nova.domain.job import DELIVERY, Job
 from constellation.nova.store.jobs import ClaimedJob
 from constellation.nova.store.listen import Wakeup
 from constellation.rpc.invoker import Invoked, Invoker
@@ -45,6 +45,7 @@ log = structlog.get_logger()
 STORE_RETRY_S = 1.0  # chosen: the embedded database restarts within that
 CONTENDED_WAIT_S = 0.02  # chosen: due jobs that another worker's transaction has locked are its own in a moment
 COMET_RETRY_BASE_S, COMET_RETRY_CAP_S = 0.2, 2.0  # chosen: comet is back within two seconds of a crash
+_SOURCES = {"schedule": "schedule", DELIVERY: "event"}  # of jobs, by how the text of their source begins
 REQUEST_MARGIN_S = 5.0  # chosen: comet states its own time-out before ours ends the call
 
 
@@ -184,7 +185,7 @@ class AsyncQueue:
         """Run a job through comet; None: a durable one waits."""
         job = claim.job
         token = self._tokens.token(tenant=job.tenant, namespace=job.namespace, subject=job.subject)
-        source = "durable" if job.is_durable else "schedule" if job.source.startswith("schedule/") else "async"
+        source = "durable" if job.is_durable else _SOURCES.get(job.source.partition("/")[0], "async")
         context = CallContext(request_id=request_id, depth=job.call_depth, chain=job.call_chain, source=source)
         timeout_s = self._options.call_timeout_s + REQUEST_MARGIN_S
         if not job.is_durable:
@@ -222,4 +223,6 @@ class AsyncQueue:
             case PutBack():
                 outcome = "put_back"
         self._metrics.attempts.labels(outcome).inc()
+        if job.source.startswith(f"{DELIVERY}/"):
+            self._metrics.deliveries.labels(outcome).inc()
         self._metrics.duration.observe(took_s)

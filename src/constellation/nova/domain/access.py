@@ -34,6 +34,9 @@ class Permission(StrEnum):
     CONFIG_READ = "config:read"
     STATE_READ = "state:read"
     STATE_WRITE = "state:write"
+    TOPIC_READ = "topic:read"  # messages, subscriptions and deliveries too
+    TOPIC_MANAGE = "topic:manage"
+    TOPIC_PUBLISH = "topic:publish"
 
 
 _GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
@@ -49,7 +52,9 @@ class Role(StrEnum):
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: _GRANTABLE,
     Role.OPERATOR: _GRANTABLE - {Permission.APIKEY_MANAGE, Permission.TENANT_MANAGE, Permission.CONFIG_READ},
-    Role.INVOKER: frozenset({Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ}),
+    Role.INVOKER: frozenset(
+        {Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ, Permission.TOPIC_PUBLISH}
+    ),
     Role.VIEWER: frozenset(
         {
             Permission.FUNCTION_READ,
@@ -58,6 +63,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.LOG_READ,
             Permission.METRICS_READ,
             Permission.STATE_READ,
+            Permission.TOPIC_READ,
         }
     ),
 }

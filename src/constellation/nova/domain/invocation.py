@@ -29,4 +29,4 @@ class InvocationRecord:
     output_bytes: int
     log: str  # what the handler printed, bounded
     log_truncated: bool
-    source: str  # "http", "async", "schedule"
+    source: str  # "http", "async", "schedule", "event"

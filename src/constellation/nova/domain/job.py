@@ -7,6 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
+DELIVERY = "subscription"  # how the source of a job begins that takes a message to a function
+
 
 class JobStatus(StrEnum):
     QUEUED = "queued"
@@ -26,7 +28,7 @@ class NewJob:
     function_name: str
     payload: bytes  # JSON, as the caller sent it
     subject: str  # who asked; its runs carry this identity
-    source: str = "api"  # or "schedule/<id>"
+    source: str = "api"  # or "schedule/<id>", "subscription/<name>"
     max_attempts: int = 3
     backoff_base_s: float = 1.0
     backoff_max_s: float = 60.0

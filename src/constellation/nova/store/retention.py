@@ -10,6 +10,8 @@ SQL = load("retention")
 ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end to the version that uses it
 LOG_BATCH = 5_000  # rows of the log that one transaction deletes; chosen: far below a statement's time
 STATE_BATCH = 10_000  # chosen: keys forgotten by one transaction
+MESSAGE_BATCH = 5_000  # chosen: as of the log
+MESSAGES_DAYS = 31  # a day more than any topic keeps its messages
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
 
 
@@ -28,20 +30,26 @@ class Retention:
         artifact_grace_s: float = ARTIFACT_GRACE_S,
     ) -> None:
         """Make the partitions of the days to come, drop what is older and what no code uses; safe at any time."""
-        for table, days in (("invocations", invocations_days), ("jobs_done", jobs_done_days)):
+        for table, days in (
+            ("invocations", invocations_days),
+            ("jobs_done", jobs_done_days),
+            ("messages", MESSAGES_DAYS),
+        ):
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["keep_partitions"], table, AHEAD_DAYS, days)
-        count = LOG_BATCH
-        while count == LOG_BATCH:
-            async with self._db.transaction() as tx:
-                count = await tx.fetch_value(SQL["forget_logs"], LOG_BATCH)
+        await self._forget("forget_logs", batch=LOG_BATCH)
+        await self._forget("forget_messages", batch=MESSAGE_BATCH)
+        await self._forget("forget_message_keys", batch=STATE_BATCH)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_artifacts"], artifact_grace_s)
-        while True:
-            async with self._db.transaction() as tx:
-                if await tx.fetch_value(SQL["forget_state"], STATE_BATCH) < STATE_BATCH:
-                    break
+        await self._forget("forget_state", batch=STATE_BATCH)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_steps"])
+
+    async def _forget(self, query: str, *, batch: int) -> None:
+        count = batch
+        while count == batch:
+            async with self._db.transaction() as tx:
+                count = await tx.fetch_value(SQL[query], batch)

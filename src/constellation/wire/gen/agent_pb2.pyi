@@ -71,6 +71,7 @@ class Ask(_message.Message):
         STEP_DONE: _ClassVar[Ask.Op]
         SLEEP: _ClassVar[Ask.Op]
         WAIT: _ClassVar[Ask.Op]
+        PUBLISH: _ClassVar[Ask.Op]
     NONE: Ask.Op
     STATE_GET: Ask.Op
     STATE_PUT: Ask.Op
@@ -82,6 +83,7 @@ class Ask(_message.Message):
     STEP_DONE: Ask.Op
     SLEEP: Ask.Op
     WAIT: Ask.Op
+    PUBLISH: Ask.Op
     ID_FIELD_NUMBER: _ClassVar[int]
     OP_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]

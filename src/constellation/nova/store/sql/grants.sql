@@ -27,9 +27,9 @@ GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT ON changes, executor_backends TO constellation_nova;
-GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations TO constellation_nova;
+GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, call_keys TO constellation_nova;
-GRANT SELECT (tenant, namespace) ON jobs_done TO constellation_nova;
+GRANT SELECT (tenant, namespace) ON jobs_done, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
@@ -60,6 +60,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON function_state TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE (output, error, finished_at) ON execution_steps TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
 
+-- it keeps topics and subscriptions, and accepts messages with the jobs that deliver them.
+GRANT SELECT, INSERT, DELETE ON topics, subscriptions TO constellation_comet;
+GRANT UPDATE (description, retention_hours, version, updated_at) ON topics TO constellation_comet;
+GRANT UPDATE (function_name, filter, enabled, is_paused, max_attempts, backoff_base_s, backoff_max_s, version, updated_at)
+    ON subscriptions TO constellation_comet;
+GRANT SELECT, INSERT, DELETE ON messages TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (message_id, expires_at) ON message_keys TO constellation_comet;
+
 -- corona claims schedules and plans their next run; it fires through comet.
 GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
@@ -68,6 +76,8 @@ GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) 
 GRANT SELECT, UPDATE, DELETE ON jobs TO constellation_nebula;
 GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
 GRANT SELECT ON job_pauses TO constellation_nebula;
+GRANT SELECT (tenant, id, is_paused) ON subscriptions TO constellation_nebula;
+GRANT EXECUTE ON FUNCTION queued_or_paused(text, uuid) TO constellation_nebula;
 GRANT EXECUTE ON FUNCTION queue_heads(integer) TO constellation_nebula;
 GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
 GRANT SELECT (tenant, execution_id, kind, name, due_at, finished_at) ON execution_steps TO constellation_nebula;
@@ -82,5 +92,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer), forget_state(integer), forget_steps()
+    forget_logs(integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
     TO constellation_aurora;

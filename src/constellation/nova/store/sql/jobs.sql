@@ -47,7 +47,7 @@ WHERE (job_keys.tenant, job_keys.namespace, job_keys.function_name, job_keys.key
 -- Puts up to $1 jobs whose worker went silent back in line, or buries those that used their attempts up.
 -- index: jobs_leased
 UPDATE jobs AS held
-SET status = CASE WHEN held.attempt < held.max_attempts THEN 'queued' ELSE 'dead' END,
+SET status = CASE WHEN held.attempt < held.max_attempts THEN queued_or_paused(held.tenant, held.subscription_id) ELSE 'dead' END,
     run_at = now(), owner = NULL, lease_until = NULL,
     error = CASE WHEN held.attempt < held.max_attempts THEN held.error ELSE $2::bytea END,
     finished_at = CASE WHEN held.attempt < held.max_attempts THEN NULL ELSE now() END
@@ -115,13 +115,14 @@ gone AS (
     RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.subject, held.source,
               held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, result.request_id,
               result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at,
-              held.is_durable
+              held.is_durable, held.subscription_id, held.message_id
 )
 INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
                        backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
-                       call_depth, call_chain, created_at, is_durable)
+                       call_depth, call_chain, created_at, is_durable, subscription_id, message_id)
 SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
-       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable
+       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable,
+       subscription_id, message_id
 FROM gone
 RETURNING id;
 
@@ -130,7 +131,8 @@ RETURNING id;
 -- used up. Those whose claim was lost stay as they are.
 -- index: jobs_pkey
 UPDATE jobs AS held
-SET status = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN 'dead' ELSE 'queued' END,
+SET status = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN 'dead'
+                  ELSE queued_or_paused(held.tenant, held.subscription_id) END,
     run_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN held.run_at
                   ELSE now() + make_interval(secs => result.delay_s) END,
     owner = NULL, lease_until = NULL, request_id = result.request_id, error = result.error,
@@ -145,7 +147,7 @@ RETURNING held.id;
 -- Puts jobs that were never started back in line as if they had not been claimed.
 -- index: jobs_pkey
 UPDATE jobs AS held
-SET status = 'queued', attempt = held.attempt - 1, run_at = now() + make_interval(secs => $4), owner = NULL,
+SET status = queued_or_paused(held.tenant, held.subscription_id), attempt = held.attempt - 1, run_at = now() + make_interval(secs => $4), owner = NULL,
     lease_until = NULL
 FROM unnest($1::text[], $2::uuid[], $3::bigint[]) AS mine (tenant, id, token)
 WHERE held.tenant = mine.tenant AND held.id = mine.id AND held.token = mine.token AND held.status = 'running'

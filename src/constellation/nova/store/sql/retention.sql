@@ -21,3 +21,11 @@ SELECT forget_state($1);
 -- name: forget_steps
 -- Forgets the steps and events of executions that are not there any more.
 SELECT forget_steps();
+
+-- name: forget_messages
+-- Forgets up to $1 messages that their topics keep no longer; says how many.
+SELECT forget_messages($1);
+
+-- name: forget_message_keys
+-- Forgets up to $1 idempotency keys of publishers whose time is up; says how many.
+SELECT forget_message_keys($1);

@@ -259,6 +259,76 @@ CREATE INDEX schedules_due ON schedules (next_run_at) WHERE enabled AND next_run
 CREATE INDEX schedules_leased ON schedules (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX schedules_by_function ON schedules (tenant, namespace, function_name);
 
+-- Topics, who subscribes to them, and their messages. A delivery is a job that knows its subscription and message.
+
+CREATE TABLE topics (
+    tenant           text NOT NULL,
+    namespace        text NOT NULL,
+    id               uuid NOT NULL,
+    name             text NOT NULL CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'),
+    description      text NOT NULL DEFAULT '',
+    retention_hours  integer NOT NULL DEFAULT 168 CHECK (retention_hours BETWEEN 1 AND 720),
+    version          bigint NOT NULL DEFAULT 1,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at       timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, id),
+    UNIQUE (tenant, namespace, name),
+    FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
+);
+
+CREATE TABLE subscriptions (
+    tenant          text NOT NULL,
+    namespace       text NOT NULL,
+    id              uuid NOT NULL,
+    name            text NOT NULL CHECK (name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$'),
+    topic_name      text NOT NULL,
+    function_name   text NOT NULL,
+    filter          jsonb NOT NULL DEFAULT '{}', -- attribute: {equals, prefixes}
+    enabled         boolean NOT NULL DEFAULT true,
+    is_paused       boolean NOT NULL DEFAULT false,
+    max_attempts    integer NOT NULL DEFAULT 3 CHECK (max_attempts BETWEEN 1 AND 100),
+    backoff_base_s  double precision NOT NULL DEFAULT 1,
+    backoff_max_s   double precision NOT NULL DEFAULT 60,
+    version         bigint NOT NULL DEFAULT 1,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    updated_at      timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, id),
+    UNIQUE (tenant, namespace, name),
+    FOREIGN KEY (tenant, namespace, topic_name) REFERENCES topics (tenant, namespace, name) ON DELETE CASCADE,
+    FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
+);
+CREATE INDEX subscriptions_by_topic ON subscriptions (tenant, namespace, topic_name);
+CREATE INDEX subscriptions_by_function ON subscriptions (tenant, namespace, function_name);
+
+-- Partitioned by id, as jobs_done.
+CREATE TABLE messages (
+    tenant        text NOT NULL,
+    namespace     text NOT NULL,
+    topic_id      uuid NOT NULL,
+    id            uuid NOT NULL,
+    key           text NOT NULL DEFAULT '',
+    payload       bytea NOT NULL CHECK (octet_length(payload) <= 262144),
+    attributes    jsonb NOT NULL DEFAULT '{}',
+    publisher     text NOT NULL,
+    call_depth    integer NOT NULL DEFAULT 0,
+    call_chain    text[] NOT NULL DEFAULT '{}',
+    published_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, id)
+) PARTITION BY RANGE (id);
+CREATE INDEX messages_by_topic ON messages (tenant, topic_id, id);
+
+-- Idempotency keys of publishers. Unique across partitions, so they have a table of their own.
+CREATE TABLE message_keys (
+    tenant      text NOT NULL,
+    topic_id    uuid NOT NULL,
+    key         text NOT NULL CHECK (length(key) BETWEEN 1 AND 256),
+    message_id  uuid NOT NULL,
+    expires_at  timestamptz NOT NULL,
+    PRIMARY KEY (tenant, topic_id, key),
+    FOREIGN KEY (tenant, topic_id) REFERENCES topics ON DELETE CASCADE
+);
+CREATE INDEX message_keys_expired ON message_keys (expires_at);
+
 -- Live jobs. What succeeded moves to jobs_done in the transaction that completes it.
 CREATE TABLE jobs (
     tenant         text NOT NULL,
@@ -286,6 +356,9 @@ CREATE TABLE jobs (
     call_chain     text[] NOT NULL DEFAULT '{}',
     created_at     timestamptz NOT NULL DEFAULT now(),
     is_durable     boolean NOT NULL DEFAULT false,
+    subscription_id uuid, -- a delivery's
+    message_id     uuid,
+    CHECK ((subscription_id IS NULL) = (message_id IS NULL)),
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX jobs_due ON jobs (run_at) WHERE status = 'queued';
@@ -293,6 +366,7 @@ CREATE INDEX jobs_queued ON jobs (tenant, namespace, function_name, run_at) WHER
 CREATE INDEX jobs_dead ON jobs (tenant, namespace, id) WHERE status = 'dead';
 CREATE INDEX jobs_leased ON jobs (lease_until) WHERE status = 'running';
 CREATE INDEX jobs_by_function ON jobs (tenant, namespace, function_name, id DESC);
+CREATE INDEX jobs_by_subscription ON jobs (tenant, subscription_id, id DESC) WHERE subscription_id IS NOT NULL;
 
 -- Partitioned by id: a UUIDv7 begins with its millisecond, so a range of ids is a range of time and a look-up prunes.
 CREATE TABLE jobs_done (
@@ -316,9 +390,12 @@ CREATE TABLE jobs_done (
     call_chain     text[] NOT NULL,
     created_at     timestamptz NOT NULL,
     is_durable     boolean NOT NULL DEFAULT false,
+    subscription_id uuid, -- a delivery's
+    message_id     uuid,
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX jobs_done_by_function ON jobs_done (tenant, namespace, function_name, id DESC);
+CREATE INDEX jobs_done_by_subscription ON jobs_done (tenant, subscription_id, id DESC) WHERE subscription_id IS NOT NULL;
 
 -- The steps of jobs that are durable: runs that are recorded, and may wait in between.
 CREATE TABLE execution_steps (
@@ -367,6 +444,13 @@ CREATE TABLE job_pauses (
     PRIMARY KEY (tenant, namespace, function_name),
     FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
 );
+
+-- In which state a job stands in line again: a delivery of a subscription that is paused waits for its resumption.
+CREATE FUNCTION queued_or_paused(of_tenant text, of_subscription uuid) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN of_subscription IS NOT NULL AND EXISTS (
+        SELECT FROM subscriptions WHERE tenant = of_tenant AND id = of_subscription AND is_paused
+    ) THEN 'paused' ELSE 'queued' END
+$$;
 
 -- The earliest queued job of each function whose queue moves, of up to `walk` functions with queued jobs. It goes
 -- through the index jobs_queued from function to function, so a deep backlog costs no more than a short one.
@@ -546,6 +630,7 @@ $$;
 -- made partitions. No write fails for want of one.
 CREATE TABLE invocations_default PARTITION OF invocations DEFAULT;
 CREATE TABLE jobs_done_default PARTITION OF jobs_done DEFAULT;
+CREATE TABLE messages_default PARTITION OF messages DEFAULT;
 
 -- Makes the day partitions from yesterday to `ahead` days on, and drops those older than `keep` days.
 -- SECURITY DEFINER: aurora keeps house without owning the tables.
@@ -556,11 +641,12 @@ DECLARE
     day date;
     part text;
     strays text := parent || '_default';
-    written text := CASE parent WHEN 'jobs_done' THEN 'finished_at' ELSE 'recorded_at' END;
+    written text := CASE parent WHEN 'jobs_done' THEN 'finished_at' WHEN 'messages' THEN 'published_at' ELSE 'recorded_at' END;
     first uuid;
     beyond uuid;
 BEGIN
-    IF parent NOT IN ('invocations', 'jobs_done') OR ahead NOT BETWEEN 0 AND 366 OR keep NOT BETWEEN 1 AND 36500 THEN
+    IF parent NOT IN ('invocations', 'jobs_done', 'messages') OR ahead NOT BETWEEN 0 AND 366
+       OR keep NOT BETWEEN 1 AND 36500 THEN
         RAISE EXCEPTION 'keep_partitions(%, %, %) is out of range', parent, ahead, keep
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -570,7 +656,7 @@ BEGIN
         CONTINUE WHEN to_regclass('public.' || part) IS NOT NULL;
         first := public.uuid7_floor(day::timestamp AT TIME ZONE 'UTC');
         beyond := public.uuid7_floor((day + 1)::timestamp AT TIME ZONE 'UTC');
-        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS)', part, parent);
+        EXECUTE format('CREATE TABLE public.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, parent);
         EXECUTE format('LOCK TABLE public.%I IN ACCESS EXCLUSIVE MODE', strays);
         EXECUTE format('WITH moved AS (DELETE FROM public.%I WHERE id >= %L AND id < %L RETURNING *) '
                        'INSERT INTO public.%I SELECT * FROM moved', strays, first, beyond, part);
@@ -651,11 +737,48 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     WHERE NOT EXISTS (SELECT FROM public.jobs WHERE jobs.tenant = event.tenant AND jobs.id = event.execution_id);
 $$;
 REVOKE ALL ON FUNCTION forget_state(integer), forget_steps() FROM PUBLIC;
+
+-- Forgets up to `most` messages that their topics keep no longer, and says how many: call it until it is less.
+CREATE FUNCTION forget_messages(most integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    WITH old AS (
+        SELECT message.tenant, message.id
+        FROM public.topics AS topic
+        CROSS JOIN LATERAL (
+            SELECT tenant, id FROM public.messages
+            WHERE tenant = topic.tenant AND topic_id = topic.id
+              AND id < public.uuid7_floor(now() - make_interval(hours => topic.retention_hours))
+            ORDER BY id
+            LIMIT most
+        ) AS message
+        LIMIT most
+    ),
+    gone AS (
+        DELETE FROM public.messages
+        USING old
+        WHERE messages.tenant = old.tenant AND messages.id = old.id
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+
+-- Forgets up to `most` idempotency keys of publishers whose time is up; says how many.
+CREATE FUNCTION forget_message_keys(most integer) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    WITH gone AS (
+        DELETE FROM public.message_keys
+        WHERE ctid = ANY (ARRAY(SELECT ctid FROM public.message_keys WHERE expires_at <= now() ORDER BY expires_at LIMIT most))
+          AND expires_at <= now()
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone
+$$;
+REVOKE ALL ON FUNCTION forget_messages(integer), forget_message_keys(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_artifacts(interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION forget_changes(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION keep_partitions(text, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION record_change() FROM PUBLIC;
-SELECT keep_partitions('invocations', 7, 30), keep_partitions('jobs_done', 7, 30);
+SELECT keep_partitions('invocations', 7, 30), keep_partitions('jobs_done', 7, 30), keep_partitions('messages', 7, 31);
 
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
 INSERT INTO namespaces (tenant, name) VALUES ('default', 'default');

@@ -88,6 +88,11 @@ DELETE FROM jobs_done WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2)
 -- index: invocations_pkey or invocations_by_scope
 DELETE FROM invocations WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
+-- name: delete_messages
+-- Messages of a tenant, of one namespace or ($2 null) of all.
+-- index: messages_pkey
+DELETE FROM messages WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
+
 -- name: delete_artifacts
 -- What builds of a tenant made; its functions are gone.
 -- index: artifacts_pkey
