@@ -77,7 +77,7 @@ class Messages:
             if row is None:
                 raise TopicNotFound(topic_name)
             topic = Topic(**row)
-            ids = [uuid7() for _ in messages]
+            ids = sorted(uuid7() for _ in messages)  # those of one millisecond have no order by themselves
             bound = await self._bind(tx, topic, messages, ids)
             new = [
                 (message, message_id) for message, message_id, owner in zip(messages, ids, bound, strict=True)
