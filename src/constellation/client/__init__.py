@@ -77,7 +77,6 @@ from constellation.routes.models.statistics import (
     Statistics,
     StatisticsBucket,
 )
-from constellation.routes.models.versions import VersionBody, VersionDiff, VersionSummary
 from constellation.routes.models.topics import (
     DeliveryBody,
     MessageBody,
@@ -93,6 +92,7 @@ from constellation.routes.models.topics import (
     TopicCreate,
     TopicUpdate,
 )
+from constellation.routes.models.versions import VersionBody, VersionDiff, VersionSummary
 
 __all__ = [
     "DEFAULT_SERVER",
