@@ -92,6 +92,7 @@ from constellation.routes.models.topics import (
     TopicCreate,
     TopicUpdate,
 )
+from constellation.routes.models.urls import CorsBody, FunctionUrlBody, FunctionUrlSettings
 from constellation.routes.models.versions import VersionBody, VersionDiff, VersionSummary
 
 __all__ = [
@@ -118,6 +119,7 @@ __all__ = [
     "CodeBody",
     "CodeUpdate",
     "Connection",
+    "CorsBody",
     "Cost",
     "CostSummary",
     "Deleted",
@@ -135,6 +137,8 @@ __all__ = [
     "FunctionError",
     "FunctionStatsBody",
     "FunctionUpdate",
+    "FunctionUrlBody",
+    "FunctionUrlSettings",
     "Heatmap",
     "InvocationBody",
     "InvokeBody",

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, executions, figures, topics, versions
+from constellation.client import calls, entrances, executions, figures, topics, versions
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -126,6 +126,9 @@ class Operations:
     get_capacity = Operation(calls.get_capacity)
     put_capacity = Operation(calls.put_capacity)
     delete_capacity = Operation(calls.delete_capacity)
+    get_function_url = Operation(entrances.get_function_url)
+    put_function_url = Operation(entrances.put_function_url)
+    delete_function_url = Operation(entrances.delete_function_url)
 
     list_function_builds = Listing(calls.list_function_builds)
     retry_build = Operation(calls.retry_build)

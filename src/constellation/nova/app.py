@@ -31,6 +31,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
@@ -45,6 +46,7 @@ from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.executors import Executors
+from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import Database, connect_as
@@ -155,10 +157,11 @@ async def control_app(
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, tenancy, clock=clock),
         TenancyRoutes(tenancy, functions),
+        UrlRoutes(urls := FunctionUrls(db)),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
-            authenticator=Authenticator(keys, clock=clock), tenancy=tenancy, changes=changes, feed=feed
+            authenticator=Authenticator(keys, clock=clock), tenancy=tenancy, changes=changes, feed=feed, urls=urls
         ),
     )
     return Mount(

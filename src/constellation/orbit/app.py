@@ -25,6 +25,7 @@ from constellation.orbit.commands import (
     settings,
     source,
     state,
+    urls,
     versions,
 )
 from constellation.orbit.failures import Exit, OrbitError
@@ -110,6 +111,7 @@ logs.register(app)
 app.add_typer(builds.app, name="builds")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(urls.app, name="url")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")

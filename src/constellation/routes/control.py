@@ -6,6 +6,7 @@ from constellation.nova.domain.access import Permission
 from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
 from constellation.routes.models import schedules as s
+from constellation.routes.models import urls as u
 from constellation.routes.models.paging import Page
 from constellation.routes.route import CODE_BODY_BYTES, FUNCTION, PAGING, Query, Route, nova, zenith
 
@@ -37,6 +38,12 @@ CONTROL: tuple[Route, ...] = (
          request=f.CapacityPolicyBody, response=f.CapacityPolicyBody, takes_match=True),
     nova("delete_capacity", "DELETE", FUNCTION + "/capacity", P.FUNCTION_UPDATE, "Back to the default policy",
          response=f.CapacityPolicyBody, takes_match=True),
+    nova("get_function_url", "GET", FUNCTION + "/url", P.FUNCTION_READ, "How a function is reached by its URL",
+         response=u.FunctionUrlBody),
+    nova("put_function_url", "PUT", FUNCTION + "/url", P.FUNCTION_UPDATE, "Set who may call the URL, and how it answers",
+         request=u.FunctionUrlSettings, response=u.FunctionUrlBody),
+    nova("delete_function_url", "DELETE", FUNCTION + "/url", P.FUNCTION_UPDATE, "Back to the defaults of a URL",
+         response=u.FunctionUrlBody),
     nova("list_runtimes", "GET", "/runtimes", P.RUNTIME_READ, "Languages", response=Page[f.RuntimeBody], query=PAGING),
     nova("create_schedule", "POST", FUNCTION + "/schedules", P.SCHEDULE_MANAGE, "Schedule a function", status=201,
          request=s.ScheduleCreate, response=s.ScheduleBody),

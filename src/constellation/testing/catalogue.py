@@ -17,6 +17,7 @@ from constellation.base.ids import uuid7
 from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
 from constellation.routes.models import schedules as s
+from constellation.routes.models import urls as u
 from constellation.testing.building import Building
 from constellation.testing.state import EXTENSIONS, Asked, Entry, decoded
 
@@ -108,6 +109,19 @@ class Catalogue(Building):
 
     def delete_capacity(self, asked: Asked) -> f.CapacityPolicyBody:
         return self._change(asked, {"capacity": f.CapacityPolicyBody()}, None).capacity
+
+    def get_function_url(self, asked: Asked) -> u.FunctionUrlBody:
+        self.entry(asked)
+        return self.urls.get((*asked.scope, asked.name), _url(asked, u.FunctionUrlSettings()))
+
+    def put_function_url(self, asked: Asked) -> u.FunctionUrlBody:
+        self.entry(asked)
+        self.urls[*asked.scope, asked.name] = made = _url(asked, asked.body)
+        return made
+
+    def delete_function_url(self, asked: Asked) -> u.FunctionUrlBody:
+        self.urls.pop((*asked.scope, asked.name), None)
+        return self.get_function_url(asked)
 
     # --- schedules
 
@@ -245,6 +259,13 @@ def _files(code: Any, runtime: str) -> dict[str, str]:
     if code.code is msgspec.UNSET:
         raise InvalidRequest("give code or files", field="code")
     return {f"main{EXTENSIONS[runtime]}": b64encode(code.code.encode()).decode()}
+
+
+def _url(asked: Asked, given: u.FunctionUrlSettings) -> u.FunctionUrlBody:
+    path = "/".join(("/url", *asked.scope, asked.name))
+    return u.FunctionUrlBody(
+        path=path, enabled=given.enabled, auth=given.auth, invoke_mode=given.invoke_mode, cors=given.cors
+    )
 
 
 def _hash(files: Mapping[str, str]) -> str:

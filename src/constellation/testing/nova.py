@@ -19,6 +19,13 @@ Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
+URL = {
+    "tenant_status": "active", "enabled": True, "auth": "key", "invoke_mode": "buffered",
+    "cors": {
+        "allow_origins": [], "allow_methods": ["*"], "allow_headers": [], "expose_headers": [],
+        "allow_credentials": False, "max_age_s": 0,
+    },
+}  # fmt: skip
 _PING_S = 0.2  # nova's is 5 s
 
 
@@ -37,6 +44,9 @@ class FakeNova:
     is_mute: bool = False  # the change stream says nothing more
     answer_delay_s: float = 0.0
     is_closed: bool = False  # followers are sent away
+    # How functions are reached by their URLs, where not by the defaults; None: there is no such function.
+    urls: dict[tuple[str, str, str], dict[str, object] | None] = field(default_factory=dict)
+    asked_urls: list[tuple[str, str, str]] = field(default_factory=list)
     _bell: anyio.Event = field(default_factory=anyio.Event)
 
     def change(self, kind: str, tenant: str, namespace: str = "", name: str = "") -> None:
@@ -64,6 +74,12 @@ class FakeNova:
             status = self.scopes.get((query["tenant"][0], query["namespace"][0]))
             body = {"tenant": query["tenant"][0], "namespace": query["namespace"][0], "status": status}
             await (_answer(send, 200, body) if status else _answer(send, 404, {"code": "not_found"}))
+        elif path == "/internal/function-url":
+            query = parse_qs(scope["query_string"].decode())
+            key = (query["tenant"][0], query["namespace"][0], query["name"][0])
+            self.asked_urls.append(key)
+            found = self.urls.get(key, {})
+            await (_answer(send, 404, {"code": "not_found"}) if found is None else _answer(send, 200, URL | found))
         elif path == "/internal/changes":
             await self._stream(scope, receive, send)
         elif self.public is not None:

@@ -15,6 +15,7 @@ from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
+from constellation.routes.models import urls as u
 from constellation.routes.route import Route
 
 EXTENSIONS = {"provided": "", "python": ".py", "node": ".js", "wasm": ".wasm"}
@@ -58,6 +59,7 @@ class State:
 
     api_key: str | None = None  # None: every caller is trusted
     functions: dict[tuple[str, str, str], Entry] = field(default_factory=dict)
+    urls: dict[tuple[str, str, str], u.FunctionUrlBody] = field(default_factory=dict)
     schedules: dict[UUID, s.ScheduleBody] = field(default_factory=dict)
     keys: dict[str, a.ApiKeyBody] = field(default_factory=dict)
     tenants: dict[str, list[str]] = field(default_factory=lambda: {"default": ["default"]})

@@ -63,11 +63,13 @@ from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.ports import PortRelay
 from constellation.zenith.principals import Principals
+from constellation.zenith.reached import ReachedFunctions
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
 from constellation.zenith.stream import STREAM_S, InvokeStream
 from constellation.zenith.terminal import Terminal
+from constellation.zenith.url_door import UrlDoor
 from constellation.zenith.web_socket import WebSockets
 
 log = structlog.get_logger()
@@ -157,8 +159,9 @@ def build(
         metrics=CacheMetrics(context.registry, None if lane is None else lane.edge),
         on_forget=None if lane is None else lane.edge.forget,
     )
+    reached = ReachedFunctions(directory=control, clock=context.clock)
     follower = ChangeFollower(
-        control=control, cache=principals, clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
+        control=control, caches=(principals, reached), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
         on_word=None if lane is None else lane.edge.fresh,
     )  # fmt: skip
     is_trusting = settings.auth == "loopback"
@@ -171,6 +174,15 @@ def build(
         trusted_uid=settings.trusted_uid if is_trusting else None,
         peers=peers,
         known=None if lane is None else KnownAtEdge(lane.edge),
+    )
+
+    door = UrlDoor(
+        doorman=doorman,
+        functions=reached,
+        freshness=follower,
+        identity_key=context.identity_key,
+        clock=context.clock,
+        domain=settings.function_domain,
     )
 
     async def check_nova() -> None:
@@ -190,9 +202,9 @@ def build(
         Transport.INVOKE: Invoke(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.STREAM: InvokeStream(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.FUNCTION_URL: FunctionUrl(
-            execution=execution,
+            execution=execution, door=door,
             sockets=WebSockets(
-                execution=execution, doorman=doorman, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
+                execution=execution, doorman=door, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
             ),
             bodies=bodies, max_timeout_s=settings.max_timeout_s,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -11,6 +12,7 @@ import msgspec
 
 from constellation.base.errors import ConstellationError, RemoteProblem, Unauthenticated, Unavailable
 from constellation.nova.domain.access import Principal, Role
+from constellation.nova.domain.function_url import Cors, FunctionUrl, InvokeMode, UrlAuth
 from constellation.rpc.http1 import HttpAnswer, HttpPool, PeerLost
 
 _T = TypeVar("_T")
@@ -33,6 +35,38 @@ class _Scope(msgspec.Struct):
     tenant: str
     namespace: str
     status: str
+
+
+class _Cors(msgspec.Struct):
+    allow_origins: tuple[str, ...]
+    allow_methods: tuple[str, ...]
+    allow_headers: tuple[str, ...]
+    expose_headers: tuple[str, ...]
+    allow_credentials: bool
+    max_age_s: int
+
+
+class _Reached(msgspec.Struct):
+    tenant_status: str
+    enabled: bool
+    auth: UrlAuth
+    invoke_mode: InvokeMode
+    cors: _Cors
+
+    def value(self) -> ReachedFunction:
+        cors = Cors(**msgspec.structs.asdict(self.cors))
+        return ReachedFunction(
+            url=FunctionUrl(enabled=self.enabled, auth=self.auth, invoke_mode=self.invoke_mode, cors=cors),
+            is_suspended=self.tenant_status != "active",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReachedFunction:
+    """A function as whoever comes by its URL meets it."""
+
+    url: FunctionUrl
+    is_suspended: bool  # its tenant is
 
 
 class ChangeLine(msgspec.Struct):
@@ -105,6 +139,12 @@ class ControlPlane:
         """Return the status of the tenant of an existing scope, None for a scope that does not exist."""
         answer = await self._ask("GET", "/internal/scope", params={"tenant": tenant, "namespace": namespace})
         return None if answer.status_code == 404 else _decode(answer, _Scope).status
+
+    async def function_url(self, tenant: str, namespace: str, name: str) -> ReachedFunction | None:
+        """Return how a function is reached by its URL, None when there is no such function."""
+        params = {"tenant": tenant, "namespace": namespace, "name": name}
+        answer = await self._ask("GET", "/internal/function-url", params=params)
+        return None if answer.status_code == 404 else _decode(answer, _Reached).value()
 
     @asynccontextmanager
     async def changes(self, *, after: int | None, silence_s: float) -> AsyncIterator[AsyncIterator[ChangeLine]]:

@@ -80,6 +80,24 @@ class FunctionAnswerInvalid(ConstellationError):
         super().__init__(f"{function} returned no valid HTTP answer: {reason}", extras={"function": function})
 
 
+class FunctionUrlDisabled(ConstellationError):
+    """The owner closed the function's URL; other ways to call it are open."""
+
+    code, http_status = "function_url_disabled", 403
+
+    def __init__(self, function: str) -> None:
+        super().__init__(f"the URL of function {function!r} is disabled", extras={"function": function})
+
+
+class OriginRefused(ConstellationError):
+    """A page asks whether it may call, and may not."""
+
+    code, http_status = "origin_refused", 403
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"pages of {origin[:200]} may not call this function's URL", extras={"origin": origin[:200]})
+
+
 class SocketLimit(ConstellationError):
     """The caller has as many WebSockets open as one may have."""
 

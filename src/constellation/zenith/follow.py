@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import anyio
@@ -37,13 +37,13 @@ class ChangeFollower:
         self,
         *,
         control: ControlPlane,
-        cache: Cache,
+        caches: Sequence[Cache],
         clock: Clock,
         cache_ttl_s: float,
         on_word: Callable[[float], None] | None = None,
     ) -> None:
         self._on_word = on_word  # told until when the cache may be believed
-        self._control, self._cache, self._clock, self._cache_ttl_s = control, cache, clock, cache_ttl_s
+        self._control, self._caches, self._clock, self._cache_ttl_s = control, tuple(caches), clock, cache_ttl_s
         self.heard = anyio.Event()  # set by nova's first word
         self._heard_at_s: float | None = None
         self._seq: int | None = None
@@ -82,10 +82,12 @@ class ChangeFollower:
             log.info("changes.followed", seq=line.seq, after=self._seq)
             if self._seq is None or line.seq < self._seq:
                 # Ours is the first word, or the numbers began anew: nothing cached can be trusted to be current.
-                self._cache.forget_everything()
+                for cache in self._caches:
+                    cache.forget_everything()
                 self._seq = line.seq
         elif line.kind != "ping":
-            self._cache.forget(line)
+            for cache in self._caches:
+                cache.forget(line)
             self._seq = line.seq
         self._heard_at_s = self._clock.monotonic_s()
         if self._on_word is not None:

@@ -10,7 +10,7 @@ import structlog
 
 from constellation.base.errors import ConstellationError
 from constellation.routes.registry import Match, strip_version
-from constellation.routes.route import Route
+from constellation.routes.route import Route, Transport
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.hangup import HangupWatch
@@ -70,7 +70,9 @@ class Gateway:
             if isinstance(request, SocketRequest):
                 check_socket(route)
             with self._gate.admitted():
-                access = await self._doorman.admit(request, route)
+                # Whether anybody is asked who comes by a function's URL is for the function to say: its handler sees to it.
+                is_asked = route.transport is not Transport.FUNCTION_URL
+                access = await self._doorman.admit(request, route) if is_asked else None
                 with self._hangups.over(request):
                     await handler(request, match, access)
         except ClientGone:

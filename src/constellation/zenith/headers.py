@@ -23,8 +23,17 @@ _NOT_FORWARDED_PREFIXES = (b"x-forwarded-", b"constellation-", b"nova-")
 _NOT_RETURNED = _HOP_BY_HOP | {b"date", b"server", b"x-request-id"}
 _NOT_RETURNED_PREFIXES = (b"constellation-", b"nova-")
 # A function's own answer may not speak for the gateway either.
-_NOT_A_FUNCTIONS = _NOT_RETURNED | {b"content-length", b"alt-svc", b"strict-transport-security", b"www-authenticate"}
+_NOT_A_FUNCTIONS = _NOT_RETURNED | {
+    b"content-length",
+    b"alt-svc",
+    b"strict-transport-security",
+    b"www-authenticate",
+    b"clear-site-data",
+    b"service-worker-allowed",
+}
 _NOT_A_FUNCTIONS_PREFIXES = (*_NOT_RETURNED_PREFIXES, b"x-nova-", b"access-control-")
+# A page with the gateway's address shall not have its rights: its origin is nobody's.
+SANDBOXED = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads")
 _TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 _VALUE = frozenset(range(0x20, 0x100)) - {0x7F} | {0x09}
 

@@ -77,16 +77,21 @@ def answer_of(function: str, output: bytes) -> HttpAnswer:
     Raises:
         FunctionAnswerInvalid: it is an answer that HTTP can not carry.
     """
-    plain = HttpAnswer(status=200, content_type=b"application/json", headers=[], body=output)
+    answer = try_answer_of(function, output)
+    return answer or HttpAnswer(status=200, content_type=b"application/json", headers=[], body=output)
+
+
+def try_answer_of(function: str, output: bytes) -> HttpAnswer | None:
+    """Return the answer that an output is, None when it is anything else than one; errors as in `answer_of`."""
     if not output.lstrip().startswith(b"{"):
-        return plain
+        return None
     try:
         value: dict[str, Any] = msgspec.json.decode(output, type=dict[str, Any])
     except msgspec.DecodeError:
-        return plain
+        return None
     status = value.get("statusCode", value.get("status"))
     if not isinstance(status, int) or isinstance(status, bool):
-        return plain
+        return None
     if not 200 <= status <= 599:
         raise FunctionAnswerInvalid(function, f"status {status} is not from 200 to 599")
     body, content_type = _body(function, value)

@@ -9,7 +9,7 @@ from constellation.base.errors import ConstellationError, DeadlineExceeded
 from constellation.routes.registry import Match
 from constellation.zenith.calls import context_of
 from constellation.zenith.execution import Execution
-from constellation.zenith.headers import forwarded, function_headers
+from constellation.zenith.headers import SANDBOXED, forwarded, function_headers
 from constellation.zenith.port_sockets import relay_socket
 from constellation.zenith.principals import Access
 from constellation.zenith.request import MAX_HEADER_BYTES, MAX_HEADERS, Request
@@ -17,8 +17,6 @@ from constellation.zenith.socket_request import SocketRequest
 from constellation.zenith.tunnel import SandboxAnswerInvalid, Tunnel, tunnel
 
 _HEAD_S = 60.0  # chosen: until the answer begins
-# A page from there has the gateway's address, and shall not have its rights: its origin is nobody's.
-_POLICY = (b"content-security-policy", b"sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads")
 
 
 class PortRelay:
@@ -102,7 +100,7 @@ async def _answer(request: Request, ours: h11.Connection, opened: Tunnel) -> Non
     length = next((value for name, value in event.headers if name == b"content-length"), None)
     if length is not None:
         headers.append((b"content-length", length))
-    await request.start(event.status_code, [*headers, _POLICY])
+    await request.start(event.status_code, [*headers, SANDBOXED])
     while True:
         event = await _event(ours, opened)
         if isinstance(event, h11.Data):

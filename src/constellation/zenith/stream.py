@@ -11,8 +11,9 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import msgspec
@@ -29,8 +30,8 @@ from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 
 STREAM_S = 3600.0  # chosen: the longest that an answer may take to be made and taken
-_TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
-_EVENT_HEADERS = [
+TEXT_HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+EVENT_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),
@@ -50,39 +51,68 @@ class InvokeStream:
         timeout_s = timeout_of(request, max_s=self._max_timeout_s)
         context, key = context_of(request), idempotency_key_of(request)
         payload = await self._events.read(request, match.route)
-        answer = _Events(request) if _accepts_events(request) else _Text(request, name)
-        try:
-            async with self._execution.stream(
-                nova_pb2.InvokeRequest(
-                    function=name,
-                    payload=payload,
-                    timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
-                    qualifier=qualifier_of(request),
-                ),
-                token=access.token,
-                context=replace(context, idempotency_key=key) if key else context,
-                timeout_s=STREAM_S,
-            ) as stream:
-                end = None
-                async for message in stream:
-                    if end is not None:
-                        raise Unavailable("comet", reason="its answer goes on behind its end")
-                    if message.data:
-                        await answer.piece(message.data)
-                    if message.HasField("end"):
-                        end = message.end
-                await stream.recv_trailing_metadata()
-                if end is None:
-                    raise Unavailable("comet", reason="its answer has no end")
-        except ConstellationError as error:
-            if not request.is_started or not await answer.told(error):
-                raise
-        else:
-            await answer.end(end)
+        answer = EventAnswer(request) if accepts_events(request) else TextAnswer(request, name)
+        call = nova_pb2.InvokeRequest(
+            function=name,
+            payload=payload,
+            timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+            qualifier=qualifier_of(request),
+        )
+        context = replace(context, idempotency_key=key) if key else context
+        stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
+        await pass_on(stream, request, answer)
 
 
-class _Text:
+class Answer(Protocol):
+    """Where an answer in pieces goes."""
+
+    @property
+    def has_enough(self) -> bool:
+        """No more is wanted: the function is stopped."""
+        ...
+
+    async def piece(self, piece: bytes) -> None: ...
+
+    async def end(self, end: nova_pb2.StreamEnd) -> None: ...
+
+    async def told(self, error: ConstellationError) -> bool:
+        """Tell a client that holds a part of the answer what failed; False when that can not be said."""
+        ...
+
+
+async def pass_on(call: AbstractAsyncContextManager[Any], request: Request, answer: Answer) -> None:
+    """Make a call, and pass on what comes of it, no faster than the client takes it.
+
+    Raises:
+        ConstellationError: it failed, and the client does not know yet.
+    """
+    try:
+        async with call as stream:
+            end = None
+            async for message in stream:
+                if end is not None:
+                    raise Unavailable("comet", reason="its answer goes on behind its end")
+                if message.data:
+                    await answer.piece(message.data)
+                    if answer.has_enough:
+                        await stream.cancel()
+                        return
+                if message.HasField("end"):
+                    end = message.end
+            await stream.recv_trailing_metadata()
+            if end is None:
+                raise Unavailable("comet", reason="its answer has no end")
+    except ConstellationError as error:
+        if not request.is_started or not await answer.told(error):
+            raise
+    else:
+        await answer.end(end)
+
+
+class TextAnswer:
     """An answer as it is."""
+
+    has_enough = False
 
     def __init__(self, request: Request, function: str) -> None:
         self._request, self._function = request, function
@@ -105,11 +135,13 @@ class _Text:
 
     async def _start(self) -> None:
         if not self._request.is_started:
-            await self._request.start(200, _TEXT_HEADERS)
+            await self._request.start(200, TEXT_HEADERS)
 
 
-class _Events:
+class EventAnswer:
     """An answer as server-sent events; a character cut in two by a piece's end comes with the next piece."""
+
+    has_enough = False
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -143,7 +175,7 @@ class _Events:
 
     async def _start(self) -> None:
         if not self._request.is_started:
-            await self._request.start(200, _EVENT_HEADERS)
+            await self._request.start(200, EVENT_HEADERS)
 
 
 def event(data: str, *, kind: str | None = None) -> bytes:
@@ -159,7 +191,7 @@ def end_text(end: nova_pb2.StreamEnd, request: Request) -> str:
     return f'{{"request_id":"{request_id}","duration_ms":{end.duration_ms:.3f},"cold_start":{is_cold},"version":{version}}}'
 
 
-def _accepts_events(request: Request) -> bool:
+def accepts_events(request: Request) -> bool:
     return any(
         part.partition(b";")[0].strip().lower() == b"text/event-stream"
         for name, value in request.headers

@@ -24,7 +24,6 @@ from constellation.base.ids import RequestId, uuid7
 from constellation.nova.config.sections import SocketSettings
 from constellation.nova.domain.access import Identity
 from constellation.routes.registry import Match
-from constellation.routes.route import Route
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, SocketLimit
@@ -70,9 +69,9 @@ class _Connection:
 
 
 class Doorkeeper(Protocol):
-    """Says who is there; see `Doorman`."""
+    """Says who is there; see `UrlDoor`."""
 
-    async def admit(self, request: Request, route: Route) -> Access | None: ...
+    async def admit(self, request: Request, match: Match) -> Access: ...
 
 
 class WebSockets:
@@ -179,8 +178,7 @@ class WebSockets:
         is_binary = isinstance(message, bytes)
         body = b64encode(message).decode() if isinstance(message, bytes) else message
         # Asked for each message: a key that was revoked, or a tenant that was suspended, ends here.
-        access = await self._doorman.admit(connection.request, connection.match.route)
-        assert access is not None
+        access = await self._doorman.admit(connection.request, connection.match)
         facts = {"body": body, "isBase64Encoded": is_binary}
         return reply_of(connection.function, await self._call(connection, access, "message", facts))
 
@@ -192,8 +190,7 @@ class WebSockets:
         """Tell the function that the client is gone, as well as can be."""
         facts = {"code": None if connection.request.gone else code}
         with anyio.move_on_after(_FAREWELL_S, shield=True), suppress(ConstellationError):
-            access = await self._doorman.admit(connection.request, connection.match.route)
-            assert access is not None
+            access = await self._doorman.admit(connection.request, connection.match)
             await self._call(connection, access, "disconnect", facts)
 
     async def _call(self, connection: _Connection, access: Access, event: str, facts: dict[str, Any]) -> bytes:

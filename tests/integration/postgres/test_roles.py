@@ -35,6 +35,7 @@ ALLOWED = {
         "function_code": "SIUD",
         "function_files": "SIUD",
         "schedules": "SIUD",
+        "function_urls": "SIUD",
         "builds": "SIuD",
         "artifacts": "sD",
         "executor_backends": "S",

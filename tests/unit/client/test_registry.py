@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls, executions, sandbox_calls, topics, versions
+from constellation.client import calls, entrances, executions, sandbox_calls, topics, versions
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Route
@@ -22,6 +22,8 @@ WITHOUT_METHOD = {
     "sandbox_port": "any HTTP client calls it: what is asked and answered is the affair of the server in the sandbox",
     "function_url": "any HTTP client calls it: method, headers and body are the function's own",
     "function_url_path": "any HTTP client calls it: method, headers and body are the function's own",
+    "public_url": "any HTTP client calls it: method, headers and body are the function's own",
+    "public_url_path": "any HTTP client calls it: method, headers and body are the function's own",
 }
 METHODS = {
     name: value for name, value in vars(Operations).items() if isinstance(value, Operation | Listing | Streaming)
@@ -59,9 +61,10 @@ def sample(parameter: inspect.Parameter) -> Any:
         "object": 1,
         "Sequence[Mapping[str, Any]]": [{"payload": 1}],
         "datetime": datetime(2026, 1, 1, tzinfo=UTC),
+        "u.FunctionUrlSettings": {},
     }
     kind = str(parameter.annotation)
-    modules = (calls, executions, sandbox_calls, topics, versions)
+    modules = (calls, entrances, executions, sandbox_calls, topics, versions)
     known = {name: value for module in modules for name, value in vars(module).items()}
     model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from functools import partial
 from typing import Literal
 
@@ -14,6 +15,7 @@ from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
 from constellation.nova.store.changes import Changes
+from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.route import Plane, Query, Route, Transport
 
@@ -39,6 +41,16 @@ class ScopeBody(Struct, kw_only=True, frozen=True):
     tenant: str
     namespace: str
     status: str
+
+
+class UrlBody(Struct, kw_only=True, frozen=True):
+    """How a function is reached by its URL, and whether its tenant may be served at all."""
+
+    tenant_status: str
+    enabled: bool
+    auth: str
+    invoke_mode: str
+    cors: dict[str, tuple[str, ...] | bool | int]
 
 
 class HealthBody(Struct, kw_only=True, frozen=True):
@@ -69,6 +81,14 @@ ROUTES: tuple[Route, ...] = (
         response=ScopeBody,
     ),
     _route(
+        operation="function_url_of",
+        method="GET",
+        template="/internal/function-url",
+        summary="How a function is reached by its URL",
+        query=(Query(name="tenant"), Query(name="namespace"), Query(name="name")),
+        response=UrlBody,
+    ),
+    _route(
         operation="changes",
         method="GET",
         template="/internal/changes",
@@ -89,8 +109,17 @@ ROUTES: tuple[Route, ...] = (
 class InternalRoutes:
     """Operations for planes of this platform."""
 
-    def __init__(self, *, authenticator: Authenticator, tenancy: Tenancy, changes: Changes, feed: ChangeFeed) -> None:
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        tenancy: Tenancy,
+        changes: Changes,
+        feed: ChangeFeed,
+        urls: FunctionUrls,
+    ) -> None:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
+        self._urls = urls
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -117,6 +146,20 @@ class InternalRoutes:
             raise NotFound("tenant", tenant)
         await self._tenancy.get_namespace(tenant, namespace)
         return ScopeBody(tenant=tenant, namespace=namespace, status=found.status.value)
+
+    async def function_url_of(self, call: ApiRequest[None]) -> UrlBody:
+        tenant, namespace, name = (_wanted(call, part) for part in ("tenant", "namespace", "name"))
+        found = await self._tenancy.try_get_tenant(tenant)
+        if found is None:
+            raise NotFound("tenant", tenant)
+        url = await self._urls.get(tenant, namespace, name)
+        return UrlBody(
+            tenant_status=found.status.value,
+            enabled=url.enabled,
+            auth=url.auth.value,
+            invoke_mode=url.invoke_mode.value,
+            cors=asdict(url.cors),
+        )
 
     async def changes(self, call: ApiRequest[None]) -> AsyncIterator[bytes]:
         text = call.query.get("after")

@@ -240,6 +240,7 @@ class ZenithSettings:
     auth: str = setting("auth", "required", choices=("required", "loopback"))
     trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
     cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+    function_domain: str = setting("function_domain", "")  # tenants have hosts for their functions below it
     sockets: SocketSettings = SocketSettings()
     tls: PublicTlsSettings = PUBLIC_TLS_OFF
     comet_tls: CallerTlsSettings = CALLER_TLS_OFF

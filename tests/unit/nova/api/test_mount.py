@@ -12,6 +12,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
+from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
@@ -20,7 +21,16 @@ from constellation.routes.registry import ROUTES
 from constellation.routes.route import Plane, Transport
 from constellation.rpc.caller import CallerVerifier
 
-GROUPS = (FunctionRoutes, KeyRoutes, RuntimeRoutes, ScheduleRoutes, TenancyRoutes, VersionRoutes, OpenApiRoutes)
+GROUPS = (
+    FunctionRoutes,
+    KeyRoutes,
+    RuntimeRoutes,
+    ScheduleRoutes,
+    TenancyRoutes,
+    VersionRoutes,
+    UrlRoutes,
+    OpenApiRoutes,
+)
 
 
 def operations() -> dict[str, object]:

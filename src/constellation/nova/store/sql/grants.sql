@@ -21,7 +21,8 @@ GRANT USAGE ON SCHEMA public
 -- nova writes the configuration, and deletes what belonged to a deleted function, namespace or tenant without
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules TO constellation_nova;
+    ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
+       function_urls TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
