@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, entrances, executions, figures, topics, versions
+from constellation.client import calls, entrances, executions, figures, people_calls, topics, versions
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -146,6 +146,31 @@ class Operations:
     list_apikeys = Listing(calls.list_apikeys)
     update_apikey = Operation(calls.update_apikey)
     delete_apikey = Operation(calls.delete_apikey)
+
+    login = Operation(people_calls.login)
+    logout = Operation(people_calls.logout)
+    change_password = Operation(people_calls.change_password)
+    list_sessions = Listing(people_calls.list_sessions)
+    end_session = Operation(people_calls.end_session)
+    create_user = Operation(people_calls.create_user)
+    list_users = Listing(people_calls.list_users)
+    get_user = Operation(people_calls.get_user)
+    update_user = Operation(people_calls.update_user)
+    delete_user = Operation(people_calls.delete_user)
+    reset_password = Operation(people_calls.reset_password)
+    end_user_sessions = Operation(people_calls.end_user_sessions)
+    my_permissions = Operation(people_calls.my_permissions)
+    list_permissions = Operation(people_calls.list_permissions)
+    list_roles = Listing(people_calls.list_roles)
+    create_role = Operation(people_calls.create_role)
+    get_role = Operation(people_calls.get_role)
+    update_role = Operation(people_calls.update_role)
+    delete_role = Operation(people_calls.delete_role)
+    list_bindings = Listing(people_calls.list_bindings)
+    create_binding = Operation(people_calls.create_binding)
+    get_binding = Operation(people_calls.get_binding)
+    delete_binding = Operation(people_calls.delete_binding)
+
     list_tenants = Listing(calls.list_tenants)
     create_tenant = Operation(calls.create_tenant)
     update_tenant = Operation(calls.update_tenant)

@@ -28,20 +28,24 @@ from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
+from constellation.nova.api.controlplane.users import UserRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import BuildSettings
+from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store.bindings import Bindings
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.changes import CHANNEL, Changes
@@ -49,9 +53,12 @@ from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.listen import Listener
+from constellation.nova.store.logins import Logins
+from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
+from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Plane
@@ -124,6 +131,7 @@ async def run(loaded: Loaded) -> None:
                 max_body_bytes=settings.nova.max_body_bytes,
                 interpreters=configured_in(settings.runtimes),
                 builds=settings.builds,
+                auth=settings.auth,
             )
             async with (
                 telemetry(context, admin=settings.platform.admin),
@@ -146,22 +154,31 @@ async def control_app(
     max_body_bytes: int,
     interpreters: Mapping[str, Path] = MappingProxyType({}),
     builds: BuildSettings,
+    auth: AuthSettings,
     needs_build: NeedsBuild = needs_build,
 ) -> Quart:
     """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
     functions = Functions(db, build_queue_depth=builds.queue_depth)
     tenancy, keys, changes = Tenancy(db), ApiKeys(db), Changes(db)
+    users, bindings, passwords = Users(db), Bindings(db), Passwords()
     operations = operations_of(
         FunctionRoutes(functions, Builds(db), Executors(db), needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
-        KeyRoutes(keys, tenancy, clock=clock),
+        KeyRoutes(keys, bindings, tenancy, clock=clock),
+        SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
+        UserRoutes(users, bindings, passwords, clock=clock),
+        RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
-            authenticator=Authenticator(keys, clock=clock), tenancy=tenancy, changes=changes, feed=feed, urls=urls
+            authenticator=Authenticator(keys, users, bindings, clock=clock),
+            tenancy=tenancy,
+            changes=changes,
+            feed=feed,
+            urls=urls,
         ),
     )
     return Mount(

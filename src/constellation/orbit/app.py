@@ -19,6 +19,7 @@ from constellation.orbit.commands import (
     functions,
     jobs,
     logs,
+    people,
     platform,
     sandbox,
     schedules,
@@ -116,6 +117,7 @@ app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")
 app.add_typer(access.keys, name="keys")
+people.register(app)
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.namespaces, name="namespaces")
 platform.register(app)

@@ -12,12 +12,13 @@ from pathlib import Path
 from constellation.client import DEFAULT_SERVER
 from constellation.orbit.failures import OrbitError, nearest
 
-KEYS = ("server", "api_key", "tenant", "namespace", "output")
+KEYS = ("server", "api_key", "token", "tenant", "namespace", "output")
 OUTPUTS = ("table", "json", "yaml")
 DEFAULT_PROFILE = "default"
 ENVIRONMENT = {
     "server": "ZENITH_URL",
     "api_key": "NOVA_API_KEY",
+    "token": "NOVA_TOKEN",
     "tenant": "NOVA_TENANT",
     "namespace": "NOVA_NAMESPACE",
     "output": "NOVA_OUTPUT",
@@ -140,6 +141,12 @@ def _strongest(*offers: tuple[str, str | None]) -> Setting | None:
     return next((Setting(value=value, source=source, rank=rank) for rank, (source, value) in ranked if value), None)
 
 
+def credential(settings: Mapping[str, Setting]) -> str | None:
+    """Return what is presented: the key or the session's token, whichever was set nearer; of two alike the token."""
+    offers = [settings[key] for key in ("token", "api_key") if key in settings]
+    return min(offers, key=lambda setting: setting.rank).value if offers else None
+
+
 def check_key(key: str) -> None:
     if key not in KEYS:
         raise OrbitError(f"unknown setting {key!r}", hint=nearest(key, KEYS) or f"Settings are {', '.join(KEYS)}.")
@@ -152,4 +159,4 @@ def check_output(output: str) -> None:
 
 def redacted(key: str, value: str) -> str:
     """Return a value as it may be printed: of a key only its first characters."""
-    return f"{value[:6]}..." if key == "api_key" else value
+    return f"{value[:6]}..." if key in ("api_key", "token") else value

@@ -74,7 +74,7 @@ class Session:
 
         return Connection(
             server=self.settings["server"].value,
-            api_key=value("api_key"),
+            api_key=profiles.credential(self.settings),
             tenant=value("tenant"),
             namespace=value("namespace"),
         )
@@ -83,6 +83,14 @@ class Session:
     def tenant(self) -> str:
         """The tenant that requests act in."""
         return self.settings["tenant"].value if "tenant" in self.settings else self.client.whoami().tenant
+
+    def store(self, key: str, value: str | None) -> str:
+        """Keep a setting in the profile in use, or remove it for None; return the profile's name."""
+        path = self.host.config_path
+        stored = profiles.load(path)
+        profile = self.profile or self.host.env.get("ORBIT_PROFILE") or stored.current
+        profiles.save(path, stored.with_value(profile, key, value))
+        return profile
 
     def fail(self, error: ClientError | OrbitError) -> NoReturn:
         """Print what went wrong and what to do, and end with the fitting exit code."""

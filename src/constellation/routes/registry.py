@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
+from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS)
+ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Route:
     streams: bool = False  # the answer comes in pieces
     media_types: Sequence[str] = ()  # of an answer that is not JSON; (): by method, whether it streams
     max_body_bytes: int | None = None  # None: the gateway's limit
+    asks_itself: bool = False  # which functions the caller has the permission for
     takes_key: bool = False  # an Idempotency-Key makes repetitions of a request one
     takes_match: bool = False  # an If-Match makes it conditional on the entity tag that was read
     has_tag: bool = False  # its answer has an ETag
@@ -75,6 +76,11 @@ class Route:
         source = re.sub(r"\{([a-z_]+)\}", r"(?P<\1>[^/]+)", self.template)
         source = re.sub(r"\{([a-z_]+):path\}", r"(?P<\1>.*)", source)
         object.__setattr__(self, "pattern", re.compile(source))
+
+    @property
+    def is_about_function(self) -> bool:
+        """Whether the `name` in its path is a function's."""
+        return self.template.startswith((FUNCTION, "/fn/"))
 
 
 def nova(operation: str, method: str, template: str, permission: Permission, summary: str, **more: Any) -> Route:

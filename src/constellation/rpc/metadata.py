@@ -11,6 +11,7 @@ from constellation.base.ids import RequestId, uuid7
 
 AUTHORIZATION = "authorization"
 IDENTITY = "nova-identity"
+CLIENT = "nova-client"  # the address that the gateway has a request from
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 CALL_DEPTH = "nova-call-depth"

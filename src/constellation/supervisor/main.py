@@ -21,7 +21,9 @@ cli = typer.Typer(
 config_cli = typer.Typer(help="The configuration.", no_args_is_help=True)
 db_cli = typer.Typer(help="The database.", no_args_is_help=True)
 cli.add_typer(config_cli, name="config")
+users_cli = typer.Typer(help="Users, from the host of the platform itself.", no_args_is_help=True)
 cli.add_typer(db_cli, name="db")
+cli.add_typer(users_cli, name="users")
 
 _FOLLOW_S = 0.25
 _NOT_RUNNING = 3  # as systemctl status says it
@@ -191,6 +193,32 @@ def db_roles(data_dir: DataDir = None, config: Config = None) -> None:
 
     prefix = load(file=config, env=os.environ).settings.postgres.role_prefix
     sys.stdout.write(roles_sql(plane_passwords(make_private(_data_dir(data_dir))), prefix=prefix))
+
+
+@users_cli.command("add-admin")
+def add_admin(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    data_dir: DataDir = None,
+    password_stdin: Annotated[
+        bool, typer.Option(help="Read the password from standard input, without asking.")
+    ] = False,
+) -> None:
+    """Make an administrator of the whole platform, or set the password of one who forgot it."""
+    import anyio  # noqa: PLC0415
+
+    from constellation.base.clock import SystemClock  # noqa: PLC0415
+    from constellation.nova.store import admins  # noqa: PLC0415
+
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+
+    async def run() -> bool:
+        return await admins.add_admin(_data_dir(data_dir), name, password, clock=SystemClock())
+
+    done = "is an administrator" if anyio.run(run) else "has this password now; its sessions ended"
+    sys.stdout.write(f"{name} {done}. Log in with: orbit login {name}\n")
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ FILE_BYTES = 8 << 20  # chosen: a day of an ordinary platform
 KEPT_FILES = 3  # besides the one being written
 LAST_WORDS = 12  # lines shown when a plane does not start
 LINE_BYTES = 16 << 10
-_KEY = re.compile(rb"\bsk_[A-Za-z0-9]{16,}\b")
+_KEY = re.compile(rb"\b(s[ks])_[A-Za-z0-9]{16,}\b")
 _TIME = re.compile(r"(?:\x1b\[[0-9;]*m)*(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d\S*)")
 _WIDTH = 7
 
@@ -67,9 +67,9 @@ class PlaneLog:
             if found is not None and self.key is None:
                 self.key = found[0].decode()
             if line.strip():
-                self.last.append(_KEY.sub(b"sk_[hidden]", line).decode(errors="replace"))
+                self.last.append(_KEY.sub(rb"\1_[hidden]", line).decode(errors="replace"))
         try:
-            os.write(self._file, _KEY.sub(b"sk_[hidden]", b"".join(line + b"\n" for line in lines)))
+            os.write(self._file, _KEY.sub(rb"\1_[hidden]", b"".join(line + b"\n" for line in lines)))
         except OSError:  # a full disk costs lines of a log, never a plane
             self.lost_lines += len(lines)
         if os.fstat(self._file).st_size > FILE_BYTES:

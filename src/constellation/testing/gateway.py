@@ -51,24 +51,29 @@ async def gateway_rig(
     comet_at: Address | None = None,
     is_native: bool = True,
     cuts_off: bool = True,
+    nova_url: str | None = None,
+    service_token: str = SERVICE_TOKEN,
+    identity_key: str = "identity-key",
 ) -> AsyncIterator[GatewayRig]:
     """Run the three for the length of the block; settings name everything but the addresses.
 
     `comet_at`: where the gateway looks for comet, when that is not where it is. `cuts_off`: what is in hand at the
-    block's end gets no time.
+    block's end gets no time. `nova_url`: a nova to ask in place of the fake one.
     """
     context = new_context(
-        "zenith", PlatformSettings(), state_dir=state_dir, service_token=SERVICE_TOKEN, identity_key="identity-key"
+        "zenith", PlatformSettings(), state_dir=state_dir, service_token=service_token, identity_key=identity_key
     )
-    nova, comet = FakeNova(SERVICE_TOKEN), FakeComet()
+    nova, comet = FakeNova(service_token), FakeComet()
     async with (
         nova.serving() as nova_address,
         comet.serving(context.verifier, tls=comet_tls) as comet_address,
     ):
         seen_at = comet_at or comet_address
-        control = ControlPlane(url=f"http://{nova_address}", service_token=SERVICE_TOKEN, idle_timeout_s=5.0)
+        control = ControlPlane(
+            url=nova_url or f"http://{nova_address}", service_token=service_token, idle_timeout_s=5.0
+        )
         execution = Execution(
-            lambda: PlaneChannel(name="comet", service_token=SERVICE_TOKEN, address=seen_at, tls=caller_tls),
+            lambda: PlaneChannel(name="comet", service_token=service_token, address=seen_at, tls=caller_tls),
             max_calls=settings.max_inflight,
         )
         parts = build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +13,7 @@ import anyio
 
 from constellation.base.address import Address
 from constellation.base.sockets import listen_tcp
+from constellation.nova.domain.access import ROLE_PERMISSIONS, Role
 from constellation.rpc.http import serving_asgi
 
 Message = dict[str, Any]
@@ -31,10 +32,10 @@ _PING_S = 0.2  # nova's is 5 s
 
 @dataclass(slots=True)
 class FakeNova:
-    """`keys`: credential -> {"subject", "tenant", "namespace", "role"}; `scopes`: (tenant, namespace) -> status."""
+    """`keys`: credential -> {"subject", "tenant", "namespace", "role" or "grants"}; `scopes`: (tenant, namespace) -> status."""
 
     service_token: str
-    keys: dict[str, dict[str, str]] = field(default_factory=dict)
+    keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: dict[tuple[str, str], str] = field(default_factory=lambda: {("default", "default"): "active"})
     public: App | None = None  # answers what is not /internal
     asked: list[str] = field(default_factory=list)  # the credentials of each question, in order
@@ -93,10 +94,10 @@ class FakeNova:
         await anyio.sleep(self.answer_delay_s)
         if body["kind"] == "loopback":
             admin = {"subject": "local:admin", "tenant": "*", "namespace": "*", "role": "admin"}
-            await _answer(send, 200, admin)
+            await _answer(send, 200, _granted(admin))
             return
         known = self.keys.get(body["credential"])
-        await (_answer(send, 200, known) if known else _answer(send, 401, {"code": "unauthenticated"}))
+        await (_answer(send, 200, _granted(known)) if known else _answer(send, 401, {"code": "unauthenticated"}))
 
     async def _stream(self, scope: Message, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
@@ -151,6 +152,15 @@ async def read_body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         if not message.get("more_body", False):
             return bytes(body)
+
+
+def _granted(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a principal as nova tells of it; a test says its role, or its grants themselves."""
+    told = {name: value for name, value in known.items() if name != "role"}
+    if "role" in known:
+        permissions = sorted(ROLE_PERMISSIONS[Role(known["role"])])
+        told["grants"] = [{"permissions": permissions, "effect": "allow", "namespace": "*", "functions": []}]
+    return told
 
 
 async def _answer(send: Send, status: int, body: object) -> None:

@@ -11,8 +11,9 @@ import httpx
 import msgspec
 
 from constellation.base.errors import ConstellationError, RemoteProblem, Unauthenticated, Unavailable
-from constellation.nova.domain.access import Principal, Role
 from constellation.nova.domain.function_url import Cors, FunctionUrl, InvokeMode, UrlAuth
+from constellation.nova.domain.grants import Effect, Grant, Principal
+from constellation.nova.domain.people import known_permissions
 from constellation.rpc.http1 import HttpAnswer, HttpPool, PeerLost
 
 _T = TypeVar("_T")
@@ -21,11 +22,19 @@ _CONNECT_S = 2.0
 _LINE_BYTES = 64 << 10  # a change is a few names
 
 
+class _Grant(msgspec.Struct):
+    permissions: list[str]
+    effect: Effect
+    namespace: str
+    functions: tuple[str, ...]
+
+
 class _Authenticated(msgspec.Struct):
     subject: str
     tenant: str
     namespace: str
-    role: str
+    grants: list[_Grant]
+    session: str = ""
     expires_at_s: float | None = None
     rate_per_s: float = 0.0
     burst: int = 0
@@ -121,15 +130,12 @@ class ControlPlane:
         if answer.status_code == 401:
             raise Unauthenticated("the credential is unknown, disabled or expired")
         found = _decode(answer, _Authenticated)
-        try:
-            role = Role(found.role)
-        except ValueError as error:
-            raise Unavailable("nova", reason=f"it knows a role {found.role!r} that this gateway does not") from error
         return Principal(
             subject=found.subject,
             tenant=found.tenant,
             namespace=found.namespace,
-            role=role,
+            grants=tuple(map(_grant, found.grants)),
+            session=found.session,
             expires_at_s=found.expires_at_s,
             rate_per_s=found.rate_per_s,
             burst=found.burst,
@@ -200,6 +206,11 @@ class ControlPlane:
         headers = [self.authorization, (b"content-type", b"application/json")]
         with _reaching_nova():
             return await self._http.request(method, self.url + path, content=content, params=params, headers=headers)
+
+
+def _grant(found: _Grant) -> Grant:
+    permissions = known_permissions(found.permissions)  # a newer nova may know of more
+    return Grant(permissions=permissions, effect=found.effect, namespace=found.namespace, functions=found.functions)
 
 
 @contextmanager

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from constellation.base.errors import TenantSuspended, Unauthenticated
-from constellation.nova.domain.access import Permission, authorize
-from constellation.routes.route import Route, Transport
+from constellation.nova.domain.access import Permission
+from constellation.routes.permit import authorize_route
+from constellation.routes.reading import params_of
+from constellation.routes.registry import Match
+from constellation.routes.route import Transport
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Access, Credential, KeptAccess, Principals
 from constellation.zenith.request import Request
@@ -47,12 +50,13 @@ class Doorman:
         self._known = known
         self._principals, self._freshness, self._trusted_uid, self._peers = principals, freshness, trusted_uid, peers
 
-    async def admit(self, request: Request, route: Route) -> Access | None:
+    async def admit(self, request: Request, match: Match) -> Access | None:
         """Return the caller's access; None on a public route, where nobody is asked.
 
         Raises:
             Unauthenticated, ScopeUnclear, ScopeDenied, NotFound, Forbidden, TenantSuspended, Unavailable.
         """
+        route = match.route
         if route.permission is Permission.PUBLIC:
             return None
         self._freshness.check()
@@ -64,10 +68,13 @@ class Doorman:
             credential = _LOOPBACK
         tenant, namespace = single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")
         access = await self._principals.access(credential, tenant, namespace)
-        authorize(access.identity, route.permission)
+        if route.permission not in access.identity.permissions:
+            authorize_route(access.identity, route, params_of(match.params))
         if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):
             raise TenantSuspended(access.identity.tenant)
-        if self._known is not None and route.transport in (Transport.INVOKE, Transport.STREAM):
+        # Whoever stands in front knows no function by name, so it is told of those alone who may call them all.
+        is_free = Permission.FUNCTION_INVOKE in access.identity.permissions
+        if self._known is not None and is_free and route.transport in (Transport.INVOKE, Transport.STREAM):
             # No await since the cache was asked: what it keeps now is current.
             kept = self._principals.kept(credential, tenant, namespace)
             if kept is not None and kept.access is access:
@@ -105,4 +112,4 @@ def credential_of(api_key: bytes | None, authorization: bytes | None) -> Credent
         return None
     if not text or len(text) > _CREDENTIAL_BYTES or not text.isascii() or not text.isprintable():
         raise Unauthenticated("the credential is malformed")
-    return Credential(kind="api_key", text=text)
+    return Credential(kind="presented", text=text)

@@ -72,7 +72,7 @@ class Gateway:
             with self._gate.admitted():
                 # Whether anybody is asked who comes by a function's URL is for the function to say: its handler sees to it.
                 is_asked = route.transport is not Transport.FUNCTION_URL
-                access = await self._doorman.admit(request, route) if is_asked else None
+                access = await self._doorman.admit(request, match) if is_asked else None
                 with self._hangups.over(request):
                     await handler(request, match, access)
         except ClientGone:

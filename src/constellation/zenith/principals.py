@@ -20,7 +20,8 @@ from constellation.base.errors import (
     Unauthenticated,
     Unavailable,
 )
-from constellation.nova.domain.access import ANY, Identity, Principal
+from constellation.nova.domain.access import ANY, Identity
+from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import IDENTITY_TTL_S, identity_of, mint
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT, check_scope_name
 from constellation.zenith.control import ChangeLine
@@ -39,7 +40,7 @@ _RENEWAL_S = 2.0  # chosen: what others keep of an access serves on while it is 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """What a caller presents. `kind` "api_key", or "loopback" for a trusted local caller, which has no text."""
+    """What a caller presents. `kind` "presented", or "loopback" for a trusted local caller, which has no text."""
 
     kind: str
     text: str = ""
@@ -121,7 +122,7 @@ class Principals:
 
         Raises:
             Unauthenticated: the credential is nobody's.
-            ScopeUnclear: the scope is malformed, or must be named.
+            ScopeUnclear: the scope is malformed.
             ScopeDenied: the caller may not act there.
             NotFound: the scope does not exist.
             Unavailable: nova is needed for this and can not be reached.
@@ -197,8 +198,8 @@ class Principals:
         self._on_forget()
         self._generation += 1
         self._unknown.clear()
-        if change.kind == "api_key":
-            stale = [key for key, entry in self._entries.items() if entry.principal.tenant in (ANY, change.tenant)]
+        if change.kind in ("api_key", "principal"):
+            stale = [key for key, entry in self._entries.items() if _concerns(change, entry.principal)]
             for key in stale:
                 del self._entries[key]
             return
@@ -282,21 +283,26 @@ class Principals:
         raise Overloaded("questions to nova", limit=_QUESTIONS_AT_ONCE)
 
 
+def _concerns(change: ChangeLine, principal: Principal) -> bool:
+    """Tell whether a change of who may do what is about this caller; when in doubt it is."""
+    if principal.tenant not in (ANY, change.tenant):
+        return False
+    if change.kind == "api_key" or not change.name:
+        return True
+    return change.name in (principal.subject, f"session:{principal.session}")
+
+
 def wanted_scope(principal: Principal, tenant_header: bytes, namespace_header: bytes) -> tuple[str, str]:
     """Return the tenant and namespace that a request is about.
 
-    Without either header it is the principal's own, or default/default for one that may act anywhere; one that may
-    act in several namespaces of its tenant must say which. With one header the other is the principal's own, or
-    "default".
+    What has no header is the principal's own, or "default" for one that may act in any.
 
     Raises:
-        ScopeUnclear: a name is malformed, or one must be given.
+        ScopeUnclear: a name is malformed.
         ScopeDenied: the principal may not act there.
     """
     tenant = _name("X-Nova-Tenant", tenant_header)
     namespace = _name("X-Nova-Namespace", namespace_header)
-    if not tenant and not namespace and principal.tenant != ANY and principal.namespace == ANY:
-        raise ScopeUnclear("this credential acts in every namespace of its tenant: name one in X-Nova-Namespace")
     tenant = tenant or (DEFAULT_TENANT if principal.tenant == ANY else principal.tenant)
     namespace = namespace or (DEFAULT_NAMESPACE if principal.namespace == ANY else principal.namespace)
     if not principal.may_act_in(tenant, namespace):

@@ -10,7 +10,7 @@ from grpclib.client import Stream
 
 from constellation.base.errors import ConstellationError, Unavailable
 from constellation.routes.registry import Match
-from constellation.rpc.metadata import IDENTITY, REQUEST_ID, TRACEPARENT
+from constellation.rpc.metadata import CLIENT, IDENTITY, REQUEST_ID, TRACEPARENT
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import context_of
 from constellation.zenith.control import ControlPlane
@@ -92,6 +92,8 @@ class HttpRelay:
         headers.append((REQUEST_ID.encode(), str(request.request_id).encode()))
         if context.traceparent:
             headers.append((TRACEPARENT.encode(), context.traceparent.encode()))
+        if request.client is not None:
+            headers.append((CLIENT.encode(), request.client[0].encode("ascii", "replace")))
         if access is not None:
             headers.append((IDENTITY.encode(), access.token.encode()))
         announced = request.single.get(b"content-length")

@@ -19,7 +19,6 @@ from constellation.nova.domain.function_url import FunctionUrl, UrlAuth
 from constellation.nova.domain.identity import IDENTITY_TTL_S, mint
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT, check_function_name, check_scope_name
 from constellation.routes.registry import Match
-from constellation.routes.route import Route
 from constellation.zenith.control import ReachedFunction
 from constellation.zenith.cors import Pairs, answer_headers, preflight_headers
 from constellation.zenith.doorman import Freshness
@@ -36,7 +35,7 @@ _INVOKES = frozenset({Permission.FUNCTION_INVOKE})
 class Doorkeeper(Protocol):
     """Says who is there; see `Doorman`."""
 
-    async def admit(self, request: Request, route: Route) -> Access | None: ...
+    async def admit(self, request: Request, match: Match) -> Access | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,7 @@ class UrlDoor:
         if "tenant" in match.params:  # the path says where; the headers must not say otherwise
             request.single[b"x-nova-tenant"] = unquote(match.params["tenant"]).encode()
             request.single[b"x-nova-namespace"] = unquote(match.params["namespace"]).encode()
-        access = await self._doorman.admit(request, match.route)
+        access = await self._doorman.admit(request, match)
         assert access is not None
         return access
 

@@ -15,8 +15,9 @@ from prometheus_client import CollectorRegistry
 from constellation.base.clock import SystemClock
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.app import control_app
-from constellation.nova.config.sections import BuildSettings
-from constellation.nova.domain.access import ANY, Principal, Role
+from constellation.nova.config.sections import AuthSettings, BuildSettings
+from constellation.nova.domain.access import ANY, Role
+from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.listen import Listener
@@ -43,7 +44,7 @@ class Rig:
 
     def admin(self, tenant: str = "default", namespace: str = "default") -> dict[str, str]:
         """A platform administrator in a scope."""
-        return self.caller(tenant, namespace, Principal(subject="t", tenant=ANY, namespace=ANY, role=Role.ADMIN))
+        return self.caller(tenant, namespace, Principal.with_role(Role.ADMIN, subject="t", tenant=ANY, namespace=ANY))
 
     def member(
         self, tenant: str, namespace: str = "default", *, role: Role = Role.ADMIN, bound: bool = False
@@ -52,7 +53,7 @@ class Rig:
         return self.caller(
             tenant,
             namespace,
-            Principal(subject="t", tenant=tenant, namespace=namespace if bound else ANY, role=role),
+            Principal.with_role(role, subject="t", tenant=tenant, namespace=namespace if bound else ANY),
         )
 
     def caller(self, tenant: str, namespace: str, principal: Principal) -> dict[str, str]:
@@ -88,6 +89,7 @@ async def nova(database) -> AsyncIterator[Rig]:
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
             builds=BuildSettings(queue_depth=2),
+            auth=AuthSettings(),
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:

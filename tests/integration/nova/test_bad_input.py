@@ -244,7 +244,7 @@ async def test_bad_changes_are_refused_and_change_nothing(nova):
         ("POST", "/tenants/nobody/namespaces", {"name": "x"}, 404, None),
         ("POST", "/tenants/default/namespaces", {"name": "x/y"}, 400, "name"),
         ("POST", "/internal/authenticate", {"kind": "magic"}, 400, "kind"),
-        ("POST", "/internal/authenticate", {"kind": "api_key"}, 400, "credential"),
+        ("POST", "/internal/authenticate", {"kind": "presented"}, 400, "credential"),
     ]
     wrong = {}
     for method, path, body, status, field in bad:

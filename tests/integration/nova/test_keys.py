@@ -5,15 +5,20 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
-from constellation.nova.domain.access import ANY, ApiKey, Role
+from constellation.nova.domain.access import ANY, ROLE_PERMISSIONS, ApiKey, Role
 from constellation.nova.store.api_keys import ApiKeys, hash_api_key
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 
 async def authenticate(nova, credential: str):
-    body = {"kind": "api_key", "credential": credential}
+    body = {"kind": "presented", "credential": credential}
     return await nova.http.post("/internal/authenticate", json=body, headers=nova.service())
+
+
+def granted(role: Role) -> list[dict[str, object]]:
+    permissions = sorted(ROLE_PERMISSIONS[role])
+    return [{"permissions": permissions, "effect": "allow", "namespace": "*", "functions": []}]
 
 
 async def make(nova, name: str, headers=None, **more):
@@ -33,7 +38,8 @@ async def test_a_key_is_shown_once_and_authenticates(nova):
         "subject": "apikey:ci",
         "tenant": "default",
         "namespace": "default",
-        "role": "invoker",
+        "grants": granted(Role.INVOKER),
+        "session": "",
         "expires_at_s": None,
         "rate_per_s": 0.0,
         "burst": 0,
@@ -67,7 +73,7 @@ async def test_a_key_is_disabled_and_enabled_again(nova):
     assert off.json()["enabled"] is False
     assert (await authenticate(nova, key)).status_code == 401
     await nova.http.patch("/apikeys/ci", json={"enabled": True, "role": "viewer"}, headers=nova.admin())
-    assert (await authenticate(nova, key)).json()["role"] == "viewer"
+    assert (await authenticate(nova, key)).json()["grants"] == granted(Role.VIEWER)
 
 
 async def test_a_key_may_have_an_end(nova):
@@ -121,7 +127,8 @@ async def test_platform_keys_are_the_platforms_alone(nova):
         "subject": "platform-key:root",
         "tenant": "*",
         "namespace": "*",
-        "role": "admin",
+        "grants": granted(Role.ADMIN),
+        "session": "",
         "expires_at_s": None,
         "rate_per_s": 0.0,
         "burst": 0,
@@ -148,7 +155,8 @@ async def test_loopback_is_the_administrator(nova):
         "subject": "local:admin",
         "tenant": "*",
         "namespace": "*",
-        "role": "admin",
+        "grants": granted(Role.ADMIN),
+        "session": "",
         "expires_at_s": None,
         "rate_per_s": 0.0,
         "burst": 0,

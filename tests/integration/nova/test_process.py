@@ -17,13 +17,14 @@ import httpx
 import pytest
 from anyio.abc import Process
 
-from constellation.nova.domain.access import ANY, Principal, Role
+from constellation.nova.domain.access import ANY, ROLE_PERMISSIONS, Role
+from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.store.embedded import EmbeddedPostgres
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
 
-ADMIN = Principal(subject="test", tenant=ANY, namespace=ANY, role=Role.ADMIN)
+ADMIN = Principal.with_role(Role.ADMIN, subject="test", tenant=ANY, namespace=ANY)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -126,17 +127,10 @@ async def test_a_first_start_makes_an_administrator_and_hello_python_once(state_
     async with running(state_dir) as nova:
         shown = re.findall(r"sk_[A-Za-z0-9]+", nova.text)
         assert len(shown) == 1
-        body = {"kind": "api_key", "credential": shown[0]}
+        body = {"kind": "presented", "credential": shown[0]}
         me = await nova.http.post("/internal/authenticate", json=body, headers=nova.headers())
-        assert me.json() == {
-            "subject": "platform-key:admin",
-            "tenant": "*",
-            "namespace": "*",
-            "role": "admin",
-            "expires_at_s": None,
-            "rate_per_s": 0.0,
-            "burst": 0,
-        }
+        assert (me.json()["subject"], me.json()["tenant"], me.json()["namespace"]) == ("platform-key:admin", "*", "*")
+        assert me.json()["grants"][0]["permissions"] == sorted(ROLE_PERMISSIONS[Role.ADMIN])
         code = (await nova.http.get("/functions/hello-python/code", headers=nova.headers())).json()["code"]
         scope: dict[str, object] = {}
         exec(code, scope)

@@ -162,7 +162,7 @@ async def test_a_deleted_tenant_takes_everything_along(nova):
     key = (await nova.http.post("/apikeys", json={"name": "k"}, headers=acme)).json()["key"]
     assert (await nova.http.delete("/tenants/acme", headers=nova.admin())).status_code == 200
     answer = await nova.http.post(
-        "/internal/authenticate", json={"kind": "api_key", "credential": key}, headers=nova.service()
+        "/internal/authenticate", json={"kind": "presented", "credential": key}, headers=nova.service()
     )
     assert answer.status_code == 401
     assert (await nova.http.get("/functions/hello", headers=acme)).status_code == 404

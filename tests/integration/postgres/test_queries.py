@@ -109,6 +109,19 @@ INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, s
     SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), function_name, payload, subject, source, 1, 3, 1, 1,
            now(), 0, '{}', now(), subscription_id, message_id
     FROM jobs WHERE subscription_id IS NOT NULL;
+INSERT INTO users (tenant, name, password_hash)
+    SELECT 't' || t, 'u' || u, 'x' FROM generate_series(1, 20) t, generate_series(1, 50) u;
+INSERT INTO roles (tenant, name, permissions)
+    SELECT 't' || t, 'r' || r, '{log:read}' FROM generate_series(1, 20) t, generate_series(1, 50) r;
+INSERT INTO role_bindings (tenant, id, subject, role, created_by)
+    SELECT 't' || t, uuidv7(random() * interval '-1 day'), 'user:u' || s, 'r' || s % 50, 'x'
+    FROM generate_series(1, 20) t, generate_series(1, 500) s;
+INSERT INTO sessions (tenant, id, user_name, token_hash, address, expires_at)
+    SELECT 't' || t, uuidv7(random() * interval '-1 day'), 'u' || s % 50 + 1, sha256(('t' || t || 's' || s)::bytea), '',
+           now() + (random() - 0.1) * interval '1 day'
+    FROM generate_series(1, 20) t, generate_series(1, 500) s;
+INSERT INTO login_failures SELECT 't' || t, 'user:u' || u, 1, now() - random() * interval '1 day'
+    FROM generate_series(1, 20) t, generate_series(1, 500) u;
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

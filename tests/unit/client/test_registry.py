@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls, entrances, executions, sandbox_calls, topics, versions
+from constellation.client import calls, entrances, executions, people_calls, sandbox_calls, topics, versions
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Route
@@ -62,9 +62,15 @@ def sample(parameter: inspect.Parameter) -> Any:
         "Sequence[Mapping[str, Any]]": [{"payload": 1}],
         "datetime": datetime(2026, 1, 1, tzinfo=UTC),
         "u.FunctionUrlSettings": {},
+        "p.Login": {"user": "x", "password": "x"},
+        "p.PasswordChange": {"current": "x", "new": "x" * 8},
+        "p.PasswordReset": {"password": "x" * 8},
+        "p.UserCreate": {"name": "x", "password": "x" * 8},
+        "p.RoleCreate": {"name": "x", "permissions": ["log:read"]},
+        "p.BindingCreate": {"subject": "user:x", "role": "viewer"},
     }
     kind = str(parameter.annotation)
-    modules = (calls, entrances, executions, sandbox_calls, topics, versions)
+    modules = (calls, entrances, executions, people_calls, sandbox_calls, topics, versions)
     known = {name: value for module in modules for name, value in vars(module).items()}
     model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from constellation.base.errors import NotFound, Unauthenticated, Unavailable
-from constellation.nova.domain.access import Principal, Role
+from constellation.nova.domain.access import Role
+from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import verify
 from constellation.zenith.control import ChangeLine
 from constellation.zenith.metrics import CacheMetrics
@@ -16,7 +17,7 @@ from constellation.zenith.principals import Credential, Principals
 
 pytestmark = pytest.mark.anyio
 
-KEY = Credential(kind="api_key", text="sk_known")
+KEY = Credential(kind="presented", text="sk_known")
 SECRET = b"identity-key"
 
 
@@ -70,7 +71,7 @@ def clock():
 
 @pytest.fixture
 def directory():
-    principal = Principal(subject="apikey:k", tenant="acme", namespace="prod", role=Role.OPERATOR)
+    principal = Principal.with_role(Role.OPERATOR, subject="apikey:k", tenant="acme", namespace="prod")
     return FakeDirectory(keys={"sk_known": principal})
 
 
@@ -207,7 +208,7 @@ async def test_a_token_is_renewed_at_half_its_life(principals, clock):
 
 
 async def test_an_unknown_key_is_remembered_briefly_and_forgotten_when_keys_change(principals, directory, clock):
-    stranger = Credential(kind="api_key", text="sk_stranger")
+    stranger = Credential(kind="presented", text="sk_stranger")
     for _ in range(3):
         with pytest.raises(Unauthenticated):
             await principals.access(stranger, b"", b"")
@@ -224,7 +225,7 @@ async def test_an_unknown_key_is_remembered_briefly_and_forgotten_when_keys_chan
 async def test_unknown_keys_take_bounded_room(principals):
     for n in range(10_050):
         with pytest.raises(Unauthenticated):
-            await principals.access(Credential(kind="api_key", text=f"sk_{n}"), b"", b"")
+            await principals.access(Credential(kind="presented", text=f"sk_{n}"), b"", b"")
     assert len(principals._unknown) <= 10_000
 
 
@@ -244,7 +245,7 @@ async def test_a_change_is_seen_at_once(principals, directory, kind):
 
 
 async def test_a_key_that_acts_anywhere_is_asked_for_again_whichever_tenants_keys_change(principals, directory):
-    directory.keys["sk_known"] = Principal(subject="a", tenant="*", namespace="*", role=Role.ADMIN)
+    directory.keys["sk_known"] = Principal.with_role(Role.ADMIN, subject="a", tenant="*", namespace="*")
     await principals.access(KEY, b"acme", b"prod")
     principals.forget(change("api_key", "default"))
     await principals.access(KEY, b"acme", b"prod")
@@ -276,7 +277,7 @@ async def test_what_is_known_serves_while_nova_is_down(principals, directory, cl
     second = await principals.access(KEY, b"", b"")
     assert second.token != first.token
     with pytest.raises(Unavailable):
-        await principals.access(Credential(kind="api_key", text="sk_other"), b"", b"")
+        await principals.access(Credential(kind="presented", text="sk_other"), b"", b"")
     principals.forget_everything()
     with pytest.raises(Unavailable):
         await principals.access(KEY, b"", b"")
@@ -335,7 +336,7 @@ async def test_others_forget_when_this_cache_does(directory, clock):
     await principals.access(KEY, b"", b"")
     principals.forget(ChangeLine(seq=1, kind="function", tenant="acme"))
     with pytest.raises(Unauthenticated):
-        await principals.access(Credential(kind="api_key", text="sk_wrong"), b"", b"")
+        await principals.access(Credential(kind="presented", text="sk_wrong"), b"", b"")
     assert not forgotten  # whoever guesses keys makes nobody forget
     principals.forget(ChangeLine(seq=2, kind="tenant", tenant="acme"))
     principals.forget(ChangeLine(seq=3, kind="api_key", tenant="acme"))
@@ -347,3 +348,18 @@ async def test_others_forget_when_this_cache_does(directory, clock):
     with pytest.raises(Unauthenticated):
         await principals.access(KEY, b"", b"")
     assert len(forgotten) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "is_forgotten"),
+    [("", True), ("user:ann", True), ("session:acme/1", True), ("user:bob", False), ("session:acme/2", False)],
+)
+async def test_a_change_of_one_caller_forgets_no_other(principals, directory, name, is_forgotten):
+    directory.keys["sk_known"] = replace(
+        Principal.with_role(Role.VIEWER, subject="user:ann", tenant="acme", namespace="*"), session="acme/1"
+    )
+    await principals.access(KEY, b"", b"prod")
+    principals.forget(ChangeLine(seq=1, kind="principal", tenant="beta", name=""))
+    principals.forget(ChangeLine(seq=2, kind="principal", tenant="acme", name=name))
+    await principals.access(KEY, b"", b"prod")
+    assert directory.asked == 1 + is_forgotten

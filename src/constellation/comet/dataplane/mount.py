@@ -26,7 +26,7 @@ from constellation.base.errors import (
 )
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.budget import Budget, budget
-from constellation.nova.domain.access import authorize
+from constellation.routes.permit import authorize_route
 from constellation.routes.reading import params_of, query_of
 from constellation.routes.registry import ROUTES, RouteTable, strip_version
 from constellation.routes.route import Plane, Transport
@@ -84,7 +84,8 @@ class Mount:
         if isinstance(found, list):
             raise MethodNotAllowed(method, path[:200], allow=found)
         route, caller = found.route, CALLER.get()
-        authorize(caller.identity, route.permission)
+        params = params_of(found.params)
+        authorize_route(caller.identity, route, params)
         body: bytes = await request.get_data(cache=False)
         if route.max_body_bytes is not None and len(body) > route.max_body_bytes:
             raise PayloadTooLarge(limit_bytes=route.max_body_bytes)
@@ -92,7 +93,7 @@ class Mount:
             route=route,
             caller=caller,
             budget=_BUDGET.get(),
-            params=params_of(found.params),
+            params=params,
             query=query_of(route, query),
             headers={name.lower(): value for name, value in request.headers.items()},
             body=body,

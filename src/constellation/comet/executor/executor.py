@@ -224,7 +224,7 @@ class Executor:
     async def _enter(self, caller: Caller, name: str, budget: Budget) -> Entry:
         """Count the call in (`Pool.leave` counts it out when this returned) and find its function."""
         try:
-            authorize(caller.identity, Permission.FUNCTION_INVOKE)
+            authorize(caller.identity, Permission.FUNCTION_INVOKE, name)
         except ConstellationError as error:
             self._meters.shed(error.code)
             raise

@@ -21,8 +21,15 @@ from constellation.routes.route import Plane, Query, Route, Transport
 
 
 class Credential(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    kind: Literal["api_key", "loopback"]
+    kind: Literal["presented", "loopback"]
     credential: str | UnsetType = UNSET
+
+
+class GrantBody(Struct, kw_only=True, frozen=True):
+    permissions: list[str]
+    effect: str
+    namespace: str
+    functions: tuple[str, ...]
 
 
 class PrincipalBody(Struct, kw_only=True, frozen=True):
@@ -31,7 +38,8 @@ class PrincipalBody(Struct, kw_only=True, frozen=True):
     subject: str
     tenant: str
     namespace: str
-    role: str
+    grants: list[GrantBody]
+    session: str = ""
     expires_at_s: float | None = None  # Unix time
     rate_per_s: float = 0.0  # calls of functions; 0: any number
     burst: int = 0
@@ -126,14 +134,23 @@ class InternalRoutes:
             case Credential(kind="loopback"):
                 principal = self._authenticator.loopback()
             case Credential(credential=str() as text):
-                principal = await self._authenticator.api_key(text)
+                principal = await self._authenticator.presented(text)
             case _:
-                raise InvalidRequest("an api_key needs its credential", field="credential")
+                raise InvalidRequest("a credential that is presented must be told", field="credential")
         return PrincipalBody(
             subject=principal.subject,
             tenant=principal.tenant,
             namespace=principal.namespace,
-            role=principal.role.value,
+            grants=[
+                GrantBody(
+                    permissions=sorted(grant.permissions),
+                    effect=grant.effect.value,
+                    namespace=grant.namespace,
+                    functions=grant.functions,
+                )
+                for grant in principal.grants
+            ],
+            session=principal.session,
             expires_at_s=principal.expires_at_s,
             rate_per_s=principal.rate_per_s,
             burst=principal.burst,

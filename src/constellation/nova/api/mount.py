@@ -34,13 +34,14 @@ from constellation.nova.api.request import (
     Tagged,
     read_body,
 )
-from constellation.nova.domain.access import Identity, Permission, authorize
+from constellation.nova.domain.access import Identity, Permission
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
+from constellation.routes.permit import authorize_route
 from constellation.routes.reading import decode_body, params_of, query_of, window_of
 from constellation.routes.registry import RouteTable, strip_version
 from constellation.routes.route import PAGING, Route
 from constellation.rpc.caller import CallerVerifier
-from constellation.rpc.metadata import REQUEST_ID, request_id_from
+from constellation.rpc.metadata import CLIENT, REQUEST_ID, request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 
 log = structlog.get_logger()
@@ -161,7 +162,7 @@ class Mount:
         identity = NOBODY
         if route.permission is not Permission.PUBLIC:
             identity = self._verifier.verify(_metadata(request)).identity
-            authorize(identity, route.permission)
+            authorize_route(identity, route, params)
             await self._refuse_suspended(route, identity)
         query = query_of(route, request.query_string)
         call: ApiRequest[Any] = ApiRequest(
@@ -172,6 +173,7 @@ class Mount:
             body=await self._body(request, route),
             request_id=request_id,
             if_match=request.headers.get("if-match") if route.takes_match else None,
+            client=request.headers.get(CLIENT, "")[:64],
         )
         answer = await self._operations[route.operation](call)
         if route.streams:

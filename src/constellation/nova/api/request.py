@@ -31,6 +31,7 @@ class ApiRequest(Generic[Body_co]):
     body: Body_co
     request_id: RequestId
     if_match: str | None = None  # the header, where the route takes it
+    client: str = ""  # the address that the request came from; "": not known
 
     @property
     def scope(self) -> tuple[str, str]:

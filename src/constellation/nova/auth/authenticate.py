@@ -1,17 +1,21 @@
-"""Who holds a credential."""
+"""Who holds a credential, and what it was granted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
 from constellation.base.clock import Clock
 from constellation.base.errors import Unauthenticated
-from constellation.nova.domain.access import ANY, ApiKey, Principal, Role, burst_of
+from constellation.nova.domain.access import ANY, ApiKey, Permission, Role, burst_of
+from constellation.nova.domain.grants import Grant, Principal
+from constellation.nova.domain.people import LoggedIn, role_permissions, session_ref, user_subject
 from constellation.nova.store.api_keys import hash_api_key
+from constellation.nova.store.users import SESSION_PREFIX
 
 # Whoever the gateway trusts without a credential (architecture section 8).
-LOCAL_ADMIN = Principal(subject="local:admin", tenant=ANY, namespace=ANY, role=Role.ADMIN)
+LOCAL_ADMIN = Principal.with_role(Role.ADMIN, subject="local:admin", tenant=ANY, namespace=ANY)
 
 
 class KnownKeys(Protocol):
@@ -20,39 +24,81 @@ class KnownKeys(Protocol):
     async def try_get_by_hash(self, key_hash: bytes) -> ApiKey | None: ...
 
 
+class KnownSessions(Protocol):
+    """Finds a session by the SHA-256 of its token."""
+
+    async def try_session(self, token_hash: bytes) -> LoggedIn | None: ...
+
+
+class KnownGrants(Protocol):
+    """Knows roles, and who has which."""
+
+    async def grants(self, tenant: str, subject: str) -> tuple[Grant, ...]: ...
+
+    async def permissions_of(self, tenant: str, role: str) -> frozenset[Permission]: ...
+
+
 class Authenticator:
     """Turns credentials into principals."""
 
-    def __init__(self, keys: KnownKeys, *, clock: Clock) -> None:
-        self._keys, self._clock = keys, clock
+    def __init__(self, keys: KnownKeys, sessions: KnownSessions, grants: KnownGrants, *, clock: Clock) -> None:
+        self._keys, self._sessions, self._grants, self._clock = keys, sessions, grants, clock
 
-    async def api_key(self, text: str) -> Principal:
-        """Return whose key this is.
+    async def presented(self, text: str) -> Principal:
+        """Return whose credential this is: an API key or a session's token.
 
         Raises:
             Unauthenticated: it is unknown, disabled or expired; the caller is not told which.
         """
-        key = await self._keys.try_get_by_hash(hash_api_key(text))
-        if key is not None and is_usable(key, now=self._clock.now()):
-            return principal_of(key)
-        raise Unauthenticated("the API key is unknown, disabled or expired")
+        if text.startswith(SESSION_PREFIX):
+            found = await self._session(text)
+        else:
+            found = await self._api_key(text)
+        if found is None:
+            raise Unauthenticated("the credential is unknown, disabled or expired")
+        tenant, principal = found
+        bound = await self._grants.grants(tenant, principal.subject)
+        return replace(principal, grants=principal.grants + bound)
 
     def loopback(self) -> Principal:
         """Return the administrator that the gateway takes trusted local callers for."""
         return LOCAL_ADMIN
+
+    async def _api_key(self, text: str) -> tuple[str, Principal] | None:
+        key = await self._keys.try_get_by_hash(hash_api_key(text))
+        if key is None or not is_usable(key, now=self._clock.now()):
+            return None
+        if key.role in list(Role):
+            permissions = role_permissions(key.role, None)
+        else:
+            permissions = await self._grants.permissions_of(key.tenant, key.role)
+        return key.tenant, principal_of(key, permissions)
+
+    async def _session(self, text: str) -> tuple[str, Principal] | None:
+        session = await self._sessions.try_session(hash_api_key(text))
+        if session is None or not session.is_usable(now=self._clock.now()):
+            return None
+        return session.tenant, Principal(
+            subject=user_subject(session.user_name, is_platform=session.is_platform),
+            tenant=ANY if session.is_platform else session.tenant,
+            namespace=ANY,
+            grants=(),
+            session=session_ref(session.tenant, session.id),
+            expires_at_s=session.expires_at.timestamp(),
+        )
 
 
 def is_usable(key: ApiKey, *, now: datetime) -> bool:
     return key.enabled and (key.expires_at is None or key.expires_at > now)
 
 
-def principal_of(key: ApiKey) -> Principal:
-    """Return who acts with a key."""
+def principal_of(key: ApiKey, permissions: frozenset[Permission]) -> Principal:
+    """Return who acts with a key whose role permits this."""
     return Principal(
         subject=f"{'platform-key' if key.is_platform else 'apikey'}:{key.name}",  # a tenant may use the same name
         tenant=ANY if key.is_platform else key.tenant,
         namespace=ANY if key.is_platform else key.namespace,
-        role=key.role,
+        grants=(Grant(permissions=permissions),),
         expires_at_s=None if key.expires_at is None else key.expires_at.timestamp(),
         rate_per_s=key.rate_per_s,
         burst=burst_of(rate_per_s=key.rate_per_s, burst=key.burst),

@@ -55,6 +55,13 @@ class NovaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuthSettings:
+    """Section `auth`: how people log in."""
+
+    session_ttl_s: float = setting("session_ttl", 43_200.0, kind=Kind.DURATION, low=60, high=90 * 86_400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CometSettings:
     """Section `comet`."""
 
@@ -253,6 +260,7 @@ class Settings:
     platform: PlatformSettings = PlatformSettings()
     postgres: PostgresSettings = PostgresSettings()
     nova: NovaSettings = NovaSettings()
+    auth: AuthSettings = AuthSettings()
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
     idempotency: IdempotencySettings = IdempotencySettings()

@@ -1,4 +1,7 @@
-"""Who may do what: permissions, the roles that bundle them, and the one check."""
+"""Who may do what: permissions, the roles that bundle them, and the one check.
+
+A caller's grants (`grants`) are settled once for a namespace; the check afterwards is a look into a set.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from enum import StrEnum
 from math import ceil
 
 from constellation.base.errors import Forbidden, InvalidRequest
+from constellation.nova.domain.globs import fits_any
 
 ANY = "*"
 
@@ -37,9 +41,13 @@ class Permission(StrEnum):
     TOPIC_READ = "topic:read"  # messages, subscriptions and deliveries too
     TOPIC_MANAGE = "topic:manage"
     TOPIC_PUBLISH = "topic:publish"
+    USER_MANAGE = "user:manage"
+    RBAC_MANAGE = "rbac:manage"  # roles, and who has them
 
 
-_GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
+GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
+# What concerns a tenant as a whole: nobody has it by a grant in some namespaces.
+TENANT_WIDE = frozenset({Permission.TENANT_MANAGE, Permission.USER_MANAGE, Permission.RBAC_MANAGE})
 
 
 class Role(StrEnum):
@@ -50,8 +58,8 @@ class Role(StrEnum):
 
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
-    Role.ADMIN: _GRANTABLE,
-    Role.OPERATOR: _GRANTABLE - {Permission.APIKEY_MANAGE, Permission.TENANT_MANAGE, Permission.CONFIG_READ},
+    Role.ADMIN: GRANTABLE,
+    Role.OPERATOR: GRANTABLE - TENANT_WIDE - {Permission.APIKEY_MANAGE, Permission.CONFIG_READ},
     Role.INVOKER: frozenset(
         {Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ, Permission.TOPIC_PUBLISH}
     ),
@@ -70,29 +78,13 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """A caller that proved who it is. `tenant` or `namespace` "*" means any."""
-
-    subject: str  # "apikey:ci", "platform-key:ops", "local:admin", "schedule:<id>"
-    tenant: str
-    namespace: str
-    role: Role
-    expires_at_s: float | None = None  # Unix time at which its credential ends
-    rate_per_s: float = 0.0  # calls of functions that its credential may make; 0: any number
-    burst: int = 0  # calls at once, after a quiet time; at least 1 with a rate
-
-    def may_act_in(self, tenant: str, namespace: str) -> bool:
-        return self.tenant in (ANY, tenant) and self.namespace in (ANY, namespace)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """One row of `api_keys`, without the hash; the key itself is nowhere."""
 
     tenant: str
     namespace: str  # "*": any of its tenant
     name: str
-    role: Role
+    role: str  # a built-in one, or one of its tenant's
     is_platform: bool = False  # acts in any tenant
     enabled: bool = True
     expires_at: datetime | None = None
@@ -104,17 +96,46 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """Permissions that are held for some functions of a namespace only: whose name fits `only` and does not fit `never`."""
+
+    permissions: frozenset[Permission]
+    only: tuple[str, ...]
+    never: tuple[str, ...] = ()
+
+    def lets(self, permission: Permission, function: str) -> bool:
+        return permission in self.permissions and fits_any(self.only, function) and not fits_any(self.never, function)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """A principal acting in one tenant and namespace, for a minute; what planes pass to each other."""
 
     tenant: str
     namespace: str
     subject: str
-    permissions: frozenset[Permission]
+    permissions: frozenset[Permission]  # held for everything in the namespace
     is_platform_admin: bool  # may manage tenants other than its own
     expires_at_s: int  # Unix time
     rate_per_s: float = 0.0  # calls of functions by this subject; 0: any number
     burst: int = 0
+    limits: tuple[Limit, ...] = ()
+    tenant_wide: frozenset[Permission] = frozenset()  # of the permissions: held in every namespace of the tenant
+    session: str = ""  # the id of the session that it came with
+
+    def may(self, permission: Permission, function: str | None = None) -> bool:
+        """Tell whether it holds a permission, for one function or (None) for everything in its namespace."""
+        if permission in self.permissions:
+            return True
+        return function is not None and any(limit.lets(permission, function) for limit in self.limits)
+
+    def limit_of(self, permission: Permission) -> Limit | None:
+        """Return which functions it holds a permission for; None: for all, or for none."""
+        return next((limit for limit in self.limits if permission in limit.permissions), None)
+
+    def may_for_some(self, permission: Permission) -> bool:
+        """Tell whether there could be a function that it holds the permission for."""
+        return permission in self.permissions or any(permission in limit.permissions for limit in self.limits)
 
 
 def check_rate(*, rate_per_s: float, burst: int) -> None:
@@ -130,9 +151,8 @@ def burst_of(*, rate_per_s: float, burst: int) -> int:
     return burst or max(ceil(rate_per_s), 1)
 
 
-def authorize(identity: Identity, permission: Permission) -> None:
-    """Let the identity through, or raise `Forbidden`."""
-    if permission in (Permission.PUBLIC, Permission.AUTHENTICATED):
+def authorize(identity: Identity, permission: Permission, function: str | None = None) -> None:
+    """Let the identity through, or raise `Forbidden`. `function`: the one that it is about; None: about none by name."""
+    if permission in (Permission.PUBLIC, Permission.AUTHENTICATED) or identity.may(permission, function):
         return
-    if permission not in identity.permissions:
-        raise Forbidden(identity.subject, permission=permission.value)
+    raise Forbidden(identity.subject, permission=permission.value)

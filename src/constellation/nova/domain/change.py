@@ -12,6 +12,7 @@ class ChangeKind(StrEnum):
     API_KEY = "api_key"
     TENANT = "tenant"
     NAMESPACE = "namespace"
+    PRINCIPAL = "principal"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,5 +23,5 @@ class Change:
     kind: ChangeKind
     tenant: str
     namespace: str  # "" for a tenant or a namespace
-    name: str  # the function's, key's or namespace's name; for a tenant its display name
+    name: str  # the function's, key's or namespace's name; for a tenant its display name; for a principal its subject
     at: datetime

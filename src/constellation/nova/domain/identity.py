@@ -6,7 +6,8 @@ import msgspec
 
 from constellation.base.errors import Unauthenticated
 from constellation.base.signing import sign, unsign
-from constellation.nova.domain.access import ANY, ROLE_PERMISSIONS, Identity, Permission, Principal
+from constellation.nova.domain.access import ANY, Identity, Limit, Permission
+from constellation.nova.domain.grants import Principal, rights_in
 
 IDENTITY_TTL_S = 60
 
@@ -20,21 +21,22 @@ class _Claims(msgspec.Struct, array_like=True, frozen=True):
     expires_at_s: int
     rate_per_s: float = 0.0
     burst: int = 0
+    limits: list[tuple[list[str], tuple[str, ...], tuple[str, ...]]] = []  # permissions, only, never
+    tenant_wide: list[str] | None = None  # None: all of the permissions
+    session: str = ""
 
 
 def identity_of(principal: Principal, *, tenant: str, namespace: str, now_s: float) -> Identity:
-    """Return the principal's identity in one scope. The caller has checked `may_act_in`.
-
-    Whoever is bound to one namespace can not manage the tenant above it, whatever its role.
-    """
-    permissions = ROLE_PERMISSIONS[principal.role]
-    if principal.namespace != ANY:
-        permissions -= {Permission.TENANT_MANAGE}
+    """Return the principal's identity in one scope. The caller has checked `may_act_in`."""
+    rights = rights_in(namespace, principal.grants, is_bound=principal.namespace != ANY)
     return Identity(
         tenant=tenant,
         namespace=namespace,
         subject=principal.subject,
-        permissions=permissions,
+        permissions=rights.permissions,
+        limits=rights.limits,
+        tenant_wide=rights.tenant_wide,
+        session=principal.session,
         is_platform_admin=principal.tenant == ANY,
         expires_at_s=int(now_s) + IDENTITY_TTL_S,
         rate_per_s=principal.rate_per_s,
@@ -53,6 +55,9 @@ def mint(key: bytes, identity: Identity) -> str:
         identity.expires_at_s,
         identity.rate_per_s,
         identity.burst,
+        [(sorted(limit.permissions), limit.only, limit.never) for limit in identity.limits],
+        None if identity.tenant_wide == identity.permissions else sorted(identity.tenant_wide),
+        identity.session,
     )
     return sign(key, msgspec.json.encode(claims))
 
@@ -68,7 +73,11 @@ def verify(key: bytes, token: str, *, now_s: float) -> Identity:
         raise Unauthenticated("the identity token is not ours")
     try:
         claims = msgspec.json.decode(payload, type=_Claims)
-        permissions = frozenset(Permission(text) for text in claims.permissions)
+        permissions = _permissions(claims.permissions)
+        limits = tuple(
+            Limit(permissions=_permissions(held), only=only, never=never) for held, only, never in claims.limits
+        )
+        tenant_wide = permissions if claims.tenant_wide is None else _permissions(claims.tenant_wide)
     except (msgspec.DecodeError, ValueError) as error:
         raise Unauthenticated("the identity token is malformed") from error
     if claims.expires_at_s < now_s:
@@ -82,7 +91,14 @@ def verify(key: bytes, token: str, *, now_s: float) -> Identity:
         expires_at_s=claims.expires_at_s,
         rate_per_s=claims.rate_per_s,
         burst=claims.burst,
+        limits=limits,
+        tenant_wide=tenant_wide,
+        session=claims.session,
     )
+
+
+def _permissions(texts: list[str]) -> frozenset[Permission]:
+    return frozenset(map(Permission, texts))
 
 
 class VerifiedTokens:

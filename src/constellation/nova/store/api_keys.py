@@ -9,7 +9,8 @@ from hashlib import sha256
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.access import ApiKey, Role
+from constellation.nova.domain.access import ApiKey
+from constellation.nova.store.bindings import hold_role, refuse_without_admin
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -17,7 +18,7 @@ from constellation.nova.store.queries import load
 SQL = load("api_keys")
 
 API_KEY_CHARACTERS = 40
-_ALPHABET = string.ascii_letters + string.digits
+ALPHABET = string.ascii_letters + string.digits
 
 
 class ApiKeys:
@@ -31,10 +32,11 @@ class ApiKeys:
 
         Raises:
             AlreadyExists: the tenant has a key of this name.
-            NotFound: the tenant does not exist.
+            NotFound: the tenant does not exist, or has no such role.
         """
         try:
             async with self._db.transaction() as tx:
+                await hold_role(tx, key.tenant, key.role)
                 row = await _insert(tx, key, key_hash)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("api key", key.name) from error
@@ -68,18 +70,16 @@ class ApiKeys:
         total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, with_platform)
         return Page(items=tuple(map(_api_key, rows)), total=total, has_more=offset + len(rows) < total)
 
-    async def has_other_platform_admin(self, key: ApiKey) -> bool:
-        """Tell whether a usable platform administrator's key is left without this one."""
-        return bool(await self._db.fetch_value(SQL["other_platform_admin"], key.tenant, key.name))
-
     async def update(self, key: ApiKey) -> ApiKey:
         """Write namespace, role, enabled, expiry and rate over the row that the caller read.
 
         Raises:
-            NotFound: it was deleted.
+            NotFound: it was deleted, or the tenant has no such role.
             VersionConflict: it was changed since it was read.
+            StateConflict: nobody would administer the platform.
         """
         async with self._db.transaction() as tx:
+            await hold_role(tx, key.tenant, key.role)
             row = await tx.fetch_row(
                 SQL["update"],
                 key.tenant,
@@ -96,18 +96,28 @@ class ApiKeys:
                 if await tx.fetch_row(SQL["get"], key.tenant, key.name) is None:
                     raise NotFound("api key", key.name)
                 raise VersionConflict("api key", key.name)
+            if key.is_platform:
+                await refuse_without_admin(tx, "api key", key.name)
         return _api_key(row)
 
     async def delete(self, tenant: str, name: str) -> None:
-        """Delete a key. Raises `NotFound`."""
+        """Delete a key.
+
+        Raises:
+            NotFound: the tenant has no such key.
+            StateConflict: nobody would administer the platform.
+        """
         async with self._db.transaction() as tx:
-            if not await tx.execute(SQL["delete"], tenant, name):
+            was_platforms: bool | None = await tx.fetch_value(SQL["delete"], tenant, name)
+            if was_platforms is None:
                 raise NotFound("api key", name)
+            if was_platforms:
+                await refuse_without_admin(tx, "api key", name)
 
 
 def new_api_key() -> str:
     """Return a fresh API key: `sk_` and 40 random letters and digits, 238 bits."""
-    return "sk_" + "".join(secrets.choice(_ALPHABET) for _ in range(API_KEY_CHARACTERS))
+    return "sk_" + "".join(secrets.choice(ALPHABET) for _ in range(API_KEY_CHARACTERS))
 
 
 def hash_api_key(key: str) -> bytes:
@@ -146,5 +156,4 @@ async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:
 
 
 def _api_key(row: Record) -> ApiKey:
-    columns = dict(row)
-    return ApiKey(**columns | {"role": Role(columns["role"])})
+    return ApiKey(**row)

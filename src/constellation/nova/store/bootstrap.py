@@ -151,7 +151,7 @@ async def _first_admin(db: Database, seed: Seed | None) -> str | None:
     leaves a platform without it.
     """
     key = api_keys.new_api_key()
-    admin = ApiKey(tenant=DEFAULT_TENANT, namespace=ANY, name=ADMIN_KEY_NAME, role=Role.ADMIN, is_platform=True)
+    admin = ApiKey(tenant=DEFAULT_TENANT, namespace=ANY, name=ADMIN_KEY_NAME, role=Role.ADMIN.value, is_platform=True)
     async with db.transaction() as tx:
         if not await api_keys.insert_first(tx, admin, key_hash=api_keys.hash_api_key(key)):
             return None

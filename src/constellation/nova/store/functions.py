@@ -11,7 +11,9 @@ import asyncpg
 import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
+from constellation.nova.domain.access import Limit
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
+from constellation.nova.domain.globs import expression
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
@@ -80,6 +82,7 @@ class Functions:
         *,
         search: str | None = None,
         runtime: str | None = None,
+        visible: Limit | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> Page[Function]:
@@ -87,9 +90,13 @@ class Functions:
 
         Args:
             search: a part of the name or of the description, letter case aside.
+            visible: which of them are listed; None: all.
         """
-        rows = await self._db.fetch(SQL["list"], tenant, namespace, search, runtime, limit, offset)
-        total: int = await self._db.fetch_value(SQL["count"], tenant, namespace, search, runtime)
+        only = None if visible is None else [expression(pattern) for pattern in visible.only]
+        never = None if visible is None else [expression(pattern) for pattern in visible.never]
+        wanted = (tenant, namespace, search, runtime, only, never)
+        rows = await self._db.fetch(SQL["list"], *wanted, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count"], *wanted)
         return Page(items=tuple(map(function_of, rows)), total=total, has_more=offset + len(rows) < total)
 
     async def list_kept_warm(self) -> tuple[Function, ...]:

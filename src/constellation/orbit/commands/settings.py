@@ -105,11 +105,7 @@ def path(context: typer.Context) -> None:
 
 
 def _store(context: typer.Context, key: str, value: str | None) -> None:
-    session = Session.of(context)
-    path = session.host.config_path
-    stored = profiles.load(path)
-    profile = session.profile or session.host.env.get("ORBIT_PROFILE") or stored.current
-    profiles.save(path, stored.with_value(profile, key, value))
+    profile = Session.of(context).store(key, value)
     shown = "removed" if value is None else profiles.redacted(key, value)
     # Not through the session's output: its settings may lie in a profile that is only being made.
     typer.echo(f"{profile}.{key}: {shown}", err=True)

@@ -9,10 +9,13 @@ from constellation.base.clock import SystemClock
 from constellation.nova.api import internal
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
+from constellation.nova.api.controlplane.users import UserRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
@@ -24,12 +27,15 @@ from constellation.rpc.caller import CallerVerifier
 GROUPS = (
     FunctionRoutes,
     KeyRoutes,
+    OpenApiRoutes,
+    RbacRoutes,
     RuntimeRoutes,
     ScheduleRoutes,
+    SessionRoutes,
     TenancyRoutes,
-    VersionRoutes,
     UrlRoutes,
-    OpenApiRoutes,
+    UserRoutes,
+    VersionRoutes,
 )
 
 
@@ -47,7 +53,7 @@ def test_each_route_of_nova_asks_for_a_permission():
     for route in ROUTES:
         if route.plane is Plane.NOVA:
             assert isinstance(route.permission, Permission)
-            assert (route.permission is Permission.PUBLIC) == (route.operation == "openapi")
+            assert (route.permission is Permission.PUBLIC) == (route.operation in ("openapi", "login"))
 
 
 def test_internal_routes_are_none_of_the_public_ones():

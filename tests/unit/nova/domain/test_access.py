@@ -6,7 +6,7 @@ import pytest
 
 from constellation.base.errors import InvalidRequest
 from constellation.nova.auth.authenticate import principal_of
-from constellation.nova.domain.access import ApiKey, Role, burst_of, check_rate
+from constellation.nova.domain.access import ROLE_PERMISSIONS, ApiKey, Role, burst_of, check_rate
 from constellation.nova.domain.identity import identity_of, mint, verify
 
 
@@ -27,6 +27,6 @@ def test_a_burst_without_a_rate_is_refused():
 
 def test_the_rate_of_a_key_is_in_the_token_of_its_holder():
     key = ApiKey(tenant="t", namespace="n", name="ci", role=Role.INVOKER, rate_per_s=2.5)
-    identity = identity_of(principal_of(key), tenant="t", namespace="n", now_s=100.0)
+    identity = identity_of(principal_of(key, ROLE_PERMISSIONS[Role.INVOKER]), tenant="t", namespace="n", now_s=100.0)
     assert (identity.rate_per_s, identity.burst) == (2.5, 3)
     assert verify(b"k" * 32, mint(b"k" * 32, identity), now_s=101.0) == identity

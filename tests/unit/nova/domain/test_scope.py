@@ -3,14 +3,15 @@ from __future__ import annotations
 import pytest
 
 from constellation.base.errors import Forbidden, NotFound, ScopeDenied
-from constellation.nova.domain.access import ANY, ApiKey, Permission, Principal, Role
+from constellation.nova.domain.access import ANY, ApiKey, Permission, Role
+from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of
 from constellation.nova.domain.scope import check_key_namespace, check_key_visible, check_platform, check_tenant
 
 
 def identity(tenant: str, namespace: str, role: Role = Role.ADMIN):
     return identity_of(
-        Principal(subject="s", tenant=tenant, namespace=namespace, role=role),
+        Principal.with_role(role, subject="s", tenant=tenant, namespace=namespace),
         tenant="acme" if tenant == ANY else tenant,
         namespace="dev" if namespace == ANY else namespace,
         now_s=0,

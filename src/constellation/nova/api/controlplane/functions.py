@@ -15,6 +15,7 @@ from constellation.nova.api.controlplane.code import code_body, source_from
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
+from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.build import Build
 from constellation.nova.domain.deploy import (
     check_concurrency,
@@ -62,7 +63,7 @@ class FunctionRoutes:
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
         body = call.body
         tenant, namespace = call.scope
-        check_function_name(body.name)
+        authorize(call.identity, Permission.FUNCTION_CREATE, check_function_name(body.name))
         runtime = runtime_of(body.runtime)
         handler = runtime.default_handler if body.handler is UNSET else body.handler
         source = await source_from(runtime, code=body.code, files=body.files, handler=handler)
@@ -103,6 +104,7 @@ class FunctionRoutes:
             *call.scope,
             search=call.query.get("search") or None,
             runtime=call.query.get("runtime") or None,
+            visible=call.identity.limit_of(Permission.FUNCTION_READ),
             limit=call.window.limit,
             offset=call.window.offset,
         )

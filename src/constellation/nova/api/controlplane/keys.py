@@ -8,10 +8,10 @@ from datetime import timedelta
 from msgspec import UNSET
 
 from constellation.base.clock import Clock
-from constellation.base.errors import InvalidRequest, StateConflict
+from constellation.nova.api.controlplane.rights import refuse_unheld
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.access import ANY, ApiKey, Role, check_rate
+from constellation.nova.domain.access import ANY, ApiKey, check_rate
 from constellation.nova.domain.names import check_function_name, check_scope_name
 from constellation.nova.domain.scope import (
     acts_tenant_wide,
@@ -20,6 +20,7 @@ from constellation.nova.domain.scope import (
     check_platform,
 )
 from constellation.nova.store.api_keys import ApiKeys, hash_api_key, new_api_key
+from constellation.nova.store.bindings import Bindings
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.access import ApiKeyBody, ApiKeyCreate, ApiKeyCreated, ApiKeyUpdate
 from constellation.routes.models.functions import Deleted
@@ -30,8 +31,8 @@ from constellation.routes.reading import page_of
 class KeyRoutes:
     """Operations on keys; nobody makes or changes one that reaches further than itself."""
 
-    def __init__(self, keys: ApiKeys, tenancy: Tenancy, *, clock: Clock) -> None:
-        self._keys, self._tenancy, self._clock = keys, tenancy, clock
+    def __init__(self, keys: ApiKeys, bindings: Bindings, tenancy: Tenancy, *, clock: Clock) -> None:
+        self._keys, self._bindings, self._tenancy, self._clock = keys, bindings, tenancy, clock
 
     async def create_apikey(self, call: ApiRequest[ApiKeyCreate]) -> ApiKeyCreated:
         body = call.body
@@ -40,6 +41,7 @@ class KeyRoutes:
         namespace = await self._namespace(call)
         if body.is_platform:
             check_platform(call.identity, "make a key for every tenant")
+        await refuse_unheld(self._bindings, call.identity, body.role, namespace=namespace)
         expires_at = None
         if body.expires_in_s is not UNSET:
             expires_at = self._clock.now() + timedelta(seconds=body.expires_in_s)
@@ -49,7 +51,7 @@ class KeyRoutes:
                 tenant=call.identity.tenant,
                 namespace=namespace,
                 name=body.name,
-                role=_role(body.role),
+                role=body.role,
                 is_platform=body.is_platform,
                 expires_at=expires_at,
                 rate_per_s=body.rate_per_s,
@@ -61,7 +63,7 @@ class KeyRoutes:
             name=key.name,
             tenant=key.tenant,
             namespace=key.namespace,
-            role=key.role.value,
+            role=key.role,
             expires_at=key.expires_at,
             rate_per_s=key.rate_per_s,
             burst=key.burst,
@@ -84,24 +86,25 @@ class KeyRoutes:
 
     async def delete_apikey(self, call: ApiRequest[None]) -> Deleted:
         key = await self._read(call)
-        await self._refuse_last(key)
+        await refuse_unheld(self._bindings, call.identity, key.role, namespace=key.namespace)
         await self._keys.delete(key.tenant, key.name)
         return Deleted(status="deleted", name=key.name)
 
     async def _update(self, call: ApiRequest[ApiKeyUpdate]) -> ApiKeyBody:
         key, wanted = await self._read(call), call.body
+        await refuse_unheld(self._bindings, call.identity, key.role, namespace=key.namespace)
         rate_per_s = key.rate_per_s if wanted.rate_per_s is UNSET else wanted.rate_per_s
         burst = (key.burst if rate_per_s else 0) if wanted.burst is UNSET else wanted.burst
         check_rate(rate_per_s=rate_per_s, burst=burst)
         changed = replace(
             key,
             enabled=key.enabled if wanted.enabled is UNSET else wanted.enabled,
-            role=key.role if wanted.role is UNSET else _role(wanted.role),
+            role=key.role if wanted.role is UNSET else wanted.role,
             rate_per_s=rate_per_s,
             burst=burst,
         )
-        if not changed.enabled or changed.role is not Role.ADMIN:
-            await self._refuse_last(key)
+        if changed.role != key.role:
+            await refuse_unheld(self._bindings, call.identity, changed.role, namespace=key.namespace)
         return _key_body(key if changed == key else await self._keys.update(changed))
 
     async def _read(self, call: ApiRequest[object]) -> ApiKey:
@@ -118,22 +121,6 @@ class KeyRoutes:
             await self._tenancy.get_namespace(call.identity.tenant, check_scope_name("namespace", wanted))
         return wanted
 
-    async def _refuse_last(self, key: ApiKey) -> None:
-        """Keep one usable key of a platform administrator: without one nobody could make another.
-
-        Raises:
-            StateConflict: `key` is the last.
-        """
-        if key.is_platform and not await self._keys.has_other_platform_admin(key):
-            raise StateConflict("api key", key.name, state="the last platform administrator's", wanted="one of several")
-
-
-def _role(text: str) -> Role:
-    try:
-        return Role(text)
-    except ValueError:
-        raise InvalidRequest(f"role {text[:80]!r} must be one of {', '.join(Role)}", field="role") from None
-
 
 def _key_body(key: ApiKey) -> ApiKeyBody:
     assert key.created_at is not None
@@ -141,7 +128,7 @@ def _key_body(key: ApiKey) -> ApiKeyBody:
         name=key.name,
         tenant=key.tenant,
         namespace=key.namespace,
-        role=key.role.value,
+        role=key.role,
         is_platform=key.is_platform,
         enabled=key.enabled,
         expires_at=key.expires_at,

@@ -37,14 +37,6 @@ LIMIT $4 OFFSET $5;
 SELECT count(*) FROM api_keys
 WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2) AND ($3 OR NOT is_platform);
 
--- name: other_platform_admin
--- Whether a usable platform administrator's key is left without the one named.
-SELECT EXISTS (
-    SELECT FROM api_keys
-    WHERE is_platform AND enabled AND role = 'admin' AND (expires_at IS NULL OR expires_at > now())
-      AND (tenant, name) <> ($1, $2)
-);
-
 -- name: update
 -- A key that is still at row version $9.
 -- index: api_keys_pkey
@@ -58,7 +50,7 @@ RETURNING tenant, namespace, name, role, is_platform, enabled, expires_at, rate_
 -- name: delete
 -- A key.
 -- index: api_keys_pkey
-DELETE FROM api_keys WHERE tenant = $1 AND name = $2;
+DELETE FROM api_keys WHERE tenant = $1 AND name = $2 RETURNING is_platform;
 
 -- name: lock
 -- Lets one transaction at a time decide whether a first key is needed.

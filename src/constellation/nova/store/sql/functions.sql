@@ -12,7 +12,8 @@ FROM functions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
 -- name: list
--- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, both or either null.
+-- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, $5 what its name
+-- must fit one of, $6 none of; each may be null.
 -- index: functions_tenant_namespace_name_key
 SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
        init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
@@ -25,8 +26,9 @@ FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
   AND ($4::text IS NULL OR runtime = $4)
+  AND ($5::text[] IS NULL OR name ~ ANY ($5)) AND ($6::text[] IS NULL OR NOT name ~ ANY ($6))
 ORDER BY name
-LIMIT $5 OFFSET $6;
+LIMIT $7 OFFSET $8;
 
 -- name: count
 -- How many functions `list` has in all.
@@ -35,7 +37,8 @@ SELECT count(*)
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
-  AND ($4::text IS NULL OR runtime = $4);
+  AND ($4::text IS NULL OR runtime = $4)
+  AND ($5::text[] IS NULL OR name ~ ANY ($5)) AND ($6::text[] IS NULL OR NOT name ~ ANY ($6));
 
 -- name: list_kept_warm
 -- The functions of every tenant that want instances before a call comes.

@@ -24,6 +24,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
        function_urls TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
+GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, login_failures TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;

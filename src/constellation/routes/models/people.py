@@ -1,0 +1,169 @@
+"""Bodies of logins, users, roles and bindings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from constellation.routes.models.access import ScopeName
+
+UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
+RoleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="built-in or the tenant's own")]
+Password = Annotated[str, Meta(min_length=1, max_length=256)]
+NewPassword = Annotated[str, Meta(min_length=8, max_length=256)]
+Patterns = Annotated[list[str], Meta(max_length=32)]
+
+
+class Login(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    user: UserName
+    password: Password
+    tenant: ScopeName = "default"
+
+
+class LoggedInBody(Struct, kw_only=True, frozen=True):
+    """The only time that the session's token is shown. It is a credential: `Authorization: Bearer TOKEN`."""
+
+    token: str
+    expires_at: datetime
+    subject: str
+    tenant: str
+
+
+class Done(Struct, kw_only=True, frozen=True):
+    status: str
+
+
+class PasswordChange(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The caller's own password. Its other sessions end."""
+
+    current: Password
+    new: NewPassword
+
+
+class PasswordReset(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Another user's password. Its sessions end."""
+
+    password: NewPassword
+
+
+class SessionBody(Struct, kw_only=True, frozen=True):
+    id: UUID
+    address: str  # where the login came from
+    is_current: bool
+    created_at: datetime
+    expires_at: datetime
+
+
+class UserCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A user of the caller's tenant, who has `role` in all of it; null: none yet.
+
+    `is_platform`: acts in every tenant; only a platform administrator may make one.
+    """
+
+    name: UserName
+    password: NewPassword
+    display_name: Annotated[str, Meta(max_length=200)] = ""
+    role: RoleName | None = "viewer"
+    is_platform: bool = False
+
+
+class UserUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change; fields that are absent stay. Who is disabled is logged out everywhere."""
+
+    display_name: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class UserBody(Struct, kw_only=True, frozen=True):
+    name: str
+    tenant: str
+    subject: str  # how bindings call it
+    display_name: str
+    is_platform: bool
+    enabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class PermissionBody(Struct, kw_only=True, frozen=True):
+    """A permission, and the routes that ask for it."""
+
+    permission: str
+    routes: list[str]
+
+
+class Permissions(Struct, kw_only=True, frozen=True):
+    permissions: list[PermissionBody]
+
+
+class LimitedPermissions(Struct, kw_only=True, frozen=True):
+    """Permissions for the functions whose name fits a pattern of `only` and none of `never`."""
+
+    permissions: list[str]
+    only: list[str]
+    never: list[str]
+
+
+class MyPermissions(Struct, kw_only=True, frozen=True):
+    """What the caller may do in this namespace."""
+
+    subject: str
+    tenant: str
+    namespace: str
+    permissions: list[str]  # for everything in the namespace
+    limited: list[LimitedPermissions]
+    tenant_wide: list[str]  # in every namespace of the tenant
+    is_platform_admin: bool
+
+
+class RoleCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    name: RoleName
+    permissions: Annotated[list[str], Meta(max_length=256)]
+    description: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class RoleUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change; fields that are absent stay."""
+
+    permissions: Annotated[list[str], Meta(max_length=256)] | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=1000)] | UnsetType = UNSET
+
+
+class RoleBody(Struct, kw_only=True, frozen=True):
+    name: str
+    description: str
+    permissions: list[str]
+    is_builtin: bool
+
+
+class BindingCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Gives a subject a role, or (`deny`) takes away what the role permits; a denial wins over whatever allows.
+
+    `namespace` and `functions` are patterns: `*` any run of characters, `?` any one, `[a-c]` and `[!a-c]` sets.
+    """
+
+    subject: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            description="user:NAME, apikey:NAME; of the platform's own platform-user:NAME, platform-key:NAME",
+        ),
+    ]
+    role: RoleName
+    effect: Literal["allow", "deny"] = "allow"
+    namespace: Annotated[str, Meta(max_length=64)] = "*"
+    functions: Patterns = []
+
+
+class BindingBody(Struct, kw_only=True, frozen=True):
+    id: UUID
+    subject: str
+    role: str
+    effect: str
+    namespace: str
+    functions: list[str]
+    created_by: str
+    created_at: datetime
