@@ -84,8 +84,8 @@ bench: build ## warm and cold calls against a running platform
 	$(BIN)/python bench/overload.py
 	$(BIN)/python bench/hops.py
 
-runtimes-bench: build ## warm and cold calls, deploys and memory of every language that is here (RUNTIMES=lua,perl narrows)
-	$(BIN)/python bench/runtimes.py $(if $(RUNTIMES),--runtimes $(RUNTIMES))
+runtimes-bench: build ## warm and cold calls, deploys and memory of every language that is here (RUNTIMES=lua,perl narrows; QUICK=1: six minutes)
+	$(BIN)/python bench/runtimes.py $(if $(RUNTIMES),--runtimes $(RUNTIMES)) $(if $(QUICK),--quick)
 
 peers: build ## the same hello function here and on other servers, in one run (PEERS='--duration S --samples N')
 	$(BIN)/python bench/peers.py $(PEERS)

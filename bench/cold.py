@@ -3,6 +3,7 @@
 
   bench/cold.py                                    a fresh function for each sample, through the public API
   bench/cold.py --runtime node --samples 30
+  bench/cold.py --runtime java --fresh             of sizes for which no template of an executed interpreter is ready
   bench/cold.py --backend docker --samples 20      containers, of the images that the platform is configured with
   bench/cold.py --preload PACKAGE                  one function whose instances are forked with a package imported; each
                                                    sample ends the instance of the one before (the platform installs
@@ -71,6 +72,7 @@ def handler(event, context):
     return {{'hello': event.get('name')}}
 """
 IN_USE_S = 2.0  # chosen: the platform looks at what is deployed half a second after a change
+_USUAL_MB, _UNUSUAL_MB = 128, 160  # templates are made of the usual size, and of others that were asked for
 BUILT_WITHIN_S = 900.0  # chosen: what a toolchain prepares once a host takes minutes
 FIGURES = ("mean_ms", "min_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
@@ -118,9 +120,12 @@ def main() -> int:
     return 0 if histogram.count else 1
 
 
-def starts(url: str, runtime: str, *, samples: int) -> tuple[Histogram, Counter[str]]:
+def starts(
+    url: str, runtime: str, *, samples: int, backend: str = "auto", is_fresh: bool = False
+) -> tuple[Histogram, Counter[str]]:
     """Measure cold starts of a runtime that is in use; returns microseconds, and what failed how often."""
-    args = _parser().parse_args(["--url", url, "--runtime", runtime, "--samples", str(samples), "--warm-up", "1"])
+    words = ["--url", url, "--runtime", runtime, "--backend", backend, "--samples", str(samples), "--warm-up", "1"]
+    args = _parser().parse_args(words + (["--fresh", "--settle", "1"] if is_fresh else []))
     with Client(url) as client:
         return _measure(args, functools.partial(_fresh, args, client, uuid.uuid4().hex[:8]))
 
@@ -159,12 +164,14 @@ async def _ask(sample: Sample, timeout_s: float) -> tuple[int, str | None]:
     return took_us, failed
 
 
-def _create(args: argparse.Namespace, client: Client, name: str) -> None:
+def _create(args: argparse.Namespace, client: Client, name: str, *, memory_mb: int = _USUAL_MB) -> None:
     """Make a function, and wait until its code can run."""
     code = SOURCES[args.runtime]
     network = NetworkPolicyBody(egress=args.egress)
     client.create_function(
-        FunctionCreate(name=name, runtime=args.runtime, code=code, backend=args.backend, network=network)
+        FunctionCreate(
+            name=name, runtime=args.runtime, code=code, backend=args.backend, network=network, memory_mb=memory_mb
+        )
     )
     _await_build(client, name)
 
@@ -193,7 +200,7 @@ def _in_use(args: argparse.Namespace, client: Client) -> Iterator[None]:
 def _fresh(args: argparse.Namespace, client: Client, run: str, number: int) -> Iterator[Sample]:
     """A function that nobody has called yet."""
     name = f"bench-cold-{run}-{number}"
-    _create(args, client, name)
+    _create(args, client, name, memory_mb=_UNUSUAL_MB + number if args.fresh else _USUAL_MB)
     try:
         # Cold is the instance. What every function meets once after its creation (its entry in the gateway's and the
         # executor's tables) is awaited, as for a function that was called an hour ago.
@@ -272,6 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runtime", choices=sorted(SOURCES), default="python")
     parser.add_argument("--backend", choices=("auto", "namespace", "docker", "wasm"), default="auto")
     parser.add_argument("--egress", choices=("none", "internet"), default="none", help="what the function reaches")
+    parser.add_argument("--fresh", action="store_true", help="each sample has a memory size of its own (see above)")
     parser.add_argument("--preload", default="", metavar="PACKAGE")
     parser.add_argument("--samples", type=int, default=50)
     parser.add_argument("--warm-up", type=int, default=3, help="samples that are not counted")

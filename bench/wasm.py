@@ -12,6 +12,7 @@ The worker is the real one in its real sandbox; between it and this program is n
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shutil
 import socket
@@ -20,11 +21,13 @@ import struct
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 from machine import print_facts
+from rig import Failed
 
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import InstanceSpec
@@ -97,13 +100,36 @@ def _cpu_us(pid: int) -> tuple[float, float]:
     return int(fields[11]) * tick_us, int(fields[12]) * tick_us
 
 
-async def _run(args: argparse.Namespace, home: Path) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of one worker: fresh instances a second, its CPU a call, and milliseconds of each new function's first answer."""
+
+    rate: float
+    user_us: float
+    system_us: float
+    opens_ms: list[float]
+
+
+def measured(*, count: int, opens: int, module: Path | None = None, data: str = '{"name":"Ada"}') -> Figures:
+    """Measure in a worker of the bench's own.
+
+    Raises:
+        Failed: it can not be had on this host.
+    """
+    home = Path(tempfile.mkdtemp(prefix="bench-wasm."))
+    try:
+        return anyio.run(_run, home, module, functools.partial(_measure, count, opens, data.encode()))
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+async def _run(home: Path, module: Path | None, measure: Callable[[TenantWorker, InstanceSpec], Figures]) -> Figures:
     place = home / "code" / "acme"
     place.mkdir(parents=True)
     for directory in (home, place.parent, place):
         directory.chmod(0o755)
     sandboxes = NamespaceSettings(run_dir=home / "run", group=group_name(home))
-    source = args.module.read_bytes() if args.module else LANGUAGES["wasm"].source("hello")
+    source = module.read_bytes() if module else LANGUAGES["wasm"].source("hello")
     compile_into(place / "f", source)
     spec = InstanceSpec(
         tenant="acme", namespace="prod", function_id=uuid7(), function_name="f", function_version="1", runtime="wasm",
@@ -111,36 +137,30 @@ async def _run(args: argparse.Namespace, home: Path) -> None:
     )  # fmt: skip
     async with running_wasm(sandboxes, WasmSettings(code_root=place.parent)) as backend:
         if not backend.support().available:
-            raise SystemExit(backend.support().reason)
+            raise Failed(backend.support().reason)
         instance = await backend.create(spec, timeout_s=30)  # which starts the worker
         (worker,) = backend.workers
-        await anyio.to_thread.run_sync(_measure, args, worker, spec)
+        figures = await anyio.to_thread.run_sync(measure, worker, spec)
         await instance.destroy()
+        return figures
 
 
-def _measure(args: argparse.Namespace, worker: TenantWorker, spec: InstanceSpec) -> None:
-    event = args.data.encode()
+def _measure(count: int, opens: int, event: bytes, worker: TenantWorker, spec: InstanceSpec) -> Figures:
     opened = _Opened(worker, spec)
     opened.calls(500, event)  # warm
     before, begun = _cpu_us(worker.pid), time.perf_counter()
-    opened.calls(args.count, event)
+    opened.calls(count, event)
     took_s, after = time.perf_counter() - begun, _cpu_us(worker.pid)
     opened.close()
-    user, system = ((late - early) / args.count for early, late in zip(before, after, strict=True))
-    print(
-        f"fresh instances  {args.count / took_s:9,.0f}/s   CPU of the worker {user:.1f} us user, {system:.1f} us system a call"
-    )
+    user, system = ((late - early) / count for early, late in zip(before, after, strict=True))
     took = []
-    for _ in range(args.opens):
+    for _ in range(opens):
         begun = time.perf_counter()
         opened = _Opened(worker, spec)
         opened.calls(1, event)
         took.append((time.perf_counter() - begun) * 1e3)
         opened.close()
-    quantiles = statistics.quantiles(took, n=100)
-    print(
-        f"new function to first answer   p50 {quantiles[49]:.2f} ms   p90 {quantiles[89]:.2f} ms   max {max(took):.2f} ms"
-    )
+    return Figures(rate=count / took_s, user_us=user, system_us=system, opens_ms=took)
 
 
 def main() -> None:
@@ -151,11 +171,14 @@ def main() -> None:
     parser.add_argument("--data", default='{"name":"Ada"}')
     args = parser.parse_args()
     print_facts()
-    home = Path(tempfile.mkdtemp(prefix="bench-wasm."))
-    try:
-        anyio.run(_run, args, home)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    figures = measured(count=args.count, opens=args.opens, module=args.module, data=args.data)
+    cpu = f"CPU of the worker {figures.user_us:.1f} us user, {figures.system_us:.1f} us system a call"
+    print(f"fresh instances  {figures.rate:9,.0f}/s   {cpu}")
+    quantiles = statistics.quantiles(figures.opens_ms, n=100)
+    longest = max(figures.opens_ms)
+    print(
+        f"new function to first answer   p50 {quantiles[49]:.2f} ms   p90 {quantiles[89]:.2f} ms   max {longest:.2f} ms"
+    )
 
 
 if __name__ == "__main__":
