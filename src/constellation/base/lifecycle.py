@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 from collections.abc import Mapping
 
 import anyio
 from anyio.abc import Process
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4  # linux/prctl.h
 SUPERVISOR_PID = "CONSTELLATION_SUPERVISOR_PID"
 
 
@@ -30,6 +31,12 @@ async def end(process: Process, *, within_s: float) -> None:
         process.kill()
         with anyio.move_on_after(within_s, shield=True):
             await process.wait()
+
+
+def hide_memory() -> None:
+    """Let this process leave no core file, and no other process of its user read its memory or environment."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def die_with_supervisor(env: Mapping[str, str]) -> None:

@@ -79,6 +79,7 @@ from constellation.routes.models.sandboxes import (
     SandboxProcess,
 )
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
+from constellation.routes.models.secrets import MasterKeyBody, SecretBody
 from constellation.routes.models.statistics import (
     AsyncSummary,
     Cost,
@@ -160,6 +161,7 @@ __all__ = [
     "InvokeBody",
     "LogBody",
     "Login",
+    "MasterKeyBody",
     "MessageBody",
     "NamespaceBody",
     "NamespaceCreate",
@@ -191,6 +193,7 @@ __all__ = [
     "ScheduleBody",
     "ScheduleCreate",
     "ScheduleUpdate",
+    "SecretBody",
     "SessionBody",
     "SlowCall",
     "StateKeyBody",

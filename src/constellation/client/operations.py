@@ -12,7 +12,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from constellation.client import calls, entrances, executions, figures, people_calls, topics, versions
+from constellation.client import (
+    calls,
+    entrances,
+    executions,
+    figures,
+    people_calls,
+    secret_calls,
+    topics,
+    versions,
+)
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -141,6 +150,14 @@ class Operations:
     list_schedules = Listing(calls.list_schedules)
     update_schedule = Operation(calls.update_schedule)
     delete_schedule = Operation(calls.delete_schedule)
+
+    create_secret = Operation(secret_calls.create_secret)
+    put_secret = Operation(secret_calls.put_secret)
+    list_secrets = Listing(secret_calls.list_secrets)
+    get_secret = Operation(secret_calls.get_secret)
+    delete_secret = Operation(secret_calls.delete_secret)
+    list_master_keys = Listing(secret_calls.list_master_keys)
+    rotate_master_key = Operation(secret_calls.rotate_master_key)
 
     create_apikey = Operation(calls.create_apikey)
     list_apikeys = Listing(calls.list_apikeys)

@@ -59,6 +59,7 @@ from constellation.comet.sandboxes.keeping import Keeping
 from constellation.comet.sandboxes.machines import Machines
 from constellation.comet.sandboxes.templates import Templates
 from constellation.comet.sandboxes.tunnels import Tunnels
+from constellation.comet.secrets import NovaSecrets, SecretSources, uses
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.comet.wakefulness import Wakefulness
@@ -223,8 +224,10 @@ async def execution_plane(
         log_limit_bytes=settings.sandbox.log_limit_bytes,
         looks_ahead=looks_ahead,
     )
+    secret_values = NovaSecrets(settings.comet.nova_url, context)
+    sources = SecretSources(code, secret_values)
     pool = Pool(
-        router, code, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
+        router, sources, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
     rows = RowWriter(table, invocations, settings.invocation_log, dropped=meters.records_dropped)
@@ -250,6 +253,7 @@ async def execution_plane(
         Changes(db),
         clock=context.clock,
         watchers=(pool, code, lane, *(_network_expected(each, router.name) for each in networks)),
+        on_secret=lambda change: pool.renew(uses(change)),
         looks_ahead=looks_ahead,
     )
     executor = Executor(
@@ -335,6 +339,7 @@ async def execution_plane(
                 machines=machines,
             )
             tasks.cancel_scope.cancel()
+        secret_values.close()
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as ending:
                 ending.start_soon(partial(records.flush, within_s=FLUSH_S))

@@ -6,7 +6,7 @@ the database what is kept goes on being served, and what is not known is refused
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -107,14 +107,16 @@ class FunctionCache:
         *,
         clock: Clock,
         watchers: Sequence[Watcher] = (),
+        on_secret: Callable[[Change | None], None] = lambda _change: None,
         looks_ahead: bool = False,
     ) -> None:
         """Hold nothing yet.
 
         Args:
+            on_secret: told of each secret that was changed, and with None that any may have been.
             looks_ahead: keep also what is deployed, before anybody calls it here, while there is room.
         """
-        self._looks_ahead = looks_ahead
+        self._looks_ahead, self._on_secret = looks_ahead, on_secret
         self._functions, self._tenants, self._changes = functions, tenants, changes
         self._clock, self._watchers = clock, tuple(watchers)
         self._kept: dict[Key, Entry] = {}
@@ -199,6 +201,7 @@ class FunctionCache:
             self._keep(Entry(function, await self._is_suspended(function.tenant)))
         for key in list(self._kept):
             await self._refresh(key)
+        self._on_secret(None)
         self._absent.clear()
         for reading in self._loads.values():
             reading.is_outdated = True
@@ -219,6 +222,8 @@ class FunctionCache:
                 for key, entry in list(self._kept.items()):
                     if key[0] == change.tenant:
                         self._keep(Entry(entry.function, is_suspended))
+            case ChangeKind.SECRET:
+                self._on_secret(change)
             case ChangeKind.API_KEY | ChangeKind.NAMESPACE:
                 return  # the functions of a deleted namespace are changes of their own
 

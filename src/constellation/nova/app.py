@@ -31,6 +31,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
@@ -43,6 +44,7 @@ from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.build import needs_build
+from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.bindings import Bindings
@@ -57,6 +59,7 @@ from constellation.nova.store.logins import Logins
 from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
+from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
@@ -122,8 +125,11 @@ async def run(loaded: Loaded) -> None:
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
             await tasks.start(feed.run)
+            vault = await open_vault(Secrets(db), state_dir=state_dir, configured=settings.secrets.key)
+            await tasks.start(vault.run)
             app = await control_app(
                 db,
+                vault=vault,
                 feed=feed,
                 verifier=context.verifier,
                 clock=context.clock,
@@ -147,6 +153,7 @@ async def run(loaded: Loaded) -> None:
 async def control_app(
     db: Database,
     *,
+    vault: Vault,
     feed: ChangeFeed,
     verifier: CallerVerifier,
     clock: Clock,
@@ -159,11 +166,12 @@ async def control_app(
 ) -> Quart:
     """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
     functions = Functions(db, build_queue_depth=builds.queue_depth)
-    tenancy, keys, changes = Tenancy(db), ApiKeys(db), Changes(db)
+    tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
     operations = operations_of(
-        FunctionRoutes(functions, Builds(db), Executors(db), needs_build=needs_build),
+        FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
+        SecretRoutes(secrets, vault),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
         SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
@@ -179,6 +187,7 @@ async def control_app(
             changes=changes,
             feed=feed,
             urls=urls,
+            vault=vault,
         ),
     )
     return Mount(

@@ -23,6 +23,7 @@ from constellation.orbit.commands import (
     platform,
     sandbox,
     schedules,
+    secrets,
     settings,
     source,
     state,
@@ -116,6 +117,7 @@ app.add_typer(urls.app, name="url")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")
+app.add_typer(secrets.app, name="secrets")
 app.add_typer(access.keys, name="keys")
 people.register(app)
 app.add_typer(access.tenants, name="tenants")

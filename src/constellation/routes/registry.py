@@ -15,10 +15,11 @@ from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
+from constellation.routes.secrets import SECRETS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS)
+ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS, *SECRETS)
 
 
 @dataclass(frozen=True, slots=True)

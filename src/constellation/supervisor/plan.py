@@ -11,7 +11,9 @@ from constellation.base.lifecycle import SUPERVISOR_PID
 from constellation.supervisor.ports import Addresses
 
 PLANES = ("nova", "comet", "corona", "nebula", "aurora", "zenith")  # the order of starting
-_DSN_VARIABLES = ("NOVA_PG_DSN", "NOVA_PG_DSN_FILE", "NOVA_POSTGRES_DSN", "NOVA_POSTGRES_DSN_FILE")
+_NOVAS_OWN = tuple(  # what no other plane may know: the database owner's address, and what seals secrets
+    f"NOVA_{name}{suffix}" for name in ("PG_DSN", "POSTGRES_DSN", "SECRETS_KEY") for suffix in ("", "_FILE")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,27 +40,27 @@ def plan(wishes: Wishes, addresses: Addresses, *, env: Mapping[str, str], superv
     """Return the planes in the order of starting.
 
     Only nova is told the database's address: it holds the owner's, and writes one with least grants for each of the
-    others (`<plane>.dsn`).
+    others (`<plane>.dsn`). It alone has the keys of secrets too.
     """
-    shared = {name: value for name, value in env.items() if name not in _DSN_VARIABLES}
+    shared = {name: value for name, value in env.items() if name not in _NOVAS_OWN}
     shared["NOVA_STATE_DIR"] = str(wishes.data_dir)
     shared[SUPERVISOR_PID] = str(supervisor_pid)
-    nova_env = shared | {name: env[name] for name in _DSN_VARIABLES if name in env}
+    nova_env = shared | {name: env[name] for name in _NOVAS_OWN if name in env}
     if wishes.pg_dsn is not None:
         nova_env["NOVA_PG_DSN"] = wishes.pg_dsn  # not a flag: everybody on the host reads command lines
     config = () if wishes.config is None else ("--config", str(wishes.config.absolute()))
-    comet = str(addresses.comet)
+    comet, nova_url = str(addresses.comet), f"http://{addresses.nova}"
     trust = ("--trusted-uid", str(wishes.trusted_uid)) if wishes.auth == "loopback" else ()
     lane = () if wishes.native_lane is None else ("--native-lane" if wishes.native_lane else "--no-native-lane",)
     words: dict[str, tuple[str, ...]] = {
         "nova": ("daemon", "--http", str(addresses.nova), *config),
-        "comet": ("daemon", "--grpc", comet, *config, *lane),
+        "comet": ("daemon", "--grpc", comet, "--nova-url", nova_url, *config, *lane),
         "corona": ("daemon", *config, "--comet-grpc", comet),
         "nebula": ("daemon", *config, "--comet-grpc", comet),
         "aurora": ("daemon", *config, "--listen", str(addresses.aurora)),
         "zenith": (
             "serve", *(word for address in addresses.zenith for word in ("--listen", str(address))),
-            "--nova-url", f"http://{addresses.nova}", "--comet-grpc", comet, *config, "--auth", wishes.auth, *trust, *lane,
+            "--nova-url", nova_url, "--comet-grpc", comet, *config, "--auth", wishes.auth, *trust, *lane,
         ),
     }  # fmt: skip
     listens = {

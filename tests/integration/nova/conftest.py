@@ -19,9 +19,11 @@ from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.access import ANY, Role
 from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
+from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import connect
+from constellation.nova.store.secrets import Secrets
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.http import serving_http
 
@@ -37,6 +39,7 @@ class Rig:
     """A client, and headers for whoever is to call."""
 
     http: httpx.AsyncClient
+    vault: Vault
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def service(self) -> dict[str, str]:
@@ -69,7 +72,7 @@ class Rig:
 
 
 @pytest.fixture
-async def nova(database) -> AsyncIterator[Rig]:
+async def nova(database, tmp_path) -> AsyncIterator[Rig]:
     registry = CollectorRegistry()
     clock = SystemClock()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -81,8 +84,11 @@ async def nova(database) -> AsyncIterator[Rig]:
         feed = ChangeFeed(Changes(db), wakeups=wakeups, ping_s=PING_S)
         await tasks.start(wakeups.run)
         await tasks.start(feed.run)
+        vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="")
+        await tasks.start(vault.run)
         app = await control_app(
             db,
+            vault=vault,
             feed=feed,
             verifier=CallerVerifier(service_token=SERVICE_TOKEN, identity_key=IDENTITY_KEY, clock=clock),
             clock=clock,
@@ -93,6 +99,6 @@ async def nova(database) -> AsyncIterator[Rig]:
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
-            yield Rig(http=client, registry=registry)
+            yield Rig(http=client, registry=registry, vault=vault)
             feed.close()
         tasks.cancel_scope.cancel()

@@ -39,7 +39,9 @@ def test_the_command_lines_are_the_contract():
     plans = made(config=Path("/etc/nova.json"))
     assert list(plans) == list(PLANES)
     assert words(plans["nova"].command).endswith("daemon --http 127.0.0.1:9001 --config /etc/nova.json")
-    assert words(plans["comet"].command).endswith("daemon --grpc 127.0.0.1:9090 --config /etc/nova.json")
+    assert words(plans["comet"].command).endswith(
+        "daemon --grpc 127.0.0.1:9090 --nova-url http://127.0.0.1:9001 --config /etc/nova.json"
+    )
     for name in ("corona", "nebula"):
         assert words(plans[name].command).endswith("daemon --config /etc/nova.json --comet-grpc 127.0.0.1:9090")
     assert words(plans["aurora"].command).endswith("daemon --config /etc/nova.json --listen 127.0.0.1:9002")
@@ -57,11 +59,17 @@ def test_the_two_with_ports_are_told_who_owns_them():
 
 
 def test_only_nova_is_told_the_database_and_nobody_on_a_command_line():
-    for plans in (made(pg_dsn="postgresql://u:secret@h/d"), made(NOVA_PG_DSN="postgresql://u:secret@h/d")):
-        assert plans["nova"].env["NOVA_PG_DSN"] == "postgresql://u:secret@h/d"
+    for plans in (made(pg_dsn="postgresql://u:pl4nted@h/d"), made(NOVA_PG_DSN="postgresql://u:pl4nted@h/d")):
+        assert plans["nova"].env["NOVA_PG_DSN"] == "postgresql://u:pl4nted@h/d"
         for name, planned in plans.items():
-            assert "secret" not in words(planned.command)
-            assert name == "nova" or not [value for value in planned.env.values() if "secret" in value]
+            assert "pl4nted" not in words(planned.command)
+            assert name == "nova" or not [value for value in planned.env.values() if "pl4nted" in value]
+
+
+def test_only_nova_is_told_the_keys_of_secrets():
+    for name in ("NOVA_SECRETS_KEY", "NOVA_SECRETS_KEY_FILE"):
+        told = {plane for plane, planned in made(**{name: "pl4nted"}).items() if name in planned.env}
+        assert told == {"nova"}
 
 
 def test_every_plane_knows_its_place_and_its_supervisor():

@@ -171,6 +171,13 @@ class Pool:
         else:
             self._change(served, function, is_suspended=is_suspended, is_kept=True)
 
+    def renew(self, is_concerned: Callable[[Function], bool]) -> None:
+        """Retire the instances of some functions, since what they began with has changed; new ones take their place."""
+        for served in list(self._served.values()):
+            if is_concerned(served.function):
+                self._write(served, is_same_sandbox=False)
+        self.run_effects_nowait()
+
     def forget(self, function_id: UUID) -> None:
         """The row is not kept fresh any more: it is good for the calls in hand only."""
         served = self._served.get(function_id)
@@ -346,9 +353,13 @@ class Pool:
     def _change(self, served: Served, function: Function, *, is_suspended: bool, is_kept: bool) -> None:
         is_same = same_sandbox(function, served.function)
         served.function, served.is_suspended, served.is_kept = function, is_suspended, is_kept
-        row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))
-        self._table.update_function(served.handle, row, is_same_sandbox=is_same, now_ns=self._now_ns())
+        self._write(served, is_same_sandbox=is_same)
         self.run_effects_nowait()
+
+    def _write(self, served: Served, *, is_same_sandbox: bool) -> None:
+        function = served.function
+        row = row_of(function, is_suspended=served.is_suspended, is_kept=served.is_kept, meter=self._meter_of(function))
+        self._table.update_function(served.handle, row, is_same_sandbox=is_same_sandbox, now_ns=self._now_ns())
 
     def _ticket(self, call: CallHandle) -> _Ticket:
         ticket = self._tickets.get(call)

@@ -1,22 +1,28 @@
-"""What planes ask nova: who holds a credential, whether a scope exists, and what changes. Never routed by zenith."""
+"""What planes ask nova: who holds a credential, whether a scope exists, what changes, and what secrets are.
+
+Never routed by zenith.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from constellation.base.errors import InvalidRequest, NotFound
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
+from constellation.nova.domain.secret import MAX_RESOLVED
+from constellation.nova.secrets.vault import Vault
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.models.secrets import SecretName
 from constellation.routes.route import Plane, Query, Route, Transport
 
 
@@ -61,13 +67,24 @@ class UrlBody(Struct, kw_only=True, frozen=True):
     cors: dict[str, tuple[str, ...] | bool | int]
 
 
+class SecretNames(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    names: Annotated[list[SecretName], Meta(min_length=1, max_length=MAX_RESOLVED)]
+
+
+class SecretValues(Struct, kw_only=True, frozen=True):
+    values: dict[str, str]
+
+    def __repr__(self) -> str:
+        return f"SecretValues({', '.join(self.values)})"
+
+
 class HealthBody(Struct, kw_only=True, frozen=True):
     status: str
     seq: int
     followers: int
 
 
-# The service token is all that these ask for, hence PUBLIC: no identity.
+# The service token is all that most of these ask for, hence PUBLIC: no identity.
 _route = partial(
     Route, plane=Plane.NOVA, transport=Transport.LOCAL, permission=Permission.PUBLIC, max_body_bytes=64 << 10
 )
@@ -104,6 +121,18 @@ ROUTES: tuple[Route, ...] = (
         query=(Query(name="after", type="integer"),),
         streams=True,
     ),
+    Route(
+        operation="resolve_secrets",
+        method="POST",
+        template="/internal/secrets/resolve",
+        plane=Plane.NOVA,
+        transport=Transport.LOCAL,
+        permission=Permission.AUTHENTICATED,  # the owner of the function that uses them, whose scope they are of
+        summary="The values of secrets, for an instance that is about to begin",
+        request=SecretNames,
+        response=SecretValues,
+        max_body_bytes=64 << 10,
+    ),
     _route(
         operation="health",
         method="GET",
@@ -125,9 +154,10 @@ class InternalRoutes:
         changes: Changes,
         feed: ChangeFeed,
         urls: FunctionUrls,
+        vault: Vault,
     ) -> None:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
-        self._urls = urls
+        self._urls, self._vault = urls, vault
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -185,6 +215,9 @@ class InternalRoutes:
         if not text.isascii() or not text.isdigit() or len(text) > 18:
             raise InvalidRequest(f"after must be the number of a change, not {text[:40]!r}", field="after")
         return self._feed.follow(int(text))
+
+    async def resolve_secrets(self, call: ApiRequest[SecretNames]) -> SecretValues:
+        return SecretValues(values=dict(await self._vault.reveal(*call.scope, call.body.names)))
 
     async def health(self, _call: ApiRequest[None]) -> HealthBody:
         seq = await self._changes.head()

@@ -62,10 +62,19 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretSettings:
+    """Section `secrets`."""
+
+    # Empty: a file in the state directory. Else one, or "2:NEW,1:OLD"; base64 or hexadecimal of 32 bytes.
+    key: str = setting("key", "", env="NOVA_SECRETS_KEY", is_secret=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CometSettings:
     """Section `comet`."""
 
     grpc: str = setting("grpc", ":9090")
+    nova_url: str = setting("nova_url", "http://127.0.0.1:9001")  # whom it asks for the values of secrets
     max_inflight: int = setting("max_inflight", 4096, kind=Kind.INT, low=1)  # calls in this process, running or waiting
     drain_s: float = setting("drain", 10.0, kind=Kind.DURATION, low=0, high=600)
     low_latency: bool = setting("low_latency", True, kind=Kind.BOOL)  # no deep sleep of the cores while calls flow
@@ -261,6 +270,7 @@ class Settings:
     postgres: PostgresSettings = PostgresSettings()
     nova: NovaSettings = NovaSettings()
     auth: AuthSettings = AuthSettings()
+    secrets: SecretSettings = SecretSettings()
     comet: CometSettings = CometSettings()
     pool: PoolSettings = PoolSettings()
     idempotency: IdempotencySettings = IdempotencySettings()

@@ -43,6 +43,8 @@ class Permission(StrEnum):
     TOPIC_PUBLISH = "topic:publish"
     USER_MANAGE = "user:manage"
     RBAC_MANAGE = "rbac:manage"  # roles, and who has them
+    SECRET_READ = "secret:read"  # noqa: S105  # names, never values
+    SECRET_MANAGE = "secret:manage"  # noqa: S105
 
 
 GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}

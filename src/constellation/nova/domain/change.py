@@ -13,6 +13,7 @@ class ChangeKind(StrEnum):
     TENANT = "tenant"
     NAMESPACE = "namespace"
     PRINCIPAL = "principal"
+    SECRET = "secret"  # noqa: S105  # a kind of thing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

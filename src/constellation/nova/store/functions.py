@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
@@ -15,11 +16,13 @@ from constellation.nova.domain.access import Limit
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
 from constellation.nova.domain.globs import expression
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
+from constellation.nova.domain.secret import SecretUnknown
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
+from constellation.nova.store.secrets import USES
 
 SQL = load("functions")
 VERSIONS = load("versions")
@@ -49,10 +52,11 @@ class Functions:
         Raises:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
+            SecretUnknown: a variable stands for a secret that does not exist.
             BuildQueueFull: too many builds are in line.
         """
         try:
-            async with self._db.transaction() as tx:
+            async with _tied_to_secrets(), self._db.transaction() as tx:
                 row = await _insert(tx, function, files, needs_build=needs_build)
                 if needs_build:
                     await self._enqueue(tx, function, version=1, digest=code_hash(files))
@@ -124,6 +128,7 @@ class Functions:
         Raises:
             NotFound: it was deleted.
             VersionConflict: it was changed since it was read.
+            SecretUnknown: as `create`.
             BuildQueueFull: too many builds are in line.
         """
         written = "" if files is None else code_hash(files)
@@ -138,7 +143,7 @@ class Functions:
             else:
                 code_version, digest, pending = version, written, None
         is_superseding = False
-        async with self._db.transaction() as tx:
+        async with _tied_to_secrets(), self._db.transaction() as tx:
             row = await self._write(tx, function, code_version, digest, pending, keeps_handler=needs_build)
             if files is not None and is_new_code:
                 await _write_code(tx, function, version=version, digest=written, files=files)
@@ -203,8 +208,9 @@ class Functions:
         Raises:
             NotFound: it was deleted.
             VersionConflict: it was changed since it was read.
+            SecretUnknown: it refers to a secret that was deleted since.
         """
-        async with self._db.transaction() as tx:
+        async with _tied_to_secrets(), self._db.transaction() as tx:
             row = await self._write(tx, replace(was, version=function.version), was.code_version, was.code_hash, None)
             is_superseding = await builds.supersede(
                 tx, function.tenant, function.id, reason=f"version {was.live_version} was made live"
@@ -255,6 +261,17 @@ class Functions:
             files={file["path"]: file["content"] for file in files},
             artifact=row["artifact"],
         )
+
+
+@asynccontextmanager
+async def _tied_to_secrets() -> AsyncIterator[None]:
+    """Say what it means when a function would refer to a secret that was deleted meanwhile."""
+    try:
+        yield
+    except asyncpg.ForeignKeyViolationError as error:
+        if error.constraint_name == USES:
+            raise SecretUnknown from error
+        raise
 
 
 async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> None:

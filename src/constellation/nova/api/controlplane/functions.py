@@ -32,9 +32,11 @@ from constellation.nova.domain.function import CapacityPolicy, Code, Function, M
 from constellation.nova.domain.names import check_function_name
 from constellation.nova.domain.network import NetworkPolicy, check_network
 from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.domain.secret import SecretUnknown, check_references, references
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.functions import Functions
+from constellation.nova.store.secrets import Secrets
 from constellation.routes.models.builds import BuildSummary
 from constellation.routes.models.functions import (
     CapacityPolicyBody,
@@ -56,8 +58,10 @@ NeedsBuild = Callable[[RuntimeInfo, Mapping[str, bytes]], bool]
 class FunctionRoutes:
     """Operations on functions of the caller's namespace."""
 
-    def __init__(self, functions: Functions, builds: Builds, executors: Executors, *, needs_build: NeedsBuild) -> None:
-        self._functions, self._builds, self._executors = functions, builds, executors
+    def __init__(
+        self, functions: Functions, builds: Builds, executors: Executors, secrets: Secrets, *, needs_build: NeedsBuild
+    ) -> None:
+        self._functions, self._builds, self._executors, self._secrets = functions, builds, executors, secrets
         self._needs_build = needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
@@ -96,6 +100,7 @@ class FunctionRoutes:
         )
         _check(function)
         await self._check_egress(function)
+        await self._check_secrets(function)
         needs_build = self._needs_build(runtime, source.files)
         return await self._shown(await self._functions.create(function, source.files, needs_build=needs_build))
 
@@ -190,6 +195,8 @@ class FunctionRoutes:
         _check(changed)
         if (changed.network, changed.backend) != (function.network, function.backend):
             await self._check_egress(changed)
+        if changed.env != function.env:
+            await self._check_secrets(changed)
         is_new_handler = "handler" in given and changed.handler != function.deployed_handler
         if code is not UNSET or files is not UNSET:
             runtime = runtime_of(function.runtime)
@@ -209,6 +216,14 @@ class FunctionRoutes:
             raise InvalidRequest(
                 f"egress {function.network.egress.value} is not possible here: {refusal}", field="network.egress"
             )
+
+    async def _check_secrets(self, function: Function) -> None:
+        """Refuse a variable that stands for a secret that is not there."""
+        wanted = references(function.env)
+        missing = await self._secrets.missing(function.tenant, function.namespace, wanted.values()) if wanted else ()
+        for variable, name in wanted.items():
+            if name in missing:
+                raise SecretUnknown(name, variable=variable)
 
     async def _deploy(self, changed: Function, files: Mapping[str, bytes]) -> Function:
         needs_build = self._needs_build(runtime_of(changed.runtime), files)
@@ -238,6 +253,7 @@ async def shown(builds: Builds, function: Function) -> Tagged[FunctionBody]:
 def _check(function: Function) -> None:
     check_handler(runtime_of(function.runtime), function.handler)
     check_env(function.env)
+    check_references(function.env)
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
     check_concurrency(function.runtime, function.instance_concurrency)

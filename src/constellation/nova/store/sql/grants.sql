@@ -25,6 +25,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE
        function_urls TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, login_failures TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
+GRANT SELECT, INSERT ON master_keys TO constellation_nova;
+GRANT SELECT ON function_secrets TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;

@@ -1,0 +1,109 @@
+"""Secrets of a namespace: what they may be called and hold, and how a function refers to them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from constellation.base.errors import ConstellationError, InvalidRequest
+
+REFERENCE = "$SECRET:"  # a variable whose whole value is this and a name; 0018_secrets.sql says it too
+MAX_VALUE_BYTES = 64 << 10  # chosen: a certificate chain with its key is a tenth of it
+MAX_RESOLVED = 256  # chosen: secrets of one function
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sealed:
+    """A value as it is stored: encrypted with a key of its own, which is encrypted with a master key."""
+
+    key_version: int  # of the master key
+    key: bytes = field(repr=False)
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """One row of `secrets`, without its value."""
+
+    tenant: str
+    namespace: str
+    name: str
+    key_version: int
+    version: int  # moves with each new value
+    created_at: datetime
+    updated_at: datetime  # when the value was set
+    functions: tuple[str, ...]  # the first of those that use it, by name
+    functions_count: int
+
+
+class SecretInUse(ConstellationError):
+    """A function refers to the secret, so it stays."""
+
+    code, http_status = "secret_in_use", 409
+
+    def __init__(self, name: str, *, functions: tuple[str, ...], count: int) -> None:
+        shown = ", ".join(functions) + (f" and {count - len(functions)} more" if count > len(functions) else "")
+        super().__init__(
+            f"secret {name!r} is used by {shown or 'a function'}; take it out of there first",
+            extras={"name": name, "functions": list(functions)},
+        )
+
+
+class SecretUnknown(ConstellationError):
+    """A function refers to a secret that its namespace does not have."""
+
+    code, http_status = "secret_unknown", 422
+
+    def __init__(self, name: str = "", *, variable: str = "") -> None:
+        whose = f"env {variable}: secret {name!r}" if variable else "a secret that env names"
+        super().__init__(f"{whose} does not exist in this namespace; keep it first (PUT /secrets/NAME)")
+        self.extras = {"field": f"env.{variable}", "name": name} if variable else {"field": "env"}
+
+
+def check_secret_name(name: str, *, field: str = "name") -> str:
+    """Return a secret's name, or raise `InvalidRequest`."""
+    if _NAME.fullmatch(name) is None:
+        raise InvalidRequest(
+            f"secret {name[:80]!r} must be 1 to 64 of letters, digits, '.', '_' and '-', beginning with a letter or digit",
+            field=field,
+        )
+    return name
+
+
+def check_value(value: str) -> bytes:
+    """Return a value's bytes, or raise `InvalidRequest`, which does not repeat it."""
+    try:
+        data = value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest("a secret's value must be text", field="value") from error
+    if not 1 <= len(data) <= MAX_VALUE_BYTES:
+        raise InvalidRequest(f"a secret's value must have 1 to {MAX_VALUE_BYTES} bytes, not {len(data)}", field="value")
+    if b"\0" in data:
+        raise InvalidRequest("a secret's value can not hold a NUL: no environment variable can", field="value")
+    return data
+
+
+def references(env: Mapping[str, str]) -> dict[str, str]:
+    """Return which variables stand for which secrets."""
+    return {variable: value.removeprefix(REFERENCE) for variable, value in env.items() if value.startswith(REFERENCE)}
+
+
+def check_references(env: Mapping[str, str]) -> None:
+    """Let variables through whose references could name secrets, or raise `InvalidRequest`."""
+    found = references(env)
+    if len(set(found.values())) > MAX_RESOLVED:
+        raise InvalidRequest(f"env names more than {MAX_RESOLVED} secrets", field="env")
+    for variable, name in found.items():
+        if _NAME.fullmatch(name) is None:
+            raise InvalidRequest(
+                f'env {variable}: "{REFERENCE}" must be followed by the name of a secret and nothing else', field="env"
+            )
+
+
+def resolved(env: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with the values of the secrets that they stand for."""
+    names = references(env)
+    return {variable: values[names[variable]] if variable in names else value for variable, value in env.items()}

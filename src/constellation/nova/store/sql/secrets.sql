@@ -1,0 +1,86 @@
+-- name: insert
+-- A new secret.
+INSERT INTO secrets (tenant, namespace, name, key_version, sealed_key, sealed_value)
+VALUES ($1, $2, $3, $4, $5, $6);
+
+-- name: put
+-- A new secret, or a new value of one that is there.
+INSERT INTO secrets AS held (tenant, namespace, name, key_version, sealed_key, sealed_value)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant, namespace, name) DO UPDATE
+    SET key_version = excluded.key_version, sealed_key = excluded.sealed_key, sealed_value = excluded.sealed_value,
+        version = held.version + 1, updated_at = now();
+
+-- name: get
+-- One secret without its value, and the first $4 functions that use it.
+-- index: secrets_pkey
+SELECT tenant, namespace, name, key_version, version, created_at, updated_at,
+       ARRAY(SELECT function_name FROM function_secrets AS used
+             WHERE used.tenant = $1 AND used.namespace = $2 AND used.secret = secrets.name
+             ORDER BY function_name LIMIT $4) AS functions,
+       (SELECT count(*) FROM function_secrets AS used
+        WHERE used.tenant = $1 AND used.namespace = $2 AND used.secret = secrets.name) AS functions_count
+FROM secrets
+WHERE tenant = $1 AND namespace = $2 AND name = $3;
+
+-- name: list
+-- The secrets of a scope by name, without their values; $3 is a part of the name, or null.
+-- index: secrets_pkey
+SELECT tenant, namespace, name, key_version, version, created_at, updated_at,
+       ARRAY(SELECT function_name FROM function_secrets AS used
+             WHERE used.tenant = $1 AND used.namespace = $2 AND used.secret = secrets.name
+             ORDER BY function_name LIMIT $4) AS functions,
+       (SELECT count(*) FROM function_secrets AS used
+        WHERE used.tenant = $1 AND used.namespace = $2 AND used.secret = secrets.name) AS functions_count
+FROM secrets
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0)
+ORDER BY name
+LIMIT $5 OFFSET $6;
+
+-- name: count
+-- How many secrets `list` has in all.
+-- index: secrets_pkey
+SELECT count(*) FROM secrets
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0);
+
+-- name: names
+-- Which of some names are secrets of a scope.
+-- index: secrets_pkey
+SELECT name FROM secrets WHERE tenant = $1 AND namespace = $2 AND name = ANY ($3::text[]);
+
+-- name: sealed
+-- What is stored of some secrets of a scope.
+-- index: secrets_pkey
+SELECT name, key_version, sealed_key, sealed_value
+FROM secrets
+WHERE tenant = $1 AND namespace = $2 AND name = ANY ($3::text[]);
+
+-- name: delete
+-- A secret.
+-- index: secrets_pkey
+DELETE FROM secrets WHERE tenant = $1 AND namespace = $2 AND name = $3;
+
+-- name: outdated
+-- Some secrets that one of the master keys $2 sealed, and not the newest, $1.
+-- index: secrets_by_key
+SELECT tenant, namespace, name, key_version, sealed_key, version
+FROM secrets
+WHERE key_version = ANY ($2::integer[]) AND key_version <> $1
+LIMIT $3;
+
+-- name: reseal
+-- The key of a value that nobody has changed meanwhile, under another master key.
+-- index: secrets_pkey or secrets_by_key
+UPDATE secrets SET key_version = $5, sealed_key = $6
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND version = $4 AND key_version = $7;
+
+-- name: master_keys
+-- The master keys that there have been, and how many secrets each has sealed.
+SELECT version, fingerprint, created_at,
+       (SELECT count(*) FROM secrets WHERE key_version = master_keys.version) AS secrets_count
+FROM master_keys
+ORDER BY version DESC;
+
+-- name: insert_master_key
+-- That a master key is in use.
+INSERT INTO master_keys (version, fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING;
