@@ -12,6 +12,7 @@ from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
+from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
@@ -31,6 +32,7 @@ GROUPS = (
     RbacRoutes,
     RuntimeRoutes,
     ScheduleRoutes,
+    SecretRoutes,
     SessionRoutes,
     TenancyRoutes,
     UrlRoutes,
