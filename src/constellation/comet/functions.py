@@ -224,7 +224,7 @@ class FunctionCache:
                         self._keep(Entry(entry.function, is_suspended))
             case ChangeKind.SECRET:
                 self._on_secret(change)
-            case ChangeKind.API_KEY | ChangeKind.NAMESPACE:
+            case ChangeKind.API_KEY | ChangeKind.NAMESPACE | ChangeKind.PRINCIPAL:
                 return  # the functions of a deleted namespace are changes of their own
 
     async def _refresh(self, key: Key) -> None:
