@@ -2,6 +2,7 @@
  * number comes back as 128 + number, since the init of a pid namespace cannot die by one.
  * ct-guest [--connect SOCKET] --runtime-api RUNTIME: the same for a function's own program that speaks the Lambda Runtime API, which is
  * served here; the channel is ours then, and tells which program it is.
+ * ct-guest [--connect SOCKET] --http PROGRAM ARG...: the same for a program that is an HTTP server, which is asked on port 8080.
  *
  * The program inherits its channel as descriptor 3. With --connect, in a container that nobody passes descriptors into, it is made of
  * a connection to that socket, and standard output and error are the pipe that comes over it; and what a sandbox of ours may not ask
@@ -10,6 +11,7 @@
 #define _GNU_SOURCE
 #include "base/err.h"
 #include "guest/handover.h"
+#include "guest/http_relay.h"
 #include "guest/relay.h"
 #include "sandbox/seccomp.h"
 
@@ -48,11 +50,12 @@ static int filter_calls(void) {
     return result;
 }
 
-static int serve_api(const char *runtime) {
-    const bool is_kept = runtime == NULL || fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC) != 0;
-    if (is_kept)
-        (void)fputs("ct-guest: --runtime-api wants the name of a runtime, and a channel\n", stderr);
-    return is_kept ? CANNOT_ARRANGE : ct__relay(CHANNEL_FD, runtime);
+static int serve(const char *how, char **what) {
+    if (*what == NULL || fcntl(CHANNEL_FD, F_SETFD, FD_CLOEXEC) != 0) {
+        (void)fprintf(stderr, "ct-guest: %s wants one more word, and a channel\n", how);
+        return CANNOT_ARRANGE;
+    }
+    return strcmp(how, "--http") == 0 ? ct__http_relay(CHANNEL_FD, CT__HTTP_PORT, what) : ct__relay(CHANNEL_FD, *what);
 }
 
 int main(int argc, char **argv) {
@@ -60,13 +63,13 @@ int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "--connect") == 0)
         program_argv = argc > 3 ? argv + 3 : argv + argc;
     if (*program_argv == NULL) {
-        (void)fputs("usage: ct-guest [--connect SOCKET] (PROGRAM ARG... | --runtime-api RUNTIME)\n", stderr);
+        (void)fputs("usage: ct-guest [--connect SOCKET] (PROGRAM ARG... | --runtime-api RUNTIME | --http PROGRAM ARG...)\n", stderr);
         return USAGE;
     }
     if (program_argv != argv + 1 && (connect_to(argv[2]) < 0 || filter_calls() < 0))
         return CANNOT_ARRANGE;
-    if (strcmp(program_argv[0], "--runtime-api") == 0)
-        return serve_api(program_argv[1]);
+    if (strcmp(program_argv[0], "--runtime-api") == 0 || strcmp(program_argv[0], "--http") == 0)
+        return serve(program_argv[0], program_argv + 1);
     const pid_t program = fork();
     if (program < 0)
         return CANNOT_EXECUTE;

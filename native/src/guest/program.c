@@ -10,10 +10,7 @@
 
 enum { WORDS_MAX = 64 };
 
-int ct__program_start(char *command, bool has_words, pid_t *program) {
-    char *words[WORDS_MAX] = {command, NULL};
-    if (has_words && ct__setup_words(command, words, WORDS_MAX) == 0)
-        return -ENOENT;
+int ct__program_run(char **words, pid_t *program) {
     posix_spawnattr_t how;
     if (posix_spawnattr_init(&how) != 0)
         return -ENOMEM;
@@ -28,4 +25,11 @@ int ct__program_start(char *command, bool has_words, pid_t *program) {
     const int result = posix_spawnp(program, words[0], NULL, &how, words, environ);
     (void)posix_spawnattr_destroy(&how);
     return -result;
+}
+
+int ct__program_start(char *command, bool has_words, pid_t *program) {
+    char *words[WORDS_MAX] = {command, NULL};
+    if (has_words && ct__setup_words(command, words, WORDS_MAX) == 0)
+        return -ENOENT;
+    return ct__program_run(words, program);
 }

@@ -103,6 +103,17 @@ static int set(const char *name, const char *value, bool is_firm) {
     return setenv(name, value, is_firm) == 0 ? 0 : ct__errno();
 }
 
+int ct__setup_export_env(const ct__setup *setup) {
+    int result = 0;
+    for (size_t i = 0; i < setup->env_count && result == 0; i++) {
+        char *value = strchr(setup->env[i], '=');
+        *value = '\0';
+        result = set(setup->env[i], value + 1, true);
+        *value = '=';
+    }
+    return result;
+}
+
 int ct__setup_export(const ct__setup *setup, const char *api) {
     char libraries[2 * CT_PATH_BYTES], memory[24], group[256], stream[512];
     (void)snprintf(libraries, sizeof libraries, "%s:%s/lib", setup->code_dir, setup->code_dir);
@@ -112,12 +123,8 @@ int ct__setup_export(const ct__setup *setup, const char *api) {
     int result = set("TZ", ":UTC", false);
     if (result == 0)
         result = set("LD_LIBRARY_PATH", libraries, false);
-    for (size_t i = 0; i < setup->env_count && result == 0; i++) {
-        char *value = strchr(setup->env[i], '=');
-        *value = '\0';
-        result = set(setup->env[i], value + 1, true);
-        *value = '=';
-    }
+    if (result == 0)
+        result = ct__setup_export_env(setup);
     const char *const firm[][2] = {
         {"AWS_LAMBDA_RUNTIME_API", api},
         {"_HANDLER", setup->handler},

@@ -20,6 +20,9 @@ void ct__setup_free(ct__setup *setup);
  * the function's to say. `api`: host and port. Returns 0 or -ENOMEM. */
 int ct__setup_export(const ct__setup *setup, const char *api);
 
+/* The function's own variables alone. Returns 0 or -ENOMEM. */
+int ct__setup_export_env(const ct__setup *setup);
+
 /* Splits a command at its blanks, in place. Returns how many words there are, at most `cap` with the NULL behind them. */
 size_t ct__setup_words(char *command, char **words, size_t cap);
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -403,11 +403,10 @@ def _backends(context: PlaneContext, settings: Settings, links: Links, code_root
         interpreters=configured_in(settings.runtimes),
         tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
     )
-    docker = DockerSettings(
+    docker = DockerSettings.of(
+        settings.docker,
         run_dir=run_dir / f"{context.plane}-containers",
         platform=platform,
-        socket=Path(settings.docker.socket),
-        images={each.name: getattr(settings.docker.image, each.name) for each in fields(settings.docker.image)},
         uid_base=settings.sandbox.uid_base + (len(_UID_BLOCKS) + block) * SLOTS,
     )
     namespace = NamespaceBackend(sandboxes, links)

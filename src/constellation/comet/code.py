@@ -26,7 +26,7 @@ from constellation.base.files import new_file
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.builds.tree import TreeRefused, unpack
 from constellation.nova.domain.function import Code, Function, code_hash
-from constellation.nova.domain.runtimes import RUNTIMES
+from constellation.nova.domain.runtimes import EVERY
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -215,7 +215,7 @@ class CodeShelf:
         """Write the files; return how many bytes they have."""
         code = await self._source.code(function.tenant, function.id, function.code_version)
         if (
-            code.artifact is None and RUNTIMES[function.runtime].is_compiled
+            code.artifact is None and EVERY[function.runtime].is_compiled
         ):  # else sources could pass for what a build made
             raise CodeCorrupt(function.name, version=function.code_version, reason="was never built")
         if code.artifact is None:
@@ -244,7 +244,7 @@ def _write(function: Function, files: Mapping[str, bytes], path: Path) -> None:
         raise CodeCorrupt(function.name, version=function.code_version, reason="does not have its hash")
     partial_path = _partial(path)
     try:
-        write_files(files, partial_path, are_programs=bool(RUNTIMES[function.runtime].lambda_api))
+        write_files(files, partial_path, are_programs=bool(EVERY[function.runtime].lambda_api))
     except ValueError as error:
         raise CodeCorrupt(function.name, version=function.code_version, reason=str(error)) from error
     _publish(partial_path, path)

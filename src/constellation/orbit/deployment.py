@@ -17,6 +17,7 @@ from constellation.orbit.failures import OrbitError
 from constellation.orbit.languages import PROVIDED, Language, handler_of, language_of
 from constellation.orbit.output import counted
 
+IMAGE = "image"  # the runtime of functions that are container images
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 _PARTLY_TAKEN_NAMES = ("main", "index", "handler", "app")
 
@@ -65,9 +66,15 @@ def read_source(path: Path, given: Mapping[str, Any], *, runtimes: Callable[[], 
         stated = manifest.read(path)
         is_env_whole = "env" in stated.facts
         stated = stated.with_facts(given)
-        files = bundle.collect(path, include=stated.files.include, exclude=stated.files.exclude)
+        files = (
+            {} if stated.is_image else bundle.collect(path, include=stated.files.include, exclude=stated.files.exclude)
+        )
         entry = _entry(files, stated.facts.get("handler"), stated.facts.get("runtime"))
         stem = path.resolve().name
+    elif path.is_file() and "image" in given:
+        raise OrbitError(
+            f"{path} is code, and --image says that an image is the function", hint="Leave one of them out."
+        )
     elif path.is_file():
         stated = manifest.Manifest(path=path).with_facts(given)
         files = bundle.single(path)
@@ -76,7 +83,7 @@ def read_source(path: Path, given: Mapping[str, Any], *, runtimes: Callable[[], 
     else:
         raise OrbitError(f"there is no {path}")
     facts: dict[str, Any] = {}
-    if "runtime" not in stated.facts:
+    if "runtime" not in stated.facts and not stated.is_image:
         facts["runtime"] = _runtime(path, entry, runtimes)
     if "handler" not in stated.facts and entry is not None and language_of(entry) is not None:
         facts["handler"] = handler_of(entry, files[entry].decode("utf-8", "replace"))
@@ -100,7 +107,8 @@ def deploy(client: Client, source: Source) -> Deployed:
         if problem.status != 404 or problem.body.get("kind", "function") != "function":
             raise
         return _report("created", [], source, client.create_function(creation))
-    if existing.runtime != creation.runtime:
+    runtime = IMAGE if source.stated.is_image else creation.runtime
+    if existing.runtime != runtime:
         raise OrbitError(
             f"{source.name} runs on {existing.runtime}, and a function keeps its runtime",
             hint=f"Delete it first (`orbit delete {source.name}`), or deploy under another --name.",
@@ -112,10 +120,11 @@ def deploy(client: Client, source: Source) -> Deployed:
         facts["env"] = {**existing.env, **facts["env"]}
     differing = {name: value for name, value in facts.items() if present[name] != value}
     changes = [_change(name, present[name], value) for name, value in differing.items()]
-    live = client.get_code(source.name)
-    if live.files != encoded:
-        differing["files"] = encoded
-        changes.append(_code_change(live.files, source.files))
+    if not source.stated.is_image:
+        live = client.get_code(source.name)
+        if live.files != encoded:
+            differing["files"] = encoded
+            changes.append(_code_change(live.files, source.files))
     if not changes:
         return _report("unchanged", [], source, existing)
     update = source.stated.update(differing, version=existing.version)

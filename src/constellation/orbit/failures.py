@@ -43,7 +43,9 @@ class Explanation:
 
 
 # Problems that say how the function ended, not how the platform is.
-_OF_THE_FUNCTION = frozenset({"timeout", "instance_died", "output_invalid", "handler_load_failed", "compile_failed"})
+_OF_THE_FUNCTION = frozenset(
+    {"timeout", "server_not_ready", "instance_died", "output_invalid", "handler_load_failed", "compile_failed"}
+)
 _HOW_TO_START = (
     "Start a platform here with `make up` or `constellation up`, or name another one: --server URL, ZENITH_URL, "
     "or `orbit config set server URL`."

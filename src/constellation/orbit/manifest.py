@@ -40,8 +40,13 @@ class Manifest:
         merged = {**self.facts, **facts, **({"env": env} if "env" in facts else {})}
         return Manifest(path=self.path, facts=merged, files=self.files)
 
+    @property
+    def is_image(self) -> bool:
+        """Is the function a container image, and no code of the directory's?"""
+        return "image" in self.facts
+
     def creation(self, *, files: dict[str, str]) -> FunctionCreate:
-        return self._convert({**self.facts, "files": files}, FunctionCreate)
+        return self._convert({**self.facts, **({} if self.is_image else {"files": files})}, FunctionCreate)
 
     def update(self, facts: Mapping[str, Any], *, version: int) -> FunctionUpdate:
         return self._convert({**facts, "version": version}, FunctionUpdate)

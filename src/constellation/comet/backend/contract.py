@@ -138,6 +138,19 @@ class CallTimeout(ConstellationError):
         self.log = log or CallLog()
 
 
+class ServerNotReady(CallTimeout):
+    """The server of a container-image function did not come up in its time; the instance is destroyed."""
+
+    code, http_status = "server_not_ready", 504
+
+    def __init__(self, function: str, *, after_s: float, log: CallLog) -> None:
+        super().__init__(function, after_s=after_s, phase="init", log=log)
+        waited = (
+            f"{function}: after {after_s:g} s nothing accepts connections on port 8080 of its container, on 0.0.0.0"
+        )
+        self.args = (f"{waited}; init_timeout_s is how long it may take",)
+
+
 class OutputInvalid(ConstellationError):
     """The worker's answer is not JSON."""
 

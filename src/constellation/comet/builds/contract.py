@@ -61,8 +61,10 @@ class Builder(Protocol):
         """
         ...
 
-    async def build(self, request: BuildRequest, *, log: Callable[[bytes], None]) -> None:
+    async def build(self, request: BuildRequest, *, log: Callable[[bytes], None]) -> str | None:
         """Fill `request.output`. If cancelled, everything that was started has ended before control returns.
+
+        Returns the handler that the code has from now on; None: the one it was deployed with.
 
         Raises:
             BuildFailed, BuilderUnavailable

@@ -9,8 +9,10 @@ from constellation.base.ids import uuid7
 from constellation.comet.backend.router import Router
 from constellation.comet.builds.builder import SandboxBuilder
 from constellation.comet.builds.contract import Builder
+from constellation.comet.builds.images import ImageBuilder
 from constellation.comet.builds.sources import sources_of
 from constellation.comet.builds.worker import BuildOptions
+from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.nova.config.sections import BuildSettings, Settings
 
@@ -20,12 +22,14 @@ def builder_of(context: PlaneContext, settings: Settings, router: Router) -> Bui
     namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
     if context.plane != "comet" or namespace is None:
         return None
-    return SandboxBuilder(
+    sandboxes = SandboxBuilder(
         namespace,
         work_dir=context.state_dir / "building",
         cache_dir=context.state_dir / "toolchains",
         sources=sources_of(settings.builds),
     )
+    containers = next((each for each in router.backends if isinstance(each, DockerBackend)), None)
+    return sandboxes if containers is None else ImageBuilder(containers, sandboxes)
 
 
 def build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:

@@ -231,15 +231,15 @@ class BuildWorker:
             return Made(artifact=found, cache_key=key, is_cached=True)
         directory = self._root / f"{build.id}-{claim.token}"
         try:
-            packed = await self._packed(build, output, directory)
+            packed, handler = await self._packed(build, output, directory)
             parts = self._parts(packed.path)
             await self._artifacts.put(build.tenant, packed.hash, parts, size_bytes=packed.size_bytes)
         finally:
             with anyio.CancelScope(shield=True):  # bounded by the disk; what is left goes at the next start
                 await self._in_thread(partial(shutil.rmtree, directory, ignore_errors=True))
-        return Made(artifact=packed.hash, cache_key=key, is_cached=False)
+        return Made(artifact=packed.hash, cache_key=key, is_cached=False, handler=handler)
 
-    async def _packed(self, build: Build, output: BuildLog, directory: Path) -> Packed:
+    async def _packed(self, build: Build, output: BuildLog, directory: Path) -> tuple[Packed, str | None]:
         code = await self._sources.code(build.tenant, build.function_id, build.code_version, is_source_wanted=True)
         sources, tree, options = directory / "sources", directory / "output", self._options
         await self._in_thread(partial(_lay_out, code, build, sources, tree))
@@ -259,10 +259,10 @@ class BuildWorker:
             timeout_s=options.timeout_s,
         )
         with anyio.move_on_after(options.timeout_s + OVERTIME_S) as scope:
-            await self._builder.build(request, log=output.write)
+            handler = await self._builder.build(request, log=output.write)
         if scope.cancelled_caught:
             raise BuildFailed(f"the build took longer than {options.timeout_s:g} s")
-        return await self._in_thread(partial(pack, tree, directory / "artifact.tar.gz"))
+        return await self._in_thread(partial(pack, tree, directory / "artifact.tar.gz")), handler
 
     async def _parts(self, path: Path) -> AsyncIterator[bytes]:
         async with await anyio.open_file(path, "rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,20 +24,23 @@ from constellation.comet.backend.contract import (
     SandboxStartFailed,
 )
 from constellation.comet.docker import door
-from constellation.comet.docker.container import PLATFORM_LABEL, container_of
+from constellation.comet.docker.container import PLATFORM_LABEL, Place, container_of, container_of_image
 from constellation.comet.docker.door import Door
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.link.channel import Channel
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.network.attachments import Network
 from constellation.comet.network.host import egress
+from constellation.comet.runtimes.image import RUNTIME as IMAGE
 from constellation.comet.runtimes.recipe import Contained, Runtime
 from constellation.comet.runtimes.registry import KNOWN
 from constellation.native.link import Links
+from constellation.nova.domain.image import ImageReference
 
 if TYPE_CHECKING:
     from constellation.comet.docker.arrival import Arrival
-    from constellation.comet.docker.engine import Engine
+    from constellation.comet.docker.engine import Engine, Image
+    from constellation.comet.docker.images import Images
     from constellation.comet.docker.instance import DockerInstance
 
 _log = structlog.get_logger()
@@ -57,6 +60,7 @@ class DockerBackend:
         self._support = self._unavailable("not started")
         self._tasks: TaskGroup | None = None
         self._engine: Engine | None = None
+        self._images: Images | None = None
         self._network: Network | None = None
         self._egress = ""  # how the network policy is enforced; "" until it was looked at
         self._egress_reason = ""
@@ -90,7 +94,7 @@ class DockerBackend:
                 with anyio.move_on_after(2 * self._settings.destroy_s, shield=True):
                     await self._destroy_all()
                 self._support = self._unavailable("stopped")
-                self._tasks = self._engine = self._network = None
+                self._tasks = self._engine = self._images = self._network = None
                 tasks.cancel_scope.cancel()
 
     def support(self) -> BackendSupport:
@@ -123,10 +127,7 @@ class DockerBackend:
         engine = self._engine
         if engine is None or not self._support.available:
             raise SandboxStartFailed(step="docker", reason=self._support.reason)
-        runtime = next((each for each in KNOWN if each.id == spec.runtime), None)
-        if runtime is None or runtime.contained is None or spec.runtime not in self._settings.images:
-            known = ", ".join(sorted(self._settings.images))
-            raise RuntimeUnavailable(spec.runtime, reason=f"has no image; these have: {known}")
+        runtime = self._runtime_of(spec)
         if spec.network.reaches_out and self._support.egress_reason:
             raise SandboxStartFailed(step="network", reason=self._support.egress_reason)
         instance_id = InstanceId(uuid7().hex)
@@ -134,7 +135,7 @@ class DockerBackend:
         self._instances[name] = None  # from here on a look for leftovers leaves it alone
         try:
             with anyio.fail_after(timeout_s):
-                return await self._made(engine, spec, runtime, runtime.contained, instance_id, name)
+                return await self._made(engine, spec, runtime, instance_id, name)
         except TimeoutError as error:
             raise SandboxStartFailed(step="worker", reason=f"no hello within {timeout_s:g} s") from error
         except EngineFailed as error:
@@ -150,25 +151,53 @@ class DockerBackend:
             if self._instances.get(name) is None:
                 self._instances.pop(name, None)
 
+    def _runtime_of(self, spec: InstanceSpec) -> Runtime:
+        if spec.runtime == IMAGE.id:
+            return IMAGE
+        for runtime in KNOWN:
+            if runtime.id == spec.runtime and runtime.contained is not None and spec.runtime in self._settings.images:
+                return runtime
+        known = ", ".join(sorted(self._settings.images))
+        raise RuntimeUnavailable(spec.runtime, reason=f"has no image; these have: {known}")
+
+    async def resolve(self, image: ImageReference, *, tenant: str, told: Callable[[str], None]) -> ImageReference:
+        """Return an image with the digest that it has now, after a pull if the operator has it so.
+
+        Raises:
+            RuntimeUnavailable: it can not be had, or can not be run.
+            SandboxStartFailed: no container runs here.
+        """
+        from constellation.comet.docker.engine import EngineFailed  # noqa: PLC0415 (see _look)
+
+        if self._images is None or not self._support.available:
+            raise SandboxStartFailed(step="docker", reason=self._support.reason)
+        try:
+            return await self._images.resolve(image, tenant=tenant, told=told)
+        except EngineFailed as error:
+            raise SandboxStartFailed(step="docker", reason=str(error)) from error
+
+    async def _image_of(self, engine: Engine, spec: InstanceSpec) -> Image:
+        from constellation.comet.docker.probe import why_not  # noqa: PLC0415 (see _look)
+
+        if spec.runtime == IMAGE.id:
+            assert self._images is not None
+            return await self._images.usable(spec.handler, tenant=spec.tenant)
+        name = self._settings.images[spec.runtime]
+        image = await engine.try_image(name)
+        if image is None or image.volumes:
+            raise RuntimeUnavailable(spec.runtime, reason=why_not(name, image))
+        return image
+
     async def _made(
-        self,
-        engine: Engine,
-        spec: InstanceSpec,
-        runtime: Runtime,
-        contained: Contained,
-        instance_id: InstanceId,
-        name: str,
+        self, engine: Engine, spec: InstanceSpec, runtime: Runtime, instance_id: InstanceId, name: str
     ) -> DockerInstance:
         from constellation.comet.docker.arrival import arrived  # noqa: PLC0415 (see _look)
         from constellation.comet.docker.instance import DockerInstance  # noqa: PLC0415 (see _look)
-        from constellation.comet.docker.probe import why_not  # noqa: PLC0415 (see _look)
 
-        settings, tasks = self._settings, self._tasks
+        settings, tasks, contained = self._settings, self._tasks, runtime.contained
         assert tasks is not None
-        image_name = settings.images[spec.runtime]
-        image = await engine.try_image(image_name)
-        if image is None or image.volumes:
-            raise RuntimeUnavailable(spec.runtime, reason=why_not(image_name, image))
+        assert contained is not None
+        image = await self._image_of(engine, spec)
         guest_dir = await self._guest_dir(runtime, contained)
         user = self._users.take()
         made: DockerInstance | None = None
@@ -176,11 +205,14 @@ class DockerBackend:
         try:
             opened = await anyio.to_thread.run_sync(Door.open, place)
             try:
-                config = container_of(
-                    spec, runtime, contained,
+                host = Place(
                     image=image.id, instance=instance_id, platform=settings.platform, uid=self._uid_base + user,
                     guest_dir=guest_dir, door_dir=opened.directory, shm_mb=settings.shm_mb,
                 )  # fmt: skip
+                if runtime is IMAGE:
+                    config = container_of_image(spec, image.program, host)
+                else:
+                    config = container_of(spec, runtime, contained, host)
                 # To its own deadline, whatever ours is: one that is given up on may come to be all the same
                 with anyio.CancelScope(shield=True):
                     container = await engine.create(name, config)
@@ -256,12 +288,15 @@ class DockerBackend:
             return
         # Here and not above: it costs 170 ms and 7 MiB (measured), which a host without Docker does not pay
         from constellation.comet.docker.engine import EngineFailed, connected  # noqa: PLC0415
+        from constellation.comet.docker.images import Images  # noqa: PLC0415
         from constellation.comet.docker.probe import look  # noqa: PLC0415
 
         if self._engine is None:
             self._engine = await stack.enter_async_context(
                 connected(self._settings.socket, call_s=self._settings.call_s)
             )
+            assert self._tasks is not None
+            self._images = Images(self._engine, self._settings.functions, self._tasks)
         engine = self._engine
         try:
             with anyio.fail_after(self._settings.probe_s):

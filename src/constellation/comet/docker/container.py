@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,43 +31,67 @@ _MASKED = [
 ]
 
 
-def container_of(
-    spec: InstanceSpec,
-    runtime: Runtime,
-    contained: Contained,
-    *,
-    image: str,
-    instance: str,
-    platform: str,
-    uid: int,
-    guest_dir: Path,
-    door_dir: Path,
-    shm_mb: int,
-) -> dict[str, Any]:
-    """Return the body of the request that creates the container of an instance.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What a container has of this host, whatever runs in it."""
 
-    Args:
-        image: by its id, so that what was looked at is what runs.
-        guest_dir: on the host: ct-guest, the worker's source and `NAMES`, readable for all.
-        door_dir: on the host: the socket that ct-guest connects to.
-    """
-    memory_bytes = spec.memory_mb << 20
+    image: str  # by its id, so that what was looked at is what runs
+    instance: str
+    platform: str
+    uid: int
+    guest_dir: Path  # on the host: ct-guest, the worker's source and `NAMES`, readable for all
+    door_dir: Path  # on the host: the socket that ct-guest connects to
+    shm_mb: int
+
+
+def container_of(spec: InstanceSpec, runtime: Runtime, contained: Contained, place: Place) -> dict[str, Any]:
+    """Return the body of the request that creates the container of an instance whose worker is ours."""
     program, *rest = contained.argv
-    env = {name: value for name, value in runtime.env.items() if name != "PATH"}  # the image knows its own
+    return _container(
+        spec,
+        place,
+        command=[program, *runtime.heap_flags(spec.memory_mb), *rest],
+        env={name: value for name, value in runtime.env.items() if name != "PATH"},  # the image knows its own
+        mounts=[_read_only(spec.code_dir, CODE_DIR), _read_only(place.guest_dir, WORKER_DIR)],
+        WorkingDir="/tmp",  # noqa: S108 (the container's own)
+    )
+
+
+def container_of_image(spec: InstanceSpec, program: Sequence[str], place: Place) -> dict[str, Any]:
+    """Return the same where the image is the function: its own program in its own directory, and ct-guest before it."""
+    return _container(
+        spec,
+        place,
+        command=["--http", *program],
+        env={"HOME": "/tmp"},  # noqa: S108 (as above)
+        mounts=[_read_only(place.guest_dir / "ct-guest", GUEST)],
+    )
+
+
+def _container(
+    spec: InstanceSpec,
+    place: Place,
+    *,
+    command: Sequence[str],
+    env: Mapping[str, str],
+    mounts: Sequence[Mapping[str, Any]],
+    **more: Any,
+) -> dict[str, Any]:
+    memory_bytes = spec.memory_mb << 20
     return {
-        "Image": image,
+        **more,
+        "Image": place.image,
         "Hostname": "sandbox",
-        "User": f"{uid}:{uid}",
-        "WorkingDir": "/tmp",  # noqa: S108 (the container's own)
+        "User": f"{place.uid}:{place.uid}",
         "Entrypoint": [GUEST, "--connect", f"{DOOR_DIR}/{SOCKET_NAME}"],
-        "Cmd": [program, *runtime.heap_flags(spec.memory_mb), *rest],
+        "Cmd": list(command),
         "Env": [f"{name}={value}" for name, value in env.items()],
         "Labels": {
-            PLATFORM_LABEL: platform,
+            PLATFORM_LABEL: place.platform,
             "constellation.tenant": spec.tenant,
             "constellation.namespace": spec.namespace,
             "constellation.function": spec.function_name,
-            "constellation.instance": instance,
+            "constellation.instance": place.instance,
         },
         "Healthcheck": {"Test": ["NONE"]},  # an image's own would run beside the handler
         "NetworkDisabled": True,
@@ -91,14 +116,13 @@ def container_of(
             "MaskedPaths": _MASKED,
             # the user's own, since runc takes the mode of the image's directory over ours
             "Tmpfs": {
-                "/tmp": f"{_in_memory(spec.tmp_mb, uid)},exec",  # noqa: S108 (as above)
-                "/dev/shm": f"{_in_memory(min(shm_mb, spec.tmp_mb), uid)},noexec",  # noqa: S108 (as above)
+                "/tmp": f"{_in_memory(spec.tmp_mb, place.uid)},exec",  # noqa: S108 (as above)
+                "/dev/shm": f"{_in_memory(min(place.shm_mb, spec.tmp_mb), place.uid)},noexec",  # noqa: S108 (as above)
             },
             "Mounts": [
-                _read_only(spec.code_dir, CODE_DIR),
-                _read_only(guest_dir, WORKER_DIR),
-                _read_only(door_dir, DOOR_DIR),
-                *(_read_only(guest_dir / name, f"/etc/{name}") for name in NAMES),
+                _read_only(place.door_dir, DOOR_DIR),
+                *mounts,
+                *(_read_only(place.guest_dir / name, f"/etc/{name}") for name in NAMES),
             ],
             "LogConfig": {"Type": "none"},  # what it prints comes to us by a pipe of ours, within bounds of ours
             "RestartPolicy": {"Name": "no"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,11 +49,20 @@ class Info(msgspec.Struct, kw_only=True, rename="pascal"):
 
 class _ImageConfig(msgspec.Struct, kw_only=True, rename="pascal"):
     volumes: Mapping[str, Any] | None = None
+    entrypoint: Sequence[str] | None = None
+    cmd: Sequence[str] | None = None
 
 
 class Image(msgspec.Struct, kw_only=True, rename="pascal"):
     id: str
     config: _ImageConfig | None = None
+    repo_tags: Sequence[str] | None = None
+    repo_digests: Sequence[str] | None = None
+
+    @property
+    def program(self) -> list[str]:
+        """What it starts by itself."""
+        return [*(self.config.entrypoint or ()), *(self.config.cmd or ())] if self.config is not None else []
 
     @property
     def volumes(self) -> list[str]:
@@ -126,7 +135,7 @@ class Engine:
             return _read(await self._docker.system.info(), Info)
 
     async def try_image(self, name: str) -> Image | None:
-        """Look at a local image; none is ever pulled."""
+        """Look at an image of this host."""
         try:
             with self._asking(f"image {name}", self._call_s):
                 return _read(await self._docker.images.inspect(name), Image)
@@ -134,6 +143,15 @@ class Engine:
             if error.is_not_found:
                 return None
             raise
+
+    async def pull(self, name: str, *, credentials: Mapping[str, str] | None, told: Callable[[str], None]) -> None:
+        """Have an image fetched, for as long as the caller lets us; `told` gets the daemon's lines, not every byte's."""
+        with self._asking(f"pull {name}", None):
+            auth = None if credentials is None else dict(credentials)
+            async for each in self._docker.images.pull(name, auth=auth, stream=True):
+                line = _progress(each)
+                if line:
+                    told(line)
 
     async def create(self, name: str, config: Mapping[str, Any]) -> str:
         """Make a container; return its id."""
@@ -207,6 +225,15 @@ class Engine:
             raise EngineFailed(act, reason=str(error) or type(error).__name__) from error
         except (msgspec.ValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise EngineFailed(act, reason=f"an answer of another shape: {error}") from error
+
+
+def _progress(event: Mapping[str, Any]) -> str:
+    """Return what is worth a line: that a layer begins or has come, not how far it is."""
+    status = str(event.get("status", ""))
+    if not status or event.get("progressDetail") or status == "Waiting":
+        return ""
+    layer = event.get("id")
+    return f"{layer}: {status}" if layer else status
 
 
 def _read(answer: object, kind: type[T]) -> T:

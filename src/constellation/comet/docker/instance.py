@@ -10,12 +10,13 @@ import structlog
 from anyio.abc import TaskGroup
 
 from constellation.base.ids import InstanceId
-from constellation.comet.backend.contract import InstanceSpec, InstanceStats
+from constellation.comet.backend.contract import CallTimeout, InstanceSpec, InstanceStats, ServerNotReady
 from constellation.comet.docker.arrival import take_back
 from constellation.comet.docker.engine import Engine, EngineFailed, State
 from constellation.comet.docker.settings import DockerSettings
 from constellation.comet.link.instance import LAST_WORDS_BYTES, SIGNAL_STATUS, LinkedInstance
 from constellation.comet.network.attachments import Attachment
+from constellation.comet.runtimes.image import RUNTIME as IMAGE
 from constellation.comet.runtimes.recipe import Runtime
 
 _log = structlog.get_logger()
@@ -48,6 +49,14 @@ class DockerInstance(LinkedInstance):
         self._on_gone = on_gone
         self._following: anyio.CancelScope | None = None
         self._is_killed = False
+
+    async def init(self, *, timeout_s: float) -> None:
+        try:
+            await super().init(timeout_s=timeout_s)
+        except CallTimeout as error:
+            if self._runtime is not IMAGE:
+                raise
+            raise ServerNotReady(self.spec.function_name, after_s=timeout_s, log=error.log) from error
 
     async def stats(self) -> InstanceStats:
         nothing = InstanceStats(memory_bytes=None, cpu_s=None, pids=None)

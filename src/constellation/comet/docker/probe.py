@@ -33,10 +33,7 @@ async def look(engine: Engine, images: Mapping[str, str]) -> Found:
     info = await engine.info()
     found = {runtime: why_not(name, await engine.try_image(name)) for runtime, name in images.items()}
     missing = {runtime: reason for runtime, reason in found.items() if reason}
-    reason = lacks(info)
-    if not reason and len(missing) == len(images):
-        reason = "no runtime has an image: " + "; ".join(missing.values())
-    return Found(reason=reason, limits=limits_of(info), missing_images=missing, is_remapped=is_remapped(info))
+    return Found(reason=lacks(info), limits=limits_of(info), missing_images=missing, is_remapped=is_remapped(info))
 
 
 def why_not(name: str, image: Image | None) -> str:

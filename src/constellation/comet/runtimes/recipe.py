@@ -69,7 +69,7 @@ class Runtime:
     prefixes: Callable[[Interpreter], tuple[Path, ...]]  # host directories bound read-only at their own paths
     binds: Callable[[Interpreter], tuple[Bind, ...]] = lambda _: ()
     contained: Contained | None = None  # None: not in containers
-    hello: Path  # the source of the example that a new platform is seeded with
+    hello: Path | None  # the source of the example that a new platform is seeded with; None: no language
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork
     heap_flags: Callable[[int], tuple[str, ...]] = lambda _: ()  # of a memory limit in MiB; follow the program in argv

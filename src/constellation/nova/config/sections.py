@@ -156,11 +156,22 @@ class DockerImages:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DockerFunctionSettings:
+    """Group `docker.functions`: the images that functions are, and whether they are fetched."""
+
+    pull: str = setting("pull", "never", choices=("never", "missing", "always"))  # always: at each deployment
+    timeout_s: float = setting("timeout", 600.0, kind=Kind.DURATION, low=1, high=86_400)  # of one pull
+    allowed: str = setting("allowed", "*")  # patterns, blanks between them; {tenant} in one is the function's
+    credentials: str = setting("credentials", "", kind=Kind.PATH)  # a file as docker login writes it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DockerBackendSettings:
     """Section `docker`."""
 
     socket: str = setting("socket", "/var/run/docker.sock", kind=Kind.PATH)
     image: DockerImages = DockerImages()
+    functions: DockerFunctionSettings = DockerFunctionSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
-from constellation.nova.domain.function import MAX_CODE_BYTES, MAX_CODE_FILES, Mode
-from constellation.nova.domain.runtimes import CUSTOM, RUNTIMES, RuntimeInfo
+from constellation.nova.domain.function import AUTO_BACKEND, MAX_CODE_BYTES, MAX_CODE_FILES, Mode
+from constellation.nova.domain.image import read_image
+from constellation.nova.domain.runtimes import CUSTOM, EVERY, IMAGE, RUNTIMES, RuntimeInfo
 
+CONTAINERS = "docker"  # the backend whose instances are containers
 MAX_PATH_CHARS = 256
 MAX_SEGMENT_BYTES = 255  # of one name in a directory: NAME_MAX of Linux
 MAX_HANDLER_CHARS = 128
@@ -34,10 +36,10 @@ class Source:
 
 def runtime_of(runtime: str) -> RuntimeInfo:
     """Return a known runtime, or raise `InvalidRequest`."""
-    info = RUNTIMES.get(runtime)
+    info = EVERY.get(runtime)
     if info is None:
         raise InvalidRequest(
-            f"runtime {runtime[:80]!r} is unknown; there are {', '.join(sorted(RUNTIMES))}", field="runtime"
+            f"runtime {runtime[:80]!r} is unknown; there are {', '.join(sorted(EVERY))}", field="runtime"
         )
     return info
 
@@ -67,7 +69,10 @@ def check_source(runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str,
 
 
 def check_handler(runtime: RuntimeInfo, handler: str) -> None:
-    """Let "module.function" through, or the words of a program; raise `InvalidRequest` for anything else."""
+    """Let "module.function" through, the words of a program, or an image; raise `InvalidRequest` for anything else."""
+    if runtime is IMAGE:
+        read_image(handler)
+        return
     if runtime.lambda_api:
         if not 1 <= len(handler) <= MAX_COMMAND_CHARS or not handler.isprintable() or not handler.strip():
             raise InvalidRequest(
@@ -108,6 +113,29 @@ def _program(runtime: RuntimeInfo, handler: str) -> str | None:
     if program.startswith("/code/"):
         return program.removeprefix("/code/")
     return program.removeprefix("./") if "/" in program and not program.startswith("/") else None
+
+
+def image_source(image: str) -> Source:
+    """Return what a function is whose code is an image: the reference, as it was given, is all of its files.
+
+    Raises:
+        InvalidRequest: it names no image.
+    """
+    text = read_image(image).text
+    return Source(files={IMAGE.id: text.encode()}, handler=text)
+
+
+def backend_of(runtime: RuntimeInfo, backend: str) -> str:
+    """Return where a function runs that names a backend: an image, in containers alone.
+
+    Raises:
+        InvalidRequest: it can not run there.
+    """
+    if runtime is not IMAGE or backend == CONTAINERS:
+        return backend
+    if backend != AUTO_BACKEND:
+        raise InvalidRequest(f"an image runs in the backend {CONTAINERS}, not in {backend}", field="backend")
+    return CONTAINERS
 
 
 def check_path(path: str) -> None:

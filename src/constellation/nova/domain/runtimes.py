@@ -190,9 +190,16 @@ GRAALVM = RuntimeInfo(
     ),
 )
 
+IMAGE = RuntimeInfo(  # no language: the function is a container image, whose server is asked by HTTP
+    id="image", name="Container image that serves HTTP on port 8080", extension="", default_handler="", is_compiled=True
+)
+
 _ALL = (
     PYTHON, NODE, DENO, BUN, RUBY, PHP, LUA, PERL, R, ELIXIR, C, CPP, GO, RUST, JAVA, KOTLIN, SCALA, ZIG, WASM, PROVIDED,
     CUSTOM,
 )  # fmt: skip
 _ELSEWHERE = (JULIA, SWIFT, GRAALVM)  # no package source has them
 RUNTIMES: Mapping[str, RuntimeInfo] = MappingProxyType({info.id: info for info in (*_ALL, *_ELSEWHERE)})
+EVERY: Mapping[str, RuntimeInfo] = MappingProxyType(
+    {**RUNTIMES, IMAGE.id: IMAGE}
+)  # what a function's `runtime` may say

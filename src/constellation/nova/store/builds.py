@@ -64,6 +64,7 @@ class Made:
     artifact: str
     cache_key: str
     is_cached: bool
+    handler: str | None = None  # that the code has from now on; None: as it was deployed
 
 
 class Builds:
@@ -236,6 +237,8 @@ class Builds:
                 code = (tenant, row["function_id"], row["code_version"])
                 if made is not None:
                     await tx.execute(SQL["use_artifact"], *code, made.artifact)
+                    if made.handler is not None:
+                        await tx.execute(SQL["settle_handler"], *code, made.handler)
                     await tx.execute(SQL["go_live"], *code)
                 else:
                     await tx.execute(SQL["state_error"], *code, stated(error or ""))

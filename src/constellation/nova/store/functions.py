@@ -112,7 +112,12 @@ class Functions:
         return tuple(row["runtime"] for row in await self._db.fetch(SQL["list_runtimes"]))
 
     async def update(
-        self, function: Function, *, files: Mapping[str, bytes] | None = None, needs_build: bool = False
+        self,
+        function: Function,
+        *,
+        files: Mapping[str, bytes] | None = None,
+        needs_build: bool = False,
+        is_anew: bool = False,
     ) -> Function:
         """Write a function's settings, and with `files` new code, over the row that the caller read.
 
@@ -124,6 +129,7 @@ class Functions:
                 `code_version`, `code_hash` and `pending` are those of that row.
             files: all files of the new code, or None to leave the code.
             needs_build: with `files`: until they are built the live code stays, and with it the live handler.
+            is_anew: with `files`: also equal ones are new code, since what they name may have changed.
 
         Raises:
             NotFound: it was deleted.
@@ -133,7 +139,9 @@ class Functions:
         """
         written = "" if files is None else code_hash(files)
         is_new_code = files is not None and (
-            written != function.deployed_hash or (needs_build and function.handler != function.deployed_handler)
+            is_anew
+            or written != function.deployed_hash
+            or (needs_build and function.handler != function.deployed_handler)
         )
         code_version, digest, pending = function.code_version, function.code_hash, function.pending
         version = function.newest_code_version + 1

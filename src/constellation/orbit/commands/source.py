@@ -86,6 +86,9 @@ def deploy(
     name: Name = None,
     runtime: Annotated[str | None, typer.Option(help="language; else by the file's extension")] = None,
     handler: Annotated[str | None, typer.Option(help="module.function; else by the file")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="a container image that serves HTTP on port 8080, instead of code")
+    ] = None,
     memory: Annotated[int | None, typer.Option(help="memory limit in MiB")] = None,
     timeout: Annotated[float | None, typer.Option(help="seconds that a call may take")] = None,
     backend: Annotated[str | None, typer.Option(help="isolator: auto, namespace, docker, wasm")] = None,
@@ -106,6 +109,7 @@ def deploy(
         name=name,
         runtime=runtime,
         handler=handler,
+        image=image,
         memory_mb=memory,
         timeout_s=timeout,
         backend=backend,
@@ -229,7 +233,9 @@ def _show(session: Session, deployed: deployment.Deployed) -> None:
     if not output.is_table:
         output.data(msgspec.structs.replace(deployed, function=without_env(function)))
         return
-    facts = f"{function.runtime}, {function.handler}, {counted(deployed.files, 'file')}, {size(deployed.size_bytes)}"
+    facts = f"{function.runtime}, {function.handler}"
+    if function.image is None:
+        facts += f", {counted(deployed.files, 'file')}, {size(deployed.size_bytes)}"
     output.line(f"{deployed.action} {function.name} (version {function.code_version}; {facts})")
     width = max((len(change.field) for change in deployed.changes), default=0)
     for change in deployed.changes:

@@ -41,6 +41,15 @@ LogRetentionDays = Annotated[
 KeptVersions = Annotated[
     int, Meta(ge=1, le=1000, description="how many of the newest versions stay; those in use stay beside them")
 ]
+Image = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=400,
+        description="[registry/]name[:tag][@digest] of a container image that serves HTTP on port 8080; its digest is pinned "
+        "when it is deployed, so a moved tag counts with the next deployment",
+    ),
+]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
@@ -104,12 +113,15 @@ class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_field
 
 
 class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A new function. Give `code` (one file under the runtime's default name) or `files` (path to base64)."""
+    """A new function. Give one of `code` (one file under the runtime's default name), `files` (path to base64) and `image`."""
 
     name: FunctionNameText
-    runtime: Annotated[str, Meta(min_length=1, max_length=64)]
+    runtime: Annotated[str, Meta(min_length=1, max_length=64, description="needed, but for an image")] | UnsetType = (
+        UNSET
+    )
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
+    image: Image | UnsetType = UNSET
     handler: Handler | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=2000)] = ""
     memory_mb: MemoryMb = 128
@@ -138,6 +150,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     version: int | UnsetType = UNSET
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
+    image: Image | UnsetType = UNSET
     handler: Handler | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
     memory_mb: MemoryMb | UnsetType = UNSET
@@ -199,6 +212,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     updated_at: datetime
     live_version: int = 0  # of its versions, the one that calls run; 0: there is none yet
     kept_versions: int = 100
+    image: str | None = None  # of a container-image function: with the digest that it is pinned to, once it is live
     pending_version: int | None = None  # of newer code that is not live: its build is not done, or has failed
     build: BuildSummary | None = None  # of the code that was deployed last; None: it runs as it is
 

@@ -42,5 +42,5 @@ def test_limits_and_descriptions_of_bodies_are_in_the_document():
     create = _document()["components"]["schemas"]["FunctionCreate"]
     assert create["properties"]["memory_mb"]["minimum"] == 32
     assert create["additionalProperties"] is False
-    assert create["required"] == ["name", "runtime"]
+    assert create["required"] == ["name"]
     assert "new function" in create["description"]

@@ -10,13 +10,58 @@ import anyio
 from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest
-from constellation.nova.domain.deploy import Source, check_source
+from constellation.nova.domain.deploy import Source, check_source, image_source, runtime_of
 from constellation.nova.domain.function import Code
-from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.domain.runtimes import IMAGE, RuntimeInfo
 from constellation.routes.models.functions import CodeBody
 
 _LARGE_CHARS = 256 << 10  # more than this takes over 1 ms to decode and to hash, so it goes to a thread
 _decoding = anyio.CapacityLimiter(1)
+
+
+def runtime_for(runtime: str | UnsetType, *, image: str | UnsetType) -> RuntimeInfo:
+    """Return what a new function runs on: what it says, or `image` where it brings one.
+
+    Raises:
+        InvalidRequest: an unknown one, none, or another than the image's.
+    """
+    if isinstance(runtime, UnsetType):
+        if image is UNSET:
+            raise InvalidRequest("give runtime, or an image", field="runtime")
+        return IMAGE
+    found = runtime_of(runtime)
+    if image is not UNSET and found is not IMAGE:
+        raise InvalidRequest(f"an image brings its own runtime: leave runtime {found.id} out", field="runtime")
+    return found
+
+
+async def source_for(
+    runtime: RuntimeInfo,
+    *,
+    code: str | UnsetType,
+    files: Mapping[str, str] | UnsetType,
+    image: str | UnsetType,
+    handler: str | UnsetType,
+) -> Source:
+    """Return what a request brings of a function: files, or an image.
+
+    Raises:
+        InvalidRequest, PayloadTooLarge: as `source_from`; both of them, or what this runtime has no use for.
+    """
+    if runtime is not IMAGE:
+        if image is not UNSET:
+            raise InvalidRequest(
+                f"a function of runtime {runtime.id} keeps its runtime; deploy the image as another", field="image"
+            )
+        known = runtime.default_handler if isinstance(handler, UnsetType) else handler
+        return await source_from(runtime, code=code, files=files, handler=known)
+    if (code, files) != (UNSET, UNSET):
+        raise InvalidRequest("give either an image or code, not both", field="files" if code is UNSET else "code")
+    if handler is not UNSET:
+        raise InvalidRequest("an image has no handler: each call is a POST to its server", field="handler")
+    if isinstance(image, UnsetType):
+        raise InvalidRequest("runtime image needs an image", field="image")
+    return image_source(image)
 
 
 async def source_from(

@@ -11,13 +11,15 @@ from msgspec import UNSET, convert, structs, to_builtins
 
 from constellation.base.errors import InvalidRequest, PreconditionFailed, VersionConflict
 from constellation.base.ids import uuid7
-from constellation.nova.api.controlplane.code import code_body, source_from
+from constellation.nova.api.controlplane.code import code_body, runtime_for, source_for
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.build import Build
 from constellation.nova.domain.deploy import (
+    Source,
+    backend_of,
     check_concurrency,
     check_env,
     check_handler,
@@ -29,9 +31,10 @@ from constellation.nova.domain.deploy import (
     runtime_of,
 )
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode
+from constellation.nova.domain.image import read_image
 from constellation.nova.domain.names import check_function_name
 from constellation.nova.domain.network import NetworkPolicy, check_network
-from constellation.nova.domain.runtimes import RuntimeInfo
+from constellation.nova.domain.runtimes import IMAGE, RuntimeInfo
 from constellation.nova.domain.secret import SecretUnknown, check_references, references
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.executors import Executors
@@ -68,9 +71,8 @@ class FunctionRoutes:
         body = call.body
         tenant, namespace = call.scope
         authorize(call.identity, Permission.FUNCTION_CREATE, check_function_name(body.name))
-        runtime = runtime_of(body.runtime)
-        handler = runtime.default_handler if body.handler is UNSET else body.handler
-        source = await source_from(runtime, code=body.code, files=body.files, handler=handler)
+        runtime = runtime_for(body.runtime, image=body.image)
+        source = await source_for(runtime, code=body.code, files=body.files, image=body.image, handler=body.handler)
         function = Function(
             tenant=tenant,
             namespace=namespace,
@@ -92,7 +94,7 @@ class FunctionRoutes:
             capacity=_policy(body.capacity),
             env=body.env,
             preload=body.preload,
-            backend=body.backend,
+            backend=backend_of(runtime, body.backend),
             mode=Mode(body.mode),
             log_retention_days=body.log_retention_days,
             network=_network(body.network),
@@ -184,13 +186,22 @@ class FunctionRoutes:
             raise VersionConflict("function", function.name)
         given = {name: value for name, value in structs.asdict(wanted).items() if value is not UNSET}
         code, files = given.pop("code", _NO_BODY), given.pop("files", _NO_BODY)
+        image = given.pop("image", _NO_BODY)
         given.pop("version", None)
+        runtime = runtime_of(function.runtime)
         if "capacity" in given:
             given["capacity"] = _policy(given["capacity"])
         if "mode" in given:
             given["mode"] = Mode(given["mode"])
         if "network" in given:
             given["network"] = _network(given["network"])
+        if "backend" in given:
+            given["backend"] = backend_of(runtime, given["backend"])
+        source: Source | None = None
+        if (code, files, image) != (UNSET, UNSET, UNSET) or (runtime is IMAGE and "handler" in given):
+            usual = UNSET if runtime is IMAGE else function.deployed_handler
+            source = await source_for(runtime, code=code, files=files, image=image, handler=given.get("handler", usual))
+            given["handler"] = source.handler
         changed = replace(function, **given)
         _check(changed)
         if (changed.network, changed.backend) != (function.network, function.backend):
@@ -198,14 +209,11 @@ class FunctionRoutes:
         if changed.env != function.env:
             await self._check_secrets(changed)
         is_new_handler = "handler" in given and changed.handler != function.deployed_handler
-        if code is not UNSET or files is not UNSET:
-            runtime = runtime_of(function.runtime)
-            handler = given.get("handler", function.deployed_handler)
-            source = await source_from(runtime, code=code, files=files, handler=handler)
-            return await self._deploy(replace(changed, handler=handler), source.files)
+        if source is not None:
+            return await self._deploy(changed, source.files)
         if is_new_handler:
             sources = (await self._deployed(function)).files
-            check_module(runtime_of(changed.runtime), sources, changed.handler)
+            check_module(runtime, sources, changed.handler)
             return await self._deploy(changed, sources)
         return await self._save(function, replace(changed, handler=function.handler))  # the live one stays so
 
@@ -226,8 +234,13 @@ class FunctionRoutes:
                 raise SecretUnknown(name, variable=variable)
 
     async def _deploy(self, changed: Function, files: Mapping[str, bytes]) -> Function:
-        needs_build = self._needs_build(runtime_of(changed.runtime), files)
-        return await self._functions.update(changed, files=files, needs_build=needs_build)
+        runtime = runtime_of(changed.runtime)
+        return await self._functions.update(
+            changed,
+            files=files,
+            needs_build=self._needs_build(runtime, files),
+            is_anew=runtime is IMAGE and not read_image(changed.handler).digest,
+        )
 
     async def _deployed(self, function: Function) -> Code:
         return await self._functions.code(
@@ -308,6 +321,7 @@ def function_body(function: Function, build: Build | None) -> FunctionBody:
         mode=function.mode.value,
         log_retention_days=function.log_retention_days,
         network=_network_body(function.network),
+        image=function.handler if function.runtime == IMAGE.id else None,
         code_version=function.code_version,
         code_hash=function.code_hash,
         live_version=function.live_version,

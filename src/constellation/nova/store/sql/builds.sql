@@ -177,6 +177,11 @@ RETURNING tenant, namespace, id, function_id, function_name, code_version, code_
 -- index: function_code_pkey
 UPDATE function_code SET artifact = $4 WHERE tenant = $1 AND function_id = $2 AND version = $3;
 
+-- name: settle_handler
+-- What a build has found the handler of the code that waits for it to be.
+-- index: functions_pkey
+UPDATE functions SET pending_handler = $4 WHERE tenant = $1 AND id = $2 AND pending_version = $3;
+
 -- name: go_live
 -- Puts the code that waited for its build live, unless newer code waits by now.
 -- index: functions_pkey
