@@ -1,6 +1,6 @@
 """What each language's client of the platform is asked to do: the same handler, in the language's own words.
 
-It keeps, changes and lists keys; calls functions; takes steps when it is told to. `{"durable": true}` makes it wait a
+It keeps, changes and lists keys; calls functions; publishes messages; takes steps when it is told to. `{"durable": true}` makes it wait a
 moment and for the event "go". Its output is the same in every language.
 """
 
@@ -30,6 +30,12 @@ def handler(event, context):
         except Exception as error:
             out.append([error.code, error.type if error.code == "function_error" else ""])
     out.append(len(context.invoke("echo", 1, mode="async")))
+    out.append(len(context.publish("news", {"n": 1}, key="k", attributes={"is": "new"})))
+    out.append(context.publish("news", None, idempotency_key="i") == context.publish("news", 2, idempotency_key="i"))
+    try:
+        context.publish("nothing", 1)
+    except Exception as error:
+        out.append(error.code)
     if event and event.get("durable"):
         steps = context.steps
         out.append(steps.run("one", lambda: [1]))
@@ -68,6 +74,10 @@ exports.handler = async (event, context) => {
       out.push([error.code, error.code === 'function_error' ? error.type : '']);
     }
   out.push((await context.invoke('echo', 1, { mode: 'async' })).length);
+  out.push((await context.publish('news', { n: 1 }, { key: 'k', attributes: { is: 'new' } })).length);
+  const idempotency_key = 'i';
+  out.push(await context.publish('news', null, { idempotency_key }) === await context.publish('news', 2, { idempotency_key }));
+  try { await context.publish('nothing', 1); } catch (error) { out.push(error.code); }
   if (event?.durable) {
     const steps = context.steps;
     out.push(await steps.run('one', () => [1]));
@@ -107,6 +117,13 @@ def handler(event, context)
     out << [error.code, error.code == "function_error" ? error.type : ""]
   end
   out << context.invoke("echo", 1, mode: "async").size
+  out << context.publish("news", { n: 1 }, key: "k", attributes: { is: "new" }).size
+  out << (context.publish("news", nil, idempotency_key: "i") == context.publish("news", 2, idempotency_key: "i"))
+  begin
+    context.publish("nothing", 1)
+  rescue => error
+    out << error.code
+  end
   if event && event["durable"]
     steps = context.steps
     out << steps.run("one") { [1] }
@@ -199,6 +216,15 @@ func Handler(ctx context.Context, event struct{ Durable bool }) ([]any, error) {
 	}
 	id, err := call.InvokeAsync("echo", 1)
 	out = append(out, len(id))
+	told, failed := call.Publish("news", constellation.Message{
+		Payload: map[string]int{"n": 1}, Key: "k", Attributes: map[string]string{"is": "new"}})
+	if failed != nil {
+		return nil, failed
+	}
+	sent, _ := call.Publish("news", constellation.Message{IdempotencyKey: "i"})
+	again, _ := call.Publish("news", constellation.Message{Payload: 2, IdempotencyKey: "i"})
+	_, nothing := call.Publish("nothing", constellation.Message{Payload: 1})
+	out = append(out, len(told), sent == again, codeOf(nothing)[0])
 	if event.Durable && err == nil {
 		steps := call.Steps()
 		var one, paid any
@@ -259,6 +285,9 @@ public class Main {
         out.add(context.invoke("echo", Map.of("n", 1)));
         for (String name : List.of("raises", "nobody", context.functionName)) out.add(codeOf(() -> context.invoke(name, null)));
         out.add(context.invokeAsync("echo", 1).length());
+        out.add(context.publish("news", Map.of("n", 1), "k", Map.of("is", "new")).length());
+        out.add(context.publish("news", null, null, null, "i").equals(context.publish("news", 2, null, null, "i")));
+        out.add(codeOf(() -> context.publish("nothing", 1)).get(0));
         if (Boolean.TRUE.equals(event.get("durable"))) {
             out.add(context.steps().run("one", () -> List.of(1)));
             context.steps().sleep(Duration.ofMillis(200));
@@ -271,7 +300,7 @@ public class Main {
 }
 """,
     "rust": """
-use crate::constellation::{Context, Error, Put, Value};
+use crate::constellation::{Context, Error, Message, Put, Value};
 use std::time::Duration;
 
 fn code_of<T>(result: Result<T, Error>) -> Vec<Value> {
@@ -302,6 +331,13 @@ pub fn handler(event: Value, context: &Context) -> Result<Value, Error> {
         out.push(code_of(context.invoke(name, Value::Null)).into());
     }
     out.push(context.invoke_async("echo", 1)?.len().into());
+    let attributes = [("is".to_string(), "new".to_string())].into();
+    let message = Message { key: "k".into(), attributes, ..Message::default() };
+    out.push(context.publish_with("news", Value::object([("n", 1)]), message)?.len().into());
+    let once = || Message { idempotency_key: Some("i".into()), ..Message::default() };
+    let sent = context.publish_with("news", Value::Null, once())?;
+    out.push((sent == context.publish_with("news", 2, once())?).into());
+    out.push(code_of(context.publish("nothing", 1)).remove(0));
     if event.get("durable").as_bool() == Some(true) {
         let steps = context.steps();
         out.push(steps.run("one", || Ok::<_, Error>(vec![1]))?);
@@ -327,5 +363,8 @@ PLAIN = [
     ["not_found", ""],
     ["recursion", ""],
     36,
+    36,
+    True,
+    "topic_not_found",
 ]
 DURABLE = [*PLAIN, [1], ["step_failed", "ValueError"], {"paid": 1}, "timeout"]

@@ -19,6 +19,7 @@ def asking(platform, any_runtime):  # noqa: F811 - the fixture
         pytest.skip(f"{any_runtime} has no client of the platform")
     platform.deploy("echo", "def handler(e, c):\n    return e\n")
     platform.deploy("raises", "def handler(e, c):\n    raise ValueError('no')\n")
+    platform.http.post("/topics", json={"name": "news"})
     name = f"asks-{any_runtime}"
     with deployed(platform, name, ASKS[any_runtime], runtime=any_runtime, memory_mb=256):
         yield name
@@ -27,6 +28,10 @@ def asking(platform, any_runtime):  # noqa: F811 - the fixture
 def test_a_function_keeps_state_and_calls_others(platform, asking):  # noqa: F811
     for _ in range(2):  # the second one in the same instance
         assert platform.output(asking, {}) == PLAIN
+    kept = platform.http.get("/topics/news/messages", params={"limit": 2, "key": "k"}).json()["items"]
+    own = [each for each in kept if each["publisher"] == f"function:{asking}"]
+    assert [(each["payload"], each["attributes"]) for each in own] == [({"n": 1}, {"is": "new"})] * 2
+    assert own[0]["call_chain"] == [asking]
 
 
 def test_calls_of_one_instance_do_not_mix_up_their_answers(platform, any_runtime, asking):  # noqa: F811

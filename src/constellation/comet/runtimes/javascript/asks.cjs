@@ -1,8 +1,8 @@
 'use strict';
-// What a handler asks of the platform: context.state, context.invoke, context.steps. Each ask is answered once.
+// What a handler asks of the platform: context.state, context.invoke, context.publish, context.steps. Each ask is answered once.
 
-const [GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT] =
-  Array.from({ length: 10 }, (_, i) => i + 1);
+const [GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH] =
+  Array.from({ length: 11 }, (_, i) => i + 1);
 const FIELDS = {
   op: 2, name: 3, key: 4, value: 5, if_version: 6, ttl_ms: 7, for_ms: 8, limit: 9, after: 10, seq: 11, error: 12,
 }; // of Ask
@@ -149,6 +149,11 @@ module.exports = function asks({ send, field, fields, encodeOutput, encodeError 
       if (mode === 'async') return (await of(callId)(INVOKE_ASYNC, { name, value })).id;
       const for_ms = timeout === undefined ? undefined : Math.max(1, Math.floor(timeout * 1000));
       return (await of(callId)(INVOKE, { name, value, for_ms })).output;
+    },
+
+    async publish(callId, topic, payload, { key, attributes, idempotency_key } = {}) {
+      const value = encodeOutput({ payload, key, attributes, idempotency_key });
+      return (await of(callId)(PUBLISH, { name: topic, value })).id;
     },
 
     replied(body) {

@@ -217,6 +217,14 @@ class Context {
     return platform().invoke(this.#callId, name, payload, options);
   }
 
+  /**
+   * Publish a message to a topic of the same namespace; it is committed when its id is there. Options: `key`, what it is
+   * about; `attributes`, texts by name, which filters look at; `idempotency_key`, which makes repetitions one message.
+   */
+  publish(topic, payload = null, options = {}) {
+    return platform().publish(this.#callId, topic, payload, options);
+  }
+
   remaining_ms() {
     return Math.max(0, Math.floor(this.#until - performance.now()));
   }

@@ -1,4 +1,4 @@
-"""What a handler asks of the platform: `context.state`, `context.invoke`, `context.steps`. Each ask is answered once.
+"""What a handler asks of the platform: `context.state`, `context.invoke`, `context.publish`, `context.steps`. Each ask is answered once.
 
 Where calls come one at a time, the thread that asks reads the channel itself until its reply is there; with more, the
 main thread reads for all.
@@ -14,7 +14,7 @@ import threading
 from worker_values import encode_error, encode_output
 from worker_wire import ASK, PING, PONG, REPLY, STOP, field, fields
 
-GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT = range(1, 11)
+GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH = range(1, 12)
 OP, NAME, KEY, VALUE, IF_VERSION, TTL_MS, FOR_MS, LIMIT, AFTER, SEQ, ERROR = range(2, 13)
 
 
@@ -240,3 +240,9 @@ def invoke(ask, name, payload, *, mode, timeout):
     if mode == "async":
         return ask(INVOKE_ASYNC, *wanted)["id"]
     return ask(INVOKE, *wanted, (FOR_MS, None if timeout is None else max(1, int(timeout * 1000))))["output"]
+
+
+def publish(ask, topic, payload, **facts):
+    """Publish a message; see `Context.publish`."""
+    message = {"payload": payload} | {name: fact for name, fact in facts.items() if fact is not None}
+    return ask(PUBLISH, (NAME, topic), (VALUE, encode_output(message)))["id"]

@@ -83,6 +83,21 @@ class Context:
         """
         return worker_asks.invoke(self._ask, name, payload, mode=mode, timeout=timeout)
 
+    def publish(self, topic, payload=None, *, key=None, attributes=None, idempotency_key=None):
+        """Publish a message to a topic of the same namespace; it is committed when its id is returned.
+
+        Args:
+            key: what the message is about.
+            attributes: texts by name, which filters of subscriptions look at.
+            idempotency_key: repetitions with the same one publish nothing new for a day, and return the first id.
+
+        Raises:
+            ConstellationError: "topic_not_found", "payload_too_large" above 256 KiB, "message_loop", …
+        """
+        return worker_asks.publish(
+            self._ask, topic, payload, key=key, attributes=attributes, idempotency_key=idempotency_key
+        )
+
     def _ask(self, *wanted):
         return self._asker.ask(self._call_id, *wanted)
 

@@ -66,6 +66,13 @@ module ConstellationWorker
       ask.call(Asker::INVOKE, name: name, value: value, for_ms: timeout && [1, (timeout * 1000).to_i].max)["output"]
     end
 
+    # Publish a message to a topic of the same namespace; it is committed when its id is returned. Attributes are texts by
+    # name, which filters of subscriptions look at; an idempotency key makes repetitions one message.
+    def publish(topic, payload = nil, key: nil, attributes: nil, idempotency_key: nil)
+      facts = { key: key, attributes: attributes, idempotency_key: idempotency_key }.compact
+      @ask.call.call(Asker::PUBLISH, name: topic, value: Output.encode({ payload: payload, **facts }))["id"]
+    end
+
     # Milliseconds until the platform ends this call; never below 0.
     def remaining_ms = [@until - Process.clock_gettime(Process::CLOCK_MONOTONIC, :millisecond), 0].max
   end

@@ -1,7 +1,7 @@
 # frozen_string_literal: true
 
-# What a handler asks of the platform: `context.state`, `context.invoke`, `context.steps`. Each ask is answered once.
-# Where calls come one at a time, the thread that asks reads the channel itself until its reply is there; with more, the
+# What a handler asks of the platform: `context.state`, `context.invoke`, `context.publish`, `context.steps`.
+# Each ask is answered once. Where calls come one at a time, the thread that asks reads the channel itself until its reply is there; with more, the
 # main thread reads for all.
 
 module ConstellationWorker
@@ -24,7 +24,7 @@ module ConstellationWorker
 
   # Asks for all calls of one worker.
   class Asker
-    GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT = (1..10).to_a
+    GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH = (1..11).to_a
     FIELDS = { op: 2, name: 3, key: 4, value: 5, if_version: 6, ttl_ms: 7, for_ms: 8, limit: 9, after: 10, seq: 11, error: 12 }.freeze
     KINDS = { "function_error" => FunctionFailed, "step_failed" => StepFailed, "timeout" => EventTimeout }.freeze
     attr_reader :was_used, :is_stopped

@@ -3,7 +3,7 @@
 //! main thread reads for all.
 
 use super::{each_field, encode_error, send, Context, Error, Incoming, Value, ASK, PING, PONG, REPLY, STOP};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,7 @@ const STEP: u64 = 7;
 const STEP_DONE: u64 = 8;
 const SLEEP: u64 = 9;
 const WAIT: u64 = 10;
+const PUBLISH: u64 = 11;
 
 const NAME: u64 = 3;
 const KEY: u64 = 4;
@@ -202,6 +203,35 @@ impl Context {
         let fields = Fields::default().text(NAME, name).json(VALUE, &payload.into())?;
         Ok(ask(self.call_id, INVOKE_ASYNC, fields)?.get("id").as_str().unwrap_or_default().to_string())
     }
+
+    /// Publishes a message to a topic of the same namespace; returns its id once it is committed. Codes of errors:
+    /// "topic_not_found", "payload_too_large" above 256 KiB, "message_loop".
+    pub fn publish(&self, topic: &str, payload: impl Into<Value>) -> Result<String, Error> {
+        self.publish_with(topic, payload, Message::default())
+    }
+
+    pub fn publish_with(&self, topic: &str, payload: impl Into<Value>, message: Message) -> Result<String, Error> {
+        let attributes = message.attributes.into_iter().map(|(name, text)| (name, text.into())).collect();
+        let mut members = BTreeMap::from([
+            ("payload".to_string(), payload.into()),
+            ("key".to_string(), message.key.into()),
+            ("attributes".to_string(), Value::Object(attributes)),
+        ]);
+        if let Some(key) = message.idempotency_key {
+            members.insert("idempotency_key".to_string(), key.into());
+        }
+        let fields = Fields::default().text(NAME, topic).json(VALUE, &Value::Object(members))?;
+        Ok(ask(self.call_id, PUBLISH, fields)?.get("id").as_str().unwrap_or_default().to_string())
+    }
+}
+
+/// What goes with the payload of a message: what it is about, texts that filters of subscriptions look at, and a key that
+/// makes repetitions one message.
+#[derive(Default)]
+pub struct Message {
+    pub key: String,
+    pub attributes: BTreeMap<String, String>,
+    pub idempotency_key: Option<String>,
 }
 
 /// Values under keys, kept between calls: the function's own, or those of a `store`, which its namespace shares.

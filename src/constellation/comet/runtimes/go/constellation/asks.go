@@ -21,6 +21,7 @@ const (
 	opStepDone
 	opSleep
 	opWait
+	opPublish
 )
 
 const (
@@ -296,6 +297,25 @@ func (c *Call) InvokeAsync(name string, payload any) (string, error) {
 	}
 	err := c.invoke(opInvokeAsync, name, payload, &accepted)
 	return accepted.ID, err
+}
+
+// Message is what is published to a topic: Payload, and if wanted what it is about, texts that filters of subscriptions look
+// at, and a key that makes repetitions one message.
+type Message struct {
+	Payload        any               `json:"payload"`
+	Key            string            `json:"key,omitempty"`
+	Attributes     map[string]string `json:"attributes,omitempty"`
+	IdempotencyKey string            `json:"idempotency_key,omitempty"`
+}
+
+// Publish publishes a message to a topic of the same namespace; it is committed when its id is returned. Codes of errors:
+// "topic_not_found", "payload_too_large" above 256 KiB, "message_loop".
+func (c *Call) Publish(topic string, message Message) (string, error) {
+	var published struct {
+		ID string `json:"id"`
+	}
+	err := c.invoke(opPublish, topic, message, &published)
+	return published.ID, err
 }
 
 func (c *Call) invoke(op uint64, name string, payload, out any) error {

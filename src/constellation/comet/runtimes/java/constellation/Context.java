@@ -1,6 +1,8 @@
 package constellation;
 
 import java.time.Instant;
+import java.util.HashMap;
+import java.util.Map;
 
 /** What a handler may know of its call. */
 public final class Context {
@@ -51,7 +53,28 @@ public final class Context {
         return (String) ask(Asker.INVOKE_ASYNC, fields).get("id");
     }
 
-    java.util.Map<?, ?> ask(int op, Asker.Fields fields) {
+    /** Publishes a message to a topic of the same namespace; returns its id once it is committed. */
+    public String publish(String topic, Object payload) {
+        return publish(topic, payload, null, null, null);
+    }
+
+    /** Publishes what a message is about with it, and texts that filters of subscriptions look at; either may be null. */
+    public String publish(String topic, Object payload, String key, Map<String, String> attributes) {
+        return publish(topic, payload, key, attributes, null);
+    }
+
+    /** With an idempotency key, repetitions are one message. */
+    public String publish(String topic, Object payload, String key, Map<String, String> attributes, String idempotencyKey) {
+        Map<String, Object> message = new HashMap<>();
+        message.put("payload", payload);
+        if (key != null) message.put("key", key);
+        if (attributes != null) message.put("attributes", attributes);
+        if (idempotencyKey != null) message.put("idempotency_key", idempotencyKey);
+        Asker.Fields fields = new Asker.Fields().put(Asker.NAME, topic).put(Asker.VALUE, Json.write(message));
+        return (String) ask(Asker.PUBLISH, fields).get("id");
+    }
+
+    Map<?, ?> ask(int op, Asker.Fields fields) {
         return asker.ask(callId, op, fields);
     }
 
