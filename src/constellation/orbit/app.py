@@ -27,6 +27,7 @@ from constellation.orbit.commands import (
     settings,
     source,
     state,
+    topics,
     urls,
     versions,
 )
@@ -118,6 +119,9 @@ app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(topics.app, name="topics")
+app.add_typer(topics.subscriptions, name="subscriptions")
+app.command("publish")(topics.publish)
 app.add_typer(access.keys, name="keys")
 people.register(app)
 app.add_typer(access.tenants, name="tenants")

@@ -16,6 +16,7 @@ from constellation.orbit import bundle, manifest
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.languages import PROVIDED, Language, handler_of, language_of
 from constellation.orbit.output import counted
+from constellation.orbit.subscribing import subscribe
 
 IMAGE = "image"  # the runtime of functions that are container images
 _BAD_IN_NAME = re.compile(r"[^A-Za-z0-9_-]+")
@@ -94,11 +95,23 @@ def read_source(path: Path, given: Mapping[str, Any], *, runtimes: Callable[[], 
 
 
 def deploy(client: Client, source: Source) -> Deployed:
-    """Create the function, or change what differs; nothing is sent when nothing does.
+    """Create the function and its subscriptions, or change what differs; nothing is sent when nothing does.
 
     Raises:
         OrbitError: a fact is out of range, or the existing function has another runtime.
     """
+    deployed = _deploy_function(client, source)
+    done = [
+        Change(field=f"subscription {name}", before="-", after=what)
+        for name, what in subscribe(client, source.name, source.stated.subscriptions)
+    ]
+    if not done:
+        return deployed
+    action = "updated" if deployed.action == "unchanged" else deployed.action
+    return msgspec.structs.replace(deployed, action=action, changes=[*deployed.changes, *done])
+
+
+def _deploy_function(client: Client, source: Source) -> Deployed:
     encoded = bundle.encoded(source.files)
     creation = source.stated.creation(files=encoded)  # checks every fact, also for an update
     try:

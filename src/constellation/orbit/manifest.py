@@ -1,9 +1,9 @@
-"""`function.yaml`: what a function is, beside its code. Its fields are those of the API, and `files`."""
+"""`function.yaml`: what a function is, beside its code. Its fields are those of the API, `files` and `subscriptions`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +13,12 @@ import yaml
 from constellation.client import FunctionCreate, FunctionUpdate
 from constellation.orbit.bundle import MANIFEST_NAME
 from constellation.orbit.failures import OrbitError, nearest
+from constellation.orbit.subscribing import Wanted
 
 T = TypeVar("T")
 # The code comes from the directory, so the API's own fields for it are not taken from the manifest.
 FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files"))
+OWN_FIELDS = ("files", "subscriptions")
 
 
 class FilePatterns(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -33,12 +35,13 @@ class Manifest:
     path: Path
     facts: Mapping[str, Any] = field(default_factory=dict)  # of FIELDS
     files: FilePatterns = field(default_factory=FilePatterns)
+    subscriptions: tuple[Wanted, ...] = ()
 
     def with_facts(self, facts: Mapping[str, Any]) -> Manifest:
         """Return the manifest with some facts replaced; `env` is merged."""
         env = {**self.facts.get("env", {}), **facts.get("env", {})}
         merged = {**self.facts, **facts, **({"env": env} if "env" in facts else {})}
-        return Manifest(path=self.path, facts=merged, files=self.files)
+        return replace(self, facts=merged)
 
     @property
     def is_image(self) -> bool:
@@ -77,18 +80,23 @@ def read(directory: Path) -> Manifest:
     if not isinstance(data, dict):
         raise OrbitError(f"{path} must be a mapping of fields")
     for name in data:
-        if name not in (*FIELDS, "files"):
-            raise OrbitError(f"{path}: unknown field {name!r}", hint=nearest(str(name), (*FIELDS, "files")))
-    try:
-        files = msgspec.convert(data.pop("files", {}), FilePatterns)
-    except msgspec.ValidationError as error:
-        raise OrbitError(f"{path}: files: {error}") from error
+        if name not in (*FIELDS, *OWN_FIELDS):
+            raise OrbitError(f"{path}: unknown field {name!r}", hint=nearest(str(name), (*FIELDS, *OWN_FIELDS)))
+    files = _own(path, data, "files", FilePatterns, {})
+    subscriptions = _own(path, data, "subscriptions", tuple[Wanted, ...], [])
     env = data.get("env")
     if env is None:
         data.pop("env", None)
     elif not isinstance(env, dict):
         raise OrbitError(f"{path}: env must be a mapping of names to text")
-    return Manifest(path=path, facts=data, files=files)
+    return Manifest(path=path, facts=data, files=files, subscriptions=subscriptions)
+
+
+def _own(path: Path, data: dict[str, Any], name: str, kind: Any, absent: Any) -> Any:
+    try:
+        return msgspec.convert(data.pop(name, absent), kind)
+    except msgspec.ValidationError as error:
+        raise OrbitError(f"{path}: {name}: {error}") from error
 
 
 def text_of(*, name: str, runtime: str, handler: str) -> str:

@@ -28,11 +28,12 @@ from constellation.routes.route import Route
 from constellation.testing.catalogue import Catalogue
 from constellation.testing.running import Running
 from constellation.testing.state import EXTENSIONS, Asked, Events
+from constellation.testing.topics import Topics
 
 TABLE = RouteTable()
 
 
-class FakePlatform(Catalogue, Running):
+class FakePlatform(Catalogue, Running, Topics):
     """State and rules. `handle` is what httpx's MockTransport takes; it serves both kinds of client."""
 
     def transport(self) -> httpx.MockTransport:

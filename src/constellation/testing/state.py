@@ -15,6 +15,7 @@ from constellation.routes.models import builds as b
 from constellation.routes.models import functions as f
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
+from constellation.routes.models import topics as t
 from constellation.routes.models import urls as u
 from constellation.routes.route import Route
 
@@ -68,6 +69,9 @@ class State:
     calls: list[tuple[Scope, i.InvocationBody, str]] = field(default_factory=list)
     builds: dict[UUID, b.BuildBody] = field(default_factory=dict)
     build_errors: list[str] = field(default_factory=list)  # what the next builds fail with, in order
+    topics: dict[tuple[str, str, str], t.TopicBody] = field(default_factory=dict)
+    subscriptions: dict[tuple[str, str, str], t.SubscriptionBody] = field(default_factory=dict)
+    messages: list[tuple[Scope, t.MessageBody]] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)  # (method, path), for tests that count
     refuse_next: list[ConstellationError] = field(default_factory=list)  # faults to answer with, in order
 
