@@ -124,14 +124,44 @@ def test_a_value_goes_to_the_handler_and_nowhere_else(platform, backend):
     assert [each["key_version"] for each in json.loads(text)] == [2]
     assert platform.output("keeper", {})["sha256"] == sha256(new)
 
-    planted = [old.encode(), new.encode()]
+    # Who did it, and who was refused: an event each, which says which fields came and never what.
+    bad_key = {"X-API-Key": "sk_" + new.replace("-", "")[:40]}
+    assert ask("PUT", "/secrets/db.password", json={"value": new}, headers=bad_key).status_code == 401
+    audited = platform.eventually(
+        lambda: (
+            (found := ask("GET", "/audit", params={"resource": "/secrets/db.password"}).json()["items"])
+            and len(found) >= 5
+            and found
+        )
+    )
+    assert {(each["action"], each["outcome"]) for each in audited} == {
+        ("put_secret", "succeeded"),
+        ("put_secret", "failed"),
+        ("delete_secret", "failed"),
+    }
+    assert all(each["actor"] == "local:admin" and each["peer"] == "127.0.0.1" for each in audited)
+    assert ["value"] in [each["fields"] for each in audited]
+    made = ask("GET", "/audit", params={"action": "create_function", "resource": "/functions/keeper"}).json()["items"]
+    assert [(each["outcome"], "env" in each["fields"]) for each in made] == [("succeeded", True)]
+    refused = platform.eventually(
+        lambda: ask("GET", "/audit", params={"all_tenants": "1", "outcome": "refused", "action": "put_secret"}).json()[
+            "items"
+        ]
+    )
+    assert (refused[0]["actor"], refused[0]["status"], refused[0]["code"]) == ("", 401, "unauthenticated")
+    code, text = orbit(platform, "audit", "--resource", "/functions/keeper", "--since", "1h")
+    said.append(text)
+    assert code == 0
+    assert "create_function" in text
+
+    planted = [old.encode(), new.encode(), bad_key["X-API-Key"].encode()]
     shown = [answer.content + repr(answer.headers.raw).encode() for answer in answers] + [
         text.encode() for text in said
     ]
     assert not [text for text in shown if any(each in text for each in planted)]
     rows = anyio.run(rows_of, platform.data_dir)
     assert len(rows) > 20
-    assert not [table for table, text in rows.items() if old in text or new in text]
+    assert not [table for table, text in rows.items() if any(each.decode() in text for each in planted)]
     assert not files_with(platform.data_dir, planted)
 
 

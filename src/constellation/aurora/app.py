@@ -51,6 +51,7 @@ async def run(loaded: Loaded) -> None:
                 options=HousekeepingOptions(
                     interval_s=settings.aurora.housekeeping_interval_s,
                     retention_days=settings.invocation_log.retention_days,
+                    audit_days=settings.audit.retention_days,
                 ),
                 clock=context.clock,
                 registry=context.registry,

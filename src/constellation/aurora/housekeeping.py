@@ -21,13 +21,14 @@ RETRY_S = 60.0  # chosen: partitions are made a week ahead, so nothing is urgent
 class Keeper(Protocol):
     """What housekeeping needs of the store."""
 
-    async def keep(self, *, invocations_days: int = 30, jobs_done_days: int = 30) -> None: ...
+    async def keep(self, *, invocations_days: int = 30, jobs_done_days: int = 30, audit_days: int = 90) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HousekeepingOptions:
     interval_s: float
-    retention_days: int
+    retention_days: int  # of calls and jobs
+    audit_days: int
 
 
 class Housekeeping:
@@ -59,7 +60,7 @@ class Housekeeping:
     async def _keep(self) -> bool:
         days = self._options.retention_days
         try:
-            await self._keeper.keep(invocations_days=days, jobs_done_days=days)
+            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=self._options.audit_days)
         except ConstellationError as error:
             self._runs.labels("failed").inc()
             log.warning("house.not_kept", reason=str(error))

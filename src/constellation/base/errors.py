@@ -87,10 +87,11 @@ class ScopeDenied(ConstellationError):
 
     code, http_status = "scope_denied", 403
 
-    def __init__(self, subject: str, *, tenant: str, namespace: str) -> None:
+    def __init__(self, subject: str, *, tenant: str, namespace: str, own_tenant: str = "") -> None:
         super().__init__(
             f"{subject} may not act in {tenant}/{namespace}", extras={"tenant": tenant, "namespace": namespace}
         )
+        self.subject, self.own_tenant = subject, own_tenant  # where the audit of it belongs
 
 
 class TenantSuspended(ConstellationError):

@@ -17,6 +17,7 @@ from constellation.routes.models.access import (
     TenantUpdate,
     WhoAmI,
 )
+from constellation.routes.models.audit import AuditBody
 from constellation.routes.models.builds import BuildBody, BuildSummary
 from constellation.routes.models.executions import (
     DurableInvoke,
@@ -121,6 +122,7 @@ __all__ = [
     "AsyncInvocationBody",
     "AsyncInvoke",
     "AsyncSummary",
+    "AuditBody",
     "BackendBody",
     "BackendsBody",
     "BadArgument",

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from constellation.client import (
+    audit_calls,
     calls,
     entrances,
     executions,
@@ -150,6 +151,8 @@ class Operations:
     list_schedules = Listing(calls.list_schedules)
     update_schedule = Operation(calls.update_schedule)
     delete_schedule = Operation(calls.delete_schedule)
+
+    list_audit = Listing(audit_calls.list_audit)
 
     create_secret = Operation(secret_calls.create_secret)
     put_secret = Operation(secret_calls.put_secret)

@@ -26,6 +26,7 @@ from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
 from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
@@ -47,6 +48,7 @@ from constellation.nova.domain.build import needs_build
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.store.api_keys import ApiKeys
+from constellation.nova.store.audit import Audit
 from constellation.nova.store.bindings import Bindings
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.builds import Builds
@@ -172,6 +174,7 @@ async def control_app(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
+        AuditRoutes(audit := Audit(db)),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
         SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
@@ -188,6 +191,7 @@ async def control_app(
             feed=feed,
             urls=urls,
             vault=vault,
+            audit=audit,
         ),
     )
     return Mount(

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from constellation.client import ClientError
 from constellation.orbit.commands import (
     access,
+    audit,
     builds,
     executions,
     figures,
@@ -126,5 +127,6 @@ app.add_typer(access.keys, name="keys")
 people.register(app)
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.namespaces, name="namespaces")
+audit.register(app)
 platform.register(app)
 app.add_typer(settings.app, name="config")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -127,6 +128,23 @@ def number_of(query: Mapping[str, str], name: str, *, default: Absent, low: int,
     if not text.isascii() or not text.isdigit() or len(text) > 20 or not low <= int(text) <= high:
         raise InvalidRequest(f"{name} must be a number from {low} to {high}, not {text[:40]!r}", field=name)
     return int(text)
+
+
+def instant_of(query: Mapping[str, str], name: str) -> datetime | None:
+    """Return an instant of a query, in UTC. Raises `InvalidRequest` for anything but RFC 3339 with an offset."""
+    text = query.get(name)
+    if text is None:
+        return None
+    try:
+        instant = msgspec.convert(text, datetime)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"{name} must be an RFC 3339 instant, not {text[:40]!r}", field=name) from error
+    if instant.tzinfo is None:
+        raise InvalidRequest(f"{name} needs its offset from UTC, such as Z", field=name)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:  # in UTC it lies outside the years 1 to 9999
+        raise InvalidRequest(f"{name} is out of range", field=name) from error
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from constellation.routes.audit import AUDIT
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
 from constellation.routes.people import PEOPLE
@@ -19,7 +20,7 @@ from constellation.routes.secrets import SECRETS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS, *SECRETS)
+ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS, *SECRETS, *AUDIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
 from constellation.native.tls import Protocol, hear_refusals
 from constellation.nova.config.load import ConfigInvalid, Loaded
-from constellation.nova.config.sections import ZenithSettings
+from constellation.nova.config.sections import AuditSettings, ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
 from constellation.routes.route import Transport
@@ -31,6 +31,7 @@ from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
 from constellation.rpc.near import near_path
 from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
+from constellation.zenith.audit import AuditTrail
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.edge import (
@@ -80,6 +81,7 @@ _LAST_S = 1.0  # chosen: and what was cut off then
 _PEER_HEADER_BYTES = 1024  # what the edge adds to a head
 _RESOLVE_S = 5.0
 _INVOKE = next(route for route in ROUTES if route.transport is Transport.INVOKE)
+_AUDIT = AuditSettings()
 _EDGE_KEEPS_S = 3600.0  # the edge drops unused connections long before: the server behind must never do it first
 
 
@@ -101,6 +103,7 @@ class Parts:
     h2_gateway: Gateway | None  # of the requests that the edge does not read
     follower: ChangeFollower
     hangups: HangupWatch
+    audit: AuditTrail
     execution: Execution
     gate: Admission
     budget: Budget
@@ -140,7 +143,7 @@ def listen_addresses(settings: ZenithSettings) -> list[Address]:
 def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
     checks: Mapping[str, Check], comet: Address | None = None, is_native: bool = True,
-    tls: ServerTls | None = None, comet_tls: CallerTls | None = None,
+    tls: ServerTls | None = None, comet_tls: CallerTls | None = None, audit: AuditSettings = _AUDIT,
 ) -> Parts:  # fmt: skip
     """Return the gateway of these settings.
 
@@ -224,6 +227,7 @@ def build(
         route.operation: local[route.operation] if route.transport is Transport.LOCAL else by_transport[route.transport]
         for route in ROUTES
     }
+    trail = AuditTrail(control.audit, audit, context.registry)
     metrics = GatewayMetrics(
         context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
     )
@@ -238,6 +242,7 @@ def build(
             budget=budget,
             hangups=hangups,
             metrics=metrics,
+            audit=trail,
         )
 
     return Parts(
@@ -245,6 +250,7 @@ def build(
         h2_gateway=None if lane is None else gateway(EnteredAtEdge(lane.edge, limit=settings.max_inflight)),
         follower=follower,
         hangups=hangups,
+        audit=trail,
         execution=execution,
         gate=gate,
         budget=budget,
@@ -326,12 +332,13 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
         comet=await numeric(comet), is_native=loaded.settings.platform.native_lane,
-        tls=tls, comet_tls=comet_tls,
+        tls=tls, comet_tls=comet_tls, audit=loaded.settings.audit,
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
             await tasks.start(parts.hangups.run)
+            await tasks.start(parts.audit.run)
             with anyio.move_on_after(_FIRST_WORD_S):
                 await parts.follower.heard.wait()  # ready means: the next request is served, not refused
             async with (
@@ -350,6 +357,7 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
                 received = await until_signal()
                 log.info("zenith.stopping", signal=received.name)
             tasks.cancel_scope.cancel()
+        await parts.audit.flush(within_s=_LAST_S)
     finally:
         parts.close()
         for channel in channels.values():

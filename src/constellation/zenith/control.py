@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from constellation.base.errors import ConstellationError, RemoteProblem, Unauthenticated, Unavailable
+from constellation.nova.domain.audit import AuditEvent
 from constellation.nova.domain.function_url import Cors, FunctionUrl, InvokeMode, UrlAuth
 from constellation.nova.domain.grants import Effect, Grant, Principal
 from constellation.nova.domain.people import known_permissions
@@ -151,6 +152,12 @@ class ControlPlane:
         params = {"tenant": tenant, "namespace": namespace, "name": name}
         answer = await self._ask("GET", "/internal/function-url", params=params)
         return None if answer.status_code == 404 else _decode(answer, _Reached).value()
+
+    async def audit(self, events: Sequence[AuditEvent]) -> None:
+        """Have events written. Raises `Unavailable`, or nova's own problem, when that can not be done now."""
+        answer = await self._ask("POST", "/internal/audit", content=msgspec.json.encode({"events": events}))
+        if answer.status_code != 200:
+            raise _problem(answer)
 
     @asynccontextmanager
     async def changes(self, *, after: int | None, silence_s: float) -> AsyncIterator[AsyncIterator[ChangeLine]]:

@@ -68,6 +68,7 @@ class Doorman:
             credential = _LOOPBACK
         tenant, namespace = single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")
         access = await self._principals.access(credential, tenant, namespace)
+        request.access = access
         if route.permission not in access.identity.permissions:
             authorize_route(access.identity, route, params_of(match.params))
         if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):

@@ -11,6 +11,7 @@ import structlog
 from constellation.base.errors import ConstellationError
 from constellation.routes.registry import Match, strip_version
 from constellation.routes.route import Route, Transport
+from constellation.zenith.audit import AuditTrail
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
 from constellation.zenith.hangup import HangupWatch
@@ -45,9 +46,11 @@ class Gateway:
         budget: Budget,
         hangups: HangupWatch,
         metrics: GatewayMetrics,
+        audit: AuditTrail,
     ) -> None:
         self._router, self._doorman, self._handlers = router, doorman, handlers
         self._gate, self._budget, self._hangups, self._metrics = gate, budget, hangups, metrics
+        self._audit = audit
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         path = strip_version(scope["raw_path"].decode("latin-1")) if "raw_path" in scope else ""
@@ -62,6 +65,7 @@ class Gateway:
     async def _serve(self, request: Request) -> None:
         began_s = time.perf_counter()
         route: Route | None = None
+        refusal: ConstellationError | None = None
         try:
             request.read_head()
             match = self._router.find(request.method, request.path)
@@ -78,6 +82,7 @@ class Gateway:
         except ClientGone:
             request.gone = True
         except ConstellationError as error:
+            refusal = error
             await self._refuse(request, error)
         except Exception:  # the supervision point of one request: it costs this request only
             log.exception("request.failed", request_id=str(request.request_id), path=request.path[:200])
@@ -89,6 +94,7 @@ class Gateway:
             status = _GONE if request.gone and not request.status else request.status
             operation = "unrouted" if route is None else route.operation
             self._metrics.answered(operation, status, time.perf_counter() - began_s)
+            self._audit.note_nowait(request, route, refusal, status)
 
     async def _refuse(self, request: Request, error: ConstellationError) -> None:
         problem = error.problem()

@@ -306,7 +306,12 @@ def wanted_scope(principal: Principal, tenant_header: bytes, namespace_header: b
     tenant = tenant or (DEFAULT_TENANT if principal.tenant == ANY else principal.tenant)
     namespace = namespace or (DEFAULT_NAMESPACE if principal.namespace == ANY else principal.namespace)
     if not principal.may_act_in(tenant, namespace):
-        raise ScopeDenied(principal.subject, tenant=tenant, namespace=namespace)
+        raise ScopeDenied(
+            principal.subject,
+            tenant=tenant,
+            namespace=namespace,
+            own_tenant="" if principal.tenant == ANY else principal.tenant,
+        )
     return tenant, namespace
 
 

@@ -10,6 +10,7 @@ from grpclib.client import Stream
 
 from constellation.base.errors import ConstellationError, Unavailable
 from constellation.routes.registry import Match
+from constellation.routes.telling import FIELDS, MADE
 from constellation.rpc.metadata import CLIENT, IDENTITY, REQUEST_ID, TRACEPARENT
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import context_of
@@ -138,7 +139,13 @@ class _Passing:
         return self._left_bytes == 0
 
     def head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        headers = list(headers)
         self._status, self._headers = status, returned(headers)
+        for name, value in headers:
+            if name.lower() == MADE.encode():
+                self._request.made = value.decode("latin-1")
+            elif name.lower() == FIELDS.encode():
+                self._request.fields = tuple(value.decode("latin-1").split(","))
         for name, value in self._headers:
             if name.lower() == b"content-length" and value.isdigit():
                 self._left_bytes = int(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -15,6 +15,9 @@ from constellation.rpc.metadata import request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 from constellation.zenith.errors import ClientGone, HeadersTooLarge, UriTooLong
 from constellation.zenith.limits import Budget
+
+if TYPE_CHECKING:  # it is handed through
+    from constellation.zenith.principals import Access
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -40,8 +43,8 @@ class Request:
     """What came in over one ASGI scope, and the way back."""
 
     __slots__ = (
-        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "also", "body_done", "cancel",
-        "client", "connection", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "method", "of_connection", "path",
+        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "access", "also", "body_done", "cancel",
+        "client", "connection", "fields", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "made", "method", "of_connection", "path",
         "query", "request_id", "scheme", "server", "single", "status", "watch",
     )  # fmt: skip
 
@@ -65,6 +68,10 @@ class Request:
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())
         self.also: list[tuple[bytes, bytes]] = []  # headers of whatever the answer will be
+        self.access: Access | None = None  # once it is known who asks
+        # What the plane behind says of it for the audit: the name of what was made, and which fields the body had.
+        self.made = ""
+        self.fields: tuple[str, ...] = ()
         self.is_started = False
         self.status = 0
         self.body_done = False

@@ -44,6 +44,7 @@ ALLOWED = {
         "secrets": "SIUD",
         "master_keys": "SI",
         "function_secrets": "S",
+        "audit": "SID",
         "builds": "SIuD",
         "artifacts": "sD",
         "executor_backends": "S",

@@ -30,6 +30,7 @@ from constellation.routes.permit import authorize_route
 from constellation.routes.reading import params_of, query_of
 from constellation.routes.registry import ROUTES, RouteTable, strip_version
 from constellation.routes.route import Plane, Transport
+from constellation.routes.telling import told_of
 from constellation.rpc.caller import CALLER
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 
@@ -109,7 +110,10 @@ class Mount:
                 answer = await operation(asked)
             if scope.cancelled_caught:
                 raise DeadlineExceeded(route.operation, after_s=ANSWER_S)
-        return _response(answer if isinstance(answer, Answer) else Answer(body=answer), route.status)
+        whole = answer if isinstance(answer, Answer) else Answer(body=answer)
+        response = _response(whole, route.status)
+        response.headers.update(told_of(route, None, whole.body))
+        return response
 
 
 def _response(answer: Answer, status: int) -> Response:

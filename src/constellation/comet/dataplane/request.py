@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
 from anyio.abc import TaskGroup
 from msgspec import UNSET, UnsetType
 
@@ -19,7 +18,7 @@ from constellation.comet.executor.budget import Budget
 from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.names import check_function_name
-from constellation.routes.reading import Absent, Window, decode_body, number_of, window_of
+from constellation.routes.reading import Absent, Window, decode_body, instant_of, number_of, window_of
 from constellation.routes.route import Route
 from constellation.rpc.caller import Caller
 
@@ -88,19 +87,7 @@ class DataRequest:
         return text
 
     def query_instant(self, name: str) -> datetime | None:
-        text = self.query.get(name)
-        if text is None:
-            return None
-        try:
-            instant = msgspec.convert(text, datetime)
-        except msgspec.ValidationError as error:
-            raise InvalidRequest(f"{name} must be an RFC 3339 instant, not {text[:40]!r}", field=name) from error
-        if instant.tzinfo is None:
-            raise InvalidRequest(f"{name} needs its offset from UTC, such as Z", field=name)
-        try:
-            return instant.astimezone(UTC)
-        except OverflowError as error:  # in UTC it lies outside the years 1 to 9999
-            raise InvalidRequest(f"{name} is out of range", field=name) from error
+        return instant_of(self.query, name)
 
     def query_range(self, *, default_s: float) -> float:
         """How far back from now, in seconds."""

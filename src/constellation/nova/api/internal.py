@@ -17,8 +17,10 @@ from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
+from constellation.nova.domain.audit import AuditEvent
 from constellation.nova.domain.secret import MAX_RESOLVED
 from constellation.nova.secrets.vault import Vault
+from constellation.nova.store.audit import Audit
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.tenancy import Tenancy
@@ -78,6 +80,14 @@ class SecretValues(Struct, kw_only=True, frozen=True):
         return f"SecretValues({', '.join(self.values)})"
 
 
+class AuditBatch(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    events: Annotated[list[AuditEvent], Meta(min_length=1, max_length=1000)]
+
+
+class AuditWritten(Struct, kw_only=True, frozen=True):
+    count: int
+
+
 class HealthBody(Struct, kw_only=True, frozen=True):
     status: str
     seq: int
@@ -133,6 +143,18 @@ ROUTES: tuple[Route, ...] = (
         response=SecretValues,
         max_body_bytes=64 << 10,
     ),
+    Route(
+        operation="record_audit",
+        method="POST",
+        template="/internal/audit",
+        plane=Plane.NOVA,
+        transport=Transport.LOCAL,
+        permission=Permission.PUBLIC,
+        summary="What requests to the gateway came to",
+        request=AuditBatch,
+        response=AuditWritten,
+        max_body_bytes=4 << 20,
+    ),
     _route(
         operation="health",
         method="GET",
@@ -155,9 +177,10 @@ class InternalRoutes:
         feed: ChangeFeed,
         urls: FunctionUrls,
         vault: Vault,
+        audit: Audit,
     ) -> None:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
-        self._urls, self._vault = urls, vault
+        self._urls, self._vault, self._audit = urls, vault, audit
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -218,6 +241,10 @@ class InternalRoutes:
 
     async def resolve_secrets(self, call: ApiRequest[SecretNames]) -> SecretValues:
         return SecretValues(values=dict(await self._vault.reveal(*call.scope, call.body.names)))
+
+    async def record_audit(self, call: ApiRequest[AuditBatch]) -> AuditWritten:
+        await self._audit.add(call.body.events)
+        return AuditWritten(count=len(call.body.events))
 
     async def health(self, _call: ApiRequest[None]) -> HealthBody:
         seq = await self._changes.head()

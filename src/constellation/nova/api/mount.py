@@ -40,6 +40,7 @@ from constellation.routes.permit import authorize_route
 from constellation.routes.reading import decode_body, params_of, query_of, window_of
 from constellation.routes.registry import RouteTable, strip_version
 from constellation.routes.route import PAGING, Route
+from constellation.routes.telling import told_of
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.metadata import CLIENT, REQUEST_ID, request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
@@ -184,6 +185,7 @@ class Mount:
         )
         if isinstance(answer, Tagged):
             response.headers["ETag"] = answer.tag
+        response.headers.update(told_of(route, call.body, body))
         return response
 
     async def _refuse_suspended(self, route: Route, identity: Identity) -> None:

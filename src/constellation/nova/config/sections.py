@@ -200,6 +200,15 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """Section `audit`: who changed what, and who was refused."""
+
+    buffer_rows: int = setting("buffer_size", 10_000, kind=Kind.INT, low=1, high=1_000_000)  # over it they are counted
+    flush_interval_s: float = setting("flush_interval", 0.25, kind=Kind.DURATION, low=0.01, high=60)
+    retention_days: int = setting("retention_days", 90, kind=Kind.INT, low=1, high=3650)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSettings:
     """Section `prices`: what calls are said to cost; the defaults are what public clouds ask."""
 
@@ -292,6 +301,7 @@ class Settings:
     docker: DockerBackendSettings = DockerBackendSettings()
     builds: BuildSettings = BuildSettings()
     invocation_log: LogSettings = LogSettings()
+    audit: AuditSettings = AuditSettings()
     prices: PriceSettings = PriceSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

@@ -43,6 +43,7 @@ class Permission(StrEnum):
     TOPIC_PUBLISH = "topic:publish"
     USER_MANAGE = "user:manage"
     RBAC_MANAGE = "rbac:manage"  # roles, and who has them
+    AUDIT_READ = "audit:read"
     SECRET_READ = "secret:read"  # noqa: S105  # names, never values
     SECRET_MANAGE = "secret:manage"  # noqa: S105
 
@@ -61,7 +62,7 @@ class Role(StrEnum):
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: GRANTABLE,
-    Role.OPERATOR: GRANTABLE - TENANT_WIDE - {Permission.APIKEY_MANAGE, Permission.CONFIG_READ},
+    Role.OPERATOR: GRANTABLE - TENANT_WIDE - {Permission.APIKEY_MANAGE, Permission.CONFIG_READ, Permission.AUDIT_READ},
     Role.INVOKER: frozenset(
         {Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ, Permission.TOPIC_PUBLISH}
     ),

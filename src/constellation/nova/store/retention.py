@@ -9,7 +9,7 @@ SQL = load("retention")
 
 ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end to the version that uses it
 LOG_BATCH = 5_000  # rows of the log that one transaction deletes; chosen: far below a statement's time
-STATE_BATCH = 10_000  # chosen: keys forgotten by one transaction
+STATE_BATCH = 10_000  # chosen: small rows forgotten by one transaction
 MESSAGE_BATCH = 5_000  # chosen: as of the log
 MESSAGES_DAYS = 31  # a day more than any topic keeps its messages
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
@@ -26,6 +26,7 @@ class Retention:
         *,
         invocations_days: int = 30,
         jobs_done_days: int = 30,
+        audit_days: int = 90,
         changes_days: int = 7,
         artifact_grace_s: float = ARTIFACT_GRACE_S,
     ) -> None:
@@ -40,6 +41,10 @@ class Retention:
         await self._forget("forget_logs", batch=LOG_BATCH)
         await self._forget("forget_messages", batch=MESSAGE_BATCH)
         await self._forget("forget_message_keys", batch=STATE_BATCH)
+        count = STATE_BATCH
+        while count == STATE_BATCH:
+            async with self._db.transaction() as tx:
+                count = await tx.fetch_value(SQL["forget_audit"], audit_days, STATE_BATCH)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
         async with self._db.transaction() as tx:

@@ -76,6 +76,7 @@ class Tenancy:
             if not await tx.execute(SQL["delete_tenant"], tenant):
                 raise NotFound("tenant", tenant)
             await tx.execute(SQL["delete_artifacts"], tenant)
+            await tx.execute(SQL["delete_audit"], tenant)
             await _delete_history(tx, tenant, None)
 
     async def create_namespace(self, tenant: str, name: str) -> Namespace:

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
 from constellation.nova.api import internal
+from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
@@ -26,6 +27,7 @@ from constellation.routes.route import Plane, Transport
 from constellation.rpc.caller import CallerVerifier
 
 GROUPS = (
+    AuditRoutes,
     FunctionRoutes,
     KeyRoutes,
     OpenApiRoutes,

@@ -28,6 +28,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, l
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
 GRANT SELECT ON function_secrets TO constellation_nova;
+GRANT SELECT, INSERT, DELETE ON audit TO constellation_nova; -- nobody changes a row; they go with their tenant
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
@@ -97,5 +98,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
+    forget_logs(integer), forget_audit(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
     TO constellation_aurora;

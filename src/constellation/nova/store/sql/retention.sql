@@ -29,3 +29,7 @@ SELECT forget_messages($1);
 -- name: forget_message_keys
 -- Forgets up to $1 idempotency keys of publishers whose time is up; says how many.
 SELECT forget_message_keys($1);
+
+-- name: forget_audit
+-- Forgets up to $2 rows of the audit older than $1 days; says how many.
+SELECT forget_audit($1, $2);

@@ -97,3 +97,8 @@ DELETE FROM messages WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 -- What builds of a tenant made; its functions are gone.
 -- index: artifacts_pkey
 DELETE FROM artifacts WHERE tenant = $1;
+
+-- name: delete_audit
+-- Who did what in a tenant: whoever takes its name later does not see it.
+-- index: audit_pkey or audit_by_actor
+DELETE FROM audit WHERE tenant = $1;
