@@ -41,6 +41,7 @@ from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.auth.tokens import Tokens
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuthSettings, BuildSettings
@@ -185,7 +186,7 @@ async def control_app(
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
-            authenticator=Authenticator(keys, users, bindings, clock=clock),
+            authenticator=Authenticator(keys, users, bindings, Tokens(auth.issuers, clock=clock), clock=clock),
             tenancy=tenancy,
             changes=changes,
             feed=feed,

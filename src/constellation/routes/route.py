@@ -80,7 +80,7 @@ class Route:
     @property
     def is_about_function(self) -> bool:
         """Whether the `name` in its path is a function's."""
-        return self.template.startswith((FUNCTION, "/fn/"))
+        return self.template.startswith((FUNCTION, "/fn/", "/url/"))
 
 
 def nova(operation: str, method: str, template: str, permission: Permission, summary: str, **more: Any) -> Route:

@@ -16,7 +16,7 @@ from constellation.zenith.request import Request
 from constellation.zenith.trust import is_local_request
 
 _LOOPBACK = Credential(kind="loopback")
-_CREDENTIAL_BYTES = 512  # chosen: a key is 27 characters
+_CREDENTIAL_BYTES = 8192  # chosen: a key is 43 characters, a JWT with many claims some thousands
 _UID = "uid"  # whose socket the client's is
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 

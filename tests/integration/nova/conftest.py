@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from constellation.base.clock import SystemClock
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.app import control_app
+from constellation.nova.config.issuers import issuers_of
 from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.access import ANY, Role
 from constellation.nova.domain.grants import Principal
@@ -31,6 +32,7 @@ SERVICE_TOKEN = "service-token-of-the-tests"
 IDENTITY_KEY = b"identity-key-of-the-tests"
 MAX_BODY_BYTES = 32 << 20
 PING_S = 0.2
+ISSUER_SECRET = "the issuer's secret of more than 32 bytes"
 BUILD_FILE = "build.sh"  # sources that have it must be built
 
 
@@ -79,6 +81,14 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
     listener.setblocking(False)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     dsn = database.dsn("nova")
+    (tmp_path / "issuer.secret").write_text(ISSUER_SECRET)
+    issuer = {
+        "issuer": "https://id.example.org",
+        "audience": "constellation",
+        "algorithms": ["HS256"],
+        "secret": str(tmp_path / "issuer.secret"),
+        "tenant_claim": "tenant",
+    }
     async with connect(dsn, application="nova", min_size=0, max_size=8) as db, anyio.create_task_group() as tasks:
         wakeups = Listener(dsn, application="nova", channels=(CHANNEL,))
         feed = ChangeFeed(Changes(db), wakeups=wakeups, ping_s=PING_S)
@@ -95,7 +105,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
             builds=BuildSettings(queue_depth=2),
-            auth=AuthSettings(),
+            auth=AuthSettings(issuers=issuers_of({"corp": issuer})),
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:

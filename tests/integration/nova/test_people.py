@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import anyio
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
+from .conftest import ISSUER_SECRET
 from .fronted import PASSWORD, fronted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
@@ -198,3 +203,38 @@ async def test_users_of_one_name_in_two_tenants_never_meet(nova, tmp_path):
         assert (await front("GET", "/whoami", beta)).status_code == 200
         assert (await nova.http.delete("/tenants/beta", headers=nova.admin())).status_code == 200
         await front.until(401, "GET", "/whoami", beta)
+
+
+async def test_a_trusted_issuers_token_is_a_credential(nova, tmp_path):
+    await make(nova, "/tenants", {"id": "acme"})
+    await nova.deploy("hello", nova.admin("acme"))
+    await make(nova, "/rbac/roles", {"name": "auditor", "permissions": ["log:read"]}, nova.admin("acme"))
+
+    def token(**more: object) -> str:
+        claims = {
+            "iss": "https://id.example.org",
+            "aud": ["constellation"],
+            "sub": "ann@example.org",
+            "exp": int(time.time()) + 600,
+            "tenant": "acme",
+            "roles": ["viewer", "auditor", "unknown here"],
+            "padding": "x" * 1500,  # as tokens with many claims have
+            **more,
+        }
+        return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(ISSUER_SECRET), algorithms=["HS256"])
+
+    async with fronted(nova, tmp_path) as front:
+        ann = token()
+        me = (await front("GET", "/whoami", ann)).json()
+        assert (me["subject"], me["tenant"], me["namespace"]) == ("jwt:corp/ann@example.org", "acme", "default")
+        assert (await front("GET", "/functions/hello", ann)).status_code == 200
+        assert (await front("POST", "/functions", ann, {})).status_code == 403
+        assert (await front("GET", "/functions/hello", ann, x_nova_tenant="default")).status_code == 403
+        assert (await front("GET", "/whoami", token(aud="another"))).status_code == 401
+        assert (await front("GET", "/whoami", token(exp=int(time.time()) - 60))).status_code == 401
+        assert (await front("GET", "/whoami", ann[:-4] + "AAAA")).status_code == 401
+        session = await front("POST", "/auth/logout", ann)
+        assert (session.status_code, session.json()["code"]) == (403, "forbidden")
+        denial = {"subject": "jwt:corp/ann@example.org", "role": "viewer", "effect": "deny"}
+        await make(nova, "/rbac/bindings", denial, nova.admin("acme"))
+        await front.until(403, "GET", "/functions/hello", ann)

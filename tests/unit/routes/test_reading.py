@@ -55,8 +55,11 @@ def test_a_query_says_each_known_thing_once():
 
 @given(data=st.binary(max_size=200))
 def test_no_body_breaks_the_decoder(data):
-    with pytest.raises(InvalidRequest):
-        decode_body(data, FunctionCreate)
+    try:
+        body = decode_body(data, FunctionCreate)
+    except InvalidRequest:
+        return
+    assert isinstance(body, FunctionCreate)  # bytes that happen to be one
 
 
 @given(depth=st.integers(min_value=1, max_value=100_000))

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from constellation.base.clock import Clock
-from constellation.base.errors import Unauthenticated
+from constellation.base.errors import NotFound, Unauthenticated
+from constellation.nova.auth.tokens import Tokens
 from constellation.nova.domain.access import ANY, ApiKey, Permission, Role, burst_of
 from constellation.nova.domain.grants import Grant, Principal
 from constellation.nova.domain.people import LoggedIn, role_permissions, session_ref, user_subject
@@ -41,16 +42,23 @@ class KnownGrants(Protocol):
 class Authenticator:
     """Turns credentials into principals."""
 
-    def __init__(self, keys: KnownKeys, sessions: KnownSessions, grants: KnownGrants, *, clock: Clock) -> None:
-        self._keys, self._sessions, self._grants, self._clock = keys, sessions, grants, clock
+    def __init__(
+        self, keys: KnownKeys, sessions: KnownSessions, grants: KnownGrants, tokens: Tokens, *, clock: Clock
+    ) -> None:
+        self._keys, self._sessions, self._grants, self._tokens = keys, sessions, grants, tokens
+        self._clock = clock
 
     async def presented(self, text: str) -> Principal:
-        """Return whose credential this is: an API key or a session's token.
+        """Return whose credential this is: an API key, a session's token, or a JWT of a trusted issuer.
 
         Raises:
             Unauthenticated: it is unknown, disabled or expired; the caller is not told which.
+            Unavailable: the issuer of a JWT can not be asked for its keys.
         """
-        if text.startswith(SESSION_PREFIX):
+        found: tuple[str, Principal] | None
+        if Tokens.is_token(text):
+            found = await self._token(text)
+        elif text.startswith(SESSION_PREFIX):
             found = await self._session(text)
         else:
             found = await self._api_key(text)
@@ -73,6 +81,22 @@ class Authenticator:
         else:
             permissions = await self._grants.permissions_of(key.tenant, key.role)
         return key.tenant, principal_of(key, permissions)
+
+    async def _token(self, text: str) -> tuple[str, Principal]:
+        claimed = await self._tokens.claimed(text)
+        permissions: frozenset[Permission] = frozenset()
+        for role in claimed.roles:
+            try:
+                permissions |= await self._grants.permissions_of(claimed.home, role)
+            except NotFound:  # a role elsewhere need not be one here
+                continue
+        return claimed.home, Principal(
+            subject=claimed.subject,
+            tenant=claimed.tenant,
+            namespace=ANY,
+            grants=(Grant(permissions=permissions),),
+            expires_at_s=claimed.expires_at_s,
+        )
 
     async def _session(self, text: str) -> tuple[str, Principal] | None:
         session = await self._sessions.try_session(hash_api_key(text))

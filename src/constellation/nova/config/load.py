@@ -13,6 +13,7 @@ from typing import Any
 
 from constellation.base.errors import ConstellationError
 from constellation.base.units import format_duration, format_size, parse_duration, parse_size
+from constellation.nova.config.issuers import issuers_of
 from constellation.nova.config.sections import Settings
 from constellation.nova.config.setting import Facts, Kind
 from constellation.nova.config.tls import HostCertificate, KeyFault
@@ -202,6 +203,8 @@ def _parse(kind: Kind, value: object) -> object:
             return _path(value)
         case Kind.CERTIFICATES:
             return _certificates(value)
+        case Kind.ISSUERS:
+            return issuers_of(value)
         case _:
             raise ValueError(f"must be a {kind.value}, not {value!r}")
 
@@ -249,6 +252,8 @@ def _show(facts: Facts, value: object) -> str:
         return format_duration(value)
     if facts.kind is Kind.SIZE and isinstance(value, int):
         return format_size(value)
+    if facts.kind is Kind.ISSUERS and isinstance(value, tuple):
+        return ", ".join(f"{each.name}: {each.issuer}" for each in value)
     if facts.kind is Kind.CERTIFICATES and isinstance(value, tuple):
         return ", ".join(f"{each.host}: {each.cert}" for each in value)
     return str(value).lower() if isinstance(value, bool) else str(value)

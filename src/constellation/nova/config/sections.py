@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from constellation.nova.config.issuers import Issuer
 from constellation.nova.config.packages import PUBLIC_PACKAGES, PackageSettings
 from constellation.nova.config.setting import Kind, setting
 from constellation.nova.config.tls import (
@@ -59,6 +60,7 @@ class AuthSettings:
     """Section `auth`: how people log in."""
 
     session_ttl_s: float = setting("session_ttl", 43_200.0, kind=Kind.DURATION, low=60, high=90 * 86_400)
+    issuers: tuple[Issuer, ...] = setting("issuers", (), kind=Kind.ISSUERS)  # whose JWTs are credentials
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from constellation.nova.domain.grants import Effect
 _USER = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 _ROLE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SUBJECT = re.compile(r"(?P<kind>[a-z-]+):(?P<name>[\x21-\x7e]{1,255})")
-SUBJECT_KINDS = ("user", "platform-user", "apikey", "platform-key")
+SUBJECT_KINDS = ("user", "platform-user", "apikey", "platform-key", "jwt", "platform-jwt")
 PASSWORD_CHARACTERS = (8, 256)
 
 
