@@ -2,7 +2,7 @@
  * so it holds plain declarations and enums only. C files include it through base/abi.h. */
 
 /* Raised with every change below that an older caller could misread. */
-enum { CT_ABI_VERSION = 1 };
+enum { CT_ABI_VERSION = 2 };
 
 int ct_abi_version(void);
 
@@ -615,7 +615,8 @@ enum ct_function_flag {
     CT_FUNCTION_HALTED = 1,
     CT_FUNCTION_SUSPENDED = 2, /* its tenant is */
     CT_FUNCTION_KEPT = 4,      /* can be found by name, and stays when nothing is left of it */
-    CT_FUNCTION_ISOLATED = 8   /* an instance serves no second call; changes with the sandbox only */
+    CT_FUNCTION_ISOLATED = 8,  /* an instance serves no second call; changes with the sandbox only */
+    CT_FUNCTION_PINNED = 16    /* a version beside the live one: only aliases lead to it */
 };
 
 typedef struct ct_function_row {
@@ -626,7 +627,7 @@ typedef struct ct_function_row {
     uint32_t space_len;
     uint32_t name_len;
     uint32_t flags;
-    uint64_t code_version;
+    uint64_t version;
     uint64_t max_payload_bytes;
     uint64_t timeout_ns; /* of one call */
     uint64_t max_queue_wait_ns;
@@ -649,7 +650,7 @@ typedef struct ct_function_row {
  * CT_E_RANGE or -ENOMEM. */
 int ct_function_put(ct_table *table, const ct_function_row *row, uint64_t now_ns, uint64_t *out);
 
-/* Serves calls by the changed row from now on. is_same_sandbox: instances of the old row can serve the new one; else idle
+/* Serves calls by the changed row from now on. is_same_sandbox: instances of the old row serve the new version; else idle
  * ones go, and busy ones once they have finished. The breaker is closed by a new sandbox, not by a new policy.
  * Returns 0, CT_E_RANGE or -ESTALE. */
 int ct_function_update(ct_table *table, uint64_t function, const ct_function_row *row, uint32_t is_same_sandbox,
@@ -665,6 +666,26 @@ int ct_function_prewarm(ct_table *table, uint64_t function, uint32_t target);
 /* 0 when there is none of that name. */
 uint64_t ct_function_find(const ct_table *table, const uint8_t *tenant, uint32_t tenant_len, const uint8_t *space,
                           uint32_t space_len, const uint8_t *name, uint32_t name_len);
+
+/* -- aliases: names under which a function's versions are called -- */
+
+enum { CT_SHARES_MAX = 16, CT_ALIAS_BYTES_MAX = 64, CT_WEIGHT_MAX = 1000000 };
+
+typedef struct ct_share {
+    uint64_t function; /* a version's */
+    uint32_t weight;
+} ct_share;
+
+/* Has a name of this function stand for some versions, instead of what it stood for; count 0: for none any more. Of a sticky
+ * one, calls with equal keys get the same version as long as the weights stay. Returns 0, CT_E_TOOBIG, CT_E_RANGE (no
+ * weight in all), -ENOMEM or -ESTALE (also: a version's handle is). */
+int ct_alias_put(ct_table *table, uint64_t function, const uint8_t *name, uint32_t name_len, const ct_share *shares,
+                 uint32_t count, uint32_t is_sticky);
+
+/* The version that a call under a name gets: by its key where the name is sticky and it has one, else by `number`, of
+ * which each is as likely as any other. 0: the function has no such name, or the version is not served any more. */
+uint64_t ct_alias_pick(const ct_table *table, uint64_t function, const uint8_t *name, uint32_t name_len, const uint8_t *key,
+                       uint32_t key_len, uint64_t number);
 
 /* What the lane says without asking Python when it refuses a call of this function with this code and detail (0: any).
  * Copied; kept until the next one or the function's end. A len of 0 for both forgets it. Returns 0, CT_E_TOOBIG,
@@ -743,7 +764,7 @@ int ct_check_job(ct_table *table, uint64_t function, const ct_ask *ask, uint64_t
 typedef struct ct_grant {
     uint64_t member;
     uint64_t link; /* what ct_member_set_link put there */
-    uint64_t code_version; /* as it was when the boot was decided */
+    uint64_t version; /* of the function's versions, the one that runs there */
     uint64_t waited_ns;
     uint32_t is_cold; /* the call waited for this instance's boot */
 } ct_grant;
@@ -782,7 +803,7 @@ enum ct_member_state {
 typedef struct ct_member_facts {
     uint64_t function;
     uint64_t number; /* unique in the table, ascending */
-    uint64_t code_version;
+    uint64_t version;
     uint64_t link;
     uint32_t state; /* enum ct_member_state */
     uint32_t leases;
@@ -864,7 +885,7 @@ enum ct_record_flag { CT_RECORD_COLD = 1, CT_RECORD_LOG_TRUNCATED = 2 };
 typedef struct ct_record {
     uint8_t request_id[16];
     uint64_t function;
-    uint64_t code_version;
+    uint64_t version;
     int64_t started_at_us; /* Unix time */
     uint64_t duration_ns;
     uint64_t queued_ns;

@@ -126,7 +126,7 @@ static inline ct_function_row row_of(uint32_t replicas) {
                              .name = (const uint8_t *)"f",
                              .name_len = 1,
                              .flags = CT_FUNCTION_KEPT,
-                             .code_version = 7,
+                             .version = 7,
                              .max_payload_bytes = 1000,
                              .timeout_ns = 5 * (uint64_t)SECOND,
                              .max_queue_wait_ns = 5 * (uint64_t)SECOND,

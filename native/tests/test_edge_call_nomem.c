@@ -157,7 +157,7 @@ static void a_call_and_its_answer(void) {
                "[1]");
     char *got = hear(c, "}");
     CHECK(has(got, "HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 132\r\n"
-                   "x-request-id: 0190b5a0-7a3b-7c00-8000-0123456789ab\r\ndate: "));
+                   "x-nova-version: 7\r\nx-request-id: 0190b5a0-7a3b-7c00-8000-0123456789ab\r\ndate: "));
     CHECK(has(got, "{\"request_id\":\"0190b5a0-7a3b-7c00-8000-0123456789ab\",\"output\":[1],\"error\":null,\"duration_ms\":0.000,"
                    "\"cold_start\":false,\"version\":\"7\"}"));
     CHECK_TEXT(last_function, "echo");

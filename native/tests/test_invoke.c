@@ -65,8 +65,7 @@ static void what_is_odd_is_pythons(void) {
         {"\x0a\x05"
          "f",
          3},                                                                    /* cut */
-        {"\x22\x01x", 3},                                                       /* a qualifier */
-        {"\x28\x01", 2},                                                        /* a field of tomorrow */
+                {"\x28\x01", 2},                                                        /* a field of tomorrow */
         {"\x0a", 1},          {"\x08\x01", 2}, /* a name that is a number */
         {"\x18\xff\xff\xff\xff\x7f", 6},                                        /* a timeout above 32 bits */
     };

@@ -18,7 +18,7 @@ static void a_call_is_answered_and_written_down(void) {
     const ct_record record = record_of(&g, 0);
     CHECK_INT(record.status, CT_STATUS_OK);
     CHECK_INT(record.flags, CT_RECORD_COLD);
-    CHECK_INT(record.code_version, 7);
+    CHECK_INT(record.version, 7);
     CHECK_INT(record.input_bytes, 3);
     CHECK_INT(record.output_bytes, 7);
     CHECK_INT(memcmp(record.log, "said", 4), 0);

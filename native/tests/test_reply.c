@@ -56,10 +56,11 @@ static void an_answer_is_written(void) {
     ct__reply reply = {.output = span("[1]"), .version = span("1"), .duration_ms = 1.25};
     CHECK_TEXT(written(&reply),
                "HTTP/1.1 200 \r\ncontent-type: application/json\r\ncontent-length: 132\r\n"
-               "x-request-id: 0190b5a0-7a3b-7c00-8000-0123456789ab\r\ndate: x\r\n\r\n"
+               "x-nova-version: 1\r\nx-request-id: 0190b5a0-7a3b-7c00-8000-0123456789ab\r\ndate: x\r\n\r\n"
                "{\"request_id\":\"0190b5a0-7a3b-7c00-8000-0123456789ab\",\"output\":[1],\"error\":null,"
                "\"duration_ms\":1.250,\"cold_start\":false,\"version\":\"1\"}");
     reply = (ct__reply){.request_id = span("theirs"), .is_cold = true, .version = span("a\"\n")};
+    CHECK(strstr(written(&reply), "x-nova-version") == NULL);
     CHECK_TEXT(strstr(written(&reply), "{"), "{\"request_id\":\"theirs\",\"output\":null,\"error\":null,\"duration_ms\":0.000,"
                                              "\"cold_start\":true,\"version\":\"a\\\"\\n\"}");
     reply = (ct__reply){.output = span("1"), .error = span("{\"type\":\"Bad\"}"), .version = span("1")};

@@ -76,7 +76,7 @@ static void is_text(const field *f, const char *text) {
 
 static void a_row_says_what_the_record_does(void) {
     ct_table *t = table_of(2);
-    ct_record record = {.function = function_with_head(t), .code_version = 7, .started_at_us = 946684800000001,
+    ct_record record = {.function = function_with_head(t), .version = 7, .started_at_us = 946684800000001,
                         .duration_ns = 1500000, .queued_ns = 250000, .input_bytes = 3, .output_bytes = UINT64_MAX,
                         .status = CT_STATUS_OK, .flags = CT_RECORD_COLD, .log = (const uint8_t *)"said", .log_len = 4,
                         .request_id = {1, 2, 3, [15] = 16}, .source = "http"};

@@ -42,7 +42,7 @@ static ct_table *table(void) {
 static ct_function_row row(const char *name) {
     return (ct_function_row){.tenant = (const uint8_t *)"t", .tenant_len = 1, .space = (const uint8_t *)"n",
                              .space_len = 1, .name = (const uint8_t *)name, .name_len = (uint32_t)strlen(name),
-                             .flags = CT_FUNCTION_KEPT, .code_version = 7, .max_payload_bytes = 100,
+                             .flags = CT_FUNCTION_KEPT, .version = 7, .max_payload_bytes = 100,
                              .max_queue_wait_ns = 30 * SECOND, .max_replicas = 2, .instance_concurrency = 1,
                              .max_queue_depth = 100, .shed_status = 429, .retry_after_s = 3, .meter = 1};
 }
@@ -94,7 +94,7 @@ static void a_call_waits_for_its_boot_and_the_next_finds_it_warm(void) {
     CHECK_INT(ct_member_set_link(t, member, 4711), 0);
     const ct_effect e = effect(t, CT_EFFECT_GRANT);
     CHECK(e.call == first && e.member == member && e.owner == 99);
-    CHECK(e.grant.is_cold && e.grant.waited_ns == 4 && e.grant.code_version == 7 && e.grant.link == 4711);
+    CHECK(e.grant.is_cold && e.grant.waited_ns == 4 && e.grant.version == 7 && e.grant.link == 4711);
     CHECK_INT(ct_call_end(t, first, CT_STATUS_OK, 0, 2001), 0);
     CHECK_INT(ct_call_end(t, first, CT_STATUS_OK, 0, 2001), -ESTALE);
     const uint64_t second = admit(t, f, 3000);

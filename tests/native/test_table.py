@@ -137,7 +137,7 @@ def test_records_are_written_in_order_and_are_dropped_when_there_is_no_room(tabl
         Record(
             request_id=bytes([number] * 16),
             function=function,
-            code_version=3,
+            version=3,
             started_at_us=-5,
             duration_ns=6,
             queued_ns=7,

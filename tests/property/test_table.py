@@ -108,7 +108,7 @@ class Both:
             handler="main.handler",
             halted=rng.random() < 0.05,
             max_payload_bytes=rng.choice((10, 1000)),
-            code_version=rng.randrange(5),
+            live_version=rng.randrange(5),
             min_replicas=rng.choice((0, 0, 1, 2)),
             max_replicas=rng.choice((1, 2, 5)),
             instance_concurrency=rng.choice((1, 1, 3)),

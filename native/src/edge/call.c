@@ -69,7 +69,7 @@ static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i].value.len > 0) /* an empty value is no metadata to gRPC */
             pairs[pair_count++] = all[i];
-    uint8_t front[128], back[192]; /* a name of at most 64 bytes; a qualifier of at most 128 */
+    uint8_t front[128], back[320]; /* a name of at most 64 bytes; a qualifier and a key of at most 128 each */
     ct__writer w = {.at = front, .left = sizeof front};
     ct__pb_put_bytes(&w, 1, plain->function.at, plain->function.len);
     ct__pb_put_bytes_head(&w, 2, payload.len);
@@ -78,6 +78,8 @@ static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who
         ct__pb_put_varint(&v, 3, plain->timeout_ms);
     if (plain->qualifier.len > 0)
         ct__pb_put_bytes(&v, 4, plain->qualifier.at, plain->qualifier.len);
+    if (plain->sticky.len > 0)
+        ct__pb_put_bytes(&v, 5, plain->sticky.at, plain->sticky.len);
     const ct__h2_span pieces[] = {{front, sizeof front - w.left}, of(payload), {back, sizeof back - v.left}};
     const uint64_t own_ns = plain->timeout_ns > 0 ? plain->timeout_ns : lane->max_timeout_ns;
     const ct__h2_request request = {

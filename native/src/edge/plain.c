@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { NAME_BYTES = 64, QUALIFIER_BYTES = 128, CHAIN_BYTES = 4096, CHAIN_NAMES = 64, NUMBER_DIGITS = 15 };
+enum { NAME_BYTES = 64, QUALIFIER_BYTES = 128, STICKY_BYTES = 128, CHAIN_BYTES = 4096, CHAIN_NAMES = 64, NUMBER_DIGITS = 15 };
 
 static bool is_name_byte(uint8_t byte) {
     const uint8_t letter = byte | 0x20;
@@ -116,7 +116,7 @@ static bool is_visible(ct__span text) {
 }
 
 /* Headers that count here, each once. */
-enum { KEY, AUTHORIZATION, TENANT, SPACE, REQUEST, TRACE, TIMEOUT, DEPTH, CHAIN, QUALIFIER, KIND, TYPE, IDEMPOTENCY, HEADERS };
+enum { KEY, AUTHORIZATION, TENANT, SPACE, REQUEST, TRACE, TIMEOUT, DEPTH, CHAIN, QUALIFIER, STICKY, COOKIE, KIND, TYPE, IDEMPOTENCY, HEADERS };
 
 typedef struct seen {
     ct__span values[HEADERS];
@@ -138,6 +138,8 @@ static int which(ct__span name) {
         {"x-nova-call-depth", DEPTH},
         {"x-nova-call-chain", CHAIN},
         {"x-nova-qualifier", QUALIFIER},
+        {"x-nova-sticky", STICKY},
+        {"cookie", COOKIE},
         {"x-nova-invocation-type", KIND},
         {"content-type", TYPE},
         {"idempotency-key", IDEMPOTENCY},
@@ -196,7 +198,9 @@ static bool read_headers(const seen *s, uint64_t max_timeout_ns, ct__plain *out)
         out->traceparent = values[TRACE];
     if (s->has[QUALIFIER]) {
         out->qualifier = values[QUALIFIER];
-        if (out->qualifier.len > QUALIFIER_BYTES || !is_visible(out->qualifier))
+        out->sticky = values[STICKY];
+        if (out->qualifier.len > QUALIFIER_BYTES || !is_visible(out->qualifier) || out->sticky.len > STICKY_BYTES
+            || !is_visible(out->sticky) || s->has[COOKIE] /* it may hold the key */)
             return false;
     }
     if (!s->has[DEPTH])

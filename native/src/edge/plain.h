@@ -15,7 +15,7 @@ typedef struct ct__plain {
     enum ct__credential kind;
     ct__span credential; /* the header's value as it came */
     ct__span tenant, space;
-    ct__span traceparent, qualifier, depth, chain;
+    ct__span traceparent, qualifier, sticky, depth, chain;
     bool has_request_id;
     char request_id[CT__UUID_BYTES];
     uint32_t timeout_ms; /* 0: the function's own */

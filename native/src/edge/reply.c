@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { HEAD_BYTES = 640, NUMBER_BYTES = 352, JSON_DEPTH = 512 }; /* the longest double has 309 digits before its point */
+enum { NUMBER_DIGITS = 20, HEAD_BYTES = 704, NUMBER_BYTES = 352, JSON_DEPTH = 512 }; /* the longest double has 309 digits before its point */
 
 int ct__reply_read(const uint8_t *message, size_t len, ct__reply *out) {
     ct__reader r = {.at = message, .left = len};
@@ -134,6 +134,14 @@ size_t ct__reply_end(uint8_t *out, const ct__reply *end, const char *request_id)
     return (size_t)(put_facts(at, end) - out);
 }
 
+/* Of a version; what is none is in the body only. */
+static bool is_number(ct__span text) {
+    for (size_t i = 0; i < text.len; i++)
+        if (text.at[i] < '0' || text.at[i] > '9')
+            return false;
+    return text.len > 0 && text.len <= NUMBER_DIGITS;
+}
+
 size_t ct__reply_write(uint8_t *out, const ct__reply *r, const char *request_id, const char *date) {
     /* The body is written first, where its head leaves room; then the head, whose length is known only with it. */
     uint8_t *const body = out + HEAD_BYTES;
@@ -146,6 +154,11 @@ size_t ct__reply_write(uint8_t *out, const ct__reply *r, const char *request_id,
         char type[CT__ERROR_TYPE_BYTES];
         at = put_text(at, "x-nova-function-error: ");
         at = put(at, type, ct__reply_error_type(r->error, type));
+        at = put_text(at, "\r\n");
+    }
+    if (is_number(r->version)) {
+        at = put_text(at, "x-nova-version: ");
+        at = put(at, r->version.at, r->version.len);
         at = put_text(at, "\r\n");
     }
     at = put_text(at, "x-request-id: ");

@@ -48,7 +48,7 @@ static void write_down(ct__lane_call *c, uint32_t status, const uint8_t *log, si
     ct_lane *lane = c->lane;
     const uint64_t ended_ns = c->ended_ns != 0 ? c->ended_ns : ct__reactor_now_ns(lane->reactor);
     ct_record record = {.function = c->function,
-                        .code_version = c->grant.code_version,
+                        .version = c->grant.version,
                         .started_at_us = c->started_at_us,
                         .duration_ns = ended_ns - c->started_ns,
                         .queued_ns = c->grant.waited_ns,
@@ -142,10 +142,10 @@ static void answer(ct__lane_call *c, const ct__link_end *end) {
     ct__answer answer;
     if (c->is_stream)
         ct__answer_end(&answer, c->invoke.request_id, is_error ? end->body : NULL, is_error ? end->len : 0, end->duration_ns,
-                       c->grant.is_cold != 0, c->grant.code_version);
+                       c->grant.is_cold != 0, c->grant.version);
     else
         ct__answer_make(&answer, c->invoke.request_id, is_error, end->body, end->len, end->duration_ns, c->grant.is_cold != 0,
-                        c->grant.code_version);
+                        c->grant.version);
     (void)ct__h2_answer(c->lane->server, c->stream, answer.pieces, CT__ANSWER_PIECES);
     write_down(c, status, end->log, end->log_len, end->is_log_cut, is_error ? end->body : NULL, is_error ? end->len : 0,
                output_bytes);

@@ -2,7 +2,7 @@
 
 #include "proto/pbwire.h"
 
-enum { FUNCTION = 1, PAYLOAD = 2, TIMEOUT = 3, QUALIFIER = 4 }; /* InvokeRequest */
+enum { FUNCTION = 1, PAYLOAD = 2, TIMEOUT = 3, QUALIFIER = 4, STICKY = 5 }; /* InvokeRequest */
 
 static const uint64_t SKEW_MS = 3600000; /* as the executor's: the log is partitioned by the id's time */
 
@@ -102,8 +102,9 @@ static bool message_get(const uint8_t *message, size_t len, ct__invoke *out) {
         } else if (field.number == TIMEOUT && field.type == CT__PB_VARINT && field.value <= UINT32_MAX) {
             out->timeout_ms = (uint32_t)field.value;
         } else if (field.number == QUALIFIER && is_bytes) {
-            if (field.len != 0 && !ct__h2_is(value, "$LATEST", 7))
-                return false;
+            out->qualifier = ct__h2_is(value, "$LATEST", 7) ? (ct__h2_span){0} : value;
+        } else if (field.number == STICKY && is_bytes) {
+            out->sticky = value;
         } else {
             return false;
         }

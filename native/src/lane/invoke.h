@@ -11,6 +11,8 @@ typedef struct ct__invoke {
     ct__h2_span function;
     ct__h2_span payload; /* never empty: a call without one has "{}" */
     ct__h2_span chain;
+    ct__h2_span qualifier; /* a version's number or an alias; empty: the live version */
+    ct__h2_span sticky;
     uint64_t payload_bytes; /* as they came */
     uint32_t timeout_ms; /* 0: none */
     uint32_t depth;

@@ -109,6 +109,40 @@ static bool wanted(void *ctx, const ct__h2_head *head) {
            head->identity.len <= CT_TOKEN_BYTES_MAX && is_secret(ctx, head->authorization);
 }
 
+/* Each number as likely as any other (splitmix64). */
+static uint64_t draw(ct_lane *lane) {
+    uint64_t z = lane->drawn += 0x9E3779B97F4A7C15u;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+static uint64_t function_of(const ct_lane *lane, const ct_identity *who, ct__h2_span name) {
+    return ct_function_find(lane->table, who->tenant, who->tenant_len, who->space, who->space_len, name.data, (uint32_t)name.len);
+}
+
+/* What a call runs: 0 when Python is to say it. "name:qualifier" says both. */
+static uint64_t called(ct_lane *lane, const ct_identity *who, ct__invoke *invoke) {
+    uint64_t function = function_of(lane, who, invoke->function);
+    if (function == 0 && invoke->qualifier.len == 0) {
+        const uint8_t *colon = memchr(invoke->function.data, ':', invoke->function.len);
+        if (colon == NULL)
+            return 0;
+        const size_t name_len = (size_t)(colon - invoke->function.data);
+        invoke->qualifier = (ct__h2_span){.data = colon + 1, .len = invoke->function.len - name_len - 1};
+        invoke->function.len = name_len;
+        if (invoke->qualifier.len == 0)
+            return 0;
+        function = function_of(lane, who, invoke->function);
+    }
+    if (function == 0 || invoke->qualifier.len == 0)
+        return function;
+    if (invoke->qualifier.len > CT_ALIAS_BYTES_MAX || invoke->sticky.len > UINT32_MAX)
+        return 0;
+    return ct_alias_pick(lane->table, function, invoke->qualifier.data, (uint32_t)invoke->qualifier.len, invoke->sticky.data,
+                         (uint32_t)invoke->sticky.len, draw(lane));
+}
+
 /* False: for Python. */
 static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head, const uint8_t *message, size_t len) {
     struct timespec wall;
@@ -120,8 +154,7 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
         ct_identity_find(lane->table, head->identity.data, (uint32_t)head->identity.len, wall.tv_sec, &who) != 1 ||
         who.may_invoke == 0 || invoke.function.len == 0 || invoke.function.len > CT_KEY_BYTES_MAX)
         return false;
-    const uint64_t function = ct_function_find(lane->table, who.tenant, who.tenant_len, who.space, who.space_len,
-                                               invoke.function.data, (uint32_t)invoke.function.len);
+    const uint64_t function = called(lane, &who, &invoke);
     if (function == 0 || ct__emit_reserve(lane->reactor, 1) < 0)
         return false;
     ct__lane_call *c = take_call(lane);
@@ -152,7 +185,7 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
     }
     ct__function_facts facts;
     if (ct__function_get(lane->table, function, &facts) == 0)
-        c->grant.code_version = facts.code_version; /* what would have run, until an instance says what does */
+        c->grant.version = facts.version; /* what would have run, until an instance says what does */
     (void)ct__h2_own(lane->server, stream, c);
     ct__lane_admit(c, &who);
     return true;
@@ -187,6 +220,9 @@ ct_lane *ct_lane_new(ct_reactor *reactor, ct_table *table, ct_links *links, cons
     lane->reactor = reactor;
     lane->table = table;
     lane->links = links;
+    struct timespec wall;
+    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    lane->drawn = (uint64_t)wall.tv_sec << 32 ^ (uint64_t)wall.tv_nsec ^ (uint64_t)(uintptr_t)lane;
     lane->effects.run = take_effects;
     lane->tell.run = tell_python;
     lane->secret_len = secret_len;

@@ -48,6 +48,7 @@ struct ct_lane {
     ct_reactor *reactor;
     ct_table *table;
     ct_links *links;
+    uint64_t drawn; /* where the sequence of the numbers that are drawn stands */
     ct__h2_server *server;
     ct__task effects;   /* of the table, to be taken by us */
     ct__task tell;      /* Python: the table has effects for you */

@@ -38,7 +38,7 @@ static void unindex(ct_table *t, ct__function *f) {
 
 /* The name is this function's from now on, if it is one that is kept. */
 static void reindex(ct_table *t, ct__function *f) {
-    const bool is_wanted = (f->row.flags & CT_FUNCTION_KEPT) != 0 && !f->is_removed;
+    const bool is_wanted = (f->row.flags & (CT_FUNCTION_KEPT | CT_FUNCTION_PINNED)) == CT_FUNCTION_KEPT && !f->is_removed;
     if (is_wanted == f->is_indexed)
         return;
     if (!is_wanted) {
@@ -117,7 +117,9 @@ int ct_function_update(ct_table *t, uint64_t function, const ct_function_row *ro
     if (!has_breaker || !is_same_sandbox) /* a deploy is how a broken function is mended */
         ct__breaker_reset(&f->breaker);
     reindex(t, f);
-    if (!is_same_sandbox)
+    if (is_same_sandbox)
+        ct__members_are(f, row->version);
+    else
         ct__pool_renew(t, f);
     ct__function_settle(t, f);
     ct__pool_pump(t, f);
@@ -154,7 +156,7 @@ int ct__function_get(const ct_table *t, uint64_t function, ct__function_facts *o
     if (f == NULL)
         return -ESTALE;
     *out = (ct__function_facts){.name = f->row.name, .name_len = f->row.name_len, .flags = f->row.flags,
-                                .code_version = f->row.code_version, .timeout_ns = f->row.timeout_ns,
+                                .version = f->row.version, .timeout_ns = f->row.timeout_ns,
                                 .max_payload_bytes = f->row.max_payload_bytes};
     return 0;
 }
@@ -188,6 +190,7 @@ void ct__function_free(ct_table *t, ct__function *f) {
         free(f->sayings);
         f->sayings = next;
     }
+    ct__aliases_free(f);
     free(f->row_head);
     f->row_head = NULL;
     free(f->key);

@@ -70,7 +70,7 @@ void ct__lease_facts(const ct_table *t, const ct__call *c, ct_grant *out) {
     *out = (ct_grant){.member = c->member, .waited_ns = c->waited_ns, .is_cold = c->is_cold};
     if (m != NULL) {
         out->link = m->link;
-        out->code_version = m->code_version;
+        out->version = m->version;
     }
 }
 

@@ -25,7 +25,7 @@ ct__member *ct__member_add(ct_table *t, ct__function *f) {
     m->function = f;
     m->number = ++t->next_number;
     m->sandbox = f->sandbox;
-    m->code_version = f->row.code_version;
+    m->version = f->row.version;
     m->seats = f->row.instance_concurrency;
     m->state = CT_MEMBER_BOOTING;
     ct__list_insert(&f->members, &m->of_function);
@@ -35,6 +35,14 @@ ct__member *ct__member_add(ct_table *t, ct__function *f) {
     f->current++;
     ct__effect_put(t, CT_TAKER_PYTHON, &m->boot, CT_EFFECT_BOOT);
     return m;
+}
+
+void ct__members_are(ct__function *f, uint64_t version) {
+    for (ct__node *at = f->members.next; at != &f->members; at = at->next) {
+        ct__member *m = CT__OF(ct__member, of_function, at);
+        if (is_current(m))
+            m->version = version;
+    }
 }
 
 void ct__member_lease(ct_table *t, ct__member *m) {
@@ -89,7 +97,7 @@ int ct_member_get(const ct_table *t, uint64_t member, ct_member_facts *out) {
     if (m == NULL)
         return -ESTALE;
     *out = (ct_member_facts){.function = ct__handle(&m->function->slot), .number = m->number,
-                             .code_version = m->code_version, .link = m->link, .state = m->state, .leases = m->leases,
+                             .version = m->version, .link = m->link, .state = m->state, .leases = m->leases,
                              .is_current = is_current(m)};
     return 0;
 }

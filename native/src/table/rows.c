@@ -121,7 +121,7 @@ static void write_row(ct__writer *w, const ct_table *t, const ct__function *f, c
     ct__write_bytes(w, f->row_head, f->row_head_len);
     ct__write_u32(w, sizeof record->request_id);
     ct__write_bytes(w, record->request_id, sizeof record->request_id);
-    write_int4(w, record->code_version);
+    write_int4(w, record->version);
     write_instant(w, record->started_at_us);
     write_ms(w, record->duration_ns);
     write_ms(w, record->queued_ns);

@@ -88,6 +88,8 @@ typedef struct ct__saying { /* a refusal, ready to be sent */
     uint8_t bytes[];
 } ct__saying;
 
+typedef struct ct__alias ct__alias;
+
 typedef struct ct__function {
     ct__slot slot;
     ct_function_row row; /* its names point into key */
@@ -113,6 +115,7 @@ typedef struct ct__function {
     uint64_t prewarm_after_ns;
     ct__breaker breaker;
     ct__saying *sayings;
+    ct__alias *aliases;
     uint8_t *row_head; /* how its rows of the log begin; NULL: nobody said yet */
     uint32_t row_head_len;
     ct__effect drop;
@@ -125,7 +128,7 @@ typedef struct ct__member {
     ct__node shelf;
     uint64_t number;
     uint64_t sandbox;
-    uint64_t code_version;
+    uint64_t version;
     uint64_t idle_since_ns;
     uint64_t link;
     uint32_t seats;
@@ -257,6 +260,9 @@ bool ct__function_is_idle(const ct__function *f);
 void ct__function_settle(ct_table *t, ct__function *f); /* in or out of the active list; dropped when nothing is left */
 void ct__function_free(ct_table *t, ct__function *f);
 
+/* aliases.c */
+void ct__aliases_free(ct__function *f);
+
 /* pool.c */
 uint32_t ct__kept_warm(const ct__function *f);
 uint32_t ct__boots_for_calls(const ct__function *f);
@@ -272,6 +278,7 @@ void ct__refuse(ct_table *t, ct__call *c, const ct_verdict *verdict);
 
 /* member.c: the state machine of one instance */
 ct__member *ct__member_add(ct_table *t, ct__function *f);
+void ct__members_are(ct__function *f, uint64_t version); /* those of the live sandbox */
 void ct__member_lease(ct_table *t, ct__member *m);
 void ct__member_release(ct_table *t, ct__member *m, bool is_broken, uint64_t now_ns);
 void ct__member_bury(ct_table *t, ct__member *m);

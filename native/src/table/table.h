@@ -29,7 +29,7 @@ typedef struct ct__function_facts {
     const uint8_t *name;
     uint32_t name_len;
     uint32_t flags;
-    uint64_t code_version;
+    uint64_t version;
     uint64_t timeout_ns;
     uint64_t max_payload_bytes;
 } ct__function_facts;

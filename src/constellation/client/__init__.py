@@ -109,10 +109,12 @@ from constellation.routes.models.topics import (
     TopicUpdate,
 )
 from constellation.routes.models.urls import CorsBody, FunctionUrlBody, FunctionUrlSettings
-from constellation.routes.models.versions import VersionBody, VersionDiff, VersionSummary
+from constellation.routes.models.versions import AliasBody, AliasPut, VersionBody, VersionDiff, VersionSummary
 
 __all__ = [
     "DEFAULT_SERVER",
+    "AliasBody",
+    "AliasPut",
     "ApiKeyBody",
     "ApiKeyCreate",
     "ApiKeyCreated",

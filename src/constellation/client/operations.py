@@ -231,6 +231,11 @@ class Operations:
     activate_version = Operation(versions.activate_version)
     delete_version = Operation(versions.delete_version)
     rollback_function = Operation(versions.rollback_function)
+    list_aliases = Listing(versions.list_aliases)
+    get_alias = Operation(versions.get_alias)
+    put_alias = Operation(versions.put_alias)
+    promote_alias = Operation(versions.promote_alias)
+    delete_alias = Operation(versions.delete_alias)
 
     invoke_durable = Operation(executions.invoke_durable)
     list_executions = Listing(executions.list_executions)

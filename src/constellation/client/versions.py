@@ -46,5 +46,31 @@ def rollback_function(name: str, *, version: int | None = None, if_match: str | 
     return call("rollback_function", f.FunctionBody, params={"name": name}, body=body, headers=matching(if_match))
 
 
+def list_aliases(name: str, *, page_size: int = DEFAULT_LIMIT) -> Call[Page[v.AliasBody]]:
+    """Aliases of a function, by name."""
+    return page_call("list_aliases", v.AliasBody, page_size=page_size, params={"name": name})
+
+
+def get_alias(name: str, alias: str) -> Call[v.AliasBody]:
+    """What an alias stands for."""
+    return call("get_alias", v.AliasBody, params={"name": name, "alias": alias})
+
+
+def put_alias(name: str, alias: str, wanted: v.AliasPut) -> Call[v.AliasBody]:
+    """Have an alias, new or not, stand for versions."""
+    return call("put_alias", v.AliasBody, params={"name": name, "alias": alias}, body=wanted)
+
+
+def promote_alias(name: str, alias: str, *, version: int | None = None) -> Call[v.AliasBody]:
+    """Give one version every call of an alias; the newest of its own when none is given."""
+    body = v.AliasPromote(version=UNSET if version is None else version)
+    return call("promote_alias", v.AliasBody, params={"name": name, "alias": alias}, body=body)
+
+
+def delete_alias(name: str, alias: str) -> Call[f.Deleted]:
+    """Delete an alias; its versions stay."""
+    return call("delete_alias", f.Deleted, params={"name": name, "alias": alias})
+
+
 def _of(name: str, version: int) -> dict[str, str]:
     return {"name": name, "version": str(version)}

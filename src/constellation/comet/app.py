@@ -54,6 +54,7 @@ from constellation.comet.network.expected import NetworkExpected
 from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
 from constellation.comet.publishing import Publishing
+from constellation.comet.qualified import Names, Qualified
 from constellation.comet.runtimes.registry import Registry
 from constellation.comet.sandboxes.keeping import Keeping
 from constellation.comet.sandboxes.machines import Machines
@@ -77,6 +78,7 @@ from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.domain.function import AUTO_BACKEND
 from constellation.nova.domain.runtimes import WASM
+from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL as BUILDS
 from constellation.nova.store.builds import PROGRESS, Builds
@@ -252,6 +254,8 @@ async def execution_plane(
         Tenancy(db),
         Changes(db),
         clock=context.clock,
+        versions=Aliases(db),
+        on_kept=Names(table, pool).tell,
         watchers=(pool, code, lane, *(_network_expected(each, router.name) for each in networks)),
         on_secret=lambda change: pool.renew(uses(change)),
         looks_ahead=looks_ahead,
@@ -265,6 +269,7 @@ async def execution_plane(
         clock=context.clock,
         node=context.node,
         is_json=is_json,
+        qualified=Qualified(table, pool, cache),
     )
     once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
     desk = AskDesk(

@@ -88,7 +88,8 @@ class CodeShelf:
         self._directories: dict[Path, _Directory] = {}
         self._useless = anyio.Event()
         self._looks_ahead = looks_ahead
-        self._wanted: dict[UUID, Function] = {}  # to be fetched ahead
+        self._wanted: dict[tuple[UUID, int], Function] = {}  # to be fetched ahead, by slot
+        self._used: dict[UUID, dict[int, Path]] = {}  # what the versions run that are served, by pin
         self._is_wanted = anyio.Event()
         self._ahead_bytes: dict[Path, int] = {}  # fetched, and not used yet
         self._threads = anyio.CapacityLimiter(_WRITERS)
@@ -156,7 +157,7 @@ class CodeShelf:
             namespace=function.namespace,
             function_id=function.id,
             function_name=function.name,
-            function_version=str(function.code_version),
+            function_version=str(function.live_version),
             runtime=function.runtime,
             handler=function.handler,
             code_dir=path,
@@ -181,25 +182,35 @@ class CodeShelf:
     def update(self, function: Function, *, is_suspended: bool) -> None:
         """The function's live code is this version now."""
         path = self._path(function)
-        self._supersede(function.id, live=path)
+        self._used.setdefault(function.id, {})[function.pin] = path
+        self._supersede(function.id)
         if not function.is_runnable:
             return  # nothing was built yet
         if self._looks_ahead and not is_suspended and path not in self._directories and len(self._wanted) < _AHEAD_MAX:
-            self._wanted[function.id] = function
+            self._wanted[function.slot] = function
             self._is_wanted.set()
 
     def remove(self, function_id: UUID) -> None:
         """The function is deleted."""
-        self._wanted.pop(function_id, None)
-        self._supersede(function_id, live=None)
+        self._wanted.pop((function_id, 0), None)
+        self._used.pop(function_id, None)
+        self._supersede(function_id)
+
+    def unpin(self, function: Function) -> None:
+        """A version is not served beside the live one any more."""
+        self._wanted.pop(function.slot, None)
+        self._used.get(function.id, {}).pop(function.pin, None)
+        self._supersede(function.id)
 
     def forget(self, function_id: UUID) -> None:
         """The files stay: its next call needs them again."""
 
-    def _supersede(self, function_id: UUID, *, live: Path | None) -> None:
+    def _supersede(self, function_id: UUID) -> None:
+        """The files of the versions that are served stay; those of others go when nobody uses them."""
+        used = self._used.get(function_id, {}).values()
         for directory in self._directories.values():
             if directory.function_id == function_id:
-                directory.is_superseded = directory.path != live
+                directory.is_superseded = directory.path not in used
                 self._retire_if_useless(directory)
 
     def _retire_if_useless(self, directory: _Directory, *, is_failed: bool = False) -> None:

@@ -6,9 +6,9 @@ the database what is kept goes on being served, and what is not known is refused
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, NotFound
+from constellation.nova.domain.alias import Alias
 from constellation.nova.domain.change import Change, ChangeKind
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
@@ -29,6 +30,7 @@ Key = tuple[str, str, str]  # tenant, namespace, name
 MAX_KEPT = 10_000  # functions; chosen: about 2 KiB each
 # Of them, those that nobody has called on this node but were deployed while it ran: their first call then reads nothing.
 MAX_AHEAD = 5_000  # chosen: the other half is left to what is called
+MAX_ASKED = 8  # versions of a function that were called by number, beside those that aliases name; the last ones
 MAX_ABSENT = 1024  # names that do not exist, remembered so that a wrong client does not become a database load
 # A name that is missed again and again is asked for ever more rarely. The first miss is not remembered at all: who
 # creates a function right after a 404 calls it before the change has arrived.
@@ -41,6 +43,14 @@ class FunctionSource(Protocol):
     async def try_get(self, tenant: str, namespace: str, name: str) -> Function | None: ...
 
     async def list_kept_warm(self) -> Sequence[Function]: ...
+
+
+class VersionSource(Protocol):
+    async def served(
+        self, function: Function, *, also: Collection[int] = ...
+    ) -> tuple[Sequence[Alias], Sequence[Function]]:
+        """Return a function's aliases, and the versions that they name, and those of `also` that exist."""
+        ...
 
 
 class TenantSource(Protocol):
@@ -60,7 +70,7 @@ class Wakeup(Protocol):
 
 
 class Watcher(Protocol):
-    """Told of every function that is kept and changed; never suspends."""
+    """Told of every function that is kept and changed, the versions beside the live one too; never suspends."""
 
     def update(self, function: Function, *, is_suspended: bool) -> None: ...
 
@@ -70,6 +80,10 @@ class Watcher(Protocol):
         """It is kept no more, though it may exist."""
         ...
 
+    def unpin(self, function: Function) -> None:
+        """A version is not served beside the live one any more."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -77,6 +91,8 @@ class Entry:
 
     function: Function
     is_suspended: bool  # its tenant is
+    aliases: Sequence[Alias] = ()
+    pinned: Mapping[int, Function] = field(default_factory=dict)  # versions that are served beside the live one
 
 
 @dataclass(slots=True)
@@ -106,6 +122,8 @@ class FunctionCache:
         changes: ChangeSource,
         *,
         clock: Clock,
+        versions: VersionSource | None = None,
+        on_kept: Callable[[Entry], None] = lambda _entry: None,
         watchers: Sequence[Watcher] = (),
         on_secret: Callable[[Change | None], None] = lambda _change: None,
         looks_ahead: bool = False,
@@ -113,12 +131,15 @@ class FunctionCache:
         """Hold nothing yet.
 
         Args:
+            versions: None: functions have no other version than the live one.
+            on_kept: told of an entry after the watchers were told of its functions.
             on_secret: told of each secret that was changed, and with None that any may have been.
             looks_ahead: keep also what is deployed, before anybody calls it here, while there is room.
         """
         self._looks_ahead, self._on_secret = looks_ahead, on_secret
         self._functions, self._tenants, self._changes = functions, tenants, changes
         self._clock, self._watchers = clock, tuple(watchers)
+        self._versions, self._on_kept = versions, on_kept
         self._kept: dict[Key, Entry] = {}
         self._absent: dict[Key, _Absent] = {}
         self._loads: dict[Key, _Load] = {}
@@ -160,6 +181,20 @@ class FunctionCache:
             if reading.users == 0:
                 del self._loads[key]
 
+    async def pin(self, entry: Entry, number: int) -> Entry:
+        """Serve a version beside the live one from now on, and return the entry that has it.
+
+        Raises:
+            NotFound: the function has no such version.
+            DatabaseUnavailable: that can not be said now.
+        """
+        key = entry.function.key
+        asked = [*(each for each in entry.pinned if not _is_named(entry, each)), number][-MAX_ASKED:]
+        if (found := await self._entry(entry.function, entry.is_suspended, also=asked)).pinned.get(number) is None:
+            raise NotFound("version", str(number))
+        self._keep(found)
+        return self._kept.get(key, found)
+
     async def run(
         self, subscription: AbstractContextManager[Wakeup], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
@@ -198,7 +233,7 @@ class FunctionCache:
 
     async def _read_everything(self) -> None:
         for function in await self._functions.list_kept_warm():
-            self._keep(Entry(function, await self._is_suspended(function.tenant)))
+            self._keep(await self._entry(function, await self._is_suspended(function.tenant)))
         for key in list(self._kept):
             await self._refresh(key)
         self._on_secret(None)
@@ -221,7 +256,7 @@ class FunctionCache:
                 is_suspended = await self._is_suspended(change.tenant)
                 for key, entry in list(self._kept.items()):
                     if key[0] == change.tenant:
-                        self._keep(Entry(entry.function, is_suspended))
+                        self._keep(replace(entry, is_suspended=is_suspended))
             case ChangeKind.SECRET:
                 self._on_secret(change)
             case ChangeKind.API_KEY | ChangeKind.NAMESPACE | ChangeKind.PRINCIPAL:
@@ -233,6 +268,7 @@ class FunctionCache:
         kept = self._kept.get(key)
         if kept is not None and (function is None or function.id != kept.function.id):
             del self._kept[key]
+            self._unpin(kept.pinned.values())
             for watcher in self._watchers:
                 watcher.remove(kept.function.id)
             kept = None
@@ -241,11 +277,21 @@ class FunctionCache:
         is_ahead = self._looks_ahead and len(self._kept) < MAX_AHEAD
         if kept is None and function.min_replicas == 0 and not is_ahead:
             return
-        self._keep(Entry(function, kept.is_suspended if kept else await self._is_suspended(function.tenant)))
+        is_suspended = kept.is_suspended if kept else await self._is_suspended(function.tenant)
+        asked = [each for each in kept.pinned if not _is_named(kept, each)] if kept else ()
+        self._keep(await self._entry(function, is_suspended, also=asked))
 
     async def _read(self, key: Key) -> Entry | None:
         function = await self._functions.try_get(*key)
-        return Entry(function, await self._is_suspended(function.tenant)) if function else None
+        return await self._entry(function, await self._is_suspended(function.tenant)) if function else None
+
+    async def _entry(
+        self, function: Function, is_suspended: bool, *, also: Collection[int] = ()
+    ) -> Entry:  # as the field is
+        if self._versions is None or not function.is_runnable:
+            return Entry(function, is_suspended)
+        aliases, pinned = await self._versions.served(function, also=also)
+        return Entry(function, is_suspended, aliases, {each.pin: each for each in pinned})
 
     async def _is_suspended(self, tenant: str) -> bool:
         row = await self._tenants.try_get_tenant(tenant)
@@ -259,11 +305,21 @@ class FunctionCache:
                 return  # a slower read of an older row
         elif len(self._kept) >= MAX_KEPT:
             oldest = self._kept.pop(next(iter(self._kept)))  # its next call reads it again
+            self._unpin(oldest.pinned.values())
             for watcher in self._watchers:
                 watcher.forget(oldest.function.id)
         self._kept[key] = entry
-        for watcher in self._watchers:
-            watcher.update(entry.function, is_suspended=entry.is_suspended)
+        for function in (entry.function, *entry.pinned.values()):
+            for watcher in self._watchers:
+                watcher.update(function, is_suspended=entry.is_suspended)
+        self._on_kept(entry)
+        if kept is not None and kept.function.id == entry.function.id:
+            self._unpin([each for number, each in kept.pinned.items() if number not in entry.pinned])
+
+    def _unpin(self, functions: Collection[Function]) -> None:
+        for function in functions:
+            for watcher in self._watchers:
+                watcher.unpin(function)
 
     def _refuse_absent(self, key: Key) -> None:
         absent = self._absent.get(key)
@@ -277,3 +333,7 @@ class FunctionCache:
         misses = 1 if before is None else min(before.misses + 1, 10)
         ttl_s = 0.0 if misses == 1 else min(ABSENT_CAP_S, ABSENT_BASE_S * 2.0**misses)
         self._absent[key] = _Absent(misses, self._clock.monotonic_s() + ttl_s)
+
+
+def _is_named(entry: Entry, number: int) -> bool:
+    return any(number in alias.versions for alias in entry.aliases)

@@ -91,7 +91,7 @@ class LaneKeeper:
 
     def update(self, function: Function, *, is_suspended: bool) -> None:  # noqa: ARG002  # a watcher's signature
         """Say once what a function's refusals and its rows of the log say every time."""
-        served = self._pool.served(function.id)
+        served = self._pool.served(*function.slot)
         if served is None:
             return
         self._table.set_row_head(served.handle, row_head(function, node=self._node))
@@ -113,6 +113,9 @@ class LaneKeeper:
 
     def forget(self, function_id: UUID) -> None:
         """The words go with the function's entry."""
+
+    def unpin(self, function: Function) -> None:
+        """Likewise."""
 
     def remove(self, function_id: UUID) -> None:
         """The words go with the function's entry."""

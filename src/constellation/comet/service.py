@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,10 @@ from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.once import Once, refuse_key
 from constellation.comet.executor.turn import Turn
+from constellation.comet.qualified import divided
 from constellation.comet.sandboxes.tunnels import Piece, Tunnels, relay
 from constellation.nova.domain.access import Permission, authorize
+from constellation.nova.domain.alias import MAX_KEY_CHARS
 from constellation.nova.domain.execution import Run
 from constellation.rpc.asgi import HttpHead, exchange
 from constellation.rpc.caller import CALLER, Caller
@@ -50,13 +53,10 @@ class NovaServicer(NovaServiceBase):
 
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
         request = await _request(stream)
-        _refuse_qualifier(request.qualifier)
-        caller = CALLER.get()
+        caller, function = _addressed(CALLER.get(), request)
         self._learn(caller)
         calls = self._once if caller.context.idempotency_key else self._executor
-        answer = await calls.invoke(
-            caller, request.function, request.payload, budget=self._budget(stream, request.timeout_ms)
-        )
+        answer = await calls.invoke(caller, function, request.payload, budget=self._budget(stream, request.timeout_ms))
         await stream.send_message(_answer(answer))
 
     async def InvokeDurable(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
@@ -71,12 +71,11 @@ class NovaServicer(NovaServiceBase):
 
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
-        _refuse_qualifier(request.qualifier)
-        caller = CALLER.get()
+        caller, function = _addressed(CALLER.get(), request)
         refuse_key(caller.context.idempotency_key)
         self._learn(caller)
         limit = self._budget(stream, request.timeout_ms)
-        async with self._executor.stream(caller, request.function, request.payload, budget=limit) as answer:
+        async with self._executor.stream(caller, function, request.payload, budget=limit) as answer:
             async for piece in answer:
                 await stream.send_message(nova_pb2.InvokeChunk(data=piece))
         await stream.send_message(nova_pb2.InvokeChunk(end=_end(answer.end)))
@@ -203,10 +202,14 @@ async def _request(stream: Stream[Any, Any]) -> Any:
     return request
 
 
-def _refuse_qualifier(qualifier: str) -> None:
-    """Only the live version runs so far; a call that names another must not silently get this one."""
-    if qualifier not in ("", "$LATEST"):
-        raise InvalidRequest(f"unknown qualifier {qualifier[:64]!r}", field="qualifier")
+def _addressed(caller: Caller, request: Any) -> tuple[Caller, str]:
+    """Return the caller with the version that its request asks for, and the function's name."""
+    function, qualifier = divided(request.function, request.qualifier)
+    if not qualifier:
+        return caller, function
+    if len(request.sticky_key) > MAX_KEY_CHARS:
+        raise InvalidRequest(f"at most {MAX_KEY_CHARS} characters", field="sticky_key")
+    return replace(caller, context=replace(caller.context, qualifier=qualifier, sticky=request.sticky_key)), function
 
 
 def _uuid(text: str) -> UUID:

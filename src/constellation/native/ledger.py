@@ -68,7 +68,7 @@ class Ledger:
             {
                 "request_id": record.request_id,
                 "function": record.function,
-                "code_version": record.code_version,
+                "version": record.version,
                 "started_at_us": record.started_at_us,
                 "duration_ns": record.duration_ns,
                 "queued_ns": record.queued_ns,

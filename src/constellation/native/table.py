@@ -150,6 +150,38 @@ class Table(Ledger):
         )
         return FunctionHandle(found) if found else None
 
+    def put_alias(
+        self, function: FunctionHandle, name: str, shares: Sequence[tuple[FunctionHandle, int]], *, is_sticky: bool
+    ) -> None:
+        """Have a name of a function stand for some versions by weight; none: it has no such name any more.
+
+        Raises:
+            StaleHandle, LengthOverLimit, ValueOutOfRange
+        """
+        text = name.encode()
+        given = _ffi.new("ct_share[]", [{"function": version, "weight": weight} for version, weight in shares])
+        result = _lib.ct_alias_put(
+            self._table, function, _ffi.from_buffer("uint8_t[]", text), len(text), given, len(shares), is_sticky
+        )
+        checked("alias", result)
+
+    def pick(self, function: FunctionHandle, name: str, *, key: bytes, number: int) -> FunctionHandle | None:
+        """Return the version that a call under a name gets, by its key where the name is sticky, else by `number`.
+
+        None: the function has no such name, or the version is not served any more.
+        """
+        text = name.encode()
+        found = _lib.ct_alias_pick(
+            self._table,
+            function,
+            _ffi.from_buffer("uint8_t[]", text),
+            len(text),
+            _ffi.from_buffer("uint8_t[]", key),
+            len(key),
+            number,
+        )
+        return FunctionHandle(found) if found else None
+
     def set_refusal(
         self, function: FunctionHandle, code: int, *, detail: int = 0, grpc_status: int, message: bytes, problem: bytes
     ) -> None:
@@ -340,10 +372,11 @@ def _row(row: FunctionRow, names: Sequence[Any] | None) -> Any:
         | row.is_suspended * _lib.CT_FUNCTION_SUSPENDED
         | row.is_kept * _lib.CT_FUNCTION_KEPT
         | row.is_isolated * _lib.CT_FUNCTION_ISOLATED
+        | row.is_pinned * _lib.CT_FUNCTION_PINNED
     )
     fields = {
         "flags": flags,
-        "code_version": row.code_version,
+        "version": row.version,
         "max_payload_bytes": row.max_payload_bytes,
         "timeout_ns": _ns(row.timeout_s),
         "max_queue_wait_ns": _ns(row.max_queue_wait_s),

@@ -126,7 +126,8 @@ class FunctionRow:
     is_suspended: bool = False
     is_kept: bool = True  # found by its name; else it goes when nothing is left of it
     is_isolated: bool = False  # an instance serves no second call
-    code_version: int = 0
+    is_pinned: bool = False  # not found by its name: aliases lead to it
+    version: int = 0
     max_payload_bytes: int
     timeout_s: float = 30.0
     min_replicas: int = 0
@@ -248,7 +249,7 @@ class Record(NamedTuple):
 
     request_id: bytes
     function: FunctionHandle
-    code_version: int
+    version: int
     started_at_us: int
     duration_ns: int
     queued_ns: int

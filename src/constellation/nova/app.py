@@ -26,6 +26,7 @@ from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
 from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.keys import KeyRoutes
@@ -48,6 +49,7 @@ from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
+from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.audit import Audit
 from constellation.nova.store.bindings import Bindings
@@ -175,6 +177,7 @@ async def control_app(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
+        AliasRoutes(functions, Aliases(db)),
         AuditRoutes(audit := Audit(db)),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from constellation.client import ClientError
 from constellation.orbit.commands import (
     access,
+    aliases,
     audit,
     builds,
     executions,
@@ -110,6 +111,7 @@ def root(
 source.register(app)
 functions.register(app)
 versions.register(app)
+app.add_typer(aliases.app, name="alias")
 figures.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")

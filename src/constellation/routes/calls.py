@@ -16,9 +16,14 @@ _PREFIX = Query(name="prefix", about="what the keys begin with")
 _IF_VERSION = Query(name="if_version", type="integer", about="the version that the key must have", low=1)
 
 
+_QUALIFIER = Query(
+    name="qualifier",
+    about="the number of a version, or an alias; absent: the live version. Also the header X-Nova-Qualifier",
+)
+
 CALLS: tuple[Route, ...] = (
-    comet("invoke", "POST", FUNCTION + "/invoke", P.FUNCTION_INVOKE, "Call a function with a JSON event",
-          transport=Transport.INVOKE, request=Any, response=i.InvokeBody, max_body_bytes=6 << 20, takes_key=True),
+    comet("invoke", "POST", FUNCTION + "/invoke", P.FUNCTION_INVOKE, "Call a function with a JSON event; as NAME:QUALIFIER a version or an alias of it",
+          transport=Transport.INVOKE, query=(_QUALIFIER,), request=Any, response=i.InvokeBody, max_body_bytes=6 << 20, takes_key=True),
     comet("function_url", "*", "/fn/{name}", P.FUNCTION_INVOKE, "Call a function with the HTTP request as its event",
           transport=Transport.FUNCTION_URL, max_body_bytes=4 << 20, takes_key=True),
     comet("function_url_path", "*", "/fn/{name}/{rest:path}", P.FUNCTION_INVOKE,
@@ -31,7 +36,7 @@ CALLS: tuple[Route, ...] = (
           "The same, by an address that says all of where the function is; open to anybody when its URL's auth is none",
           transport=Transport.FUNCTION_URL, max_body_bytes=4 << 20, takes_key=True),
     comet("invoke_stream", "POST", FUNCTION + "/invoke-stream", P.FUNCTION_INVOKE,
-          "Call a function; the answer comes as it is produced", transport=Transport.STREAM, request=Any, streams=True,
+          "Call a function; the answer comes as it is produced", transport=Transport.STREAM, query=(_QUALIFIER,), request=Any, streams=True,
           max_body_bytes=6 << 20),
     comet("invoke_async", "POST", FUNCTION + "/invoke-async", P.FUNCTION_INVOKE,
           "Accept a durable call; 202 once it is committed", status=202, request=i.AsyncInvoke,

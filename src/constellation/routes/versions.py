@@ -1,4 +1,4 @@
-"""The routes of versions."""
+"""The routes of versions and of the aliases under which they are called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from constellation.routes.models import versions as v
 from constellation.routes.models.paging import Page
 from constellation.routes.route import FUNCTION, PAGING, Route, nova
 
-_VERSIONS = FUNCTION + "/versions"
+_VERSIONS, _ALIASES = FUNCTION + "/versions", FUNCTION + "/aliases"
 _READ, _UPDATE = Permission.FUNCTION_READ, Permission.FUNCTION_UPDATE
 
 VERSIONS: tuple[Route, ...] = (
@@ -28,4 +28,13 @@ VERSIONS: tuple[Route, ...] = (
     nova("rollback_function", "POST", FUNCTION + "/rollback", _UPDATE,
          "Activate a version: that of the body, or the one before the live one", request=v.Rollback,
          response=f.FunctionBody, takes_match=True, has_tag=True),
+    nova("list_aliases", "GET", _ALIASES, _READ, "Aliases of a function, by name", response=Page[v.AliasBody],
+         query=PAGING),
+    nova("get_alias", "GET", _ALIASES + "/{alias}", _READ, "What an alias stands for", response=v.AliasBody),
+    nova("put_alias", "PUT", _ALIASES + "/{alias}", _UPDATE, "Have an alias, new or not, stand for versions",
+         request=v.AliasPut, response=v.AliasBody),
+    nova("promote_alias", "POST", _ALIASES + "/{alias}/promote", _UPDATE, "Give one version every call of an alias",
+         request=v.AliasPromote, response=v.AliasBody),
+    nova("delete_alias", "DELETE", _ALIASES + "/{alias}", _UPDATE, "Delete an alias; its versions stay",
+         response=f.Deleted),
 )  # fmt: skip

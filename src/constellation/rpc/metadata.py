@@ -33,6 +33,8 @@ class CallContext:
     source: str = "http"
     idempotency_key: str = ""
     idempotency_fingerprint: bytes = b""  # SHA-256 of what the call asks for; empty: that of its payload
+    qualifier: str = ""  # the version or alias that the request names; empty: the live version. No metadata: a field
+    sticky: str = ""  # what keeps its caller at one version of an alias; likewise
 
     def to_metadata(self) -> dict[str, str]:
         metadata = {REQUEST_ID: str(self.request_id)}

@@ -82,6 +82,8 @@ class TableModel:
         old, function.row = function.row, row
         if not is_same or row.breaker_error_percent == 0 or ns(row.breaker_window_s) != ns(old.breaker_window_s):
             function.breaker.become(Breaker.CLOSED)
+        for member in function.members:
+            member.version = row.version if is_same and member.is_current else member.version
         if not is_same:
             self._renew(function)
         self._settle(function)
@@ -409,7 +411,7 @@ class TableModel:
     def _boot(self, function: ModelFunction) -> None:
         self._members += 1
         row = function.row
-        member = ModelMember(self._members, function, function.sandbox, row.instance_concurrency, row.code_version)
+        member = ModelMember(self._members, function, function.sandbox, row.instance_concurrency, row.version)
         function.members.append(member)
         self.effects.append(("boot", member.number))
 

@@ -18,7 +18,7 @@ class ModelMember:
     function: ModelFunction
     sandbox: int
     seats: int
-    code_version: int
+    version: int
     state: State = State.BOOTING
     idle_since_ns: int = 0
     calls: list[ModelCall] = field(default_factory=list)

@@ -15,6 +15,7 @@ _CHAIN = re.compile(r"[A-Za-z0-9._:/,-]*")
 _CHAIN_BYTES = 4096  # 64 names of functions
 _MAX_DEPTH = 9999
 MAX_KEY_BYTES = 256
+MAX_STICKY_BYTES = 128
 REPLAYED = (b"x-idempotency-status", b"replay")  # on an answer that was given before
 # What curl -d says of any body; a form is no JSON, so a form that means to be one is refused by the check of the body.
 _JSON_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded", b""})
@@ -70,10 +71,32 @@ def timeout_of(request: Request, *, max_s: float) -> float | None:
 
 def qualifier_of(request: Request) -> str:
     """Return the version or alias that the call asks for, "" for the live one."""
-    given = request.single.get(b"x-nova-qualifier")
-    if given is not None:
-        return text(given, header="X-Nova-Qualifier", max_bytes=128)
+    return header_qualifier_of(request) or query_qualifier_of(request)
+
+
+def header_qualifier_of(request: Request) -> str:
+    """Return what the header X-Nova-Qualifier asks for; the query of a function's own URL is the function's."""
+    return text(request.single.get(b"x-nova-qualifier", b""), header="X-Nova-Qualifier", max_bytes=128)
+
+
+def query_qualifier_of(request: Request) -> str:
     return query_value(request.query, "qualifier")[:128] if request.query else ""
+
+
+def sticky_key_of(request: Request) -> str:
+    """Return what keeps a caller at one version of an alias: the header X-Nova-Sticky, else the cookie nova-sticky."""
+    given = request.single.get(b"x-nova-sticky")
+    if given is None:
+        cookies = b"; ".join(value for name, value in request.headers if name == b"cookie")
+        pairs = (pair.strip().partition(b"=") for pair in cookies.split(b";"))
+        given = next((value for name, _, value in pairs if name == b"nova-sticky"), b"")[:MAX_STICKY_BYTES]
+        return given.decode("ascii", "replace")
+    return text(given, header="X-Nova-Sticky", max_bytes=MAX_STICKY_BYTES)
+
+
+def version_header(version: str) -> tuple[bytes, bytes]:
+    """Return the header that says which version ran."""
+    return (b"x-nova-version", version.encode("ascii", "replace"))
 
 
 def idempotency_key_of(request: Request) -> str:

@@ -7,7 +7,14 @@ from dataclasses import replace
 from constellation.nova.domain.function_url import InvokeMode
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of, timeout_of
+from constellation.zenith.calls import (
+    REPLAYED,
+    context_of,
+    idempotency_key_of,
+    sticky_key_of,
+    timeout_of,
+    version_header,
+)
 from constellation.zenith.event import BodyReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
@@ -54,6 +61,8 @@ class FunctionUrl:
             function=visit.name,
             payload=event_of(request, path=path, body=body),
             timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
+            qualifier=visit.qualifier,
+            sticky_key=sticky_key_of(request),
         )
         token = visit.access.token
         if visit.url.invoke_mode is InvokeMode.STREAM:
@@ -66,5 +75,6 @@ class FunctionUrl:
             request.also.append(REPLAYED)
         if reply.error:
             raise failure_of(visit.name, reply.error)
+        request.also.append(version_header(reply.version))
         answer = answer_of(visit.name, reply.output or b"null")
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)

@@ -18,7 +18,9 @@ from constellation.zenith.calls import (
     context_of,
     idempotency_key_of,
     qualifier_of,
+    sticky_key_of,
     timeout_of,
+    version_header,
 )
 from constellation.zenith.errors import FunctionFailed
 from constellation.zenith.event import EventReader
@@ -61,6 +63,7 @@ class Invoke:
                 payload=payload,
                 timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
                 qualifier=qualifier_of(request),
+                sticky_key=sticky_key_of(request),
             ),
             token=access.token,
             context=replace(context, idempotency_key=key) if key else context,
@@ -72,6 +75,8 @@ class Invoke:
 
     async def _accept(self, request: Request, name: str, payload: bytes, access: Access) -> None:
         """Hand the call over as a durable one; 202 once it is committed."""
+        if qualifier_of(request) or ":" in name:
+            raise InvalidRequest("a durable call runs the live version; it takes no qualifier", field="qualifier")
         given = request.single.get(b"idempotency-key", b"")
         key = text(given, header="Idempotency-Key", max_bytes=MAX_KEY_BYTES)
         reply = await self._execution.invoke_async(
@@ -101,10 +106,14 @@ async def answer_whole(request: Request, reply: Any) -> None:
         await request.answer(
             200,
             b"".join((head, b'null,"error":', error, tail)),
-            headers=[(b"x-nova-function-error", error_type(error))],
+            headers=[(b"x-nova-function-error", error_type(error)), version_header(reply.version)],
         )
     else:
-        await request.answer(200, b"".join((head, reply.output or b"null", b',"error":null', tail)))
+        await request.answer(
+            200,
+            b"".join((head, reply.output or b"null", b',"error":null', tail)),
+            headers=[version_header(reply.version)],
+        )
 
 
 def error_type(error: bytes) -> bytes:

@@ -34,7 +34,7 @@ _PIECE_BYTES = 64 << 10  # of an answer over HTTP/2: what must be taken in that 
 # Read more than once a request or by more than one part; a second copy of any is refused: which one would count?
 _SINGLE = frozenset({
     b"x-api-key", b"authorization", b"content-type", b"content-length", b"x-request-id", b"traceparent",
-    b"x-nova-tenant", b"x-nova-namespace", b"x-nova-timeout-s", b"x-nova-invocation-type", b"x-nova-qualifier",
+    b"x-nova-tenant", b"x-nova-namespace", b"x-nova-timeout-s", b"x-nova-invocation-type", b"x-nova-qualifier", b"x-nova-sticky",
     b"x-nova-call-depth", b"x-nova-call-chain", b"idempotency-key",
 })  # fmt: skip
 

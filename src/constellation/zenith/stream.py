@@ -21,7 +21,7 @@ import msgspec
 from constellation.base.errors import ConstellationError, Unavailable
 from constellation.routes.registry import Match
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.calls import context_of, idempotency_key_of, qualifier_of, timeout_of
+from constellation.zenith.calls import context_of, idempotency_key_of, qualifier_of, sticky_key_of, timeout_of
 from constellation.zenith.errors import HandlerFailed
 from constellation.zenith.event import EventReader
 from constellation.zenith.execution import Execution
@@ -57,6 +57,7 @@ class InvokeStream:
             payload=payload,
             timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
             qualifier=qualifier_of(request),
+            sticky_key=sticky_key_of(request),
         )
         context = replace(context, idempotency_key=key) if key else context
         stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)

@@ -19,6 +19,7 @@ from constellation.nova.domain.function_url import FunctionUrl, UrlAuth
 from constellation.nova.domain.identity import IDENTITY_TTL_S, mint
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT, check_function_name, check_scope_name
 from constellation.routes.registry import Match
+from constellation.zenith.calls import header_qualifier_of
 from constellation.zenith.control import ReachedFunction
 from constellation.zenith.cors import Pairs, answer_headers, preflight_headers
 from constellation.zenith.doorman import Freshness
@@ -44,6 +45,7 @@ class Visit:
 
     access: Access
     name: str  # of the function
+    qualifier: str = ""  # the version or alias of it that is called; empty: the live version
     url: FunctionUrl
 
 
@@ -77,11 +79,13 @@ class UrlDoor:
 
         Raises:
             NotFound: there is no such function, or not on this host.
+            InvalidRequest: a version is named, and the URL is open to anybody.
             FunctionUrlDisabled, TenantSuspended, OriginRefused
             ConstellationError: as `Doorman.admit`, where a credential is needed.
         """
         self._freshness.check()
-        name = unquote(match.params["name"])
+        name, _, in_path = unquote(match.params["name"]).partition(":")
+        qualifier = in_path or header_qualifier_of(request)
         tenant = self._tenant_of_host(request)
         request.also = [] if tenant else [SANDBOXED]
         key = self._key(request, match, name, tenant)
@@ -105,7 +109,9 @@ class UrlDoor:
             raise TenantSuspended(key[0])
         if not reached.url.enabled:
             raise FunctionUrlDisabled(name)
-        return Visit(access=access, name=name, url=reached.url)
+        if qualifier and reached.url.auth is not UrlAuth.KEY:  # else anybody could call what was replaced for a reason
+            raise InvalidRequest("a function URL that is open to anybody runs the live version", field="qualifier")
+        return Visit(access=access, name=name, url=reached.url, qualifier=qualifier)
 
     async def admit(self, request: Request, match: Match) -> Access:
         """Return the access of whoever has come in already; errors as in `enter`."""

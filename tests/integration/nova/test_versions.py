@@ -103,3 +103,35 @@ async def test_who_read_an_older_function_does_not_change_the_newer_one(nova):
     assert one_of.headers["etag"] != current
     gone = await nova.http.delete("/functions/hello", headers={**nova.admin(), "if-match": one_of.headers["etag"]})
     assert gone.status_code == 200
+
+
+async def test_aliases_are_put_listed_promoted_and_deleted(nova):
+    await nova.deploy("hello")
+    await nova.http.put("/functions/hello/code", json={"code": NEW}, headers=nova.admin())
+    path = "/functions/hello/aliases/prod"
+    made = await nova.http.put(path, json={"weights": {"1": 75, "2": 25}, "is_sticky": True}, headers=nova.admin())
+    assert (made.status_code, made.json()["weights"], made.json()["is_sticky"]) == (200, {"1": 75, "2": 25}, True)
+    assert (await nova.http.get(path, headers=nova.admin())).json() == made.json()
+    await nova.http.put("/functions/hello/aliases/dev", json={"version": 2}, headers=nova.admin())
+    listed = (await nova.http.get("/functions/hello/aliases?limit=1&offset=1", headers=nova.admin())).json()
+    assert ([each["alias"] for each in listed["items"]], listed["pagination"]["total"]) == (["prod"], 2)
+    for wrong in (
+        {},
+        {"version": 1, "weights": {"1": 100}},
+        {"weights": {"1": 99}},
+        {"weights": {}},
+        {"weights": {"x": 100}},
+        {"version": 0},
+    ):
+        assert (await nova.http.put(path, json=wrong, headers=nova.admin())).status_code == 400, wrong
+    assert (await nova.http.put(path, json={"version": 9}, headers=nova.admin())).status_code == 404
+    assert (
+        await nova.http.put("/functions/hello/aliases/7", json={"version": 1}, headers=nova.admin())
+    ).status_code == 400
+    promoted = await nova.http.post(f"{path}/promote", json={}, headers=nova.admin())
+    assert (promoted.json()["weights"], promoted.json()["is_sticky"]) == ({"2": 100}, True)
+    back = await nova.http.post(f"{path}/promote", json={"version": 1}, headers=nova.admin())
+    assert back.json()["weights"] == {"1": 100}
+    assert (await nova.http.delete(path, headers=nova.admin())).json() == {"status": "deleted", "name": "prod"}
+    for method in ("GET", "DELETE"):
+        assert (await nova.http.request(method, path, headers=nova.admin())).status_code == 404

@@ -40,6 +40,8 @@ INSERT INTO function_code (tenant, function_id, version, hash, size_bytes)
     SELECT tenant, id, v, '', 1 FROM functions, generate_series(1, 3) v;
 INSERT INTO function_versions (tenant, function_id, version, code_version, settings)
     SELECT tenant, id, v, v % 3 + 1, '{}' FROM functions, generate_series(2, 20) v;
+INSERT INTO function_aliases (tenant, function_id, name) SELECT tenant, id, 'a' || a FROM functions, generate_series(1, 3) a;
+INSERT INTO function_alias_shares SELECT tenant, function_id, name, 2, 100 FROM function_aliases;
 INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
 INSERT INTO builds (tenant, namespace, id, function_id, function_name, code_version, code_hash, runtime, handler, state,
                     cache_key, artifact, lease_until)

@@ -68,6 +68,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "p.UserCreate": {"name": "x", "password": "x" * 8},
         "p.RoleCreate": {"name": "x", "permissions": ["log:read"]},
         "p.BindingCreate": {"subject": "user:x", "role": "viewer"},
+        "v.AliasPut": {"version": 1},
     }
     kind = str(parameter.annotation)
     modules = (calls, entrances, executions, people_calls, sandbox_calls, topics, versions)

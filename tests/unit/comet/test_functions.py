@@ -13,7 +13,8 @@ from trio.testing import MockClock
 
 from constellation.base.errors import NotFound, Unavailable
 from constellation.comet import functions
-from constellation.comet.functions import FunctionCache
+from constellation.comet.functions import MAX_ASKED, FunctionCache
+from constellation.nova.domain.alias import Alias, Share
 from constellation.nova.domain.change import Change, ChangeKind
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
@@ -112,6 +113,9 @@ class Watcher:
 
     def forget(self, function_id: UUID) -> None:
         self.forgotten.append(function_id)
+
+    def unpin(self, function: Function) -> None:
+        raise AssertionError("no version was served beside the live one")
 
 
 def simulate(main, *, looks_ahead: bool = False) -> None:
@@ -325,3 +329,83 @@ def test_what_is_deployed_is_read_before_its_first_call_while_there_is_room(monk
         assert watcher.live == {}
 
     simulate(main, looks_ahead=True)
+
+
+class Versions:
+    """Aliases, and each version as the live one is, but pinned."""
+
+    def __init__(self) -> None:
+        self.aliases: tuple[Alias, ...] = ()
+        self.gone: set[int] = set()
+
+    async def served(self, function, *, also=()):
+        await anyio.sleep(0)
+        numbers = {*also, *(number for alias in self.aliases for number in alias.versions)} - self.gone
+        return self.aliases, [replace(function, pin=number, live_version=number) for number in sorted(numbers)]
+
+
+class Told:
+    """A watcher of slots."""
+
+    def __init__(self) -> None:
+        self.slots: dict[tuple[UUID, int], bool] = {}
+        self.kept: list[int] = []
+
+    def update(self, function, *, is_suspended):
+        self.slots[function.slot] = is_suspended
+
+    def unpin(self, function):
+        del self.slots[function.slot]
+
+    def remove(self, function_id):
+        del self.slots[(function_id, 0)]
+
+    def forget(self, function_id):
+        pass
+
+    @property
+    def pins(self) -> list[int]:
+        return sorted(pin for _, pin in self.slots)
+
+
+def test_versions_that_aliases_name_and_calls_ask_for_are_served_beside_the_live_one():
+    async def main():
+        store, versions, told = Store(), Versions(), Told()
+        cache = FunctionCache(
+            store,
+            store,
+            store,
+            clock=VirtualClock(),
+            versions=versions,
+            on_kept=lambda entry: told.kept.append(len(entry.pinned)),
+            watchers=[told],
+        )
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(cache.run, store.subscribe())
+            row = FUNCTION
+            store.write(row)
+            versions.aliases = (Alias(name="prod", shares=(Share(version=2, weight=90), Share(version=3, weight=10))),)
+            entry = await cache.load(row.key)
+            assert (told.pins, sorted(entry.pinned)) == ([0, 2, 3], [2, 3])
+            entry = await cache.pin(entry, 7)
+            assert told.pins == [0, 2, 3, 7]
+            for number in range(10, 10 + MAX_ASKED):
+                entry = await cache.pin(entry, number)
+            assert told.pins == [0, 2, 3, *range(10, 10 + MAX_ASKED)]  # the one asked for first went
+            versions.gone = {99}
+            with pytest.raises(NotFound):
+                await cache.pin(entry, 99)
+
+            versions.aliases = (Alias(name="prod", shares=(Share(version=3, weight=100),)),)
+            versions.gone = set(range(10, 100))
+            store.write(replace(row, version=row.version + 1, halted=True))
+            await anyio.sleep(1)
+            assert told.pins == [0, 3]
+            assert cache.get_nowait(row.key).pinned[3].halted  # a switch holds for all versions
+            assert told.kept[-1] == 1
+            store.write(None)
+            await anyio.sleep(1)
+            assert told.pins == []
+            tasks.cancel_scope.cancel()
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

@@ -29,6 +29,7 @@ from constellation.comet.executor.run import Run, Streamed, invoked
 from constellation.comet.executor.turn import Turn
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
+from constellation.comet.qualified import Qualified
 from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
 from constellation.native.table_values import Ask, FunctionStats
 from constellation.nova.domain.access import Permission, authorize
@@ -76,10 +77,11 @@ class Executor:
         clock: Clock,
         node: str,
         is_json: Callable[[bytes], bool],
+        qualified: Qualified,
     ) -> None:
         self._functions, self._pool, self._jobs = functions, pool, jobs
         self._records, self._meters, self._clock = records, meters, clock
-        self._node, self._is_json = node, is_json
+        self._node, self._is_json, self._qualified = node, is_json, qualified
 
     @property
     def inflight(self) -> int:
@@ -248,10 +250,14 @@ class Executor:
         """Return a function of the caller's scope; does not suspend for one that is kept."""
         key = (caller.identity.tenant, caller.identity.namespace, name)
         kept = self._functions.get_nowait(key)
-        if kept is not None:
+        context = caller.context
+        if kept is not None and not context.qualifier:
             return kept
         with _within(budget.left_s(self._clock.monotonic_s()), "the function's row"):
-            return await self._functions.load(key)
+            entry = kept or await self._functions.load(key)
+            if not context.qualifier:
+                return entry
+            return await self._qualified.entry(entry, context.qualifier, key=context.sticky)
 
     @contextmanager
     def _running(self, caller: Caller, entry: Entry, payload: bytes) -> Iterator[Run]:
@@ -279,7 +285,7 @@ class Executor:
             input_bytes=len(payload),
             started_at=now,
             started_s=self._clock.monotonic_s(),
-            version=function.code_version,
+            version=function.live_version,
         )
 
     async def _lease(self, caller: Caller, entry: Entry, run: Run, payload: bytes, budget: Budget) -> Lease:
@@ -294,7 +300,7 @@ class Executor:
             left_s = budget.left_s(run.started_s)
             lease = await pool.wait(served, call, budget_s=left_s, given_s=budget.given_s)
             run.function = served.function  # the row may have changed meanwhile
-        run.lease, run.version = lease, lease.function.code_version
+        run.lease, run.version = lease, pool.version_of(lease, served)
         return lease
 
     def _check_json(self, payload: bytes) -> None:

@@ -154,7 +154,8 @@ class Once:
             function_name=function,
             key=context.idempotency_key,
         )
-        fingerprint = context.idempotency_fingerprint or sha256(payload).digest()
+        asked = f"{context.qualifier}\n".encode() + payload if context.qualifier else payload
+        fingerprint = context.idempotency_fingerprint or sha256(asked).digest()
         while True:
             flight = self._flights.get(key)
             if flight is None:

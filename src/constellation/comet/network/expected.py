@@ -21,5 +21,8 @@ class NetworkExpected:
     def remove(self, function_id: UUID) -> None:
         """Others may need it."""
 
+    def unpin(self, function: Function) -> None:
+        """Likewise."""
+
     def forget(self, function_id: UUID) -> None:
         """Likewise."""

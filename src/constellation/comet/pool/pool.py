@@ -97,7 +97,7 @@ class Pool:
         self._backend, self._sources, self._table = backend, sources, table
         self._monotonic_s = clock.monotonic_s
         self._boot_timeout_s, self._meter_of = boot_timeout_s, meter_of
-        self._served: dict[UUID, Served] = {}
+        self._served: dict[tuple[UUID, int], Served] = {}  # by the function's slot
         self._by_handle: dict[FunctionHandle, Served] = {}
         self._lives: dict[MemberHandle, _Life] = {}
         self._boot_errors: dict[MemberHandle, ConstellationError] = {}  # of the last; some outlive their members
@@ -144,16 +144,16 @@ class Pool:
         Raises:
             TableFull: there is no place for another function.
         """
-        served = self._served.get(function.id)
+        served = self._served.get(function.slot)
         if served is None:
             return self._put(function, is_suspended=is_suspended, is_kept=False)
         if function.version > served.function.version:
             self._change(served, function, is_suspended=is_suspended, is_kept=served.is_kept)
         return served
 
-    def served(self, function_id: UUID) -> Served | None:
-        """Return what the table knows a function by, unless it was not told of yet."""
-        return self._served.get(function_id)
+    def served(self, function_id: UUID, pin: int = 0) -> Served | None:
+        """Return what the table knows a function, or a version beside its live one, by, unless it was not told of yet."""
+        return self._served.get((function_id, pin))
 
     def served_by(self, handle: FunctionHandle) -> Served | None:
         """Return what a handle of the table stands for, unless nothing is left of it."""
@@ -165,7 +165,7 @@ class Pool:
 
     def update(self, function: Function, *, is_suspended: bool) -> None:
         """Serve calls by the changed row from now on; instances that no longer fit finish their calls and go."""
-        served = self._served.get(function.id)
+        served = self._served.get(function.slot)
         if served is None:
             self._put(function, is_suspended=is_suspended, is_kept=True)
         else:
@@ -180,13 +180,15 @@ class Pool:
 
     def forget(self, function_id: UUID) -> None:
         """The row is not kept fresh any more: it is good for the calls in hand only."""
-        served = self._served.get(function_id)
-        if served is not None:
-            self._change(served, served.function, is_suspended=served.is_suspended, is_kept=False)
+        self._forget(self._served.get((function_id, 0)))
+
+    def unpin(self, function: Function) -> None:
+        """A version is not served beside the live one any more, but to the calls in hand."""
+        self._forget(self._served.get(function.slot))
 
     def remove(self, function_id: UUID) -> None:
         """The function is deleted: nothing new is started for it."""
-        served = self._served.pop(function_id, None)
+        served = self._served.pop((function_id, 0), None)
         if served is not None:
             self._table.remove_function(served.handle, now_ns=self._now_ns())
             self.run_effects_nowait()
@@ -247,6 +249,11 @@ class Pool:
         verdict = self._table.check_job(served.handle, ask, max_payload_bytes=max_payload_bytes, now_ns=self._now_ns())
         if verdict is not None:
             raise refusal(verdict, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
+
+    def version_of(self, lease: Lease, served: Served) -> int:
+        """Return the version that a lease's instance runs: one that fits a newer row is of that."""
+        made, now = lease.function, served.function
+        return now.live_version if made is now or same_sandbox(made, now) else made.live_version
 
     def lease_nowait(self, served: Served, call: CallHandle, *, until_s: float) -> Lease | None:
         """Lease a warm instance; None: the call is in line until then at most, and `wait` is next.
@@ -331,8 +338,8 @@ class Pool:
                 self._refuse(effect)
             elif kind is EffectKind.DROP:
                 served = self._by_handle.pop(effect.function)
-                if self._served.get(served.function.id) is served:
-                    del self._served[served.function.id]
+                if self._served.get(served.function.slot) is served:
+                    del self._served[served.function.slot]
             else:
                 self._drained.set()
 
@@ -345,10 +352,14 @@ class Pool:
         row = row_of(function, is_suspended=is_suspended, is_kept=is_kept, meter=self._meter_of(function))
         handle = self._table.put_function(row, now_ns=self._now_ns())
         served = Served(handle, function, is_suspended, is_kept)
-        self._served[function.id] = self._by_handle[handle] = served
+        self._served[function.slot] = self._by_handle[handle] = served
         if is_kept:
             self.run_effects_nowait()
         return served
+
+    def _forget(self, served: Served | None) -> None:
+        if served is not None:
+            self._change(served, served.function, is_suspended=served.is_suspended, is_kept=False)
 
     def _change(self, served: Served, function: Function, *, is_suspended: bool, is_kept: bool) -> None:
         is_same = same_sandbox(function, served.function)

@@ -43,10 +43,12 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         is_suspended=is_suspended,
         is_kept=is_kept and function.is_runnable,  # who finds nothing asks Python, which knows why
         is_isolated=function.mode is Mode.ISOLATED,
-        code_version=function.code_version,
+        is_pinned=function.pin > 0,
+        version=function.live_version,
         max_payload_bytes=function.max_payload_bytes,
         timeout_s=function.timeout_s,
-        min_replicas=function.min_replicas if function.is_runnable else 0,
+        # A version beside the live one that is not served any more is not kept warm either.
+        min_replicas=function.min_replicas if function.is_runnable and (is_kept or not function.pin) else 0,
         max_replicas=function.max_replicas,
         instance_concurrency=function.instance_concurrency,
         max_inflight=policy.max_inflight,

@@ -87,6 +87,7 @@ class Function:
     pending: PendingCode | None = None  # newer than what runs
     kept_versions: int = DEFAULT_KEPT_VERSIONS  # of the newest; the live one is kept beside them
     live_version: int = 0  # what calls run; 0: there is no code that runs
+    pin: int = 0  # the same number when this is a version that is served beside the live one; 0: it is the live one
     newest_version: int = 0  # the number that was given last
     newest_code_version: int = 0  # the same of its code
     version: int = 1  # of the row; moves with each change
@@ -96,6 +97,11 @@ class Function:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.tenant, self.namespace, self.name)
+
+    @property
+    def slot(self) -> tuple[UUID, int]:
+        """Under what a comet keeps it: the live version, and each that is served beside it, have instances of their own."""
+        return (self.id, self.pin)
 
     @property
     def is_runnable(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from uuid import UUID
 
@@ -45,14 +46,20 @@ class Versions:
 
         Raises:
             NotFound: there is no such version.
-            StateConflict: it is live.
+            StateConflict: it is live, or an alias names it.
         """
         async with self._db.transaction() as tx:
             if await tx.execute(SQL["delete"], tenant, function_id, number):
                 return
             if await tx.fetch_value(SQL["exists"], tenant, function_id, number):
-                raise StateConflict("version", str(number), state="live", wanted="one that nothing uses")
+                raise StateConflict("version", str(number), state="in use", wanted="neither live nor named by an alias")
         raise NotFound("version", str(number))
+
+
+async def pinned(db: Database, function: Function, numbers: Collection[int]) -> tuple[Function, ...]:
+    """Return those of some versions that exist, each as the function that is served beside the live one."""
+    rows = await db.fetch(SQL["some"], *function.key, sorted(numbers))
+    return tuple(replace(was.function, pin=was.number) for was in map(_version, rows))
 
 
 def _version(row: Record) -> Version:

@@ -236,7 +236,7 @@ def _show(session: Session, deployed: deployment.Deployed) -> None:
     facts = f"{function.runtime}, {function.handler}"
     if function.image is None:
         facts += f", {counted(deployed.files, 'file')}, {size(deployed.size_bytes)}"
-    output.line(f"{deployed.action} {function.name} (version {function.code_version}; {facts})")
+    output.line(f"{deployed.action} {function.name} (version {function.live_version}; {facts})")
     width = max((len(change.field) for change in deployed.changes), default=0)
     for change in deployed.changes:
         output.line(f"  {change.field.ljust(width)}  {change.before} -> {change.after}")
@@ -244,7 +244,7 @@ def _show(session: Session, deployed: deployment.Deployed) -> None:
 
 def _try(session: Session, deployed: deployment.Deployed, event: msgspec.Raw) -> InvokeBody:
     """Call the function until the version that was just deployed answers."""
-    name, wanted = deployed.function.name, str(deployed.function.code_version)
+    name, wanted = deployed.function.name, str(deployed.function.live_version)
 
     async def call() -> InvokeBody:
         async with session.open_async() as client:

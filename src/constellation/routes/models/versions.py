@@ -55,3 +55,34 @@ class VersionDiff(Struct, kw_only=True, frozen=True):
 
 class Rollback(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     version: VersionNumber | UnsetType = UNSET
+
+
+Percent = Annotated[int, Meta(ge=0, le=100)]
+_STICKY = "calls with the same X-Nova-Sticky, or the same cookie nova-sticky, get the same version"
+
+
+class AliasPut(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What a name stands for: one `version`, or `weights`, percent by version that make 100 together."""
+
+    version: VersionNumber | UnsetType = UNSET
+    weights: Annotated[dict[VersionNumber, Percent], Meta(min_length=1, max_length=16)] | UnsetType = UNSET
+    is_sticky: Annotated[bool, Meta(description=_STICKY)] = False
+    description: Annotated[str, Meta(max_length=2000)] = ""
+
+
+class AliasBody(Struct, kw_only=True, frozen=True):
+    """A name under which versions of a function are called."""
+
+    function: str
+    alias: str
+    weights: dict[int, int]  # percent, by version
+    is_sticky: bool
+    description: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class AliasPromote(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The version that is to get every call; absent: the newest of those that the alias names."""
+
+    version: VersionNumber | UnsetType = UNSET

@@ -7,16 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class InvokeRequest(_message.Message):
-    __slots__ = ("function", "payload", "timeout_ms", "qualifier")
+    __slots__ = ("function", "payload", "timeout_ms", "qualifier", "sticky_key")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     QUALIFIER_FIELD_NUMBER: _ClassVar[int]
+    STICKY_KEY_FIELD_NUMBER: _ClassVar[int]
     function: str
     payload: bytes
     timeout_ms: int
     qualifier: str
-    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., qualifier: _Optional[str] = ...) -> None: ...
+    sticky_key: str
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., qualifier: _Optional[str] = ..., sticky_key: _Optional[str] = ...) -> None: ...
 
 class InvokeResponse(_message.Message):
     __slots__ = ("request_id", "output", "error", "duration_ms", "cold_start", "version", "replayed")

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
 from constellation.nova.api import internal
+from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
@@ -30,6 +31,7 @@ GROUPS = (
     AuditRoutes,
     FunctionRoutes,
     KeyRoutes,
+    AliasRoutes,
     OpenApiRoutes,
     RbacRoutes,
     RuntimeRoutes,

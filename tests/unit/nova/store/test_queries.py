@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from constellation.nova.store.queries import parse
+from constellation.nova.store.queries import parse, read
 
 FILE = """
 -- name: one
@@ -39,3 +41,15 @@ def test_a_file_is_read_query_by_query() -> None:
 def test_a_query_that_repeats_a_name_or_says_nothing_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="query"):
         parse(text)
+
+
+def test_versions_are_read_with_every_column_of_a_function():
+    columns = columns_of(parse(read("functions.sql"))["get"].sql)
+    assert len(columns) > 40
+    for name in ("get", "some", "list"):
+        selected = columns_of(parse(read("versions.sql"))[name].sql)
+        assert {each.removeprefix("was.") for each in selected if each.startswith("was.")} == columns, name
+
+
+def columns_of(sql: str) -> set[str]:
+    return set(re.split(r",\s+", re.sub(r"^SELECT\s+|\nFROM.*", "", sql, flags=re.DOTALL)))

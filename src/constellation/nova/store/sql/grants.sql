@@ -23,6 +23,8 @@ GRANT USAGE ON SCHEMA public
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
        function_urls TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
+GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, login_failures TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
@@ -39,7 +41,8 @@ GRANT SELECT (tenant, namespace) ON jobs_done, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
-GRANT SELECT ON tenants, functions, function_versions, function_code, function_files, changes TO constellation_comet;
+GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
+    function_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.
