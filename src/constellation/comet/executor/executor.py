@@ -29,6 +29,7 @@ from constellation.comet.executor.run import Run, Streamed, invoked
 from constellation.comet.executor.turn import Turn
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Lease, Pool
+from constellation.comet.pool.rows import version_of
 from constellation.comet.qualified import Qualified
 from constellation.comet.refusals import FunctionHalted, QueueFull, QueueWaitTimeout, refuse_unbuilt
 from constellation.native.table_values import Ask, FunctionStats
@@ -300,7 +301,7 @@ class Executor:
             left_s = budget.left_s(run.started_s)
             lease = await pool.wait(served, call, budget_s=left_s, given_s=budget.given_s)
             run.function = served.function  # the row may have changed meanwhile
-        run.lease, run.version = lease, pool.version_of(lease, served)
+        run.lease, run.version = lease, version_of(lease.function, served.function)
         return lease
 
     def _check_json(self, payload: bytes) -> None:

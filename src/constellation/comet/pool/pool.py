@@ -250,11 +250,6 @@ class Pool:
         if verdict is not None:
             raise refusal(verdict, served.function, subject=ask.subject, rate_per_s=ask.rate_per_s)
 
-    def version_of(self, lease: Lease, served: Served) -> int:
-        """Return the version that a lease's instance runs: one that fits a newer row is of that."""
-        made, now = lease.function, served.function
-        return now.live_version if made is now or same_sandbox(made, now) else made.live_version
-
     def lease_nowait(self, served: Served, call: CallHandle, *, until_s: float) -> Lease | None:
         """Lease a warm instance; None: the call is in line until then at most, and `wait` is next.
 

@@ -26,6 +26,11 @@ def same_sandbox(a: Function, b: Function) -> bool:
     )
 
 
+def version_of(made: Function, now: Function) -> int:
+    """Return the version that an instance of `made` runs: one that can serve the newer row is of that."""
+    return now.live_version if made is now or same_sandbox(made, now) else made.live_version
+
+
 def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int) -> FunctionRow:
     """Compile the static part of a function's policy into the table's row.
 
