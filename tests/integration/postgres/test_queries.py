@@ -94,12 +94,12 @@ INSERT INTO sandboxes (tenant, namespace, id, template, state, memory_mb, cpu_mi
     FROM generate_series(1, 20000) b;
 INSERT INTO topics (tenant, namespace, id, name)
     SELECT 't' || t, 'n' || n, gen_random_uuid(), 'c' || c
-    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 10) c;
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 5) c;
 INSERT INTO subscriptions (tenant, namespace, id, name, topic_name, function_name)
     SELECT tenant, namespace, gen_random_uuid(), topics.name || 's' || s, topics.name, 'f' || s
-    FROM topics, generate_series(1, 10) s;
+    FROM topics, generate_series(1, 4) s;
 INSERT INTO messages (tenant, namespace, topic_id, id, payload, publisher)
-    SELECT tenant, namespace, id, uuidv7(random() * interval '-1 day'), '1', 'p' FROM topics, generate_series(1, 40);
+    SELECT tenant, namespace, id, uuidv7(random() * interval '-1 day'), '1', 'p' FROM topics, generate_series(1, 20);
 INSERT INTO message_keys SELECT tenant, topic_id, id::text, id, now() FROM messages;
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts,
                   backoff_base_s, backoff_max_s, run_at, subscription_id, message_id)

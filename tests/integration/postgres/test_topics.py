@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -14,6 +15,7 @@ from constellation.nova.domain.function import Function
 from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.message import NewMessage, Publisher
 from constellation.nova.domain.topic import MAX_SUBSCRIPTIONS, Condition, Filter, Subscription, Topic
+from constellation.nova.store import topics as topics_module
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import ClaimedJob, Completion, Failure, Jobs
 from constellation.nova.store.messages import Messages, Published
@@ -161,6 +163,36 @@ async def test_a_paused_subscription_lets_everything_wait(rig: Rig) -> None:
     claims = await rig.claim()
     assert sorted(claim.job.attempt for claim in claims) == [1, 1, 2]
     assert (await rig.messages.standing(found)).counts == {JobStatus.RUNNING: 3}
+
+
+async def test_whoever_pauses_or_resumes_last_has_it_so(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topics_module, "BATCH", 3)  # many transactions, between which others come
+    await rig.topics.subscribe(subscription())
+    await rig.publish(*[message()] * 40)
+    found = await rig.topics.subscription(*SCOPE, "s")
+
+    async def turn(act: Callable[[str, str, str], Awaitable[object]]) -> None:
+        for _ in range(4):
+            await act(*SCOPE, "s")
+
+    async with anyio.create_task_group() as tg:
+        for act in (rig.topics.pause, rig.topics.resume, rig.topics.pause, rig.topics.resume):
+            tg.start_soon(turn, act)
+    is_paused = (await rig.topics.subscription(*SCOPE, "s")).is_paused
+    counts = (await rig.messages.standing(found)).counts
+    assert counts == {JobStatus.PAUSED if is_paused else JobStatus.QUEUED: 40}
+
+
+async def test_a_dead_delivery_that_is_redriven_waits_with_its_subscription(rig: Rig) -> None:
+    await rig.topics.subscribe(subscription(max_attempts=1))
+    await rig.publish()
+    (claim,) = await rig.claim()
+    await rig.fail(claim, None)
+    await rig.topics.pause(*SCOPE, "s")
+    assert await rig.jobs.redrive(*SCOPE) == 1
+    assert await rig.claim() == []
+    await rig.topics.resume(*SCOPE, "s")
+    assert len(await rig.claim()) == 1
 
 
 async def test_nothing_published_around_a_resumption_is_left_waiting(rig: Rig) -> None:

@@ -214,13 +214,13 @@ class Topics:
     async def pause(self, tenant: str, namespace: str, name: str) -> Subscription:
         """Let deliveries wait: those in line, those to come, and those in hand that would be tried again. Raises `NotFound`."""
         subscription = await self._set_paused(tenant, namespace, name, is_paused=True)
-        await self._repeat("turn_deliveries", tenant, subscription.id, "queued", "paused")
+        await self._turn(subscription)
         return subscription
 
     async def resume(self, tenant: str, namespace: str, name: str) -> Subscription:
         """Put what waited back in line. Raises `NotFound`."""
         subscription = await self._set_paused(tenant, namespace, name, is_paused=False)
-        await self._repeat("turn_deliveries", tenant, subscription.id, "paused", "queued")
+        await self._turn(subscription)
         await self._bell.ring()
         return subscription
 
@@ -250,6 +250,16 @@ class Topics:
         if row is None:
             raise NotFound("subscription", name)
         return subscription_of(row)
+
+    async def _turn(self, subscription: Subscription) -> None:
+        """Put what waits in the state that goes with the subscription, as long as nobody pauses or resumes it anew."""
+        key, count = (subscription.tenant, subscription.id), BATCH
+        states = ("queued", "paused") if subscription.is_paused else ("paused", "queued")
+        while count == BATCH:
+            async with self._db.transaction() as tx:
+                if await tx.fetch_value(SQL["hold_pause"], *key) != subscription.is_paused:
+                    return
+                count = await tx.execute(SQL["turn_deliveries"], *key, *states, BATCH)
 
     async def _purge(self, tenant: str, subscription_id: UUID) -> None:
         await self._repeat("purge_deliveries", tenant, subscription_id)

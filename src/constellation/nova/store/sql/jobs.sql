@@ -226,7 +226,7 @@ RETURNING tenant, namespace, id, function_name, payload, status, subject, source
 -- Puts up to $4 dead jobs of a scope, of one function or ($3 null) of all, back in line with all their attempts.
 -- index: jobs_dead
 UPDATE jobs AS held
-SET status = 'queued', attempt = 0, run_at = now(), finished_at = NULL
+SET status = queued_or_paused(held.tenant, held.subscription_id), attempt = 0, run_at = now(), finished_at = NULL
 FROM (SELECT tenant, id FROM jobs
       WHERE status = 'dead' AND NOT is_durable AND tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
       ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead

@@ -90,7 +90,7 @@ DELETE FROM invocations WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $
 
 -- name: delete_messages
 -- Messages of a tenant, of one namespace or ($2 null) of all.
--- index: messages_pkey
+-- index: messages_pkey or messages_by_topic
 DELETE FROM messages WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
 -- name: delete_artifacts

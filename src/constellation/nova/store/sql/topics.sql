@@ -103,12 +103,17 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3
 RETURNING tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
           backoff_base_s, backoff_max_s, version, created_at, updated_at;
 
+-- name: hold_pause
+-- Whether a subscription is paused, which nobody changes until the transaction ends.
+-- index: subscriptions_pkey
+SELECT is_paused FROM subscriptions WHERE tenant = $1 AND id = $2 FOR SHARE;
+
 -- name: turn_deliveries
 -- Takes up to $5 deliveries of a subscription from one state of waiting to the other.
 -- index: jobs_by_subscription
 UPDATE jobs AS held SET status = $4
 FROM (SELECT tenant, id FROM jobs WHERE tenant = $1 AND subscription_id = $2 AND status = $3
-      ORDER BY id DESC LIMIT $5 FOR UPDATE SKIP LOCKED) AS waiting
+      ORDER BY id DESC LIMIT $5 FOR UPDATE) AS waiting
 WHERE held.tenant = waiting.tenant AND held.id = waiting.id;
 
 -- name: purge_deliveries
