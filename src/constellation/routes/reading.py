@@ -103,7 +103,7 @@ def decode_body(data: bytes, type_: Any) -> Any:
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deeply") from error
     if b"\\u0000" in data:
-        _refuse_nul(msgspec.to_builtins(body))
+        _refuse_nul(body)
     return body
 
 
@@ -159,15 +159,18 @@ def _field(message: str) -> str | None:
 
 
 def _refuse_nul(value: object, path: str = "") -> None:
-    """Raise `InvalidRequest` for a text that PostgreSQL can not hold."""
+    """Raise `InvalidRequest` for a text that PostgreSQL can not hold. JSON that is kept as it came (Raw) may have any."""
     match value:
+        case msgspec.Struct():
+            for name in value.__struct_fields__:
+                _refuse_nul(getattr(value, name), f"{path}.{name}" if path else name)
         case str() if "\0" in value:
             raise InvalidRequest("a text must not contain a NUL", field=path or None)
         case dict():
             for key, item in value.items():
                 _refuse_nul(key, path)
                 _refuse_nul(item, f"{path}.{key}" if path else str(key))
-        case list():
+        case list() | tuple():
             for place, item in enumerate(value):
                 _refuse_nul(item, f"{path}[{place}]")
         case _:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from constellation.base.errors import InvalidRequest
 from constellation.routes.models.functions import FunctionCreate
+from constellation.routes.models.topics import Publish, PublishBatch
 from constellation.routes.reading import Window, decode_body, params_of, query_of, window_of
 from constellation.routes.registry import ROUTES
 
@@ -74,3 +75,21 @@ def test_the_field_is_a_path():
         decode_body(body, FunctionCreate)
     assert refused.value.field == "capacity.max_inflight"
     assert "Expected `int`, got `str`" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "field"),
+    [
+        (rb'{"messages": [{"payload": 1, "attributes": {"\u0000a": "x"}}]}', "messages[0].attributes"),
+        (rb'{"messages": [{"payload": 1}, {"payload": 1, "key": "\u0000"}]}', "messages[1].key"),
+    ],
+)
+def test_a_text_with_a_nul_is_refused_wherever_it_stands(data, field):
+    with pytest.raises(InvalidRequest) as refused:
+        decode_body(data, PublishBatch)
+    assert refused.value.field == field
+
+
+def test_json_that_is_kept_as_it_came_may_have_a_nul():
+    body = decode_body(rb'{"payload": {"\u0000": "\u0000"}}', Publish)
+    assert bytes(body.payload) == rb'{"\u0000": "\u0000"}'

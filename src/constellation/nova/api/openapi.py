@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.api.statuses import REASONS, answers_freely, refusals
+from constellation.nova.api.statuses import REASONS, answers_freely, refusals, repeats
 from constellation.nova.domain import names
 from constellation.nova.domain.access import Permission
 from constellation.routes.route import Query, Route
@@ -76,9 +76,13 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
                 "Bearer": {"type": "http", "scheme": "bearer"},
             },
             "parameters": {
-                "Tenant": _header("X-Nova-Tenant", "The tenant to act in; absent: the credential's own", names.SCOPE),
+                "Tenant": _header(
+                    "X-Nova-Tenant", "The tenant to act in; absent or empty: the credential's own", f"^$|{names.SCOPE}"
+                ),
                 "Namespace": _header(
-                    "X-Nova-Namespace", "The namespace to act in; absent: the credential's own", names.SCOPE
+                    "X-Nova-Namespace",
+                    "The namespace to act in; absent or empty: the credential's own",
+                    f"^$|{names.SCOPE}",
                 ),
                 "IfMatch": _header(
                     "If-Match", "The ETag of an earlier answer: do it only if nothing was changed since", r"^[ -~]+$"
@@ -149,7 +153,11 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
         answer["content"] = {JSON if route.method == "GET" else ANYTHING: {}}
     if route.has_tag:
         answer["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For If-Match"}}
+    repeated = (
+        {"200": {**answer, "description": "The answer of before: the key was there already"}} if repeats(route) else {}
+    )
     responses = {
+        **repeated,
         str(route.status): answer,
         **{
             str(status): {"description": REASONS[status], "content": {PROBLEM: {"schema": schema_of[Problem]}}}

@@ -45,6 +45,8 @@ def refusals(route: Route) -> list[int]:
     found = set(_ANY_REQUEST)
     if route.permission is not Permission.PUBLIC:
         found |= {401, 403, 404}  # 404: a tenant or namespace that a header names
+    elif route.request is not None:
+        found |= {401, 403}  # whoever logs in says who it is in the body
     if "{" in route.template:
         found.add(404)
     if route.method in _CHANGING:
@@ -67,3 +69,8 @@ def refusals(route: Route) -> list[int]:
 def answers_freely(route: Route) -> bool:
     """Say whether a function or a server in a sandbox chooses the status."""
     return route.transport in _OPEN
+
+
+def repeats(route: Route) -> bool:
+    """Say whether a request that was accepted before, by the idempotency key in its body, is answered with 200."""
+    return route.status != 200 and "idempotency_key" in getattr(route.request, "__struct_fields__", ())
