@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_a_program_that_is_not_there_is_told_in_the_pipe(listener, tmp_path):
     assert guest.returncode == 126
 
 
-@pytest.mark.parametrize("words", [[], ["--connect"], ["--connect", "/socket"]])
+@pytest.mark.parametrize("words", [[], ["--connect"], ["--connect", "/socket"], ["--await"], ["--await", "/code"]])
 def test_a_command_line_without_a_program_is_refused(words):
     done = subprocess.run([libexec_path("ct-guest"), *words], capture_output=True, check=False)
     assert done.returncode == 64
@@ -70,3 +71,51 @@ def test_a_host_that_is_not_there_is_told(tmp_path):
     _, said = guest.communicate(timeout=20)
     assert guest.returncode == 125
     assert b"absent.sock: No such file or directory" in said
+
+
+@pytest.fixture
+def waiting(tmp_path):
+    """A guest that awaits a mount on a directory, in a mount namespace that the shell beside it has too; and its channel."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts")
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            guest = f'"{libexec_path("ct-guest")}" --await {tmp_path} sh -c "ls {tmp_path} >&3; exit 7" 3<&{theirs.fileno()} &'
+            lines = f"{guest} read line; mount -t tmpfs none {tmp_path} && touch {tmp_path}/code && wait $!"
+            shell = subprocess.Popen(
+                ["unshare", "-m", "bash", "-c", lines], stdin=subprocess.PIPE, pass_fds=[theirs.fileno()]
+            )
+        with shell:
+            ours.settimeout(0.2)
+            yield ours, shell
+            shell.kill()
+
+
+def test_a_program_that_is_awaited_starts_when_its_code_is_there(waiting):
+    channel, shell = waiting
+    with pytest.raises(TimeoutError):
+        channel.recv(64)
+    channel.settimeout(20)
+    shell.communicate(b"\n", timeout=20)
+    assert shell.returncode == 7
+
+
+def test_what_nobody_will_bring_is_not_awaited(waiting):
+    channel, shell = waiting
+    children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
+    until = time.monotonic() + 20
+    while not (found := children.read_text().split()):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    channel.shutdown(socket.SHUT_RDWR)
+    while _is_running(found[0]):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -54,14 +54,14 @@ static int resize(const char *target, unsigned long flags, uint64_t bytes) {
 }
 
 static int furnish(const ct_claim *claim, int tree, ct__failure *why) {
-    int result = ct__move_mount(tree, CT__CODE_DIR);
+    int result = resize("/tmp", 0, claim->tmp_bytes);
     if (result < 0)
-        return ct__fail(why, CT_STEP_CODE, result, CT__CODE_DIR);
-    if ((result = resize("/tmp", 0, claim->tmp_bytes)) < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/tmp");
     if ((result = resize("/dev/shm", MS_NOEXEC, claim->shm_bytes)) < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/dev/shm");
-    return 0;
+    /* Last: a program that waits for its code starts at once (guest_main.c) */
+    result = ct__move_mount(tree, CT__CODE_DIR);
+    return result < 0 ? ct__fail(why, CT_STEP_CODE, result, CT__CODE_DIR) : 0;
 }
 
 /* 0: as it is. */

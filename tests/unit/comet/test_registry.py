@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.namespace.plans import shape_of
 from constellation.comet.namespace.slots import USUAL_LIMITS
 from constellation.comet.runtimes import registry
+from constellation.comet.runtimes.c.recipe import RUNTIME as C
+from constellation.comet.runtimes.go.recipe import RUNTIME as GO
 from constellation.comet.runtimes.java.recipe import RUNTIME as JAVA
 from constellation.comet.runtimes.kotlin.recipe import RUNTIME as KOTLIN
+from constellation.comet.runtimes.recipe import Interpreter
 from constellation.comet.runtimes.registry import Registry
 from constellation.comet.runtimes.scala.recipe import RUNTIME as SCALA
 
@@ -37,6 +41,16 @@ def test_languages_of_one_virtual_machine_share_its_ready_sandboxes(jdk, monkeyp
     assert java == kotlin != scala
     assert found["kotlin"].template is found["java"]
     assert found["scala"].template is found["scala"]
+
+
+def test_compiled_programs_share_sandboxes_that_wait_for_any(monkeypatch):
+    def found(runtime):
+        return replace(runtime, find=lambda _: Interpreter(path=Path("/code/bootstrap"), version=""))
+
+    monkeypatch.setattr(registry, "KNOWN", (found(C), found(GO)))
+    installed = Registry.find().installed
+    usual = shape_of(installed["c"], USUAL_LIMITS)
+    assert usual == shape_of(installed["go"], replace(USUAL_LIMITS, memory_mb=512, processes=9))
 
 
 def test_a_machine_without_a_compiler_of_its_worker_says_so(jdk):

@@ -118,7 +118,7 @@ class NamespaceBackend:
         if servers is None or spares is None or kits is None or not self._support.available:
             return
         wanted = [each for name, each in sorted(self._registry.installed.items()) if name in runtimes]
-        templates = {each.template: None for each in wanted if each.runtime.has_templates}
+        templates = dict.fromkeys(each.template for each in wanted)
         await spares.release([each for each in self._registry.installed.values() if each not in templates])
         kits.start_nowait(wanted)
         left_bytes = await servers.keep(wanted, memory_bytes=memory_bytes)
@@ -298,7 +298,8 @@ class NamespaceBackend:
             with anyio.fail_after(self._settings.spawn_s):
                 if shape.is_wired and self._network is not None:
                     sandbox.attachment = await self._network.attach(sandbox.spawned.pidfd)
-                await sandbox.greeted()
+                if not shape.installed.runtime.is_program:
+                    await sandbox.greeted()
         except TimeoutError as error:
             await self._destroy_sandbox(sandbox)
             raise SandboxStartFailed(step="worker", reason="a template said no hello") from error

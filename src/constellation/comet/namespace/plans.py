@@ -9,7 +9,7 @@ from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
-from constellation.comet.namespace.spares import Shape
+from constellation.comet.namespace.spares import Shape, is_cheap
 from constellation.comet.runtimes.recipe import KIT_DIR, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.cgroups import Leaf
@@ -19,6 +19,7 @@ from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, 
 # leaves the handler about its memory limit. An idle Python maps 60 MiB.
 _ADDRESS_SPACE_SLACK_MB = 192
 _OPEN_FILES = 1024
+_CODE = "/code"
 
 
 @lru_cache(maxsize=256)  # chosen: some runtimes times a few sizes; looking at the host again costs 0.2 ms
@@ -87,7 +88,9 @@ def _plan_of(
     if is_exec:
         program, *rest = runtime.argv(interpreter)
         argv = (program, *runtime.heap_flags(memory_mb), *rest)
-    code: Entry = Directory(target="/code") if code_dir is None else Bind(source=str(code_dir), target="/code")
+    if runtime.is_program and code_dir is None:
+        argv = ("--await", _CODE, *argv)  # to ct-guest
+    code: Entry = Directory(target=_CODE) if code_dir is None else Bind(source=str(code_dir), target=_CODE)
     return Plan(
         host_uid=ids[0],
         host_gid=ids[1],
@@ -129,7 +132,7 @@ def claim_of(spec: InstanceSpec, installed: Installed, settings: NamespaceSettin
 
 def shape_of(installed: Installed, limits: SlotLimits, *, is_wired: bool = False) -> Shape:
     """Return which spares can become an instance of these limits."""
-    if installed.runtime.start is Start.FORK:  # one process, whose limits can all be set when it is claimed
+    if is_cheap(installed.runtime):  # one process, whose limits can all be set when it is claimed
         return Shape(installed=installed.template, is_wired=is_wired)
     return Shape(
         installed=installed.template, memory_mb=limits.memory_mb, processes=limits.processes, is_wired=is_wired

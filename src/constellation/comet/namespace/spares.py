@@ -21,18 +21,24 @@ from anyio.abc import TaskGroup
 from constellation.base.errors import ConstellationError
 from constellation.comet.namespace.memory import proportional_bytes
 from constellation.comet.namespace.sandboxes import Sandbox
-from constellation.comet.runtimes.recipe import Start
+from constellation.comet.runtimes.recipe import Runtime, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.zygote import Spawned
 
 _log = structlog.get_logger()
 
-# Chosen: a function's usual burst (its `max_replicas` is 5 or so). One of Python costs 2 MiB, one of Node 43 MiB.
-_READY = {Start.FORK: 6, Start.EXEC: 2}
+# Chosen: a function's usual burst (its `max_replicas` is 5 or so). One of Python costs 2 MiB, of a program 0.2 MiB
+_READY = 6
+_READY_DEAR = 2  # chosen: one of Node costs 43 MiB
 _SHAPES = 3  # chosen: of one runtime; the least recently used makes room for the next
 _AT_A_TIME = 2  # chosen: one a core of a small host; more only contend
 _QUIET_S = 0.005  # chosen: what a taken sandbox needs to load a small function and answer
 _PAUSE_S = 1.0  # chosen: after one that could not be made, or that did not live
+
+
+def is_cheap(runtime: Runtime) -> bool:
+    """Whether one that waits holds hardly more than its namespaces."""
+    return runtime.start is Start.FORK or runtime.is_program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +184,7 @@ class Spares:
         for shape, ready in reversed(self._ready.items()):
             # One of each shape at first: what it costs is not known before
             making, cost_bytes = self._making.get(shape, 0), self._cost_bytes.get(shape)
-            most = _READY[shape.installed.runtime.start] if cost_bytes is not None else 1
+            most = 1 if cost_bytes is None else _READY if is_cheap(shape.installed.runtime) else _READY_DEAR
             if len(ready) + making < most and self._held_bytes + (cost_bytes or 1) <= self._budget_bytes:
                 return shape
         return None

@@ -14,7 +14,7 @@ PROGRAM = "/code/bootstrap"  # what every recipe builds
 
 
 def compiled(info: RuntimeInfo, toolchain: Toolchain, *, hello: Path) -> Runtime:
-    """Return the runtime: no worker waits for a function, since the function is the worker."""
+    """Return the runtime: the function is the worker, and a sandbox without one waits for it."""
 
     def find(configured: Path | None) -> Interpreter:
         if configured is not None:
@@ -33,5 +33,5 @@ def compiled(info: RuntimeInfo, toolchain: Toolchain, *, hello: Path) -> Runtime
         prefixes=lambda _: (),
         hello=hello,
         env=SANDBOX_ENV,
-        has_templates=False,
+        is_program=True,
     )

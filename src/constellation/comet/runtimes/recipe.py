@@ -74,7 +74,7 @@ class Runtime:
     server_env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the fork server, read before any fork
     heap_flags: Callable[[int], tuple[str, ...]] = lambda _: ()  # of a memory limit in MiB; follow the program in argv
     kit: Kit | None = None  # read-only at KIT_DIR
-    has_templates: bool = True  # a worker can wait for its function; False: the function's code is the worker
+    is_program: bool = False  # the function's code is the worker: of what waits for it, nothing is a language's
     is_address_space_bound: bool = False  # RLIMIT_AS can stand in for a memory cgroup
     out_of_memory_texts: tuple[bytes, ...] = ()  # on standard error, where the language itself gives up
 

@@ -48,7 +48,7 @@ class Installed:
 
     runtime: Runtime
     interpreter: Interpreter
-    like: Installed | None = None  # one with the same worker, who does not know before its function which of them it is
+    like: Installed | None = None  # one whose worker starts in the same way, and learns from its function which it is
 
     @property
     def template(self) -> Installed:
@@ -75,16 +75,16 @@ class Registry:
         paths = configured or {}
         installed: dict[str, Installed] = {}
         missing: dict[str, str] = {}
-        sharing: dict[tuple[Kit, Path], Installed] = {}
+        sharing: dict[tuple[Kit | None, Path], Installed] = {}
         # Each is a program that is asked for its version, and R takes longer than all others together.
         with ThreadPoolExecutor(max_workers=_PROBES) as threads:
             for runtime, found in zip(
                 KNOWN, threads.map(lambda each: _found(each, paths.get(each.id)), KNOWN), strict=True
             ):
                 if isinstance(found, Interpreter):
-                    like = sharing.get((runtime.kit, found.path)) if runtime.kit is not None else None
+                    like = sharing.get((runtime.kit, found.path))
                     made = installed[runtime.id] = Installed(runtime=runtime, interpreter=found, like=like)
-                    if runtime.kit is not None:
+                    if runtime.kit is not None or runtime.is_program:
                         sharing.setdefault((runtime.kit, found.path), made)
                 else:
                     missing[runtime.id] = found.reason

@@ -263,7 +263,7 @@ final class Worker {
         error.printStackTrace(new PrintWriter(all, true));
         StringBuilder own = new StringBuilder();
         for (String line : all.toString().split("\n"))
-            if (!line.startsWith("\tat constellation.Worker") && !line.startsWith("\tat java.base/jdk.internal.reflect")
+            if (!line.startsWith("\tat constellation.Worker") && !line.startsWith("\tat constellation.Launch") && !line.startsWith("\tat java.base/jdk.internal.reflect")
                     && !line.startsWith("\tat java.base/java.lang.reflect")) own.append(line).append('\n');
         return own.toString();
     }
