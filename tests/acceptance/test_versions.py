@@ -141,3 +141,39 @@ def test_a_sticky_alias_gives_a_key_one_version(platform: Platform) -> None:
     for key, version in by_key.items():
         if version == 2:  # who has the growing version keeps it
             assert runs(platform, "sticky", headers={"x-nova-qualifier": "prod", "x-nova-sticky": key}) == 2
+
+
+def test_a_canary_goes_back_from_a_bad_version_and_on_to_a_good_one(platform: Platform) -> None:
+    platform.deploy("canary", CODE.format(1))
+    bad = "def handler(event, context):\n    raise ValueError('bad')\n"
+    assert platform.http.put("/functions/canary/code", json={"code": bad}).status_code == 200
+    put(platform, "canary", 3)
+    alias(platform, "canary", version=1)
+
+    def ends(version: int) -> dict[str, object]:
+        wanted = {
+            "alias": "prod",
+            "version": version,
+            "steps": [50],
+            "step_s": 1,
+            "min_calls": 5,
+            "max_p95_ratio": 1000,
+        }
+        begun = platform.http.post("/functions/canary/canary", json=wanted)
+        assert begun.status_code == 201, begun.text
+
+        def ended() -> dict[str, object] | None:
+            for _ in range(10):
+                platform.invoke("canary:prod", {})
+            now = platform.http.get("/functions/canary/canary").json()
+            return now if now["state"] != "running" else None
+
+        return platform.eventually(ended, within_s=30)
+
+    back = ends(2)
+    assert back["state"] == "rolled_back", back
+    assert "calls of version 2 failed" in str(back["reason"])
+    platform.eventually(lambda: all(runs(platform, "canary:prod") == 1 for _ in range(10)))
+    assert ends(3)["state"] == "promoted"
+    platform.eventually(lambda: all(runs(platform, "canary:prod") == 3 for _ in range(10)))
+    assert "promoted" in orbit(platform, "canary", "list", "canary")

@@ -19,6 +19,7 @@ from constellation.routes.models.access import (
 )
 from constellation.routes.models.audit import AuditBody
 from constellation.routes.models.builds import BuildBody, BuildSummary
+from constellation.routes.models.canaries import CanaryBody, CanaryDetail, CanaryStart
 from constellation.routes.models.executions import (
     DurableInvoke,
     EventSent,
@@ -134,6 +135,9 @@ __all__ = [
     "BuildBody",
     "BuildPiece",
     "BuildSummary",
+    "CanaryBody",
+    "CanaryDetail",
+    "CanaryStart",
     "CapacityPolicyBody",
     "Client",
     "ClientError",

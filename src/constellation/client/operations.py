@@ -236,6 +236,11 @@ class Operations:
     put_alias = Operation(versions.put_alias)
     promote_alias = Operation(versions.promote_alias)
     delete_alias = Operation(versions.delete_alias)
+    start_canary = Operation(versions.start_canary)
+    get_canary = Operation(versions.get_canary)
+    list_canaries = Listing(versions.list_canaries)
+    promote_canary = Operation(versions.promote_canary)
+    cancel_canary = Operation(versions.cancel_canary)
 
     invoke_durable = Operation(executions.invoke_durable)
     list_executions = Listing(executions.list_executions)

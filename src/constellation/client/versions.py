@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from constellation.client.call import Call, call, matching, page_call
+from constellation.routes.models import canaries as c
 from constellation.routes.models import functions as f
 from constellation.routes.models import versions as v
 from constellation.routes.models.paging import DEFAULT_LIMIT, Page
@@ -70,6 +71,31 @@ def promote_alias(name: str, alias: str, *, version: int | None = None) -> Call[
 def delete_alias(name: str, alias: str) -> Call[f.Deleted]:
     """Delete an alias; its versions stay."""
     return call("delete_alias", f.Deleted, params={"name": name, "alias": alias})
+
+
+def start_canary(name: str, canary: c.CanaryStart) -> Call[c.CanaryBody]:
+    """Move an alias to another version in steps. `state_conflict` (409) while another canary of the function runs."""
+    return call("start_canary", c.CanaryBody, params={"name": name}, body=canary)
+
+
+def get_canary(name: str) -> Call[c.CanaryDetail]:
+    """The newest canary of a function, and how its versions do."""
+    return call("get_canary", c.CanaryDetail, params={"name": name})
+
+
+def list_canaries(name: str, *, page_size: int = DEFAULT_LIMIT) -> Call[Page[c.CanaryBody]]:
+    """Canaries of a function, newest first."""
+    return page_call("list_canaries", c.CanaryBody, page_size=page_size, params={"name": name})
+
+
+def promote_canary(name: str) -> Call[c.CanaryBody]:
+    """Give the new version of the running canary every call now."""
+    return call("promote_canary", c.CanaryBody, params={"name": name})
+
+
+def cancel_canary(name: str) -> Call[c.CanaryBody]:
+    """Give the old version of the running canary every call again."""
+    return call("cancel_canary", c.CanaryBody, params={"name": name})
 
 
 def _of(name: str, version: int) -> dict[str, str]:

@@ -28,6 +28,7 @@ from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
+from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
@@ -49,12 +50,15 @@ from constellation.nova.config.sections import AuthSettings, BuildSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
+from constellation.nova.service.canaries import CanaryKeeper
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.audit import Audit
 from constellation.nova.store.bindings import Bindings
 from constellation.nova.store.bootstrap import BootstrapSettings, bootstrap
 from constellation.nova.store.builds import Builds
+from constellation.nova.store.canaries import CHANNEL as CANARIES
+from constellation.nova.store.canaries import Canaries
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
@@ -126,10 +130,11 @@ async def run(loaded: Loaded) -> None:
         ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL,))
+            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES))
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
             await tasks.start(feed.run)
+            await tasks.start(CanaryKeeper(Canaries(db)).run, wakeups.subscribe(CANARIES))
             vault = await open_vault(Secrets(db), state_dir=state_dir, configured=settings.secrets.key)
             await tasks.start(vault.run)
             app = await control_app(
@@ -177,7 +182,8 @@ async def control_app(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
-        AliasRoutes(functions, Aliases(db)),
+        AliasRoutes(functions, Aliases(db), Canaries(db)),
+        CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),
         ScheduleRoutes(Schedules(db), functions, clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),

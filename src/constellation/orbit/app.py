@@ -16,6 +16,7 @@ from constellation.orbit.commands import (
     aliases,
     audit,
     builds,
+    canary,
     executions,
     figures,
     functions,
@@ -112,6 +113,7 @@ source.register(app)
 functions.register(app)
 versions.register(app)
 app.add_typer(aliases.app, name="alias")
+app.add_typer(canary.app, name="canary")
 figures.register(app)
 logs.register(app)
 app.add_typer(builds.app, name="builds")

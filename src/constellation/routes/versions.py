@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from constellation.nova.domain.access import Permission
+from constellation.routes.models import canaries as c
 from constellation.routes.models import functions as f
 from constellation.routes.models import versions as v
 from constellation.routes.models.paging import Page
@@ -37,4 +38,15 @@ VERSIONS: tuple[Route, ...] = (
          request=v.AliasPromote, response=v.AliasBody),
     nova("delete_alias", "DELETE", _ALIASES + "/{alias}", _UPDATE, "Delete an alias; its versions stay",
          response=f.Deleted),
+    nova("start_canary", "POST", FUNCTION + "/canary", _UPDATE,
+         "Move an alias to another version in steps, and back when that one does worse", status=201,
+         request=c.CanaryStart, response=c.CanaryBody),
+    nova("get_canary", "GET", FUNCTION + "/canary", _READ, "The newest canary, and how its versions do",
+         response=c.CanaryDetail),
+    nova("list_canaries", "GET", FUNCTION + "/canaries", _READ, "Canaries, newest first",
+         response=Page[c.CanaryBody], query=PAGING),
+    nova("promote_canary", "POST", FUNCTION + "/canary/promote", _UPDATE,
+         "Give the new version of the running canary every call now", response=c.CanaryBody),
+    nova("cancel_canary", "POST", FUNCTION + "/canary/cancel", _UPDATE,
+         "Give the old version of the running canary every call again", response=c.CanaryBody),
 )  # fmt: skip

@@ -135,3 +135,44 @@ async def test_aliases_are_put_listed_promoted_and_deleted(nova):
     assert (await nova.http.delete(path, headers=nova.admin())).json() == {"status": "deleted", "name": "prod"}
     for method in ("GET", "DELETE"):
         assert (await nova.http.request(method, path, headers=nova.admin())).status_code == 404
+
+
+async def test_a_canary_is_begun_looked_at_and_ended(nova):
+    await nova.deploy("hello")
+    await nova.http.put("/functions/hello/code", json={"code": NEW}, headers=nova.admin())
+    alias, canary = "/functions/hello/aliases/prod", "/functions/hello/canary"
+    assert (await nova.http.get(canary, headers=nova.admin())).status_code == 404
+    await nova.http.put(alias, json={"version": 1}, headers=nova.admin())
+    wanted = {"alias": "prod", "version": 2, "steps": [5, 50]}
+    begun = await nova.http.post(canary, json=wanted, headers=nova.admin())
+    assert (begun.status_code, begun.json()["state"], begun.json()["percent"]) == (201, "running", 5)
+    assert (await nova.http.get(alias, headers=nova.admin())).json()["weights"] == {"1": 95, "2": 5}
+    shown = (await nova.http.get(canary, headers=nova.admin())).json()
+    assert shown["new"] == {"calls": 0, "errors": 0, "p95_ms": None}
+    for method, path, body in (
+        ("POST", canary, wanted),
+        ("PUT", alias, {"version": 1}),
+        ("POST", f"{alias}/promote", {}),
+        ("DELETE", alias, None),
+        ("DELETE", "/functions/hello/versions/1", None),
+    ):
+        refused = await nova.http.request(method, path, json=body, headers=nova.admin())
+        assert (refused.status_code, refused.json()["code"]) == (409, "state_conflict"), path
+    cancelled = await nova.http.post(f"{canary}/cancel", headers=nova.admin())
+    assert (cancelled.json()["state"], cancelled.json()["percent"]) == ("cancelled", 0)
+    assert (await nova.http.get(alias, headers=nova.admin())).json()["weights"] == {"1": 100}
+    assert (await nova.http.post(f"{canary}/promote", headers=nova.admin())).status_code == 409
+    await nova.http.post(canary, json=wanted, headers=nova.admin())
+    promoted = await nova.http.post(f"{canary}/promote", headers=nova.admin())
+    assert (promoted.json()["state"], promoted.json()["percent"]) == ("promoted", 100)
+    assert (await nova.http.get(alias, headers=nova.admin())).json()["weights"] == {"2": 100}
+    listed = (await nova.http.get("/functions/hello/canaries", headers=nova.admin())).json()["items"]
+    assert [each["state"] for each in listed] == ["promoted", "cancelled"]
+    for wrong, status in (
+        ({"alias": "prod", "version": 2}, 400),
+        ({"alias": "prod", "version": 9}, 404),
+        ({"alias": "none", "version": 1}, 404),
+        ({"alias": "prod", "version": 1, "steps": [50, 10]}, 400),
+        ({"alias": "prod", "version": 1, "step_s": 0}, 400),
+    ):
+        assert (await nova.http.post(canary, json=wrong, headers=nova.admin())).status_code == status, wrong

@@ -42,6 +42,9 @@ INSERT INTO function_versions (tenant, function_id, version, code_version, setti
     SELECT tenant, id, v, v % 3 + 1, '{}' FROM functions, generate_series(2, 20) v;
 INSERT INTO function_aliases (tenant, function_id, name) SELECT tenant, id, 'a' || a FROM functions, generate_series(1, 3) a;
 INSERT INTO function_alias_shares SELECT tenant, function_id, name, 2, 100 FROM function_aliases;
+INSERT INTO function_canaries (tenant, function_id, id, alias, old_version, new_version, steps, step_s, min_calls,
+                               max_error_percent, max_p95_ratio, state, ended_at)
+    SELECT tenant, id, gen_random_uuid(), 'a1', 1, 2, '{10}', 60, 20, 5, 1.5, 'promoted', now() FROM functions, generate_series(1, 3);
 INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
 INSERT INTO builds (tenant, namespace, id, function_id, function_name, code_version, code_hash, runtime, handler, state,
                     cache_key, artifact, lease_until)

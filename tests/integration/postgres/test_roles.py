@@ -34,6 +34,7 @@ ALLOWED = {
         "function_versions": "SD",
         "function_aliases": "SIUD",
         "function_alias_shares": "SID",
+        "function_canaries": "SIU",
         "function_code": "SIUD",
         "function_files": "SIUD",
         "schedules": "SIUD",

@@ -69,6 +69,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "p.RoleCreate": {"name": "x", "permissions": ["log:read"]},
         "p.BindingCreate": {"subject": "user:x", "role": "viewer"},
         "v.AliasPut": {"version": 1},
+        "c.CanaryStart": {"alias": "x", "version": 1},
     }
     kind = str(parameter.annotation)
     modules = (calls, entrances, executions, people_calls, sandbox_calls, topics, versions)

@@ -25,14 +25,14 @@ class Aliases:
 
     async def list(self, tenant: str, function_id: UUID) -> tuple[Alias, ...]:
         """Return all aliases of a function, by name; there are `MAX_ALIASES` at most."""
-        return tuple(map(_alias, await self._db.fetch(SQL["list"], tenant, function_id, None)))
+        return tuple(map(alias_of, await self._db.fetch(SQL["list"], tenant, function_id, None)))
 
     async def get(self, tenant: str, function_id: UUID, name: str) -> Alias:
         """Return an alias. Raises `NotFound`."""
         row = await self._db.fetch_row(SQL["list"], tenant, function_id, name)
         if row is None:
             raise NotFound("alias", name)
-        return _alias(row)
+        return alias_of(row)
 
     async def served(
         self, function: Function, *, also: Collection[int] = ()
@@ -76,7 +76,8 @@ async def put(tx: Session, tenant: str, function_id: UUID, alias: Alias) -> None
         raise NotFound("version", str(min(missing)))
 
 
-def _alias(row: Record) -> Alias:
+def alias_of(row: Record) -> Alias:
+    """Return the alias that a row of `list` is."""
     columns = dict(row)
     shares = zip(columns.pop("versions"), columns.pop("weights"), strict=True)
     return Alias(**columns, shares=tuple(Share(version=version, weight=weight) for version, weight in shares))

@@ -9,6 +9,7 @@ from constellation.base.clock import SystemClock
 from constellation.nova.api import internal
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
+from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
@@ -32,6 +33,7 @@ GROUPS = (
     FunctionRoutes,
     KeyRoutes,
     AliasRoutes,
+    CanaryRoutes,
     OpenApiRoutes,
     RbacRoutes,
     RuntimeRoutes,

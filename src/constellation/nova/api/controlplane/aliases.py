@@ -12,6 +12,7 @@ from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.alias import WHOLE, Alias, check_alias_name, shares_of
 from constellation.nova.domain.function import Function
 from constellation.nova.store.aliases import Aliases
+from constellation.nova.store.canaries import Canaries
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.page import Page as Found
 from constellation.routes.models.functions import Deleted
@@ -23,8 +24,8 @@ from constellation.routes.reading import page_of
 class AliasRoutes:
     """Operations on the aliases of functions of the caller's namespace."""
 
-    def __init__(self, functions: Functions, aliases: Aliases) -> None:
-        self._functions, self._aliases = functions, aliases
+    def __init__(self, functions: Functions, aliases: Aliases, canaries: Canaries) -> None:
+        self._functions, self._aliases, self._canaries = functions, aliases, canaries
 
     async def list_aliases(self, call: ApiRequest[None]) -> Page[AliasBody]:
         function = await self._function(call)
@@ -40,6 +41,7 @@ class AliasRoutes:
     async def put_alias(self, call: ApiRequest[AliasPut]) -> AliasBody:
         body, name = call.body, check_alias_name(call.params["alias"])
         function = await self._function(call)
+        await self._canaries.refuse_moving(function.tenant, function.id, name)
         if (body.version is UNSET) == (body.weights is UNSET):
             raise InvalidRequest("give exactly one of version and weights", field="weights")
         weights = body.weights if body.version is UNSET else {body.version: WHOLE}
@@ -50,12 +52,14 @@ class AliasRoutes:
     async def promote_alias(self, call: ApiRequest[AliasPromote]) -> AliasBody:
         function, wanted = await self._function(call), call.body.version
         alias = await self._aliases.get(function.tenant, function.id, call.params["alias"])
+        await self._canaries.refuse_moving(function.tenant, function.id, alias.name)
         version = max(alias.versions) if wanted is UNSET else wanted
         promoted = replace(alias, shares=shares_of({version: WHOLE}))
         return _body(function, await self._aliases.put(function.tenant, function.id, promoted))
 
     async def delete_alias(self, call: ApiRequest[None]) -> Deleted:
         function, name = await self._function(call), call.params["alias"]
+        await self._canaries.refuse_moving(function.tenant, function.id, name)
         await self._aliases.delete(function.tenant, function.id, name)
         return Deleted(status="deleted", name=name)
 

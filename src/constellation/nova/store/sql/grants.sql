@@ -25,6 +25,9 @@ GRANT SELECT, INSERT, UPDATE, DELETE
        function_urls TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
+-- it looks how the versions of a canary do.
+GRANT SELECT (id, function_name, function_version, status, duration_ms, cold_start) ON invocations TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, login_failures TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys

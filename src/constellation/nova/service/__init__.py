@@ -1,0 +1,1 @@
+"""What nova does by itself, beside answering requests."""
