@@ -1068,6 +1068,11 @@ int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8
                   uint64_t renew_ns, uint64_t until_ns);
 void ct_edge_forget(ct_edge *edge); /* all of them */
 
+/* The hosts that tenants serve under, in place of those told before: calls to them are Python's, whoever is known. `names`: in lower
+ * case, each ended by a line feed, ascending by their bytes, none twice; "*.example.org" is every name with one label more. Returns 0,
+ * CT_E_RANGE (they are not so) or -ENOMEM: then every host counts as one of them, until they are told again. */
+int ct_edge_domains(ct_edge *edge, const uint8_t *names, size_t len);
+
 /* Until when what was learnt may be used, unless something newer is heard from nova. */
 void ct_edge_fresh(ct_edge *edge, uint64_t until_ns);
 

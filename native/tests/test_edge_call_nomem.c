@@ -293,6 +293,43 @@ static void one_call_asks_for_all_of_its_caller(void) {
     close_both();
 }
 
+static void a_call_to_a_tenants_host_is_the_servers(void) {
+    open_both();
+    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"*.wild.org\nshop.org\n", 20), 0);
+    static const char *const THEIRS[] = {"shop.org", "SHOP.org:8080", "a.wild.org."};
+    for (size_t i = 0; i < sizeof THEIRS / sizeof *THEIRS; i++) {
+        const int c = client();
+        char text[256];
+        CHECK(snprintf(text, sizeof text, "POST /functions/echo/invoke HTTP/1.1\r\nHost: %s\r\n" KEY "Content-Length: 1\r\n\r\n7",
+                       THEIRS[i]) < (int)sizeof text);
+        say(c, text);
+        const int s = server();
+        CHECK(has(hear(s, "\r\n\r\n7"), THEIRS[i]));
+        say(s, "HTTP/1.1 204 \r\n\r\n");
+        (void)hear(c, "\r\n\r\n");
+        (void)close(c);
+        (void)close(s);
+        turn(5);
+    }
+    CHECK_INT(counts().called, 0);
+    int c = client();
+    (void)call(c, "echo", KEY, "7");
+    CHECK(has(hear(c, "}"), "\"output\":7,"));
+    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"\n", 1), CT_E_RANGE); /* which they are is not known now */
+    (void)call(c, "echo", KEY, "8");
+    const int s = server();
+    (void)hear(s, "\r\n\r\n8");
+    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"", 0), 0);
+    say(s, "HTTP/1.1 204 \r\n\r\n");
+    (void)hear(c, "\r\n\r\n");
+    (void)call(c, "echo", KEY, "9");
+    CHECK(has(hear(c, "}"), "\"output\":9,"));
+    CHECK_INT(counts().called, 2);
+    (void)close(c);
+    (void)close(s);
+    close_both();
+}
+
 static void who_leaves_cancels(void) {
     open_both();
     const int c = client();
@@ -424,7 +461,7 @@ static void memory_runs_out(void) {
 int main(void) {
     static const ct_case cases[] = {CASE(a_call_and_its_answer), CASE(who_is_not_known_is_forwarded), CASE(a_local_user_is_known_on_every_connection),
                                     CASE(one_call_asks_for_all_of_its_caller),
-                                    CASE(who_leaves_cancels), CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks),
+                                    CASE(a_call_to_a_tenants_host_is_the_servers), CASE(who_leaves_cancels), CASE(a_call_has_its_time), CASE(a_body_that_comes_slowly), CASE(a_body_in_chunks),
                                     CASE(memory_runs_out)};
     return RUN("edge_call_nomem", cases);
 }

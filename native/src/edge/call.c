@@ -263,6 +263,8 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     ct__plain plain;
     if (lane == NULL || !ct__plain_read(head, lane->max_timeout_ns, &plain))
         return false;
+    if (lane->has_domains && ct__domains_have(&lane->domains, head->host))
+        return false; /* what it asks for is a tenant's */
     c->stream = (ct__stream){.is_wanted = plain.is_stream, .is_events = plain.is_events};
     const uint64_t now_ns = ct__reactor_now_ns(edge->reactor);
     uint64_t hash;
@@ -352,6 +354,7 @@ void ct__lane_free(ct_edge *edge) {
         return;
     ct__h2_client_free(lane->client);
     ct__principals_fini(&lane->principals);
+    ct__domains_fini(&lane->domains);
     free(lane->authorization);
     free(lane);
     edge->lane = NULL;
@@ -369,6 +372,15 @@ int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8
 void ct_edge_forget(ct_edge *edge) {
     if (edge->lane != NULL)
         ct__principals_clear(&edge->lane->principals);
+}
+
+int ct_edge_domains(ct_edge *edge, const uint8_t *names, size_t len) {
+    ct__lane *lane = edge->lane;
+    if (lane == NULL)
+        return 0;
+    const int result = ct__domains_set(&lane->domains, names, len);
+    lane->has_domains = lane->domains.is_unknown || lane->domains.count > 0;
+    return result;
 }
 
 void ct_edge_fresh(ct_edge *edge, uint64_t until_ns) {

@@ -2,6 +2,7 @@
 #ifndef CT_EDGE_LANE_H
 #define CT_EDGE_LANE_H
 
+#include "edge/domains.h"
 #include "edge/edge.h"
 
 enum { CT__JSON_DEPTH = 512 /* as constellation.native.json_check */ };
@@ -13,6 +14,8 @@ struct ct__lane {
     uint64_t bounds_ns[CT_EDGE_SLOTS];
     uint32_t bound_count;
     ct__principals principals;
+    ct__domains domains;
+    bool has_domains; /* one compare for a platform that has none */
     ct_edge_code codes[CT_EDGE_CODES];
     size_t code_count;
 };

@@ -41,6 +41,13 @@ from constellation.routes.models.functions import (
     NetworkPolicyBody,
     RuntimeBody,
 )
+from constellation.routes.models.gateway import (
+    DomainBody,
+    DomainCreate,
+    GatewayRouteBody,
+    GatewayRouteCreate,
+    GatewayRouteUpdate,
+)
 from constellation.routes.models.invocations import (
     AsyncInvocationBody,
     AsyncInvoke,
@@ -150,6 +157,8 @@ __all__ = [
     "Deleted",
     "DeliveryBody",
     "Diagnostics",
+    "DomainBody",
+    "DomainCreate",
     "DurableInvoke",
     "EventSent",
     "ExecEnd",
@@ -164,6 +173,9 @@ __all__ = [
     "FunctionUpdate",
     "FunctionUrlBody",
     "FunctionUrlSettings",
+    "GatewayRouteBody",
+    "GatewayRouteCreate",
+    "GatewayRouteUpdate",
     "Heatmap",
     "InvocationBody",
     "InvokeBody",

@@ -23,6 +23,7 @@ from constellation.client import (
     topics,
     versions,
 )
+from constellation.client import gateway_calls as gateway
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
@@ -161,6 +162,16 @@ class Operations:
     delete_secret = Operation(secret_calls.delete_secret)
     list_master_keys = Listing(secret_calls.list_master_keys)
     rotate_master_key = Operation(secret_calls.rotate_master_key)
+
+    create_domain = Operation(gateway.create_domain)
+    list_domains = Listing(gateway.list_domains)
+    get_domain = Operation(gateway.get_domain)
+    delete_domain = Operation(gateway.delete_domain)
+    create_gateway_route = Operation(gateway.create_gateway_route)
+    list_gateway_routes = Listing(gateway.list_gateway_routes)
+    get_gateway_route = Operation(gateway.get_gateway_route)
+    update_gateway_route = Operation(gateway.update_gateway_route)
+    delete_gateway_route = Operation(gateway.delete_gateway_route)
 
     create_apikey = Operation(calls.create_apikey)
     list_apikeys = Listing(calls.list_apikeys)

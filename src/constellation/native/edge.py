@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -204,6 +204,18 @@ class Edge:
         """Forget every caller."""
         if self._handle != _ffi.NULL:
             _lib.ct_edge_forget(self._handle)
+
+    def domains(self, names: Iterable[str]) -> None:
+        """Leave calls to these hosts to the app behind, whoever sends them, in place of those named before.
+
+        "*.example.org" is every name with one label more than example.org. If this fails, calls to any host are.
+
+        Raises:
+            ValueOutOfRange: one is empty, or longer than 253 bytes.
+        """
+        if self._handle != _ffi.NULL:
+            text = b"".join(name + b"\n" for name in sorted({name.encode() for name in names}))
+            checked("edge", _lib.ct_edge_domains(self._handle, text, len(text)))
 
     def fresh(self, until_s: float) -> None:
         """Believe what was learnt until then (monotonic), unless this is called again."""

@@ -20,7 +20,7 @@ import constellation
 from constellation.aurora.observability.plane import new_context, state_dir_of, telemetry
 from constellation.base.address import parse_address
 from constellation.base.clock import Clock
-from constellation.base.errors import ConstellationError
+from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
@@ -30,6 +30,7 @@ from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
+from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
@@ -45,9 +46,10 @@ from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.auth.tokens import Tokens
 from constellation.nova.config.interpreters import configured_in
-from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import AuthSettings, BuildSettings
+from constellation.nova.config.load import ConfigInvalid, Loaded
+from constellation.nova.config.sections import AuthSettings, BuildSettings, NovaSettings
 from constellation.nova.domain.build import needs_build
+from constellation.nova.domain.host import check_host
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.service.canaries import CanaryKeeper
@@ -63,6 +65,7 @@ from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
+from constellation.nova.store.gateway import Domains
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.logins import Logins
 from constellation.nova.store.passwords import Passwords
@@ -101,6 +104,7 @@ async def run(loaded: Loaded) -> None:
         ConstellationError: as `bootstrap`.
     """
     settings = loaded.settings
+    own_hosts = own_hosts_of(settings.nova)
     state_dir = state_dir_of(settings.platform)
     with _alone_in(state_dir):
         listener, address = listen_tcp(parse_address(settings.nova.http))
@@ -148,6 +152,7 @@ async def run(loaded: Loaded) -> None:
                 interpreters=configured_in(settings.runtimes),
                 builds=settings.builds,
                 auth=settings.auth,
+                own_hosts=own_hosts,
             )
             async with (
                 telemetry(context, admin=settings.platform.admin),
@@ -172,12 +177,14 @@ async def control_app(
     interpreters: Mapping[str, Path] = MappingProxyType({}),
     builds: BuildSettings,
     auth: AuthSettings,
+    own_hosts: tuple[str, ...] = (),
     needs_build: NeedsBuild = needs_build,
 ) -> Quart:
     """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
     functions = Functions(db, build_queue_depth=builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
+    domains = Domains(db)
     operations = operations_of(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
         VersionRoutes(functions, Versions(db), Builds(db)),
@@ -192,6 +199,7 @@ async def control_app(
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),
+        DomainRoutes(domains, own_hosts=own_hosts),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
@@ -202,6 +210,7 @@ async def control_app(
             urls=urls,
             vault=vault,
             audit=audit,
+            domains=domains,
         ),
     )
     return Mount(
@@ -212,6 +221,14 @@ async def control_app(
         max_body_bytes=max_body_bytes,
         registry=registry,
     ).app()
+
+
+def own_hosts_of(settings: NovaSettings) -> tuple[str, ...]:
+    """Return the names that no tenant may serve. Raises `ConfigInvalid` for one that is no name."""
+    try:
+        return tuple(check_host(part) for part in settings.own_hosts.split(",") if part.strip())
+    except InvalidRequest as error:
+        raise ConfigInvalid("nova.own_hosts", str(error)) from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from constellation.orbit.commands import (
     executions,
     figures,
     functions,
+    gateway,
     jobs,
     logs,
     people,
@@ -120,6 +121,8 @@ app.add_typer(builds.app, name="builds")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(urls.app, name="url")
+app.add_typer(gateway.domains, name="domains")
+app.add_typer(gateway.app, name="gateway")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from constellation.routes.audit import AUDIT
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
+from constellation.routes.domains import DOMAINS
 from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
@@ -20,7 +21,18 @@ from constellation.routes.secrets import SECRETS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
-ROUTES: tuple[Route, ...] = (*CONTROL, *CALLS, *PEOPLE, *RECORDS, *SANDBOXES, *TOPICS, *VERSIONS, *SECRETS, *AUDIT)
+ROUTES: tuple[Route, ...] = (
+    *CONTROL,
+    *DOMAINS,
+    *CALLS,
+    *PEOPLE,
+    *RECORDS,
+    *SANDBOXES,
+    *TOPICS,
+    *VERSIONS,
+    *SECRETS,
+    *AUDIT,
+)
 
 
 @dataclass(frozen=True, slots=True)

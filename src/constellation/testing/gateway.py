@@ -90,9 +90,11 @@ async def gateway_rig(
         listener, address = listen_tcp(listen or Address("127.0.0.1", 0))
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
+            await tasks.start(parts.sites.run)
             await tasks.start(parts.hangups.run)
             with anyio.fail_after(5):
                 await parts.follower.heard.wait()
+                await parts.sites.loaded.wait()
             try:
                 async with serving_gateway(parts, [listener], idle_timeout_s=settings.idle_timeout_s, tls=tls):
                     try:

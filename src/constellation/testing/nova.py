@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import anyio
 
 from constellation.base.address import Address
+from constellation.base.ids import uuid7
 from constellation.base.sockets import listen_tcp
 from constellation.nova.domain.access import ROLE_PERMISSIONS, Role
 from constellation.rpc.http import serving_asgi
@@ -37,6 +38,7 @@ class FakeNova:
     service_token: str
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: dict[tuple[str, str], str] = field(default_factory=lambda: {("default", "default"): "active"})
+    domains: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, as gateways read them
     public: App | None = None  # answers what is not /internal
     asked: list[str] = field(default_factory=list)  # the credentials of each question, in order
     seq: int = 0
@@ -56,6 +58,16 @@ class FakeNova:
         self.changes.append({"seq": self.seq, "kind": kind, "tenant": tenant, "namespace": namespace, "name": name})
         self._bell.set()
         self._bell = anyio.Event()
+
+    def serve(self, host: str, *routes: dict[str, Any], tenant: str = "default", is_suspended: bool = False) -> None:
+        """Let a tenant have a host with these routes, each of which needs a path only, and say so."""
+        whole = {"methods": [], "function": "echo", "auth": "none", "version": 1}
+        self.domains[host] = {
+            "host": host, "tenant": tenant, "namespace": "default" if tenant == "default" else "prod",
+            "is_suspended": is_suspended,
+            "routes": [{**whole, "id": str(uuid7()), **route} for route in routes],
+        }  # fmt: skip
+        self.change("domain", tenant, name=host)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -81,6 +93,11 @@ class FakeNova:
             self.asked_urls.append(key)
             found = self.urls.get(key, {})
             await (_answer(send, 404, {"code": "not_found"}) if found is None else _answer(send, 200, URL | found))
+        elif path == "/internal/domains":
+            query = parse_qs(scope["query_string"].decode())
+            host = query["host"][0] if "host" in query else None
+            domains = [domain for name, domain in sorted(self.domains.items()) if host in (None, name)]
+            await _answer(send, 200, {"items": domains, "is_last": True})
         elif path == "/internal/changes":
             await self._stream(scope, receive, send)
         elif self.public is not None:

@@ -15,14 +15,14 @@ import structlog
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
-from constellation.base.errors import InvalidRequest, Unavailable
+from constellation.base.errors import Unavailable
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
 from constellation.native.tls import Protocol, hear_refusals
-from constellation.nova.config.load import ConfigInvalid, Loaded
+from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuditSettings, ZenithSettings
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
@@ -31,6 +31,7 @@ from constellation.rpc.channel import PlaneChannel
 from constellation.rpc.http import serving_asgi
 from constellation.rpc.near import near_path
 from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
+from constellation.zenith.addresses import listen_addresses, numeric
 from constellation.zenith.audit import AuditTrail
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
@@ -53,7 +54,7 @@ from constellation.zenith.edge import (
 )
 from constellation.zenith.event import BodyReader, EventReader
 from constellation.zenith.execution import Execution, check_health
-from constellation.zenith.follow import ChangeFollower
+from constellation.zenith.follow import Believed, ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
 from constellation.zenith.hangup import HangupWatch
@@ -68,6 +69,9 @@ from constellation.zenith.reached import ReachedFunctions
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
+from constellation.zenith.site_callers import SiteCallers
+from constellation.zenith.site_requests import SiteRequests
+from constellation.zenith.sites import Sites
 from constellation.zenith.stream import STREAM_S, InvokeStream
 from constellation.zenith.terminal import Terminal
 from constellation.zenith.url_door import UrlDoor
@@ -79,7 +83,6 @@ _FIRST_WORD_S = 10.0  # chosen: without nova it starts all the same, and says 50
 _DRAIN_S = 5.0  # chosen: requests in hand at a stop
 _LAST_S = 1.0  # chosen: and what was cut off then
 _PEER_HEADER_BYTES = 1024  # what the edge adds to a head
-_RESOLVE_S = 5.0
 _INVOKE = next(route for route in ROUTES if route.transport is Transport.INVOKE)
 _AUDIT = AuditSettings()
 _EDGE_KEEPS_S = 3600.0  # the edge drops unused connections long before: the server behind must never do it first
@@ -102,6 +105,7 @@ class Parts:
     gateway: Gateway
     h2_gateway: Gateway | None  # of the requests that the edge does not read
     follower: ChangeFollower
+    sites: Sites
     hangups: HangupWatch
     audit: AuditTrail
     execution: Execution
@@ -117,27 +121,6 @@ class Parts:
         self.execution.close()
         if self.peers is not None:
             self.peers.close()
-
-
-def listen_addresses(settings: ZenithSettings) -> list[Address]:
-    """Return where to listen.
-
-    Raises:
-        ConfigInvalid: no address, a malformed one, or loopback trust on an address that others can reach.
-    """
-    try:
-        addresses = [parse_address(part.strip()) for part in settings.listen.split(",") if part.strip()]
-    except InvalidRequest as error:
-        raise ConfigInvalid("zenith.listen", str(error)) from error
-    if not addresses:
-        raise ConfigInvalid("zenith.listen", "must name at least one HOST:PORT")
-    if settings.auth == "loopback":
-        for address in addresses:
-            if not address.is_loopback:
-                raise ConfigInvalid("zenith.auth", f"can not be loopback while listening on {address}")
-        if settings.trusted_uid < 0:
-            raise ConfigInvalid("zenith.trusted_uid", "must name the trusted user when zenith.auth is loopback")
-    return addresses
 
 
 def build(
@@ -163,17 +146,22 @@ def build(
         on_forget=None if lane is None else lane.edge.forget,
     )
     reached = ReachedFunctions(directory=control, clock=context.clock)
+    sites = Sites(
+        source=control, clock=context.clock, stale_s=settings.cache_ttl_s,
+        on_hosts=None if lane is None else lane.edge.domains,
+    )  # fmt: skip
     follower = ChangeFollower(
-        control=control, caches=(principals, reached), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
+        control=control, caches=(principals, reached, sites), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
         on_word=None if lane is None else lane.edge.fresh,
     )  # fmt: skip
+    freshness = Believed(follower, sites)
     is_trusting = settings.auth == "loopback"
     peers = PeerLookup() if is_trusting else None
     if lane is not None and is_trusting:
         lane.edge.trust_local(settings.trusted_uid)
     doorman = Doorman(
         principals=principals,
-        freshness=follower,
+        freshness=freshness,
         trusted_uid=settings.trusted_uid if is_trusting else None,
         peers=peers,
         known=None if lane is None else KnownAtEdge(lane.edge),
@@ -182,7 +170,7 @@ def build(
     door = UrlDoor(
         doorman=doorman,
         functions=reached,
-        freshness=follower,
+        freshness=freshness,
         identity_key=context.identity_key,
         clock=context.clock,
         domain=settings.function_domain,
@@ -194,22 +182,28 @@ def build(
 
     alive = Alive()
     ready = Ready(
-        checks={"nova": check_nova, "comet": execution.check_health, **checks}, freshness=follower, clock=context.clock
+        checks={"nova": check_nova, "comet": execution.check_health, **checks}, freshness=freshness, clock=context.clock
     )
     local: dict[str, Handler] = {
         "health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready,
     }  # fmt: skip
     bodies = BodyReader(budget=budget, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s)
     events = EventReader(bodies=bodies, is_json=is_json)
+    sockets = WebSockets(
+        execution=execution, doorman=door, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
+    )
+    site_requests = SiteRequests(
+        sites=sites,
+        callers=SiteCallers(
+            principals=principals, freshness=freshness, identity_key=context.identity_key, clock=context.clock
+        ),
+        execution=execution, sockets=sockets, bodies=bodies, max_timeout_s=settings.max_timeout_s,
+    )  # fmt: skip
     by_transport: dict[Transport, Handler] = {
         Transport.INVOKE: Invoke(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.STREAM: InvokeStream(execution=execution, events=events, max_timeout_s=settings.max_timeout_s),
         Transport.FUNCTION_URL: FunctionUrl(
-            execution=execution, door=door,
-            sockets=WebSockets(
-                execution=execution, doorman=door, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
-            ),
-            bodies=bodies, max_timeout_s=settings.max_timeout_s,
+            execution=execution, door=door, sockets=sockets, bodies=bodies, max_timeout_s=settings.max_timeout_s
         ),
         Transport.PROXY: ProxyRelay(
             execution=execution, budget=budget, max_body_bytes=settings.max_body_bytes,
@@ -243,12 +237,15 @@ def build(
             hangups=hangups,
             metrics=metrics,
             audit=trail,
+            sites=sites,
+            site_requests=site_requests,
         )
 
     return Parts(
         gateway=gateway(gate),
         h2_gateway=None if lane is None else gateway(EnteredAtEdge(lane.edge, limit=settings.max_inflight)),
         follower=follower,
+        sites=sites,
         hangups=hangups,
         audit=trail,
         execution=execution,
@@ -337,10 +334,12 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
+            await tasks.start(parts.sites.run)
             await tasks.start(parts.hangups.run)
             await tasks.start(parts.audit.run)
             with anyio.move_on_after(_FIRST_WORD_S):
-                await parts.follower.heard.wait()  # ready means: the next request is served, not refused
+                await parts.follower.heard.wait()
+                await parts.sites.loaded.wait()  # ready means: the next request is served, not refused
             async with (
                 telemetry(context, admin=loaded.settings.platform.admin),
                 renewing(tls, comet_tls),
@@ -419,17 +418,6 @@ def _serving_h2(parts: Parts, behind: socket.socket, *, idle_timeout_s: float) -
         cut_off=parts.hangups.cancel_all,
         is_introduced=True,
     )
-
-
-async def numeric(address: Address) -> Address | None:
-    """Return the address with its name resolved, None when that is not possible now."""
-    try:
-        with anyio.fail_after(_RESOLVE_S):
-            found = await anyio.getaddrinfo(address.host or "127.0.0.1", address.port, type=socket.SOCK_STREAM)
-    except (OSError, TimeoutError):
-        log.warning("lane.unresolved", comet=str(address), effect="every call is answered by Python")
-        return None
-    return Address(str(found[0][4][0]), address.port)
 
 
 def _health_check(channel: PlaneChannel) -> Check:

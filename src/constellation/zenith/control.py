@@ -15,6 +15,7 @@ from constellation.nova.domain.audit import AuditEvent
 from constellation.nova.domain.function_url import Cors, FunctionUrl, InvokeMode, UrlAuth
 from constellation.nova.domain.grants import Effect, Grant, Principal
 from constellation.nova.domain.people import known_permissions
+from constellation.routes.models.gateway import ServedDomains
 from constellation.rpc.http1 import HttpAnswer, HttpPool, PeerLost
 
 _T = TypeVar("_T")
@@ -158,6 +159,14 @@ class ControlPlane:
         answer = await self._ask("POST", "/internal/audit", content=msgspec.json.encode({"events": events}))
         if answer.status_code != 200:
             raise _problem(answer)
+
+    async def served_domain(self, host: str) -> ServedDomains:
+        """Return the domain of a host, if somebody has it, with its routes."""
+        return _decode(await self._ask("GET", "/internal/domains", params={"host": host}), ServedDomains)
+
+    async def served_domains(self, after: str) -> ServedDomains:
+        """Return domains with hosts behind this one, in order, with their routes."""
+        return _decode(await self._ask("GET", "/internal/domains", params={"after": after}), ServedDomains)
 
     @asynccontextmanager
     async def changes(self, *, after: int | None, silence_s: float) -> AsyncIterator[AsyncIterator[ChangeLine]]:

@@ -10,6 +10,7 @@ from constellation.routes.permit import authorize_route
 from constellation.routes.reading import params_of
 from constellation.routes.registry import Match
 from constellation.routes.route import Transport
+from constellation.zenith.follow import Freshness
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Access, Credential, KeptAccess, Principals
 from constellation.zenith.request import Request
@@ -19,12 +20,6 @@ _LOOPBACK = Credential(kind="loopback")
 _CREDENTIAL_BYTES = 8192  # chosen: a key is 43 characters, a JWT with many claims some thousands
 _UID = "uid"  # whose socket the client's is
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-
-class Freshness(Protocol):
-    def check(self) -> None:
-        """Raise `Unavailable` when what is cached may no longer be believed."""
-        ...
 
 
 class Known(Protocol):

@@ -30,8 +30,14 @@ class Cache(Protocol):
     def forget_everything(self) -> None: ...
 
 
+class Freshness(Protocol):
+    def check(self) -> None:
+        """Raise `Unavailable` when what is cached may no longer be believed."""
+        ...
+
+
 class ChangeFollower:
-    """Keeps a cache honest. `check` is the rule of how long it may be believed without nova."""
+    """Keeps caches honest. `check` is the rule of how long they may be believed without nova."""
 
     def __init__(
         self,
@@ -93,3 +99,14 @@ class ChangeFollower:
         if self._on_word is not None:
             self._on_word(self._heard_at_s + self._cache_ttl_s)
         self.heard.set()
+
+
+class Believed:
+    """Whether all that is cached may be believed."""
+
+    def __init__(self, *parts: Freshness) -> None:
+        self._parts = parts
+
+    def check(self) -> None:
+        for part in self._parts:
+            part.check()

@@ -20,6 +20,8 @@ from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Message, Receive, Request, Send
 from constellation.zenith.routing import Router
+from constellation.zenith.site_requests import SiteRequests
+from constellation.zenith.sites import Site, Sites
 from constellation.zenith.socket_request import FAILED, SocketRequest, check_socket
 
 log = structlog.get_logger()
@@ -47,30 +49,43 @@ class Gateway:
         hangups: HangupWatch,
         metrics: GatewayMetrics,
         audit: AuditTrail,
+        sites: Sites,
+        site_requests: SiteRequests,
     ) -> None:
+        self._sites, self._site_requests = sites, site_requests
         self._router, self._doorman, self._handlers = router, doorman, handlers
         self._gate, self._budget, self._hangups, self._metrics = gate, budget, hangups, metrics
         self._audit = audit
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        path = strip_version(scope["raw_path"].decode("latin-1")) if "raw_path" in scope else ""
-        match scope["type"]:
-            case "http":
-                await self._serve(Request(scope, receive, send, path=path))
-            case "websocket":
-                await self._serve(SocketRequest(scope, receive, send, path=path))
-            case "lifespan":
-                await _live(receive, send)
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        site = self._sites.find(scope["headers"])
+        path = scope["raw_path"].decode("latin-1")
+        if site is None:
+            path = strip_version(path)  # a tenant's paths are its own
+        if scope["type"] == "http":
+            await self._serve(Request(scope, receive, send, path=path), site)
+        elif scope["type"] == "websocket":
+            await self._serve(SocketRequest(scope, receive, send, path=path), site)
 
-    async def _serve(self, request: Request) -> None:
+    async def _serve(self, request: Request, site: Site | None) -> None:
         began_s = time.perf_counter()
         route: Route | None = None
         refusal: ConstellationError | None = None
+        operation = "unrouted"
         try:
             request.read_head()
+            if site is not None:
+                operation = "domain"
+                with self._gate.admitted(), self._hangups.over(request):
+                    await self._site_requests.serve(request, site)
+                return
             match = self._router.find(request.method, request.path)
             route = match.route
-            handler = self._handlers[route.operation]
+            operation = route.operation
+            handler = self._handlers[operation]
             if isinstance(request, SocketRequest):
                 check_socket(route)
             with self._gate.admitted():
@@ -92,9 +107,9 @@ class Gateway:
         finally:
             self._budget.give(request.held_bytes)
             status = _GONE if request.gone and not request.status else request.status
-            operation = "unrouted" if route is None else route.operation
             self._metrics.answered(operation, status, time.perf_counter() - began_s)
-            self._audit.note_nowait(request, route, refusal, status)
+            if site is None:  # requests to a tenant's own host are no business of the platform's
+                self._audit.note_nowait(request, route, refusal, status)
 
     async def _refuse(self, request: Request, error: ConstellationError) -> None:
         problem = error.problem()

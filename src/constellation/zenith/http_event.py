@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -37,24 +39,34 @@ def fingerprint_of(request: Request, *, path: str, body: bytes) -> bytes:
     return digest.digest()
 
 
-def event_of(request: Request, *, path: str, body: bytes) -> bytes:
-    """Return the JSON event of an HTTP request: its facts and its body, in base64 when it is not UTF-8."""
+def event_of(
+    request: Request,
+    *,
+    path: str,
+    body: bytes,
+    more: Mapping[str, Any] = MappingProxyType({}),
+    own: Sequence[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """Return the JSON event of an HTTP request: its facts and its body, in base64 when it is not UTF-8.
+
+    `more`: further facts. `own`: headers that the function is shown besides.
+    """
     try:
         text, is_base64 = body.decode(), False
     except UnicodeDecodeError:
         text, is_base64 = b64encode(body).decode(), True
-    facts = facts_of(request, path=path)
-    return msgspec.json.encode({"method": request.method, **facts, "body": text, "isBase64Encoded": is_base64})
+    facts = facts_of(request, path=path, own=own)
+    return msgspec.json.encode({"method": request.method, **facts, **more, "body": text, "isBase64Encoded": is_base64})
 
 
-def facts_of(request: Request, *, path: str) -> dict[str, Any]:
+def facts_of(request: Request, *, path: str, own: Sequence[tuple[bytes, bytes]] = ()) -> dict[str, Any]:
     """Return what an event says of its request.
 
     `path` is what follows the function's name, percent-encoded as it came; `query_params` has the first value of
     each; headers that come more than once are joined by ", ".
     """
     headers: dict[str, str] = {}
-    for raw_name, raw_value in forwarded(request.headers):
+    for raw_name, raw_value in (*forwarded(request.headers), *own):
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     query: dict[str, str] = {}

@@ -22,8 +22,8 @@ from constellation.routes.registry import Match
 from constellation.zenith.calls import header_qualifier_of
 from constellation.zenith.control import ReachedFunction
 from constellation.zenith.cors import Pairs, answer_headers, preflight_headers
-from constellation.zenith.doorman import Freshness
 from constellation.zenith.errors import FunctionUrlDisabled
+from constellation.zenith.follow import Freshness
 from constellation.zenith.headers import SANDBOXED
 from constellation.zenith.principals import Access
 from constellation.zenith.reached import Key, ReachedFunctions

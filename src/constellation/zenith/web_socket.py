@@ -50,12 +50,19 @@ class Reply:
     close_code: int | None = None
 
 
+class Doorkeeper(Protocol):
+    """Says who is there; see `UrlDoor`."""
+
+    async def admit(self, request: Request, match: Match) -> Access: ...
+
+
 @dataclass(slots=True, eq=False)
 class _Connection:
     """One client, from its handshake to its end."""
 
     request: SocketRequest
     match: Match
+    doorman: Doorkeeper
     id: str = field(default_factory=lambda: str(uuid7()))
     ends_with: int | None = None  # the closing code, when the gateway ends it while it listens
 
@@ -68,12 +75,6 @@ class _Connection:
         return "/" + self.match.params.get("rest", "")
 
 
-class Doorkeeper(Protocol):
-    """Says who is there; see `UrlDoor`."""
-
-    async def admit(self, request: Request, match: Match) -> Access: ...
-
-
 class WebSockets:
     """All connections of one gateway: bounded in number, all together and by who opened them."""
 
@@ -84,13 +85,15 @@ class WebSockets:
         self._settings, self._max_timeout_s = settings, max_timeout_s
         self._open: dict[tuple[str, str], int] = {}  # by tenant and subject
 
-    async def serve(self, request: SocketRequest, match: Match, access: Access) -> None:
-        """Serve a connection whose handshake is `request`; returns at its end.
+    async def serve(
+        self, request: SocketRequest, match: Match, access: Access, doorman: Doorkeeper | None = None
+    ) -> None:
+        """Serve a connection whose handshake is `request`; returns at its end. `doorman`: another than the API's own.
 
         Raises:
             ConstellationError: it is refused; nothing was answered yet.
         """
-        connection = _Connection(request, match)
+        connection = _Connection(request, match, doorman or self._doorman)
         with self._place(access.identity):
             chosen = await self._connect(connection, access)
             if request.status:
@@ -178,7 +181,7 @@ class WebSockets:
         is_binary = isinstance(message, bytes)
         body = b64encode(message).decode() if isinstance(message, bytes) else message
         # Asked for each message: a key that was revoked, or a tenant that was suspended, ends here.
-        access = await self._doorman.admit(connection.request, connection.match)
+        access = await connection.doorman.admit(connection.request, connection.match)
         facts = {"body": body, "isBase64Encoded": is_binary}
         return reply_of(connection.function, await self._call(connection, access, "message", facts))
 
@@ -190,7 +193,7 @@ class WebSockets:
         """Tell the function that the client is gone, as well as can be."""
         facts = {"code": None if connection.request.gone else code}
         with anyio.move_on_after(_FAREWELL_S, shield=True), suppress(ConstellationError):
-            access = await self._doorman.admit(connection.request, connection.match)
+            access = await connection.doorman.admit(connection.request, connection.match)
             await self._call(connection, access, "disconnect", facts)
 
     async def _call(self, connection: _Connection, access: Access, event: str, facts: dict[str, Any]) -> bytes:

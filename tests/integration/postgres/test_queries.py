@@ -58,6 +58,12 @@ INSERT INTO artifacts (tenant, hash, size_bytes, parts)
 INSERT INTO artifact_parts SELECT tenant, hash, part, '1' FROM artifacts, generate_series(0, 2) part;
 INSERT INTO schedules (tenant, namespace, id, function_name, cron, next_run_at)
     SELECT tenant, namespace, gen_random_uuid(), name, '@hourly', now() + random() * interval '1 day' FROM functions;
+INSERT INTO domains (tenant, namespace, host)
+    SELECT 't' || t, 'n' || n, 'h' || h || '.n' || n || '.t' || t || '.example.org'
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 30) h;
+INSERT INTO gateway_routes (tenant, namespace, id, host, path, shape, function_name, auth)
+    SELECT tenant, namespace, gen_random_uuid(), host, '/p' || p, '/p' || p, 'f' || p, 'none'
+    FROM domains, generate_series(1, 20) p;
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts,
                   backoff_base_s, backoff_max_s, run_at, lease_until)
     SELECT 't' || j % 20 + 1, 'n' || j % 3 + 1, gen_random_uuid(), 'f' || j % 40 + 1, '1',

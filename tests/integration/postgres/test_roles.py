@@ -48,6 +48,8 @@ ALLOWED = {
         "master_keys": "SI",
         "function_secrets": "S",
         "audit": "SID",
+        "domains": "SIUD",
+        "gateway_routes": "SIUD",
         "builds": "SIuD",
         "artifacts": "sD",
         "executor_backends": "S",

@@ -126,12 +126,17 @@ def post(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-async def told(rig: GatewayRig, request: bytes) -> tuple[bytes, list[object]]:
-    """Send a request behind one that makes its caller known; return the answer and what comet saw, without what is made anew."""
+async def told(rig: GatewayRig, request: bytes, *, known_at: bytes = b"") -> tuple[bytes, list[object]]:
+    """Send a request behind one that makes its caller known; return the answer and what comet saw, without what is made anew.
+
+    `known_at`: the host that the first one names, when that is another.
+    """
     known = re.sub(rb"^POST \S+", b"POST /functions/echo/invoke", request.partition(b"\r\n\r\n")[0])
     known = b"\r\n".join(
         line for line in known.split(b"\r\n") if re.match(rb"POST|Host|X-API-Key|Authorization|X-Nova-(Ten|Name)", line)
     )
+    if known_at:
+        known = re.sub(rb"\r\nHost: [^\r]*", b"\r\nHost: " + known_at, known)
     async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
         await stream.send(known + b"\r\nContent-Length: 1\r\n\r\n1")
         await received(stream)

@@ -86,12 +86,14 @@ class Socket:
 
 
 @asynccontextmanager
-async def opened(rig: GatewayRig, target: str, *, headers: Any = (), **more: Any) -> AsyncIterator[Socket]:
-    """A client that has sent its handshake."""
+async def opened(
+    rig: GatewayRig, target: str, *, headers: Any = (), host: str = "", **more: Any
+) -> AsyncIterator[Socket]:
+    """A client that has sent its handshake; `host`: to the gateway by another name."""
     async with await anyio.connect_tcp(rig.address.host, rig.address.port) as stream:
         socket = Socket(stream, WSConnection(ConnectionType.CLIENT))
         given = [(name.encode(), value.encode()) for name, value in headers]
-        await socket.send(Request(host=str(rig.address), target=target, extra_headers=given, **more))
+        await socket.send(Request(host=host or str(rig.address), target=target, extra_headers=given, **more))
         yield socket
 
 

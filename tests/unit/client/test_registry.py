@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from constellation.client import calls, entrances, executions, people_calls, sandbox_calls, topics, versions
+from constellation.client import (
+    calls,
+    entrances,
+    executions,
+    gateway_calls,
+    people_calls,
+    sandbox_calls,
+    topics,
+    versions,
+)
 from constellation.client.operations import Listing, Operation, Operations, Streaming
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Route
@@ -56,6 +65,8 @@ def sample(parameter: inspect.Parameter) -> Any:
         "a.TenantCreate": {"id": "x"},
         "a.NamespaceCreate": {"name": "x"},
         "e.DurableInvoke": {},
+        "g.DomainCreate": {"host": "x.example.org"},
+        "g.GatewayRouteCreate": {"host": "x.example.org", "path": "/", "function": "x"},
         "t.TopicCreate": {"name": "x"},
         "t.SubscriptionCreate": {"name": "x", "function": "f"},
         "object": 1,
@@ -72,7 +83,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "c.CanaryStart": {"alias": "x", "version": 1},
     }
     kind = str(parameter.annotation)
-    modules = (calls, entrances, executions, people_calls, sandbox_calls, topics, versions)
+    modules = (calls, entrances, executions, gateway_calls, people_calls, sandbox_calls, topics, versions)
     known = {name: value for module in modules for name, value in vars(module).items()}
     model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]

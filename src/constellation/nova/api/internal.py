@@ -23,9 +23,13 @@ from constellation.nova.secrets.vault import Vault
 from constellation.nova.store.audit import Audit
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.function_urls import FunctionUrls
+from constellation.nova.store.gateway import Domains, ServedDomain
 from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.models.gateway import ServedDomainBody, ServedDomains, ServedRouteBody
 from constellation.routes.models.secrets import SecretName
 from constellation.routes.route import Plane, Query, Route, Transport
+
+_DOMAINS_AT_ONCE = 100
 
 
 class Credential(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +160,14 @@ ROUTES: tuple[Route, ...] = (
         max_body_bytes=4 << 20,
     ),
     _route(
+        operation="served_domains",
+        method="GET",
+        template="/internal/domains",
+        summary="What gateways serve under custom domains: of one host, or of those behind another in order",
+        query=(Query(name="host"), Query(name="after")),
+        response=ServedDomains,
+    ),
+    _route(
         operation="health",
         method="GET",
         template="/internal/health",
@@ -178,9 +190,11 @@ class InternalRoutes:
         urls: FunctionUrls,
         vault: Vault,
         audit: Audit,
+        domains: Domains,
     ) -> None:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
         self._urls, self._vault, self._audit = urls, vault, audit
+        self._domains = domains
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -246,9 +260,38 @@ class InternalRoutes:
         await self._audit.add(call.body.events)
         return AuditWritten(count=len(call.body.events))
 
+    async def served_domains(self, call: ApiRequest[None]) -> ServedDomains:
+        host = call.query.get("host")
+        if host is not None:
+            found = await self._domains.served_at(host)
+            return ServedDomains(items=() if found is None else (_served_body(found),), is_last=True)
+        domains = await self._domains.served_after(call.query.get("after", ""), limit=_DOMAINS_AT_ONCE)
+        return ServedDomains(items=tuple(map(_served_body, domains)), is_last=len(domains) < _DOMAINS_AT_ONCE)
+
     async def health(self, _call: ApiRequest[None]) -> HealthBody:
         seq = await self._changes.head()
         return HealthBody(status="ok", seq=seq, followers=self._feed.followers)
+
+
+def _served_body(served: ServedDomain) -> ServedDomainBody:
+    domain = served.domain
+    return ServedDomainBody(
+        host=domain.host,
+        tenant=domain.tenant,
+        namespace=domain.namespace,
+        is_suspended=served.is_suspended,
+        routes=tuple(
+            ServedRouteBody(
+                id=route.id,
+                path=route.path,
+                methods=route.methods,
+                function=route.function_name,
+                auth=route.auth.value,
+                version=route.version,
+            )
+            for route in served.routes
+        ),
+    )
 
 
 def _wanted(call: ApiRequest[None], name: str) -> str:

@@ -53,6 +53,7 @@ class NovaSettings:
     http: str = setting("http", ":9001")
     max_body_bytes: int = setting("max_body", 32 << 20, kind=Kind.SIZE, low=1024)
     seed: bool = setting("seed", True, kind=Kind.BOOL)  # a first start deploys hello-python
+    own_hosts: str = setting("own_hosts", "")  # names of the platform itself, by commas: no tenant may serve them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,8 @@ class Permission(StrEnum):
     AUDIT_READ = "audit:read"
     SECRET_READ = "secret:read"  # noqa: S105  # names, never values
     SECRET_MANAGE = "secret:manage"  # noqa: S105
+    GATEWAY_READ = "gateway:read"
+    GATEWAY_MANAGE = "gateway:manage"  # domains, and the routes under them
 
 
 GRANTABLE = frozenset(Permission) - {Permission.PUBLIC, Permission.AUTHENTICATED}
@@ -75,6 +77,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.METRICS_READ,
             Permission.STATE_READ,
             Permission.TOPIC_READ,
+            Permission.GATEWAY_READ,
         }
     ),
 }

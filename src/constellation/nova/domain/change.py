@@ -14,6 +14,7 @@ class ChangeKind(StrEnum):
     NAMESPACE = "namespace"
     PRINCIPAL = "principal"
     SECRET = "secret"  # noqa: S105  # a kind of thing
+    DOMAIN = "domain"  # or a route of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,5 +25,6 @@ class Change:
     kind: ChangeKind
     tenant: str
     namespace: str  # "" for a tenant or a namespace
-    name: str  # the function's, key's or namespace's name; for a tenant its display name; for a principal its subject
+    # the function's, key's or namespace's name; a domain's host; for a tenant its display name; for a principal its subject
+    name: str
     at: datetime

@@ -11,6 +11,7 @@ from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
+from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
@@ -30,6 +31,7 @@ from constellation.rpc.caller import CallerVerifier
 
 GROUPS = (
     AuditRoutes,
+    DomainRoutes,
     FunctionRoutes,
     KeyRoutes,
     AliasRoutes,

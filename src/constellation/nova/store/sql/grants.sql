@@ -22,7 +22,7 @@ GRANT USAGE ON SCHEMA public
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
-       function_urls TO constellation_nova;
+       function_urls, domains, gateway_routes TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;

@@ -1,0 +1,132 @@
+"""Custom domains and the routes that gateways serve under them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from msgspec import UNSET
+
+from constellation.base.errors import NotFound, VersionConflict
+from constellation.nova.api.overtaken import until_written
+from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods
+from constellation.nova.domain.host import check_host
+from constellation.nova.domain.path_template import path_template
+from constellation.nova.store.gateway import Domains
+from constellation.routes.models.functions import Deleted
+from constellation.routes.models.gateway import (
+    DomainBody,
+    DomainCreate,
+    GatewayRouteBody,
+    GatewayRouteCreate,
+    GatewayRouteUpdate,
+)
+from constellation.routes.models.paging import Page
+from constellation.routes.reading import page_of
+
+
+class DomainRoutes:
+    """Operations on domains of the caller's namespace. `own_hosts`: names that no tenant may have."""
+
+    def __init__(self, domains: Domains, *, own_hosts: tuple[str, ...]) -> None:
+        self._domains, self._own_hosts = domains, own_hosts
+
+    async def create_domain(self, call: ApiRequest[DomainCreate]) -> DomainBody:
+        host = check_host(call.body.host, own=self._own_hosts)
+        return _domain_body(await self._domains.create(*call.scope, host))
+
+    async def list_domains(self, call: ApiRequest[None]) -> Page[DomainBody]:
+        found = await self._domains.list(*call.scope, limit=call.window.limit, offset=call.window.offset)
+        return page_of(found, call.window, _domain_body)
+
+    async def get_domain(self, call: ApiRequest[None]) -> DomainBody:
+        return _domain_body(await self._domains.get(*call.scope, call.params["host"].lower()))
+
+    async def delete_domain(self, call: ApiRequest[None]) -> Deleted:
+        host = call.params["host"].lower()
+        await self._domains.delete(*call.scope, host)
+        return Deleted(status="deleted", name=host)
+
+    async def create_gateway_route(self, call: ApiRequest[GatewayRouteCreate]) -> GatewayRouteBody:
+        body = call.body
+        tenant, namespace = call.scope
+        route = await self._domains.create_route(
+            tenant=tenant,
+            namespace=namespace,
+            host=check_host(body.host),
+            path=body.path,
+            shape=path_template(body.path).shape,
+            methods=check_methods(body.methods),
+            function_name=body.function,
+            auth=Auth(body.auth),
+            enabled=body.enabled,
+        )
+        return _route_body(route)
+
+    async def list_gateway_routes(self, call: ApiRequest[None]) -> Page[GatewayRouteBody]:
+        host = call.query.get("host")
+        found = await self._domains.list_routes(
+            *call.scope,
+            host=None if host is None else host.lower(),
+            function_name=call.query.get("function"),
+            limit=call.window.limit,
+            offset=call.window.offset,
+        )
+        return page_of(found, call.window, _route_body)
+
+    async def get_gateway_route(self, call: ApiRequest[None]) -> GatewayRouteBody:
+        return _route_body(await self._read(call))
+
+    async def update_gateway_route(self, call: ApiRequest[GatewayRouteUpdate]) -> GatewayRouteBody:
+        return await until_written(lambda: self._update(call))
+
+    async def delete_gateway_route(self, call: ApiRequest[None]) -> Deleted:
+        route = await self._read(call)
+        await self._domains.delete_route(*call.scope, route.id)
+        return Deleted(status="deleted", name=str(route.id))
+
+    async def _update(self, call: ApiRequest[GatewayRouteUpdate]) -> GatewayRouteBody:
+        body, route = call.body, await self._read(call)
+        if body.version is not UNSET and body.version != route.version:
+            raise VersionConflict("gateway route", str(route.id), found=route.version)
+        path = route.path if body.path is UNSET else body.path
+        changed = replace(
+            route,
+            path=path,
+            shape=path_template(path).shape,
+            methods=route.methods if body.methods is UNSET else check_methods(body.methods),
+            function_name=route.function_name if body.function is UNSET else body.function,
+            auth=route.auth if body.auth is UNSET else Auth(body.auth),
+            enabled=route.enabled if body.enabled is UNSET else body.enabled,
+        )
+        return _route_body(route if changed == route else await self._domains.update_route(changed))
+
+    async def _read(self, call: ApiRequest[object]) -> GatewayRoute:
+        text = call.params["id"]
+        try:
+            route_id = UUID(text)
+        except ValueError:
+            raise NotFound("gateway route", text[:80]) from None
+        return await self._domains.get_route(*call.scope, route_id)
+
+
+def _domain_body(domain: Domain) -> DomainBody:
+    return DomainBody(tenant=domain.tenant, namespace=domain.namespace, host=domain.host, created_at=domain.created_at)
+
+
+def _route_body(route: GatewayRoute) -> GatewayRouteBody:
+    return GatewayRouteBody(
+        id=route.id,
+        tenant=route.tenant,
+        namespace=route.namespace,
+        host=route.host,
+        path=route.path,
+        methods=route.methods,
+        function=route.function_name,
+        auth=route.auth.value,
+        enabled=route.enabled,
+        version=route.version,
+        created_at=route.created_at,
+        updated_at=route.updated_at,
+    )

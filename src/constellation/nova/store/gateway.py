@@ -1,0 +1,187 @@
+"""Custom domains and the routes under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+import asyncpg
+
+from constellation.base.errors import AlreadyExists, NotFound, StateConflict, VersionConflict
+from constellation.base.ids import uuid7
+from constellation.nova.domain.gateway import MAX_DOMAINS, MAX_ROUTES, Auth, Domain, GatewayRoute
+from constellation.nova.domain.host import cover_of
+from constellation.nova.store.page import Page
+from constellation.nova.store.pool import Database, Record, Session
+from constellation.nova.store.queries import load
+
+SQL = load("gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedDomain:
+    """A domain as gateways read it: its enabled routes, and whether its tenant is suspended."""
+
+    domain: Domain
+    is_suspended: bool
+    routes: tuple[GatewayRoute, ...]
+
+
+class Domains:
+    """The tables domains and gateway_routes."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def create(self, tenant: str, namespace: str, host: str) -> Domain:
+        """Claim a host for a scope.
+
+        Raises:
+            AlreadyExists: the scope has it.
+            StateConflict: it, or a wildcard that covers it or that it covers, is another's; or the tenant has too many.
+        """
+        async with self._db.transaction() as tx:
+            await tx.fetch_value(SQL["serialize"])  # of two claims at once, one sees the other
+            if await tx.fetch_row(SQL["get_domain"], tenant, namespace, host) is not None:
+                raise AlreadyExists("domain", host)
+            if await tx.fetch_value(SQL["claimed"], tenant, host, cover_of(host)):
+                raise StateConflict("domain", host, state="another tenant's", wanted="unclaimed")
+            if await tx.fetch_value(SQL["count_tenant_domains"], tenant) >= MAX_DOMAINS:
+                raise StateConflict(
+                    "domain", host, state=f"one too many for the tenant, which has {MAX_DOMAINS}", wanted="one of fewer"
+                )
+            try:
+                row = await tx.fetch_row(SQL["insert_domain"], tenant, namespace, host)
+            except asyncpg.UniqueViolationError as error:
+                raise StateConflict("domain", host, state="in another namespace", wanted="unclaimed") from error
+        assert row is not None
+        return Domain(**row)
+
+    async def get(self, tenant: str, namespace: str, host: str) -> Domain:
+        """Return a domain. Raises `NotFound`."""
+        row = await self._db.fetch_row(SQL["get_domain"], tenant, namespace, host)
+        if row is None:
+            raise NotFound("domain", host)
+        return Domain(**row)
+
+    async def list(self, tenant: str, namespace: str, *, limit: int = 100, offset: int = 0) -> Page[Domain]:
+        """Return the domains of a scope by host, with the exact total."""
+        rows = await self._db.fetch(SQL["list_domains"], tenant, namespace, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count_domains"], tenant, namespace)
+        return Page(items=tuple(Domain(**row) for row in rows), total=total, has_more=offset + len(rows) < total)
+
+    async def delete(self, tenant: str, namespace: str, host: str) -> None:
+        """Delete a domain and its routes. Raises `NotFound`."""
+        async with self._db.transaction() as tx:
+            if not await tx.execute(SQL["delete_domain"], tenant, namespace, host):
+                raise NotFound("domain", host)
+
+    async def create_route(
+        self, *, tenant: str, namespace: str, host: str, path: str, shape: str, methods: tuple[str, ...],
+        function_name: str, auth: Auth, enabled: bool,
+    ) -> GatewayRoute:  # fmt: skip
+        """Write a new route.
+
+        Raises:
+            NotFound: the domain or the function does not exist in the scope.
+            AlreadyExists: another route of the domain has the same paths and one of the methods.
+            StateConflict: the domain has too many.
+        """
+        route_id = uuid7()
+        try:
+            async with self._db.transaction() as tx:
+                await tx.fetch_value(SQL["serialize"])
+                await _check_rival(tx, tenant, namespace, host, route_id, shape, path, methods)
+                if await tx.fetch_value(SQL["count_host_routes"], tenant, namespace, host) >= MAX_ROUTES:
+                    raise StateConflict("domain", host, state=f"full with {MAX_ROUTES} routes", wanted="one with fewer")
+                row = await tx.fetch_row(
+                    SQL["insert_route"], tenant, namespace, route_id, host, path, shape, list(methods),
+                    function_name, auth.value, enabled,
+                )  # fmt: skip
+        except asyncpg.ForeignKeyViolationError as error:
+            raise _absent(error, host, function_name) from error
+        assert row is not None
+        return _route(row)
+
+    async def get_route(self, tenant: str, namespace: str, route_id: UUID) -> GatewayRoute:
+        """Return a route. Raises `NotFound`."""
+        row = await self._db.fetch_row(SQL["get_route"], tenant, namespace, route_id)
+        if row is None:
+            raise NotFound("gateway route", str(route_id))
+        return _route(row)
+
+    async def list_routes(
+        self, tenant: str, namespace: str, *, host: str | None = None, function_name: str | None = None,
+        limit: int = 100, offset: int = 0,
+    ) -> Page[GatewayRoute]:  # fmt: skip
+        """Return routes of a scope by host and path, with the exact total."""
+        rows = await self._db.fetch(SQL["list_routes"], tenant, namespace, host, function_name, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count_routes"], tenant, namespace, host, function_name)
+        return Page(items=tuple(map(_route, rows)), total=total, has_more=offset + len(rows) < total)
+
+    async def update_route(self, route: GatewayRoute) -> GatewayRoute:
+        """Write a route over the row that the caller read; its host stays.
+
+        Raises:
+            NotFound: it was deleted, or the function does not exist.
+            VersionConflict: it was changed since it was read.
+            AlreadyExists: as `create_route`.
+        """
+        key = (route.tenant, route.namespace, route.id)
+        try:
+            async with self._db.transaction() as tx:
+                await tx.fetch_value(SQL["serialize"])
+                await _check_rival(
+                    tx, route.tenant, route.namespace, route.host, route.id, route.shape, route.path, route.methods
+                )
+                row = await tx.fetch_row(
+                    SQL["update_route"], *key, route.path, route.shape, list(route.methods), route.function_name,
+                    route.auth.value, route.enabled, route.version,
+                )  # fmt: skip
+                if row is None:
+                    if await tx.fetch_row(SQL["get_route"], *key) is None:
+                        raise NotFound("gateway route", str(route.id))
+                    raise VersionConflict("gateway route", str(route.id))
+        except asyncpg.ForeignKeyViolationError as error:
+            raise _absent(error, route.host, route.function_name) from error
+        return _route(row)
+
+    async def delete_route(self, tenant: str, namespace: str, route_id: UUID) -> None:
+        """Delete a route. Raises `NotFound`."""
+        async with self._db.transaction() as tx:
+            if not await tx.execute(SQL["delete_route"], tenant, namespace, route_id):
+                raise NotFound("gateway route", str(route_id))
+
+    async def served_after(self, host: str, *, limit: int) -> tuple[ServedDomain, ...]:
+        """Return domains of all tenants with hosts behind this one, in order, for gateways."""
+        rows = await self._db.fetch(SQL["domains_after"], host, limit)
+        return tuple([await self._served(row) for row in rows])
+
+    async def served_at(self, host: str) -> ServedDomain | None:
+        """Return the domain of a host, whosever it is, for gateways; None when nobody has it."""
+        row = await self._db.fetch_row(SQL["domain_at"], host)
+        return None if row is None else await self._served(row)
+
+    async def _served(self, row: Record) -> ServedDomain:
+        columns = dict(row)
+        is_suspended = columns.pop("tenant_status") != "active"
+        domain = Domain(**columns)
+        routes = await self._db.fetch(SQL["routes_at"], domain.tenant, domain.namespace, domain.host)
+        return ServedDomain(domain=domain, is_suspended=is_suspended, routes=tuple(map(_route, routes)))
+
+
+async def _check_rival(
+    tx: Session, tenant: str, namespace: str, host: str, route_id: UUID, shape: str, path: str, methods: tuple[str, ...]
+) -> None:
+    if await tx.fetch_value(SQL["rival"], tenant, namespace, host, route_id, shape, list(methods)) is not None:
+        raise AlreadyExists("gateway route", f"{','.join(methods) or 'any method'} {host}{path}")
+
+
+def _absent(error: asyncpg.ForeignKeyViolationError, host: str, function_name: str) -> NotFound:
+    is_function = "function_name" in (error.constraint_name or "")
+    return NotFound("function", function_name) if is_function else NotFound("domain", host)
+
+
+def _route(row: Record) -> GatewayRoute:
+    columns = dict(row)
+    return GatewayRoute(**columns | {"methods": tuple(columns["methods"]), "auth": Auth(columns["auth"])})

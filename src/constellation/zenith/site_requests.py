@@ -1,0 +1,104 @@
+"""Requests to custom domains: the route of the path, who calls, and then the function behind it, as with function URLs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from constellation.base.errors import Forbidden, MethodNotAllowed, NotFound
+from constellation.nova.domain.gateway import Auth, Found, OtherMethods
+from constellation.routes.models.gateway import ServedRouteBody
+from constellation.routes.registry import ROUTES, Match
+from constellation.wire.gen import nova_pb2
+from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of
+from constellation.zenith.event import BodyReader
+from constellation.zenith.execution import Execution
+from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
+from constellation.zenith.invoke import GRACE_S, failure_of
+from constellation.zenith.principals import Access
+from constellation.zenith.request import Request
+from constellation.zenith.site_callers import SiteCallers
+from constellation.zenith.sites import Site, Sites
+from constellation.zenith.socket_request import SocketRequest
+from constellation.zenith.web_socket import WebSockets
+
+# Bodies have the bounds of a function URL's, and a WebSocket is one to a function URL.
+_OURS = (b"sk_", b"ss_")  # how API keys and session tokens begin
+_LIKE = next(route for route in ROUTES if route.operation == "function_url_path")
+
+
+class SiteRequests:
+    """Serves requests to custom domains."""
+
+    def __init__(
+        self, *, sites: Sites, callers: SiteCallers, execution: Execution, sockets: WebSockets, bodies: BodyReader,
+        max_timeout_s: float,
+    ) -> None:  # fmt: skip
+        self._sites, self._callers, self._execution, self._sockets = sites, callers, execution, sockets
+        self._bodies, self._max_timeout_s = bodies, max_timeout_s
+
+    async def serve(self, request: Request, site: Site) -> None:
+        """Answer a request to a host of `site`; `request.path` is as it came.
+
+        Raises:
+            ConstellationError: it is refused, or failed; nothing was answered yet.
+        """
+        found = site.routes.find(request.method, request.path)
+        if found is None:
+            raise NotFound("path", request.path[:200])
+        if isinstance(found, OtherMethods):
+            raise MethodNotAllowed(request.method, request.path[:200], allow=list(found.allow))
+        access = await self._callers.admit(request, site, found.route)
+        if isinstance(request, SocketRequest):
+            caller = _SocketCaller(self._callers, self._sites)
+            match = Match(_LIKE, {"name": quote(found.route.function, safe=""), "rest": request.path[1:]})
+            await self._sockets.serve(request, match, access, caller)
+            return
+        await self._call(request, site, found, access)
+
+    async def _call(self, request: Request, site: Site, found: Found[ServedRouteBody], access: Access) -> None:
+        function, context = found.route.function, context_of(request)
+        body = await self._bodies.read(request, _LIKE)
+        key = idempotency_key_of(request)
+        if key:
+            fingerprint = fingerprint_of(request, path=request.path, body=body)
+            context = replace(context, idempotency_key=key, idempotency_fingerprint=fingerprint)
+        facts = {"host": site.host, "route": found.route.path, "path_params": found.params}
+        own = _own_credential(request) if found.route.auth == Auth.NONE else ()
+        event = event_of(request, path=request.path, body=body, more=facts, own=own)
+        reply = await self._execution.invoke(
+            nova_pb2.InvokeRequest(function=function, payload=event),
+            token=access.token,
+            context=context,
+            timeout_s=self._max_timeout_s + GRACE_S,
+        )
+        if reply.replayed:
+            request.also.append(REPLAYED)
+        if reply.error:
+            raise failure_of(function, reply.error)
+        answer = answer_of(function, reply.output or b"null")
+        await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class _SocketCaller:
+    """Asks again, at each message of a WebSocket, whether its route is there still, and whether it serves who opened it."""
+
+    callers: SiteCallers
+    sites: Sites
+
+    async def admit(self, request: Request, match: Match) -> Access:
+        site = self.sites.find(request.headers)
+        found = None if site is None else site.routes.find(request.method, request.path)
+        if site is None or not isinstance(found, Found):
+            raise Forbidden("the client", permission=match.route.permission.value, reason="the route is gone")
+        return await self.callers.admit(request, site, found.route)
+
+
+def _own_credential(request: Request) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the Authorization of a request that the platform asks for none: it is the function's to judge.
+
+    A credential of the platform that came by mistake is not shown to it.
+    """
+    given = request.single.get(b"authorization", b"")
+    return () if not given or any(begin in given for begin in _OURS) else ((b"authorization", given),)

@@ -1,0 +1,87 @@
+"""Custom domains and their routes over HTTP."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
+
+ROUTE = {"host": "shop.example.org", "path": "/users/{id}", "function": "f", "methods": ["get"]}
+
+
+async def test_a_domain_and_a_route_are_made_shown_changed_and_deleted(nova):
+    await nova.deploy("f")
+    await nova.deploy("g")
+    admin = nova.admin()
+    made = await nova.http.post("/domains", json={"host": "Shop.Example.org."}, headers=admin)
+    assert (made.status_code, made.json()["host"]) == (201, "shop.example.org")
+    assert (await nova.http.get("/domains/SHOP.example.org", headers=admin)).json() == made.json()
+    assert (await nova.http.get("/domains", headers=admin)).json()["items"] == [made.json()]
+    assert (await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=admin)).status_code == 409
+
+    route = await nova.http.post("/gateway/routes", json=ROUTE, headers=admin)
+    assert route.status_code == 201, route.text
+    body = route.json()
+    assert (body["methods"], body["auth"], body["enabled"], body["version"]) == (["GET"], "api_key", True, 1)
+    path = f"/gateway/routes/{body['id']}"
+    assert (await nova.http.get(path, headers=admin)).json() == body
+    assert (await nova.http.post("/gateway/routes", json=ROUTE, headers=admin)).json()["code"] == "already_exists"
+    changed = await nova.http.patch(path, json={"function": "g", "auth": "none", "version": 1}, headers=admin)
+    assert (changed.json()["function"], changed.json()["auth"], changed.json()["version"]) == ("g", "none", 2)
+    late = await nova.http.patch(path, json={"function": "f", "version": 1}, headers=admin)
+    assert (late.status_code, late.json()["code"], late.json()["version"]) == (409, "version_conflict", 2)
+    assert (await nova.http.get("/gateway/routes?function=g&host=shop.example.org", headers=admin)).json()["items"] == [
+        changed.json()
+    ]
+    assert (await nova.http.get("/gateway/routes?function=f", headers=admin)).json()["items"] == []
+    assert (await nova.http.delete(path, headers=admin)).json() == {"status": "deleted", "name": body["id"]}
+    assert (await nova.http.get(path, headers=admin)).status_code == 404
+    assert (await nova.http.delete("/domains/shop.example.org", headers=admin)).status_code == 200
+    assert (await nova.http.get("/domains/shop.example.org", headers=admin)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"path": "users"}, "path"),
+        ({"path": "/{a}/{a}"}, "path"),
+        ({"methods": ["BREW"]}, "methods"),
+        ({"auth": "jwt?"}, "auth"),
+        ({"host": "localhost"}, "host"),
+        ({"function": ""}, "function"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+async def test_a_bad_route_is_refused_with_its_field(nova, body, field):
+    await nova.deploy("f")
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=nova.admin())
+    answer = await nova.http.post("/gateway/routes", json=ROUTE | body, headers=nova.admin())
+    assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
+async def test_two_tenants_never_meet(nova):
+    await nova.http.post("/tenants", json={"id": "acme"}, headers=nova.admin())
+    ours, theirs = nova.admin(), nova.member("acme")
+    await nova.deploy("f")
+    await nova.deploy("f", headers=theirs)
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=ours)
+    made = (await nova.http.post("/gateway/routes", json=ROUTE, headers=ours)).json()
+    taken = await nova.http.post("/domains", json={"host": "*.example.org"}, headers=theirs)
+    assert (taken.status_code, taken.json()["code"]) == (409, "state_conflict")
+    assert (await nova.http.post("/gateway/routes", json=ROUTE, headers=theirs)).status_code == 404
+    for method, path in (
+        ("GET", f"/gateway/routes/{made['id']}"),
+        ("DELETE", f"/gateway/routes/{made['id']}"),
+        ("GET", "/domains/shop.example.org"),
+        ("DELETE", "/domains/shop.example.org"),
+    ):
+        assert (await nova.http.request(method, path, headers=theirs)).status_code == 404
+    assert (
+        await nova.http.patch(f"/gateway/routes/{made['id']}", json={"enabled": False}, headers=theirs)
+    ).status_code == 404
+    assert (await nova.http.get("/gateway/routes", headers=theirs)).json()["items"] == []
+    assert (await nova.http.get("/domains", headers=theirs)).json()["items"] == []
+    served = (await nova.http.get("/internal/domains?host=shop.example.org", headers=nova.service())).json()
+    assert [(each["tenant"], len(each["routes"])) for each in served["items"]] == [("default", 1)]
+    everything = (await nova.http.get("/internal/domains", headers=nova.service())).json()
+    assert everything == served | {"is_last": True}
