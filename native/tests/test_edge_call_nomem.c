@@ -295,36 +295,19 @@ static void one_call_asks_for_all_of_its_caller(void) {
 
 static void a_call_to_a_tenants_host_is_the_servers(void) {
     open_both();
-    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"*.wild.org\nshop.org\n", 20), 0);
-    static const char *const THEIRS[] = {"shop.org", "SHOP.org:8080", "a.wild.org."};
-    for (size_t i = 0; i < sizeof THEIRS / sizeof *THEIRS; i++) {
-        const int c = client();
-        char text[256];
-        CHECK(snprintf(text, sizeof text, "POST /functions/echo/invoke HTTP/1.1\r\nHost: %s\r\n" KEY "Content-Length: 1\r\n\r\n7",
-                       THEIRS[i]) < (int)sizeof text);
-        say(c, text);
-        const int s = server();
-        CHECK(has(hear(s, "\r\n\r\n7"), THEIRS[i]));
-        say(s, "HTTP/1.1 204 \r\n\r\n");
-        (void)hear(c, "\r\n\r\n");
-        (void)close(c);
-        (void)close(s);
-        turn(5);
+    int c = client(), s = -1;
+    static const char *const NAMES[] = {"*.wild.org\nh\n", "\n" /* not names: any host may be one */, ""};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        CHECK_INT(ct_edge_domains(edge, (const uint8_t *)NAMES[i], strlen(NAMES[i])), i == 1 ? CT_E_RANGE : 0);
+        (void)call(c, "echo", KEY, "7");
+        if (i < 2) {
+            s = s < 0 ? server() : s;
+            (void)hear(s, "\r\n\r\n7");
+            say(s, "HTTP/1.1 204 \r\n\r\n");
+        }
+        CHECK(has(hear(c, i < 2 ? "\r\n\r\n" : "}"), i < 2 ? " 204 " : "\"output\":7,"));
+        CHECK_INT(counts().called, i < 2 ? 0 : 1);
     }
-    CHECK_INT(counts().called, 0);
-    int c = client();
-    (void)call(c, "echo", KEY, "7");
-    CHECK(has(hear(c, "}"), "\"output\":7,"));
-    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"\n", 1), CT_E_RANGE); /* which they are is not known now */
-    (void)call(c, "echo", KEY, "8");
-    const int s = server();
-    (void)hear(s, "\r\n\r\n8");
-    CHECK_INT(ct_edge_domains(edge, (const uint8_t *)"", 0), 0);
-    say(s, "HTTP/1.1 204 \r\n\r\n");
-    (void)hear(c, "\r\n\r\n");
-    (void)call(c, "echo", KEY, "9");
-    CHECK(has(hear(c, "}"), "\"output\":9,"));
-    CHECK_INT(counts().called, 2);
     (void)close(c);
     (void)close(s);
     close_both();
