@@ -6,6 +6,7 @@ from uuid import UUID
 
 from constellation.client.call import Call, call, page_call
 from constellation.routes.models import people as p
+from constellation.routes.models.access import ApiKeyCreated
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import DEFAULT_LIMIT, Page
 
@@ -123,3 +124,33 @@ def get_binding(binding: UUID) -> Call[p.BindingBody]:
 def delete_binding(binding: UUID) -> Call[Deleted]:
     """Take a role or a denial back."""
     return call("delete_binding", Deleted, params={"id": str(binding)})
+
+
+def rotate_apikey(name: str) -> Call[ApiKeyCreated]:
+    """Put a new key under a name; the one before is good no more."""
+    return call("rotate_apikey", ApiKeyCreated, params={"name": name})
+
+
+def create_service_account(account: p.ServiceAccountCreate) -> Call[p.ServiceAccountBody]:
+    """Make an account for a program. `already_exists` (409) when the name is taken."""
+    return call("create_service_account", p.ServiceAccountBody, body=account)
+
+
+def list_service_accounts(*, page_size: int = DEFAULT_LIMIT) -> Call[Page[p.ServiceAccountBody]]:
+    """Service accounts by name."""
+    return page_call("list_service_accounts", p.ServiceAccountBody, page_size=page_size)
+
+
+def get_service_account(name: str) -> Call[p.ServiceAccountBody]:
+    """One service account."""
+    return call("get_service_account", p.ServiceAccountBody, params={"name": name})
+
+
+def update_service_account(name: str, changes: p.ServiceAccountUpdate) -> Call[p.ServiceAccountBody]:
+    """Describe, enable or disable a service account; no key of a disabled one is good."""
+    return call("update_service_account", p.ServiceAccountBody, params={"name": name}, body=changes)
+
+
+def delete_service_account(name: str) -> Call[Deleted]:
+    """Delete a service account with its keys and roles."""
+    return call("delete_service_account", Deleted, params={"name": name})

@@ -36,6 +36,7 @@ from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.secrets import SecretRoutes
+from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
@@ -72,6 +73,7 @@ from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.secrets import Secrets
+from constellation.nova.store.service_accounts import ServiceAccounts
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
@@ -196,6 +198,7 @@ async def control_app(
         KeyRoutes(keys, bindings, tenancy, clock=clock),
         SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
         UserRoutes(users, bindings, passwords, clock=clock),
+        ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),

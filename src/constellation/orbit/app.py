@@ -28,6 +28,7 @@ from constellation.orbit.commands import (
     sandbox,
     schedules,
     secrets,
+    service_accounts,
     settings,
     source,
     state,
@@ -132,6 +133,7 @@ app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)
 app.add_typer(access.keys, name="keys")
 people.register(app)
+app.add_typer(service_accounts.app, name="service-accounts")
 app.add_typer(access.tenants, name="tenants")
 app.add_typer(access.namespaces, name="namespaces")
 audit.register(app)

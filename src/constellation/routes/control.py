@@ -62,6 +62,8 @@ CONTROL: tuple[Route, ...] = (
          response=Page[a.ApiKeyBody], query=PAGING),
     nova("update_apikey", "PATCH", "/apikeys/{name}", P.APIKEY_MANAGE, "Enable, disable or re-role a key",
          request=a.ApiKeyUpdate, response=a.ApiKeyBody),
+    nova("rotate_apikey", "POST", "/apikeys/{name}/rotate", P.APIKEY_MANAGE,
+         "Put a new key under a name; it is shown this once, and the one before is good no more", response=a.ApiKeyCreated),
     nova("delete_apikey", "DELETE", "/apikeys/{name}", P.APIKEY_MANAGE, "Revoke a key", response=f.Deleted),
     nova("list_tenants", "GET", "/tenants", P.TENANT_READ, "Tenants; others than a platform admin see their own",
          response=Page[a.TenantBody], query=PAGING),

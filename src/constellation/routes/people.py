@@ -9,7 +9,7 @@ from constellation.routes.models.paging import Page
 from constellation.routes.route import PAGING, Query, Route, nova
 
 P = Permission
-_USER, _ROLE = "/users/{name}", "/rbac/roles/{name}"
+_USER, _ROLE, _ACCOUNT = "/users/{name}", "/rbac/roles/{name}", "/service-accounts/{name}"
 
 PEOPLE: tuple[Route, ...] = (
     nova("login", "POST", "/auth/login", P.PUBLIC, "Begin a session with a user's password",
@@ -32,6 +32,15 @@ PEOPLE: tuple[Route, ...] = (
     nova("reset_password", "PUT", _USER + "/password", P.USER_MANAGE, "Set another user's password",
          request=p.PasswordReset, response=p.Done, max_body_bytes=16 << 10),
     nova("end_user_sessions", "DELETE", _USER + "/sessions", P.USER_MANAGE, "Log a user out everywhere", response=p.Done),
+    nova("create_service_account", "POST", "/service-accounts", P.USER_MANAGE, "Make an account for a program", status=201,
+         request=p.ServiceAccountCreate, response=p.ServiceAccountBody),
+    nova("list_service_accounts", "GET", "/service-accounts", P.USER_MANAGE, "Service accounts by name",
+         response=Page[p.ServiceAccountBody], query=PAGING),
+    nova("get_service_account", "GET", _ACCOUNT, P.USER_MANAGE, "One service account", response=p.ServiceAccountBody),
+    nova("update_service_account", "PATCH", _ACCOUNT, P.USER_MANAGE, "Describe, enable or disable a service account",
+         request=p.ServiceAccountUpdate, response=p.ServiceAccountBody),
+    nova("delete_service_account", "DELETE", _ACCOUNT, P.USER_MANAGE, "Delete a service account with its keys and roles",
+         response=Deleted),
     nova("my_permissions", "GET", "/rbac/my-permissions", P.AUTHENTICATED, "What the caller may do in this namespace",
          response=p.MyPermissions),
     nova("list_permissions", "GET", "/rbac/permissions", P.AUTHENTICATED,

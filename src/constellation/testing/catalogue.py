@@ -183,7 +183,7 @@ class Catalogue(Building):
             "name": wanted.name,
             "tenant": asked.scope[0],
             "namespace": namespace,
-            "role": wanted.role,
+            "role": "operator" if wanted.role is msgspec.UNSET else wanted.role,
             "rate_per_s": wanted.rate_per_s,
             "burst": wanted.burst,
         }

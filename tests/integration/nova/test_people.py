@@ -238,3 +238,57 @@ async def test_a_trusted_issuers_token_is_a_credential(nova, tmp_path):
         denial = {"subject": "jwt:corp/ann@example.org", "role": "viewer", "effect": "deny"}
         await make(nova, "/rbac/bindings", denial, nova.admin("acme"))
         await front.until(403, "GET", "/functions/hello", ann)
+
+
+async def test_a_service_account_acts_by_its_keys_with_its_roles(nova, tmp_path):
+    await nova.deploy("hello")
+    await make(nova, "/service-accounts", {"name": "deployer", "description": "CI"})
+    both = await nova.http.post(
+        "/apikeys", json={"name": "ci", "service_account": "deployer", "role": "viewer"}, headers=nova.admin()
+    )
+    assert (both.status_code, both.json()["field"]) == (400, "role")
+    nobodys = await nova.http.post("/apikeys", json={"name": "ci", "service_account": "x"}, headers=nova.admin())
+    assert (nobodys.status_code, nobodys.json()["kind"]) == (404, "service account")
+    made = await make(nova, "/apikeys", {"name": "ci", "service_account": "deployer"})
+    assert (made["role"], made["service_account"]) == (None, "deployer")
+    async with fronted(nova, tmp_path) as front:
+        key = made["key"]
+        assert (await front("GET", "/whoami", key)).json()["subject"] == "service-account:deployer"
+        assert (await front("GET", "/functions/hello", key)).status_code == 403
+        await make(nova, "/rbac/bindings", {"subject": "service-account:deployer", "role": "operator"})
+        await front.until(200, "GET", "/functions/hello", key)
+        listed = (await nova.http.get("/apikeys", headers=nova.admin())).json()["items"]
+        assert [one["last_used_at"] is not None for one in listed if one["name"] == "ci"] == [True]
+
+        manager = {"name": "keysmith", "permissions": ["apikey:manage", "user:manage"]}
+        await make(nova, "/rbac/roles", manager)
+        await make_user(nova, "max", "keysmith")
+        token = await front.login("max")
+        for method, path, body in (
+            ("POST", "/apikeys", {"name": "mine", "service_account": "deployer"}),
+            ("POST", "/apikeys/ci/rotate", None),
+            ("PATCH", "/service-accounts/deployer", {"enabled": False}),
+            ("DELETE", "/service-accounts/deployer", None),
+        ):
+            assert (await front(method, path, token, body)).status_code == 403, path
+
+        rotated = await nova.http.post("/apikeys/ci/rotate", headers=nova.admin())
+        assert rotated.status_code == 200, rotated.text
+        await front.until(401, "GET", "/whoami", key)
+        key = rotated.json()["key"]
+        assert (await front("GET", "/functions/hello", key)).status_code == 200
+        off = await nova.http.patch("/service-accounts/deployer", json={"enabled": False}, headers=nova.admin())
+        assert off.json()["enabled"] is False
+        await front.until(401, "GET", "/whoami", key)
+        await nova.http.patch("/service-accounts/deployer", json={"enabled": True}, headers=nova.admin())
+        await front.until(200, "GET", "/whoami", key)
+        assert (await nova.http.delete("/service-accounts/deployer", headers=nova.admin())).status_code == 200
+        await front.until(401, "GET", "/whoami", key)
+        assert (await nova.http.get("/apikeys/ci", headers=nova.admin())).status_code in (404, 405)
+
+
+async def test_a_keys_name_hands_no_rights_on(nova):
+    await make(nova, "/apikeys", {"name": "ci", "role": "viewer"})
+    await make(nova, "/rbac/bindings", {"subject": "apikey:ci", "role": "admin"})
+    assert (await nova.http.delete("/apikeys/ci", headers=nova.admin())).status_code == 200
+    assert (await nova.http.get("/rbac/bindings", headers=nova.admin())).json()["items"] == []

@@ -120,6 +120,9 @@ INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, s
     SELECT tenant, namespace, uuidv7(random() * interval '-1 day'), function_name, payload, subject, source, 1, 3, 1, 1,
            now(), 0, '{}', now(), subscription_id, message_id
     FROM jobs WHERE subscription_id IS NOT NULL;
+INSERT INTO service_accounts (tenant, name)
+    SELECT 't' || t, 'a' || a FROM generate_series(1, 20) t, generate_series(1, 50) a;
+INSERT INTO api_key_uses SELECT tenant, name, now() FROM api_keys;
 INSERT INTO users (tenant, name, password_hash)
     SELECT 't' || t, 'u' || u, 'x' FROM generate_series(1, 20) t, generate_series(1, 50) u;
 INSERT INTO roles (tenant, name, permissions)

@@ -44,6 +44,8 @@ ALLOWED = {
         "role_bindings": "SIUD",
         "sessions": "SIUD",
         "login_failures": "SIUD",
+        "service_accounts": "SIUD",
+        "api_key_uses": "SIUD",
         "secrets": "SIUD",
         "master_keys": "SI",
         "function_secrets": "S",

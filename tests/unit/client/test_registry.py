@@ -73,6 +73,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "Sequence[Mapping[str, Any]]": [{"payload": 1}],
         "datetime": datetime(2026, 1, 1, tzinfo=UTC),
         "u.FunctionUrlSettings": {},
+        "p.ServiceAccountCreate": {"name": "x"},
         "p.Login": {"user": "x", "password": "x"},
         "p.PasswordChange": {"current": "x", "new": "x" * 8},
         "p.PasswordReset": {"password": "x" * 8},

@@ -11,7 +11,7 @@ from constellation.base.errors import NotFound, Unauthenticated
 from constellation.nova.auth.tokens import Tokens
 from constellation.nova.domain.access import ANY, ApiKey, Permission, Role, burst_of
 from constellation.nova.domain.grants import Grant, Principal
-from constellation.nova.domain.people import LoggedIn, role_permissions, session_ref, user_subject
+from constellation.nova.domain.people import LoggedIn, session_ref, user_subject
 from constellation.nova.store.api_keys import hash_api_key
 from constellation.nova.store.users import SESSION_PREFIX
 
@@ -23,6 +23,8 @@ class KnownKeys(Protocol):
     """Finds a key by its SHA-256. Looking up a hash tells a caller nothing by its time: it can not choose the hash."""
 
     async def try_get_by_hash(self, key_hash: bytes) -> ApiKey | None: ...
+
+    async def used(self, key: ApiKey, *, now: datetime) -> None: ...
 
 
 class KnownSessions(Protocol):
@@ -76,9 +78,9 @@ class Authenticator:
         key = await self._keys.try_get_by_hash(hash_api_key(text))
         if key is None or not is_usable(key, now=self._clock.now()):
             return None
-        if key.role in list(Role):
-            permissions = role_permissions(key.role, None)
-        else:
+        await self._keys.used(key, now=self._clock.now())
+        permissions: frozenset[Permission] = frozenset()  # of a service account: what its bindings give
+        if key.role is not None:
             permissions = await self._grants.permissions_of(key.tenant, key.role)
         return key.tenant, principal_of(key, permissions)
 
@@ -119,7 +121,7 @@ def is_usable(key: ApiKey, *, now: datetime) -> bool:
 def principal_of(key: ApiKey, permissions: frozenset[Permission]) -> Principal:
     """Return who acts with a key whose role permits this."""
     return Principal(
-        subject=f"{'platform-key' if key.is_platform else 'apikey'}:{key.name}",  # a tenant may use the same name
+        subject=key.subject,
         tenant=ANY if key.is_platform else key.tenant,
         namespace=ANY if key.is_platform else key.namespace,
         grants=(Grant(permissions=permissions),),

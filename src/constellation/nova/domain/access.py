@@ -90,7 +90,7 @@ class ApiKey:
     tenant: str
     namespace: str  # "*": any of its tenant
     name: str
-    role: str  # a built-in one, or one of its tenant's
+    role: str | None  # a built-in one, or one of its tenant's; None: it acts as its service account
     is_platform: bool = False  # acts in any tenant
     enabled: bool = True
     expires_at: datetime | None = None
@@ -99,6 +99,15 @@ class ApiKey:
     version: int = 1  # of the row; moves with each change
     created_at: datetime | None = None  # both are None until the row is written
     updated_at: datetime | None = None
+    service_account: str | None = None  # whom it acts as, with that one's roles
+    last_used_at: datetime | None = None  # to some minutes
+
+    @property
+    def subject(self) -> str:
+        """Who acts with it: a tenant may use the name of a platform's key."""
+        if self.service_account is not None:
+            return f"service-account:{self.service_account}"
+        return f"{'platform-key' if self.is_platform else 'apikey'}:{self.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

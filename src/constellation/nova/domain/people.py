@@ -14,7 +14,7 @@ from constellation.nova.domain.grants import Effect
 _USER = re.compile(r"[a-z0-9][a-z0-9._@+-]{0,127}")
 _ROLE = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _SUBJECT = re.compile(r"(?P<kind>[a-z-]+):(?P<name>[\x21-\x7e]{1,255})")
-SUBJECT_KINDS = ("user", "platform-user", "apikey", "platform-key", "jwt", "platform-jwt")
+SUBJECT_KINDS = ("user", "platform-user", "service-account", "apikey", "platform-key", "jwt", "platform-jwt")
 PASSWORD_CHARACTERS = (8, 256)
 
 
@@ -62,6 +62,23 @@ class UserSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccount:
+    """One row of `service_accounts`."""
+
+    tenant: str
+    name: str
+    description: str
+    enabled: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def subject(self) -> str:
+        return service_account_subject(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CustomRole:
     """One row of `roles`."""
 
@@ -97,6 +114,11 @@ class Binding:
 def user_subject(name: str, *, is_platform: bool) -> str:
     """Return how a user is called in identities and bindings; a tenant may use a platform user's name."""
     return f"{'platform-user' if is_platform else 'user'}:{name}"
+
+
+def service_account_subject(name: str) -> str:
+    """Return how a service account is called in identities and bindings."""
+    return f"service-account:{name}"
 
 
 def session_ref(tenant: str, session: UUID) -> str:

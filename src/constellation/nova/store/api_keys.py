@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 import string
+from contextlib import suppress
+from datetime import datetime
 from hashlib import sha256
 
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import ApiKey
+from constellation.nova.store.bindings import SQL as BINDINGS
 from constellation.nova.store.bindings import hold_role, refuse_without_admin
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
@@ -32,15 +35,18 @@ class ApiKeys:
 
         Raises:
             AlreadyExists: the tenant has a key of this name.
-            NotFound: the tenant does not exist, or has no such role.
+            NotFound: the tenant does not exist, or has no such role or service account.
         """
         try:
             async with self._db.transaction() as tx:
-                await hold_role(tx, key.tenant, key.role)
+                if key.role is not None:
+                    await hold_role(tx, key.tenant, key.role)
                 row = await _insert(tx, key, key_hash)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("api key", key.name) from error
         except asyncpg.ForeignKeyViolationError as error:
+            if "service_account" in str(error):
+                raise NotFound("service account", key.service_account or "") from error
             raise NotFound("tenant", key.tenant) from error
         return _api_key(row)
 
@@ -79,7 +85,8 @@ class ApiKeys:
             StateConflict: nobody would administer the platform.
         """
         async with self._db.transaction() as tx:
-            await hold_role(tx, key.tenant, key.role)
+            if key.role is not None:
+                await hold_role(tx, key.tenant, key.role)
             row = await tx.fetch_row(
                 SQL["update"],
                 key.tenant,
@@ -100,8 +107,21 @@ class ApiKeys:
                 await refuse_without_admin(tx, "api key", key.name)
         return _api_key(row)
 
+    async def rotate(self, tenant: str, name: str, *, key_hash: bytes) -> ApiKey:
+        """Put another key under a name; the one before is good for nothing from now on. Raises `NotFound`."""
+        async with self._db.transaction() as tx:
+            if not await tx.execute(SQL["set_hash"], tenant, name, key_hash):
+                raise NotFound("api key", name)
+        return await self.get(tenant, name)
+
+    async def used(self, key: ApiKey, *, now: datetime) -> None:
+        """Keep when a key was used; most calls of this in a minute write nothing."""
+        with suppress(asyncpg.ForeignKeyViolationError):  # deleted meanwhile
+            async with self._db.transaction() as tx:
+                await tx.execute(SQL["used"], key.tenant, key.name, now)
+
     async def delete(self, tenant: str, name: str) -> None:
-        """Delete a key.
+        """Delete a key with its bindings.
 
         Raises:
             NotFound: the tenant has no such key.
@@ -111,6 +131,10 @@ class ApiKeys:
             was_platforms: bool | None = await tx.fetch_value(SQL["delete"], tenant, name)
             if was_platforms is None:
                 raise NotFound("api key", name)
+            if was_platforms:
+                await tx.execute(BINDINGS["delete_of"], tenant, f"platform-key:{name}")
+            else:
+                await tx.execute(BINDINGS["delete_of"], tenant, f"apikey:{name}")
             if was_platforms:
                 await refuse_without_admin(tx, "api key", name)
 
@@ -150,6 +174,7 @@ async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:
         key.expires_at,
         key.rate_per_s,
         key.burst,
+        key.service_account,
     )
     assert row is not None
     return row

@@ -37,13 +37,14 @@ def list_keys(context: typer.Context) -> None:
     output = session.output
     columns = [
         Column[ApiKeyBody]("NAME", lambda key: key.name),
-        Column[ApiKeyBody]("ROLE", lambda key: key.role),
+        Column[ApiKeyBody]("ROLE", lambda key: key.role or f"service account {key.service_account}"),
         Column[ApiKeyBody]("TENANT", lambda key: key.tenant),
         Column[ApiKeyBody]("NAMESPACE", lambda key: key.namespace),
         Column[ApiKeyBody]("STATE", lambda key: "enabled" if key.enabled else "disabled"),
         Column[ApiKeyBody]("RATE", _rate),
         Column[ApiKeyBody]("EXPIRES", lambda key: output.age(key.expires_at) if key.expires_at else "never"),
         Column[ApiKeyBody]("CREATED", lambda key: output.age(key.created_at)),
+        Column[ApiKeyBody]("LAST USED", lambda key: output.age(key.last_used_at) if key.last_used_at else "never"),
     ]
     output.rows(list(session.client.list_apikeys()), columns, empty="There are no keys.")
 
@@ -52,7 +53,12 @@ def list_keys(context: typer.Context) -> None:
 def create_key(
     context: typer.Context,
     name: KeyName,
-    role: Annotated[str, typer.Option(help="admin, operator, invoker or viewer")] = "operator",
+    role: Annotated[
+        str | None, typer.Option(help="admin, operator, invoker, viewer or your own; operator when absent")
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option("--service-account", help="whom it acts as, with that one's roles")
+    ] = None,
     is_tenant_wide: Annotated[bool, typer.Option("--all-namespaces", help="for every namespace of the tenant")] = False,
     expires: Annotated[str | None, typer.Option(help="lifetime: 12h, 30d; never ends when absent")] = None,
     rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0: any number")] = 0.0,
@@ -63,7 +69,8 @@ def create_key(
     made = session.client.create_apikey(
         ApiKeyCreate(
             name=name,
-            role=role,
+            role=UNSET if role is None else role,
+            service_account=UNSET if account is None else account,
             namespace="*" if is_tenant_wide else UNSET,
             expires_in_s=UNSET if expires is None else seconds_of(expires),
             rate_per_s=rate,
@@ -72,7 +79,20 @@ def create_key(
     )
     if session.output.is_table:
         session.output.line(made.key)
-        session.output.note(f"{made.role} of {made.tenant}/{made.namespace}; the key is not shown again.")
+        acts = made.role or f"service account {made.service_account}"
+        session.output.note(f"{acts} of {made.tenant}/{made.namespace}; the key is not shown again.")
+    else:
+        session.output.data(made)
+
+
+@keys.command("rotate")
+def rotate_key(context: typer.Context, name: KeyName) -> None:
+    """Put a new key under a name and print it, this once; the one before is good no more."""
+    session = Session.of(context)
+    made = session.client.rotate_apikey(name)
+    if session.output.is_table:
+        session.output.line(made.key)
+        session.output.note("The key is not shown again.")
     else:
         session.output.data(made)
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ServiceAccountName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 RatePerS = Annotated[
     float, Meta(ge=0, le=1_000_000, description="calls of functions that it may make in a second; 0: any number")
 ]
@@ -19,11 +20,13 @@ Burst = Annotated[
 class ApiKeyCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A key for the caller's tenant. `namespace` "*" is every namespace of it; absent: the request's own.
 
+    `role`: what it may; absent: operator. With `service_account` it acts as that one, and has its roles instead.
     `is_platform`: for every tenant; only a platform administrator may make one.
     """
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-    role: str = "operator"
+    role: str | UnsetType = UNSET
+    service_account: ServiceAccountName | UnsetType = UNSET
     namespace: Annotated[str, Meta(pattern=r"^(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,63})$")] | UnsetType = UNSET
     expires_in_s: Annotated[int, Meta(ge=1, le=315_360_000)] | UnsetType = UNSET
     is_platform: bool = False
@@ -44,13 +47,15 @@ class ApiKeyBody(Struct, kw_only=True, frozen=True):
     name: str
     tenant: str
     namespace: str
-    role: str
+    role: str | None  # None: its service account's
     is_platform: bool
     enabled: bool
     expires_at: datetime | None
     rate_per_s: float  # calls of functions, on each comet; 0: any number
     burst: int  # 0: one second's worth
     created_at: datetime
+    service_account: str | None = None
+    last_used_at: datetime | None = None  # to some minutes; None: never
 
 
 class ApiKeyCreated(Struct, kw_only=True, frozen=True):
@@ -59,11 +64,12 @@ class ApiKeyCreated(Struct, kw_only=True, frozen=True):
     name: str
     tenant: str
     namespace: str
-    role: str
+    role: str | None
     expires_at: datetime | None
     rate_per_s: float
     burst: int
     key: str
+    service_account: str | None = None
 
 
 class TenantCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

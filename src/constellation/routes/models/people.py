@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from constellation.routes.models.access import ScopeName
+from constellation.routes.models.access import ScopeName, ServiceAccountName
 
 UserName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
 RoleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="built-in or the tenant's own")]
@@ -88,6 +88,30 @@ class UserBody(Struct, kw_only=True, frozen=True):
     updated_at: datetime
 
 
+class ServiceAccountCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """An account for a program. It has no role and no key until it is given some."""
+
+    name: ServiceAccountName
+    description: Annotated[str, Meta(max_length=1000)] = ""
+
+
+class ServiceAccountUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What to change; fields that are absent stay. No key of a disabled one is good."""
+
+    description: Annotated[str, Meta(max_length=1000)] | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+class ServiceAccountBody(Struct, kw_only=True, frozen=True):
+    name: str
+    tenant: str
+    subject: str  # how bindings call it
+    description: str
+    enabled: bool
+    created_at: datetime
+    updated_at: datetime
+
+
 class PermissionBody(Struct, kw_only=True, frozen=True):
     """A permission, and the routes that ask for it."""
 
@@ -149,7 +173,7 @@ class BindingCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         str,
         Meta(
             max_length=300,
-            description="user:NAME, apikey:NAME; of the platform's own platform-user:NAME, platform-key:NAME",
+            description="user:NAME, service-account:NAME, apikey:NAME, jwt:ISSUER/NAME; of the platform's own platform-user:NAME, platform-key:NAME",
         ),
     ]
     role: RoleName

@@ -17,6 +17,7 @@ from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.secrets import SecretRoutes
+from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
@@ -41,6 +42,7 @@ GROUPS = (
     RuntimeRoutes,
     ScheduleRoutes,
     SecretRoutes,
+    ServiceAccountRoutes,
     SessionRoutes,
     TenancyRoutes,
     UrlRoutes,

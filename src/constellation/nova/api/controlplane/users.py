@@ -47,6 +47,9 @@ class UserRoutes:
             created_at=now,
             updated_at=now,
         )
+        await refuse_outranked(
+            self._bindings, identity, user.subject
+        )  # bindings may have been made before the user was
         binding = None
         if body.role is not None:
             await refuse_unheld(self._bindings, identity, body.role, namespace=ANY)

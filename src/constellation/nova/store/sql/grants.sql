@@ -29,7 +29,8 @@ GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
 -- it looks how the versions of a canary do.
 GRANT SELECT (id, function_name, function_version, status, duration_ms, cold_start) ON invocations TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
-GRANT SELECT, INSERT, UPDATE, DELETE ON users, roles, role_bindings, sessions, login_failures TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE
+    ON users, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
 GRANT SELECT ON function_secrets TO constellation_nova;
