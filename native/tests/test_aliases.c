@@ -63,7 +63,7 @@ static void a_key_gets_one_version(void) {
     uint32_t news = 0;
     CHECK_INT(alias(t, live, "prod", half, 2, true), 0);
     for (int i = 0; i < 256; i++) {
-        char key[8];
+        char key[16];
         (void)snprintf(key, sizeof key, "u%d", i);
         const uint64_t first = pick(t, live, "prod", key, 1);
         was_new[i] = first == new;
@@ -74,7 +74,7 @@ static void a_key_gets_one_version(void) {
     CHECK(pick(t, live, "prod", "", 1) == old && pick(t, live, "prod", "", 99) == new); /* without a key: by the number */
     CHECK_INT(alias(t, live, "prod", most, 2, true), 0);
     for (int i = 0; i < 256; i++) { /* who has the growing version keeps it */
-        char key[8];
+        char key[16];
         (void)snprintf(key, sizeof key, "u%d", i);
         CHECK(!was_new[i] || pick(t, live, "prod", key, 0) == new);
     }

@@ -152,6 +152,9 @@ static void what_it_says(void) {
     ct__plain p;
     CHECK(with("X-Request-ID: 0190B5A0-7a3b-7c00-8000-0123456789AB\r\nX-Nova-Qualifier: v 1\r\n", &p) && p.has_request_id);
     CHECK(memcmp(p.request_id, "0190b5a0-7a3b-7c00-8000-0123456789ab", 36) == 0 && ct__span_is(p.qualifier, "v 1"));
+    CHECK(with("X-Nova-Qualifier: prod\r\nX-Nova-Sticky: u1\r\n", &p) && ct__span_is(p.sticky, "u1"));
+    CHECK(!with("X-Nova-Qualifier: prod\r\nCookie: nova-sticky=u1\r\n", &p)); /* the key may be in it */
+    CHECK(with("Cookie: nova-sticky=u1\r\nX-Nova-Sticky: u1\r\n", &p) && p.sticky.len == 0);
     CHECK(with("traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n", &p) && p.traceparent.len == 55);
     CHECK(with("traceparent: 00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n", &p) && p.traceparent.len == 0);
     CHECK(with("X-Nova-Call-Chain: !\r\n", &p) && p.chain.len == 0);
