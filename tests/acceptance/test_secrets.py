@@ -165,6 +165,55 @@ def test_a_value_goes_to_the_handler_and_nowhere_else(platform, backend):
     assert not files_with(platform.data_dir, planted)
 
 
+FILES = """
+import os
+
+def attempt(act):
+    try:
+        act()
+    except OSError as error:
+        return type(error).__name__ + str(error.errno)
+    return "done"
+
+def handler(event, context):
+    path = os.environ["CERT"]
+    found = os.stat(path)
+    return {
+        "path": path, "text": open(path).read(), "mode": oct(found.st_mode & 0o777), "is_own": found.st_uid == os.getuid(),
+        "listed": os.listdir("/run/secrets"),
+        "write": attempt(lambda: open(path, "w")), "add": attempt(lambda: open("/run/secrets/x", "w")),
+        "chmod": attempt(lambda: os.chmod(path, 0o777)),
+    }
+"""
+
+
+def test_a_secret_is_a_file_that_only_the_function_reads(platform):
+    value = f"pl4nted-{uuid.uuid4().hex}\n" + "certificate " * 1000
+    http = platform.http
+    assert http.put("/secrets/tls.pem", json={"value": value}).status_code == 200
+    env = {"CERT": "$SECRET_FILE:tls.pem"}
+    platform.deploy("reader", FILES, env=env)
+    found = platform.output("reader", {})
+    assert found.pop("text") == value
+    assert found.pop("write").startswith(("PermissionError", "OSError"))
+    assert found.pop("add").startswith(("PermissionError", "OSError"))
+    assert found.pop("chmod") != "done"
+    assert found == {"path": "/run/secrets/tls.pem", "mode": "0o400", "is_own": True, "listed": ["tls.pem"]}
+    assert http.put("/secrets/tls.pem", json={"value": "second"}).status_code == 200
+    platform.eventually(lambda: platform.output("reader", {})["text"] == "second")
+    assert http.delete("/secrets/tls.pem").json()["functions"] == ["reader"]
+    refused = http.post(
+        "/functions", json={"name": "boxed", "runtime": "python", "code": FILES, "env": env, "backend": "docker"}
+    )
+    assert (refused.status_code, "docker can not show secrets as files" in refused.text) == (400, True)
+    assert http.put("/secrets/tls.pem", json={"value": "x" * 40_000}).status_code == 200
+    too_much = platform.eventually(lambda: (a := platform.invoke("reader", {})).status_code == 502 and a)
+    assert too_much.json()["code"] == "secrets_refused"
+    assert http.put("/secrets/tls.pem", json={"value": "third"}).status_code == 200
+    platform.eventually(lambda: platform.output("reader", {})["text"] == "third")
+    assert not files_with(platform.data_dir, [value[:40].encode()])
+
+
 def test_planes_leave_no_core(platform):
     for plane in platform.planes().values():
         limits = Path(f"/proc/{plane['pid']}/limits").read_text()

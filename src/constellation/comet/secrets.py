@@ -20,7 +20,7 @@ from constellation.comet.pool.sources import Sources
 from constellation.nova.domain.change import Change
 from constellation.nova.domain.deploy import MAX_ENV_BYTES
 from constellation.nova.domain.function import Function
-from constellation.nova.domain.secret import references, resolved
+from constellation.nova.domain.secret import MAX_FILES_BYTES, file_names, references, resolved
 from constellation.rpc.http1 import HttpPool, PeerLost
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY
 from constellation.rpc.owner import OwnerTokens
@@ -150,24 +150,30 @@ class SecretSources:
         if not references(function.env):
             return spec
         try:
-            env = _filled(function, await self._values.of(function))
+            filled = _filled(function, spec, await self._values.of(function))
         except BaseException:
             self._sources.release_nowait(spec)
             raise
-        return replace(spec, env=env)
+        return filled
 
     def release_nowait(self, spec: InstanceSpec) -> None:
         self._sources.release_nowait(spec)
 
 
-def _filled(function: Function, values: Mapping[str, str]) -> dict[str, str]:
+def _filled(function: Function, spec: InstanceSpec, values: Mapping[str, str]) -> InstanceSpec:
     env = resolved(function.env, values)
     size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in env.items())
     if size_bytes > MAX_ENV_BYTES:
         raise SecretsRefused(
             function.name, reason=f"with them its env holds {size_bytes} bytes; {MAX_ENV_BYTES} is the most"
         )
-    return env
+    files = {name: values[name] for name in file_names(function.env)}
+    size_bytes = sum(len(text.encode()) for text in files.values())
+    if size_bytes > MAX_FILES_BYTES:
+        raise SecretsRefused(
+            function.name, reason=f"as files they hold {size_bytes} bytes; {MAX_FILES_BYTES} is the most"
+        )
+    return replace(spec, env=env, secret_files=files)
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

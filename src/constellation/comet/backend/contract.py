@@ -40,6 +40,7 @@ class InstanceSpec:
     handler: str
     code_dir: Path  # on the host; read-only inside
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # values of secrets among them
+    secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)  # below FILES_DIR: name -> text
     preload: tuple[str, ...] = ()  # modules of the code that instances may start with; a backend may ignore it
     backend: str = AUTO_BACKEND  # whose instance it is to be
     network: NetworkPolicy = NO_NETWORK

@@ -12,6 +12,7 @@ from constellation.comet.backend.contract import (
     InstanceSpec,
     SandboxStartFailed,
 )
+from constellation.nova.domain.deploy import NO_SECRET_FILES
 from constellation.nova.domain.function import AUTO_BACKEND
 
 
@@ -43,7 +44,10 @@ class Router:
         Raises:
             SandboxStartFailed, RuntimeUnavailable
         """
-        return await self._chosen(spec.backend, spec.runtime).create(spec, timeout_s=timeout_s)
+        backend = self._chosen(spec.backend, spec.runtime)
+        if spec.secret_files and backend.name in NO_SECRET_FILES:
+            raise SandboxStartFailed(step="secrets", reason=f"{backend.name} can not show them as files; use $SECRET:")
+        return await backend.create(spec, timeout_s=timeout_s)
 
     def _chosen(self, name: str, runtime: str) -> Backend:
         if name == AUTO_BACKEND:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from constellation.comet.namespace.instance import NamespaceInstance, watch_memo
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
-from constellation.comet.namespace.plans import claim_of, plan_of, shape_of
+from constellation.comet.namespace.plans import NO_FILES, claim_of, plan_of, shape_of, with_files
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
@@ -67,9 +67,8 @@ class NamespaceBackend:
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Hold fork servers and control groups. Leftovers of a killed run are reaped before the block begins.
-
-        A host that can not make sandboxes does not fail here: `support` says what is missing, and `create` refuses.
+        """Hold fork servers and control groups; first reap what a killed run left. A host that can not make sandboxes does
+        not fail here: `support` says what is missing, and `create` refuses.
         """
         settings = self._settings
         make_private(settings.run_dir)
@@ -140,10 +139,7 @@ class NamespaceBackend:
     async def create(self, spec: InstanceSpec, *, timeout_s: float) -> NamespaceInstance:
         """Make a sandbox with a worker inside that waits for `init`, or take one that is ready.
 
-        Raises:
-            SandboxStartFailed, RuntimeUnavailable
-
-        If cancelled, what was made is destroyed before control returns.
+        Raises SandboxStartFailed, RuntimeUnavailable. If cancelled, what was made is destroyed before control returns.
         """
         spares = self._spares
         if spares is None or not self._support.available:
@@ -166,6 +162,7 @@ class NamespaceBackend:
                         processes=spec.max_pids,
                         tmp_mb=spec.tmp_mb,
                         setup_s=min(self._settings.spawn_s, timeout_s),
+                        files=spec.secret_files,
                     )
                 instance = self._adopt(spec, installed.runtime, sandbox)
                 if spec.network.reaches_out:
@@ -232,6 +229,7 @@ class NamespaceBackend:
         tmp_mb: int,
         setup_s: float,
         is_nursery: bool = False,
+        files: Mapping[str, str] = NO_FILES,
     ) -> Sandbox:
         """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
         assert self._servers is not None
@@ -240,18 +238,21 @@ class NamespaceBackend:
         return await self._spawned(
             await self._servers.of(installed),
             limits,
-            lambda slot: plan_of(
-                installed,
-                slot,
-                code_dir=code_dir,
-                kit=kit,
-                memory_mb=memory_mb,
-                processes=processes,
-                tmp_mb=tmp_mb,
-                shm_mb=self._settings.shm_mb,
-                has_memory_group=self.has_memory_group,
-                setup_s=setup_s,
-                is_nursery=is_nursery,
+            lambda slot: with_files(
+                plan_of(
+                    installed,
+                    slot,
+                    code_dir=code_dir,
+                    kit=kit,
+                    memory_mb=memory_mb,
+                    processes=processes,
+                    tmp_mb=tmp_mb,
+                    shm_mb=self._settings.shm_mb,
+                    has_memory_group=self.has_memory_group,
+                    setup_s=setup_s,
+                    is_nursery=is_nursery,
+                ),
+                files,
             ),
             tenant=tenant,
         )
@@ -267,8 +268,7 @@ class NamespaceBackend:
     async def lend(self, limits: Limits, plan_in: Callable[[Slot], Plan], *, tenant: str) -> AsyncIterator[Sandbox]:
         """Run a program that is no function in a sandbox of its own, which is destroyed at the end of the block.
 
-        Raises:
-            SandboxStartFailed, SpawnFailed, ZygoteGone
+        Raises SandboxStartFailed, SpawnFailed, ZygoteGone.
         """
         if self._servers is None or not self._support.available:
             raise SandboxStartFailed(step="host", reason=self._support.reason)
@@ -311,7 +311,8 @@ class NamespaceBackend:
     async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Make a ready sandbox this instance's; None when there is none, or none that will."""
         spares, settings = self._spares, self._settings
-        assert spares is not None
+        if spares is None or spec.secret_files:  # files are of the sandbox's root, which a spare has already
+            return None
         wired = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
         sandbox = wired or spares.take_nowait(shape_of(installed, limits))
         if sandbox is None:
@@ -334,7 +335,7 @@ class NamespaceBackend:
         """Fork an instance from the nursery of its function; None when there is none (yet), or none that will."""
         nurseries = self._nurseries
         assert nurseries is not None
-        if not spec.preload or not self._can_nurse(installed):
+        if not spec.preload or spec.secret_files or not self._can_nurse(installed):
             return None
         found = spec.code_dir.stat()  # as quick as the mount that an ordinary start makes of it
         stock = Stock(

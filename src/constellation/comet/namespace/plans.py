@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.namespace.settings import NamespaceSettings
@@ -13,13 +16,15 @@ from constellation.comet.namespace.spares import Shape, is_cheap
 from constellation.comet.runtimes.recipe import KIT_DIR, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.cgroups import Leaf
-from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, standard_entries
+from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, TextFile, standard_entries
+from constellation.nova.domain.secret import FILES_DIR
 
 # Chosen: what an interpreter maps without using it (libraries, locale archives, allocator arenas), so that RLIMIT_AS
 # leaves the handler about its memory limit. An idle Python maps 60 MiB.
 _ADDRESS_SPACE_SLACK_MB = 192
 _OPEN_FILES = 1024
 _CODE = "/code"
+NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 
 @lru_cache(maxsize=256)  # chosen: some runtimes times a few sizes; looking at the host again costs 0.2 ms
@@ -109,6 +114,14 @@ def _plan_of(
         may_share_memory=has_memory_group,
         is_nursery=is_nursery,
     )
+
+
+def with_files(plan: Plan, files: Mapping[str, str]) -> Plan:
+    """Return the plan of a sandbox that shows secrets: its root is its own, and no copy of the plan is kept."""
+    if not files:
+        return plan
+    shown = (TextFile(target=f"{FILES_DIR}/{name}", text=text, mode=0o400) for name, text in files.items())
+    return replace(plan, entries=(*plan.entries, *shown), is_alone=True)
 
 
 def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_group: bool) -> int | None:

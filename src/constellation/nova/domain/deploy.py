@@ -10,6 +10,7 @@ from constellation.base.errors import InvalidRequest, PayloadTooLarge
 from constellation.nova.domain.function import AUTO_BACKEND, MAX_CODE_BYTES, MAX_CODE_FILES, Mode
 from constellation.nova.domain.image import read_image
 from constellation.nova.domain.runtimes import CUSTOM, EVERY, IMAGE, RUNTIMES, RuntimeInfo
+from constellation.nova.domain.secret import file_names
 
 CONTAINERS = "docker"  # the backend whose instances are containers
 MAX_PATH_CHARS = 256
@@ -18,6 +19,7 @@ MAX_HANDLER_CHARS = 128
 MAX_COMMAND_CHARS = 512
 MAX_PRELOAD = 16  # chosen: packages, whose own modules come with them
 MAX_MODULE_CHARS = 128
+NO_SECRET_FILES = frozenset({"docker", "wasm", "image"})  # backends and runtimes
 MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
 
 # Dots and slashes divide the module; the last dot divides it from the function.
@@ -177,6 +179,15 @@ def check_env(env: Mapping[str, str]) -> None:
     size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in env.items())
     if size_bytes > MAX_ENV_BYTES:
         raise InvalidRequest(f"env holds {size_bytes} bytes; {MAX_ENV_BYTES} is the most", field="env")
+
+
+def check_secret_files(env: Mapping[str, str], *, backend: str, runtime: str) -> None:
+    """Let secrets be shown as files where that can be done, or raise `InvalidRequest`."""
+    where = next((each for each in (backend, runtime) if each in NO_SECRET_FILES), None)
+    if where is not None and file_names(env):
+        raise InvalidRequest(
+            f'{where} can not show secrets as files; use "$SECRET:" in place of "$SECRET_FILE:"', field="env"
+        )
 
 
 def check_preload(runtime: str, modules: Sequence[str]) -> None:

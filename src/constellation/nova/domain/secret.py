@@ -9,7 +9,11 @@ from datetime import datetime
 
 from constellation.base.errors import ConstellationError, InvalidRequest
 
-REFERENCE = "$SECRET:"  # a variable whose whole value is this and a name; 0018_secrets.sql says it too
+# A variable whose whole value is one of these and a name: it holds the value, or the path of a file that does. The
+# trigger of 0024_secret_files.sql says it too.
+REFERENCE, FILE_REFERENCE = "$SECRET:", "$SECRET_FILE:"
+FILES_DIR = "/run/secrets"  # in the sandbox; read-only, in memory, for the function's user alone
+MAX_FILES_BYTES = 32 << 10  # chosen: of a function; they travel with the plan of its sandbox
 MAX_VALUE_BYTES = 64 << 10  # chosen: a certificate chain with its key is a tenth of it
 MAX_RESOLVED = 256  # chosen: secrets of one function
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -88,7 +92,16 @@ def check_value(value: str) -> bytes:
 
 def references(env: Mapping[str, str]) -> dict[str, str]:
     """Return which variables stand for which secrets."""
-    return {variable: value.removeprefix(REFERENCE) for variable, value in env.items() if value.startswith(REFERENCE)}
+    return {
+        variable: value.partition(":")[2]
+        for variable, value in env.items()
+        if value.startswith((REFERENCE, FILE_REFERENCE))
+    }
+
+
+def file_names(env: Mapping[str, str]) -> list[str]:
+    """Return which secrets are shown as files."""
+    return sorted({name for variable, name in references(env).items() if env[variable].startswith(FILE_REFERENCE)})
 
 
 def check_references(env: Mapping[str, str]) -> None:
@@ -99,11 +112,19 @@ def check_references(env: Mapping[str, str]) -> None:
     for variable, name in found.items():
         if _NAME.fullmatch(name) is None:
             raise InvalidRequest(
-                f'env {variable}: "{REFERENCE}" must be followed by the name of a secret and nothing else', field="env"
+                f'env {variable}: "{env[variable].partition(":")[0]}:" must be followed by the name of a secret and nothing else',
+                field="env",
             )
 
 
 def resolved(env: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with the values of the secrets that they stand for."""
+    """Return the variables with the values, or the paths, of the secrets that they stand for."""
     names = references(env)
-    return {variable: values[names[variable]] if variable in names else value for variable, value in env.items()}
+
+    def filled(variable: str, value: str) -> str:
+        if variable not in names:
+            return value
+        name = names[variable]
+        return f"{FILES_DIR}/{name}" if value.startswith(FILE_REFERENCE) else values[name]
+
+    return {variable: filled(variable, value) for variable, value in env.items()}

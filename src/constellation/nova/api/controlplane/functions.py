@@ -27,6 +27,7 @@ from constellation.nova.domain.deploy import (
     check_module,
     check_preload,
     check_replicas,
+    check_secret_files,
     check_shed_status,
     runtime_of,
 )
@@ -267,6 +268,7 @@ def _check(function: Function) -> None:
     check_handler(runtime_of(function.runtime), function.handler)
     check_env(function.env)
     check_references(function.env)
+    check_secret_files(function.env, backend=function.backend, runtime=function.runtime)
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
     check_concurrency(function.runtime, function.instance_concurrency)

@@ -1051,7 +1051,8 @@ CREATE INDEX function_secrets_by_function ON function_secrets (tenant, namespace
 CREATE FUNCTION keep_function_secrets() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
-    used text[] := ARRAY(SELECT DISTINCT substr(value, 9) FROM jsonb_each_text(NEW.env) WHERE value LIKE '$SECRET:%');
+    used text[] := ARRAY(SELECT DISTINCT substring(value FROM '^\$SECRET(?:_FILE)?:(.*)$')
+                         FROM jsonb_each_text(NEW.env) WHERE value ~ '^\$SECRET(_FILE)?:');
 BEGIN
     DELETE FROM public.function_secrets
     WHERE tenant = NEW.tenant AND namespace = NEW.namespace AND function_name = NEW.name AND secret <> ALL (used);
