@@ -147,11 +147,14 @@ class FunctionCache:
         self._may_have_missed = False
 
     def get_nowait(self, key: Key) -> Entry | None:
-        """Return what is kept under a key."""
-        return self._kept.get(key)
+        """Return what is kept under a key, but for what waits for its first build: `load` knows whether that is over."""
+        entry = self._kept.get(key)
+        return entry if entry is not None and entry.function.is_runnable else None
 
     async def load(self, key: Key) -> Entry:
         """Return the function of a key, reading it when it is not kept; concurrent readers share one read.
+
+        One that waits for its first build is read again: whoever was told that the build is over may call before we are.
 
         Raises:
             NotFound: it does not exist.
@@ -159,10 +162,11 @@ class FunctionCache:
         """
         reading = self._loads.setdefault(key, _Load())
         reading.users += 1
+        before = self._kept.get(key)
         try:
             async with reading.lock:
                 entry = self._kept.get(key)
-                if entry is not None:
+                if entry is not None and (entry.function.is_runnable or entry is not before):
                     return entry
                 self._refuse_absent(key)
                 while True:

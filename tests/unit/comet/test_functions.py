@@ -16,7 +16,7 @@ from constellation.comet import functions
 from constellation.comet.functions import MAX_ASKED, FunctionCache
 from constellation.nova.domain.alias import Alias, Share
 from constellation.nova.domain.change import Change, ChangeKind
-from constellation.nova.domain.function import Function
+from constellation.nova.domain.function import Function, PendingCode
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.testing.simulation import EPOCH, VirtualClock
 
@@ -170,6 +170,25 @@ def test_a_change_is_live_at_once_and_the_old_row_until_then():
         assert watcher.live[FUNCTION.id] is newer
 
     simulate(main)
+
+
+def test_a_function_that_was_built_is_found_so_before_its_change_arrives():
+    async def main(store, cache, watcher):
+        pending = replace(FUNCTION, pending=PendingCode(version=1, hash="h", handler="main.handler"))
+        store.write(pending)
+        await anyio.sleep(0.1)
+        assert watcher.live
+        assert cache.get_nowait(KEY) is None
+        assert not (await cache.load(KEY)).function.is_runnable
+        store.write(replace(FUNCTION, version=2, code_version=1), notify=False)
+        reads = store.reads
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(cache.load, KEY)
+        assert store.reads == reads + 1
+        assert cache.get_nowait(KEY).function.is_runnable
+
+    simulate(main, looks_ahead=True)
 
 
 def test_a_lost_notification_is_found_by_the_slow_poll():
