@@ -34,6 +34,8 @@ MAY = {
     P.USER_MANAGE: {ADMIN},
     P.RBAC_MANAGE: {ADMIN},
     P.CONFIG_READ: {ADMIN},
+    P.AUDIT_READ: {ADMIN},
+    P.GATEWAY_READ: ALL - {INVOKER},
 }
 PLATFORMS = {"list_master_keys", "rotate_master_key"}  # whoever has the permission in one tenant only is refused
 REFUSED = (401, 403)
