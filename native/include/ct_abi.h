@@ -616,7 +616,8 @@ enum ct_function_flag {
     CT_FUNCTION_SUSPENDED = 2, /* its tenant is */
     CT_FUNCTION_KEPT = 4,      /* can be found by name, and stays when nothing is left of it */
     CT_FUNCTION_ISOLATED = 8,  /* an instance serves no second call; changes with the sandbox only */
-    CT_FUNCTION_PINNED = 16    /* a version beside the live one: only aliases lead to it */
+    CT_FUNCTION_PINNED = 16,   /* a version beside the live one: only aliases lead to it */
+    CT_FUNCTION_GUARDED = 32   /* who may call it is for Python to say: the lane takes no call of it */
 };
 
 typedef struct ct_function_row {
@@ -1026,6 +1027,14 @@ typedef struct ct_edge_code {
     uint64_t count;
 } ct_edge_code;
 
+enum { CT_ADDRESS_BYTES = 16, CT_EDGE_PROXIES_MAX = 64 };
+
+/* A network: its first `bits` count, at most 128. Of IPv4 the base is in its mapped form, and 96 bits come before. */
+typedef struct ct_edge_net {
+    uint8_t base[CT_ADDRESS_BYTES];
+    uint32_t bits;
+} ct_edge_net;
+
 /* How calls of functions are answered without Python: by gRPC to comet. */
 typedef struct ct_edge_lane {
     const char *comet; /* a numeric address */
@@ -1050,6 +1059,11 @@ ct_edge *ct_edge_new(ct_reactor *reactor, const ct_edge_settings *settings);
  * copied. Returns 0, CT_E_RANGE or -ENOMEM. Every refusal has one before anybody connects. */
 int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint8_t *problem, size_t problem_len,
                     const char *fields);
+
+/* Whose word about a client's address is believed: peers in these networks, at most CT_EDGE_PROXIES_MAX. They are asked in
+ * X-Forwarded-For, unless `is_other_header`: then every request of theirs is Python's to read. Before anybody connects. Returns 0 or
+ * CT_E_RANGE. */
+int ct_edge_proxies(ct_edge *edge, const ct_edge_net *nets, size_t count, uint32_t is_other_header);
 
 /* Every connection from now on speaks TLS. `tls` is a server's, for HTTP/1.1 or for either, and outlives the edge. */
 void ct_edge_secure(ct_edge *edge, ct_tls *tls);

@@ -55,6 +55,7 @@ static void a_call_without_a_payload_has_an_empty_object(void) {
     CHECK_INT(call.payload_bytes, 0);
     CHECK_INT(call.payload.len, 2);
     CHECK_TEXT((const char *)call.source, "http");
+    CHECK(reads(&head, "\x32\x04\x7f\x00\x00\x01", 6, &call)); /* where its client is, is for guarded functions alone */
 }
 
 static void what_is_odd_is_pythons(void) {
@@ -65,7 +66,9 @@ static void what_is_odd_is_pythons(void) {
         {"\x0a\x05"
          "f",
          3},                                                                    /* cut */
-                {"\x28\x01", 2},                                                        /* a field of tomorrow */
+        {"\x28\x01", 2},                                                        /* a sticky key that is a number */
+        {"\x30\x01", 2},                                                        /* an address that is a number */
+        {"\x38\x01", 2},                                                        /* a field of tomorrow */
         {"\x0a", 1},          {"\x08\x01", 2}, /* a name that is a number */
         {"\x18\xff\xff\xff\xff\x7f", 6},                                        /* a timeout above 32 bits */
     };

@@ -50,3 +50,27 @@ def test_a_url_that_is_open_to_anybody(platform):
         assert answer.text == "plum/a"
         assert "sandbox" in answer.headers["content-security-policy"]
         assert stranger.post("/functions/page/invoke", json=1).status_code == 401
+
+
+def test_a_function_that_only_its_url_and_one_other_function_may_call(platform):
+    platform.deploy("inner", "def handler(event, context):\n    return 'inner'\n")
+    platform.deploy("outer", "def handler(event, context):\n    return context.invoke('inner', event)\n")
+    assert platform.output("inner") == "inner"
+    policy = {"callers": ["url", "function"], "functions": ["out*"], "deny": ["192.0.2.0/24"]}
+    put = platform.http.put("/functions/inner/ingress", json=policy)
+    assert put.status_code == 200, put.text
+
+    def refused(path: str) -> bool:
+        answer = platform.http.post(path, json={})
+        return answer.status_code == 403 and answer.json()["code"] == "ingress_denied"
+
+    platform.eventually(lambda: refused("/functions/inner/invoke"))
+    assert refused("/functions/inner/invoke-stream")
+    assert refused("/functions/inner/invoke-async")
+    assert refused("/functions/inner/invoke-durable")
+    assert platform.http.get("/fn/inner").json() == "inner"
+    assert platform.output("outer") == "inner"
+    platform.http.put("/functions/inner/ingress", json=policy | {"deny": ["127.0.0.0/8", "::1/128"]})
+    platform.eventually(lambda: platform.http.get("/fn/inner").status_code == 403)
+    platform.http.delete("/functions/inner/ingress")
+    platform.eventually(lambda: platform.http.post("/functions/inner/invoke", json={}).status_code == 200)

@@ -54,7 +54,8 @@ static ct__h2_span text(const char *literal) {
     return (ct__h2_span){(const uint8_t *)literal, strlen(literal)};
 }
 
-static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who, ct__span payload, uint64_t now_ns) {
+static int begin(ct__caller *c, const ct__http1_head *head, const ct__plain *plain, const ct__principal *who, ct__span payload,
+                 uint64_t now_ns) {
     const ct__lane *lane = c->edge->lane;
     const ct__h2_pair all[] = {
         {text("authorization"), text(lane->authorization), true},
@@ -80,6 +81,11 @@ static int begin(ct__caller *c, const ct__plain *plain, const ct__principal *who
         ct__pb_put_bytes(&v, 4, plain->qualifier.at, plain->qualifier.len);
     if (plain->sticky.len > 0)
         ct__pb_put_bytes(&v, 5, plain->sticky.at, plain->sticky.len);
+    ct__address client = c->address;
+    if (c->is_proxy)
+        ct__address_behind(head, c->edge->proxies, c->edge->proxy_count, &client);
+    const ct__span address = ct__address_packed(&client);
+    ct__pb_put_bytes(&v, 6, address.at, address.len);
     const ct__h2_span pieces[] = {{front, sizeof front - w.left}, of(payload), {back, sizeof back - v.left}};
     const uint64_t own_ns = plain->timeout_ns > 0 ? plain->timeout_ns : lane->max_timeout_ns;
     const ct__h2_request request = {
@@ -261,7 +267,7 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     ct_edge *edge = c->edge;
     ct__lane *lane = edge->lane;
     ct__plain plain;
-    if (lane == NULL || !ct__plain_read(head, lane->max_timeout_ns, &plain))
+    if (lane == NULL || (c->is_proxy && edge->is_other_header) || !ct__plain_read(head, lane->max_timeout_ns, &plain))
         return false;
     if (lane->has_domains && ct__domains_have(&lane->domains, head->host))
         return false; /* what it asks for is a tenant's */
@@ -294,7 +300,7 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     }
     c->call.done = plain.is_stream ? ct__stream_done : done;
     c->call.piece = plain.is_stream ? ct__stream_piece : NULL;
-    const int result = begin(c, &plain, who, payload, now_ns);
+    const int result = begin(c, head, &plain, who, payload, now_ns);
     ct__bytes_skip(&c->conn.in, taken); /* it was copied */
     if (result != 0) {
         ct__call_refuse(c, result == CT_E_FULL ? CT_EDGE_CALLS : CT_EDGE_COMET);

@@ -41,6 +41,8 @@ static void name_peer(ct__caller *c) {
     char from[INET6_ADDRSTRLEN], to[INET6_ADDRSTRLEN];
     unsigned from_port, to_port;
     name_end(&client, from, sizeof from, &from_port);
+    (void)ct__address_read((ct__span){(const uint8_t *)from, strlen(from)}, &c->address);
+    c->is_proxy = ct__address_in(&c->address, c->edge->proxies, c->edge->proxy_count);
     name_end(&server, to, sizeof to, &to_port);
     c->peer_len = (size_t)snprintf(c->peer, sizeof c->peer, "%s %u %s %u %llu %s ", from, from_port, to, to_port,
                                    (unsigned long long)c->handle, c->conn.tls != NULL ? "tls" : "plain");
@@ -118,6 +120,18 @@ int ct_edge_problem(ct_edge *edge, uint32_t refusal, uint32_t status, const uint
     free(kept->body);
     free(kept->fields);
     *kept = (ct__problem){.status = status, .body = body, .body_len = problem_len - 1, .fields = lines};
+    return 0;
+}
+
+int ct_edge_proxies(ct_edge *edge, const ct_edge_net *nets, size_t count, uint32_t is_other_header) {
+    if (count > CT_EDGE_PROXIES_MAX)
+        return CT_E_RANGE;
+    for (size_t i = 0; i < count; i++)
+        if (nets[i].bits > 8 * CT_ADDRESS_BYTES)
+            return CT_E_RANGE;
+    memcpy(edge->proxies, nets, count * sizeof *nets);
+    edge->proxy_count = count;
+    edge->is_other_header = is_other_header != 0;
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "edge/http1.h"
 #include "edge/plain.h"
 #include "edge/principals.h"
+#include "edge/proxies.h"
 #include "h2/client.h"
 #include "reactor/conn.h"
 
@@ -96,6 +97,8 @@ struct ct__caller {
     ct__stream stream;
     char request_id[CT__UUID_BYTES];
     ct__host host; /* what Host said when the peer was found to be trusted */
+    ct__address address; /* of the connection's other end */
+    bool is_proxy;       /* of ours: it tells for whom it speaks */
     size_t peer_len;
     char peer[CT__PEER_BYTES]; /* value of Constellation-Peer up to its last word */
 };
@@ -132,6 +135,9 @@ struct ct_edge {
     ct__problem problems[CT_EDGE_REFUSALS];
     ct__lane *lane; /* NULL: every call is forwarded */
     ct__local local;
+    ct_edge_net proxies[CT_EDGE_PROXIES_MAX];
+    size_t proxy_count;
+    bool is_other_header; /* what proxies tell is not in X-Forwarded-For */
     ct__asked asked[CT__ASKED]; /* by hash; a newer one takes the place, and nobody waits for the older any more than its time */
     uint32_t held_count;
     ct__caller **slots;    /* by the low half of a handle */

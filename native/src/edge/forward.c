@@ -197,7 +197,7 @@ static bool is_proxys(ct__span name) {
 /* Said anew by us, or nobody's to say. */
 static bool is_ours(ct__span name) {
     return ct__span_like(name, "content-length") || ct__span_like(name, "transfer-encoding")
-        || ct__span_begins(name, "constellation-") || is_proxys(name);
+        || ct__span_begins(name, "constellation-");
 }
 
 static uint8_t *put(uint8_t *at, const void *data, size_t len) {
@@ -229,7 +229,7 @@ static int send_head(ct__upstream *u, const ct__caller *c, const ct__http1_head 
     for (size_t i = 0; i < head->count; i++) {
         const ct__http1_field *field = &head->fields[i];
         is_direct &= !is_proxys(field->name) && !ct__span_like(field->name, "via");
-        if (!is_ours(field->name))
+        if (!is_ours(field->name) && (c->is_proxy || !is_proxys(field->name)))
             at = put_field(at, field->name, field->value);
     }
     if (head->framing == CT__HTTP1_CHUNKED) {

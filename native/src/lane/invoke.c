@@ -2,7 +2,7 @@
 
 #include "proto/pbwire.h"
 
-enum { FUNCTION = 1, PAYLOAD = 2, TIMEOUT = 3, QUALIFIER = 4, STICKY = 5 }; /* InvokeRequest */
+enum { FUNCTION = 1, PAYLOAD = 2, TIMEOUT = 3, QUALIFIER = 4, STICKY = 5, PEER = 6 }; /* InvokeRequest */
 
 static const uint64_t SKEW_MS = 3600000; /* as the executor's: the log is partitioned by the id's time */
 
@@ -105,7 +105,7 @@ static bool message_get(const uint8_t *message, size_t len, ct__invoke *out) {
             out->qualifier = ct__h2_is(value, "$LATEST", 7) ? (ct__h2_span){0} : value;
         } else if (field.number == STICKY && is_bytes) {
             out->sticky = value;
-        } else {
+        } else if (field.number != PEER || !is_bytes) { /* it matters to guarded functions, and these are Python's */
             return false;
         }
     }

@@ -155,7 +155,9 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
         who.may_invoke == 0 || invoke.function.len == 0 || invoke.function.len > CT_KEY_BYTES_MAX)
         return false;
     const uint64_t function = called(lane, &who, &invoke);
-    if (function == 0 || ct__emit_reserve(lane->reactor, 1) < 0)
+    ct__function_facts facts;
+    if (function == 0 || ct__function_get(lane->table, function, &facts) != 0 || (facts.flags & CT_FUNCTION_GUARDED) != 0 ||
+        ct__emit_reserve(lane->reactor, 1) < 0)
         return false;
     ct__lane_call *c = take_call(lane);
     if (c == NULL) {
@@ -183,9 +185,7 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
         c->until_ns = head->deadline_ns;
         c->given_ns = head->timeout_ns;
     }
-    ct__function_facts facts;
-    if (ct__function_get(lane->table, function, &facts) == 0)
-        c->grant.version = facts.version; /* what would have run, until an instance says what does */
+    c->grant.version = facts.version; /* what would have run, until an instance says what does */
     (void)ct__h2_own(lane->server, stream, c);
     ct__lane_admit(c, &who);
     return true;

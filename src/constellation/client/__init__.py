@@ -48,6 +48,7 @@ from constellation.routes.models.gateway import (
     GatewayRouteCreate,
     GatewayRouteUpdate,
 )
+from constellation.routes.models.ingress import IngressPolicyBody
 from constellation.routes.models.invocations import (
     AsyncInvocationBody,
     AsyncInvoke,
@@ -180,6 +181,7 @@ __all__ = [
     "GatewayRouteCreate",
     "GatewayRouteUpdate",
     "Heatmap",
+    "IngressPolicyBody",
     "InvocationBody",
     "InvokeBody",
     "LogBody",

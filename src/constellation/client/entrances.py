@@ -1,8 +1,9 @@
-"""How functions are reached, as calls: their URLs."""
+"""How functions are reached, as calls: their URLs, and who may call them."""
 
 from __future__ import annotations
 
 from constellation.client.call import Call, call
+from constellation.routes.models import ingress as ing
 from constellation.routes.models import urls as u
 
 
@@ -19,3 +20,18 @@ def put_function_url(name: str, url: u.FunctionUrlSettings) -> Call[u.FunctionUr
 def delete_function_url(name: str) -> Call[u.FunctionUrlBody]:
     """Go back to the defaults, which are returned: a key is needed, and answers are sent when they are whole."""
     return call("delete_function_url", u.FunctionUrlBody, params={"name": name})
+
+
+def get_ingress(name: str) -> Call[ing.IngressPolicyBody]:
+    """Who may call a function."""
+    return call("get_ingress", ing.IngressPolicyBody, params={"name": name})
+
+
+def put_ingress(name: str, policy: ing.IngressPolicyBody) -> Call[ing.IngressPolicyBody]:
+    """Set who may call a function: by which way, from which functions, from which networks."""
+    return call("put_ingress", ing.IngressPolicyBody, params={"name": name}, body=policy)
+
+
+def delete_ingress(name: str) -> Call[ing.IngressPolicyBody]:
+    """Let whoever may call functions call this one again."""
+    return call("delete_ingress", ing.IngressPolicyBody, params={"name": name})

@@ -140,6 +140,9 @@ class Operations:
     get_function_url = Operation(entrances.get_function_url)
     put_function_url = Operation(entrances.put_function_url)
     delete_function_url = Operation(entrances.delete_function_url)
+    get_ingress = Operation(entrances.get_ingress)
+    put_ingress = Operation(entrances.put_ingress)
+    delete_ingress = Operation(entrances.delete_ingress)
 
     list_function_builds = Listing(calls.list_function_builds)
     retry_build = Operation(calls.retry_build)

@@ -17,6 +17,15 @@ class FunctionHalted(ConstellationError):
         super().__init__(f"function {function!r} is halted", extras={"function": function})
 
 
+class IngressDenied(ConstellationError):
+    """The function's policy does not let the call in."""
+
+    code, http_status = "ingress_denied", 403
+
+    def __init__(self, function: str, *, reason: str, caller: str) -> None:
+        super().__init__(f"function {function!r}: {reason}", extras={"function": function, "caller": caller})
+
+
 class CompilePending(ConstellationError):
     """The function's first code is being built; there is nothing to run before that is done."""
 

@@ -53,7 +53,7 @@ class NovaServicer(NovaServiceBase):
 
     async def Invoke(self, stream: Stream[Any, Any]) -> None:  # noqa: N802  # names of the proto
         request = await _request(stream)
-        caller, function = _addressed(CALLER.get(), request)
+        caller, function = _addressed(_caller(request.peer), request)
         self._learn(caller)
         calls = self._once if caller.context.idempotency_key else self._executor
         answer = await calls.invoke(caller, function, request.payload, budget=self._budget(stream, request.timeout_ms))
@@ -71,7 +71,7 @@ class NovaServicer(NovaServiceBase):
 
     async def InvokeStream(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
-        caller, function = _addressed(CALLER.get(), request)
+        caller, function = _addressed(_caller(request.peer), request)
         refuse_key(caller.context.idempotency_key)
         self._learn(caller)
         limit = self._budget(stream, request.timeout_ms)
@@ -92,13 +92,14 @@ class NovaServicer(NovaServiceBase):
             source=request.source or defaults.source,
         )
         enqueued = await self._executor.invoke_async(
-            CALLER.get(), request.function, request.payload, options, budget=self._budget(stream, 0)
+            _caller(request.peer), request.function, request.payload, options, budget=self._budget(stream, 0)
         )
         status = "replay" if enqueued.is_replay else "queued"
         await stream.send_message(nova_pb2.InvokeAsyncResponse(id=str(enqueued.job.id), status=status))
 
     async def ProxyHTTP(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
+        CALLER.set(_caller(request.peer))
         self._dataplane.limited(stream.deadline.time_remaining() if stream.deadline else None)
         headers = [(header.name.lower().encode("latin-1", "replace"), header.value) for header in request.headers]
         try:
@@ -179,6 +180,12 @@ class NovaServicer(NovaServiceBase):
     def _budget(self, stream: Stream[Any, Any], timeout_ms: int) -> Budget:
         deadline_s = stream.deadline.time_remaining() if stream.deadline else None
         return budget(self._clock.monotonic_s(), timeout_ms=timeout_ms, deadline_s=deadline_s)
+
+
+def _caller(peer: bytes) -> Caller:
+    """Return who calls, and from where."""
+    caller = CALLER.get()
+    return replace(caller, context=replace(caller.context, peer=peer)) if peer else caller
 
 
 def _is_small(head: HttpHead) -> bool:

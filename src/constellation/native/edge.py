@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from constellation.native.reactor import Reactor
 from constellation.native.tls import Tls
 
 _lib, _ffi = _core.lib, _core.ffi
+_MAPPED = bytes(10) + b"\xff\xff"  # IPv4 in IPv6
 
 
 class Refusal(IntEnum):
@@ -225,6 +227,19 @@ class Edge:
     def trust(self, connection: int, host: bytes) -> None:
         """The peer of this connection is the trusted local user, for requests with this Host."""
         _lib.ct_edge_trust(self._handle, connection, host, len(host))
+
+    def believe(self, networks: Sequence[IPv4Network | IPv6Network], *, is_other_header: bool) -> None:
+        """Take the word of peers in these networks about where a request comes from; before anybody connects.
+
+        Args:
+            is_other_header: it is not in X-Forwarded-For: every request of theirs is passed on.
+        """
+        nets = _ffi.new("ct_edge_net[]", len(networks))
+        for net, network in zip(nets, networks, strict=True):
+            is_v4 = network.version == 4
+            net.base = (_MAPPED if is_v4 else b"") + network.network_address.packed
+            net.bits = network.prefixlen + (96 if is_v4 else 0)
+        checked("edge", _lib.ct_edge_proxies(self._handle, nets, len(networks), is_other_header))
 
     def trust_local(self, uid: int) -> None:
         """Take the connections that this user of this host opens for the trusted local user's, as `trust` does.

@@ -373,6 +373,7 @@ def _row(row: FunctionRow, names: Sequence[Any] | None) -> Any:
         | row.is_kept * _lib.CT_FUNCTION_KEPT
         | row.is_isolated * _lib.CT_FUNCTION_ISOLATED
         | row.is_pinned * _lib.CT_FUNCTION_PINNED
+        | row.is_guarded * _lib.CT_FUNCTION_GUARDED
     )
     fields = {
         "flags": flags,

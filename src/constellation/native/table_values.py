@@ -127,6 +127,7 @@ class FunctionRow:
     is_kept: bool = True  # found by its name; else it goes when nothing is left of it
     is_isolated: bool = False  # an instance serves no second call
     is_pinned: bool = False  # not found by its name: aliases lead to it
+    is_guarded: bool = False  # who may call it is for Python to say
     version: int = 0
     max_payload_bytes: int
     timeout_s: float = 30.0

@@ -31,6 +31,7 @@ from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.gateway import DomainRoutes
+from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
@@ -67,6 +68,7 @@ from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.gateway import Domains
+from constellation.nova.store.ingress import Ingress
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.logins import Logins
 from constellation.nova.store.passwords import Passwords
@@ -203,6 +205,7 @@ async def control_app(
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),
         DomainRoutes(domains, own_hosts=own_hosts),
+        IngressRoutes(functions, Ingress(db)),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(

@@ -21,6 +21,7 @@ from constellation.orbit.commands import (
     figures,
     functions,
     gateway,
+    ingress,
     jobs,
     logs,
     people,
@@ -124,6 +125,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(urls.app, name="url")
 app.add_typer(gateway.domains, name="domains")
 app.add_typer(gateway.app, name="gateway")
+app.add_typer(ingress.app, name="ingress")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")

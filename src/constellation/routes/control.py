@@ -5,6 +5,7 @@ from __future__ import annotations
 from constellation.nova.domain.access import Permission
 from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
+from constellation.routes.models import ingress as g
 from constellation.routes.models import schedules as s
 from constellation.routes.models import urls as u
 from constellation.routes.models.paging import Page
@@ -45,6 +46,12 @@ CONTROL: tuple[Route, ...] = (
          request=u.FunctionUrlSettings, response=u.FunctionUrlBody),
     nova("delete_function_url", "DELETE", FUNCTION + "/url", P.FUNCTION_UPDATE, "Back to the defaults of a URL",
          response=u.FunctionUrlBody),
+    nova("get_ingress", "GET", FUNCTION + "/ingress", P.FUNCTION_READ, "Who may call a function",
+         response=g.IngressPolicyBody),
+    nova("put_ingress", "PUT", FUNCTION + "/ingress", P.FUNCTION_UPDATE, "Set who may call a function",
+         request=g.IngressPolicyBody, response=g.IngressPolicyBody),
+    nova("delete_ingress", "DELETE", FUNCTION + "/ingress", P.FUNCTION_UPDATE,
+         "Whoever may call functions may call this one again", response=g.IngressPolicyBody),
     nova("list_runtimes", "GET", "/runtimes", P.RUNTIME_READ, "Languages", response=Page[f.RuntimeBody], query=PAGING),
     nova("create_schedule", "POST", FUNCTION + "/schedules", P.SCHEDULE_MANAGE, "Schedule a function", status=201,
          request=s.ScheduleCreate, response=s.ScheduleBody),

@@ -35,6 +35,7 @@ class CallContext:
     idempotency_fingerprint: bytes = b""  # SHA-256 of what the call asks for; empty: that of its payload
     qualifier: str = ""  # the version or alias that the request names; empty: the live version. No metadata: a field
     sticky: str = ""  # what keeps its caller at one version of an alias; likewise
+    peer: bytes = b""  # the client's address, 4 or 16 bytes; it comes in the message, and from the gateway alone
 
     def to_metadata(self) -> dict[str, str]:
         metadata = {REQUEST_ID: str(self.request_id)}

@@ -16,6 +16,7 @@ from constellation.base.errors import AlreadyExists, InvalidRequest, NotFound, V
 from constellation.base.ids import uuid7
 from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
+from constellation.routes.models import ingress as g
 from constellation.routes.models import schedules as s
 from constellation.routes.models import urls as u
 from constellation.testing.building import Building
@@ -122,6 +123,20 @@ class Catalogue(Building):
     def delete_function_url(self, asked: Asked) -> u.FunctionUrlBody:
         self.urls.pop((*asked.scope, asked.name), None)
         return self.get_function_url(asked)
+
+    def get_ingress(self, asked: Asked) -> g.IngressPolicyBody:
+        self.entry(asked)
+        return self.ingress.get((*asked.scope, asked.name), g.IngressPolicyBody())
+
+    def put_ingress(self, asked: Asked) -> g.IngressPolicyBody:
+        self.entry(asked)
+        made: g.IngressPolicyBody = asked.body
+        self.ingress[*asked.scope, asked.name] = made
+        return made
+
+    def delete_ingress(self, asked: Asked) -> g.IngressPolicyBody:
+        self.ingress.pop((*asked.scope, asked.name), None)
+        return self.get_ingress(asked)
 
     # --- schedules
 

@@ -65,6 +65,7 @@ from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.ports import PortRelay
 from constellation.zenith.principals import Principals
+from constellation.zenith.proxies import proxies_of
 from constellation.zenith.reached import ReachedFunctions
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
@@ -134,6 +135,9 @@ def build(
     Python; None: every call is Python's. `is_native`: C owns the port.
     """
     lane = native_lane(settings, context, comet, tls=tls, comet_tls=comet_tls) if is_native else None
+    proxies = proxies_of(settings.trusted_proxies, header=settings.forwarded_header)
+    if lane is not None and proxies.networks:
+        lane.edge.believe(proxies.networks, is_other_header=settings.forwarded_header != "x-forwarded-for")
     gate: Admission = Gate(limit=settings.max_inflight) if lane is None else CountedAtEdge(lane.edge)
     budget: Budget = BodyBudget(limit_bytes=BODIES_BYTES) if lane is None else HeldAtEdge(lane.edge)
     hangups = HangupWatch()
@@ -239,6 +243,7 @@ def build(
             audit=trail,
             sites=sites,
             site_requests=site_requests,
+            proxies=proxies,
         )
 
     return Parts(

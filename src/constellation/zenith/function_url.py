@@ -63,6 +63,7 @@ class FunctionUrl:
             timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
             qualifier=visit.qualifier,
             sticky_key=sticky_key_of(request),
+            peer=request.peer,
         )
         token = visit.access.token
         if visit.url.invoke_mode is InvokeMode.STREAM:

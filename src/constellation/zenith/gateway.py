@@ -18,6 +18,7 @@ from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.limits import Admission, Budget
 from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
+from constellation.zenith.proxies import Proxies
 from constellation.zenith.request import Message, Receive, Request, Send
 from constellation.zenith.routing import Router
 from constellation.zenith.site_requests import SiteRequests
@@ -51,8 +52,10 @@ class Gateway:
         audit: AuditTrail,
         sites: Sites,
         site_requests: SiteRequests,
+        proxies: Proxies,
     ) -> None:
         self._sites, self._site_requests = sites, site_requests
+        self._proxies = proxies
         self._router, self._doorman, self._handlers = router, doorman, handlers
         self._gate, self._budget, self._hangups, self._metrics = gate, budget, hangups, metrics
         self._audit = audit
@@ -77,6 +80,7 @@ class Gateway:
         operation = "unrouted"
         try:
             request.read_head()
+            request.address = self._proxies.client_of(request.client[0] if request.client else None, request.headers)
             if site is not None:
                 operation = "domain"
                 with self._gate.admitted(), self._hangups.over(request):

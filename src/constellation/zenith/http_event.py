@@ -78,7 +78,7 @@ def facts_of(request: Request, *, path: str, own: Sequence[tuple[bytes, bytes]] 
         "raw_query": request.query.decode("latin-1"),
         "query_params": query,
         "headers": headers,
-        "source_ip": request.client[0] if request.client else "",
+        "source_ip": "" if request.address is None else str(request.address),
         "request_id": str(request.request_id),
     }
 

@@ -64,6 +64,7 @@ class Invoke:
                 timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
                 qualifier=qualifier_of(request),
                 sticky_key=sticky_key_of(request),
+                peer=request.peer,
             ),
             token=access.token,
             context=replace(context, idempotency_key=key) if key else context,
@@ -80,7 +81,9 @@ class Invoke:
         given = request.single.get(b"idempotency-key", b"")
         key = text(given, header="Idempotency-Key", max_bytes=MAX_KEY_BYTES)
         reply = await self._execution.invoke_async(
-            nova_pb2.InvokeAsyncRequest(function=name, payload=payload, idempotency_key=key, source="api"),
+            nova_pb2.InvokeAsyncRequest(
+                function=name, payload=payload, idempotency_key=key, source="api", peer=request.peer
+            ),
             token=access.token,
             context=context_of(request),
             timeout_s=_COMMIT_S,

@@ -49,6 +49,7 @@ class ProxyRelay:
                 nova_pb2.Header(name=name.decode("latin-1"), value=value) for name, value in forwarded(request.headers)
             ],
             body=body,
+            peer=request.peer,
         )
         answer = _Passing(request)
         try:

@@ -10,6 +10,7 @@ import anyio
 
 from constellation.base.errors import BodyTimeout, ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.base.ids import RequestId, uuid7
+from constellation.nova.domain.ingress import Address
 from constellation.rpc.hypercorn_parts import OF_CONNECTION
 from constellation.rpc.metadata import request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
@@ -43,7 +44,7 @@ class Request:
     """What came in over one ASGI scope, and the way back."""
 
     __slots__ = (
-        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "access", "also", "body_done", "cancel",
+        "_ends_at_s", "_limit_bytes", "_read_bytes", "_receive", "_send", "_timeout_s", "access", "address", "also", "body_done", "cancel",
         "client", "connection", "fields", "gone", "headers", "held_bytes", "http_version", "is_direct", "is_started", "made", "method", "of_connection", "path",
         "query", "request_id", "scheme", "server", "single", "status", "watch",
     )  # fmt: skip
@@ -64,6 +65,7 @@ class Request:
         told: tuple[int, bool] | None = scope.get("extensions", {}).get(PEER_EXTENSION)
         self.connection, self.is_direct = told or (0, True)
         # What is known of the client's connection, if it is ours: the edge's carry the requests of many clients.
+        self.address: Address | None = None  # where it comes from; the gateway sees to it
         self.of_connection: dict[str, Any] = {} if told else scope.get("state", {}).get(OF_CONNECTION, {})
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())
@@ -78,6 +80,11 @@ class Request:
         self.gone = False
         self.cancel: anyio.CancelScope | None = None  # around the handler; a hang-up cancels it
         self.watch: anyio.CancelScope | None = None  # around the task that waits for the hang-up
+
+    @property
+    def peer(self) -> bytes:
+        """Where it comes from, as comet is told."""
+        return b"" if self.address is None else self.address.packed
 
     def read_head(self) -> None:
         """Read the headers that mean something here.

@@ -57,7 +57,7 @@ class SiteRequests:
         await self._call(request, site, found, access)
 
     async def _call(self, request: Request, site: Site, found: Found[ServedRouteBody], access: Access) -> None:
-        function, context = found.route.function, context_of(request)
+        function, context = found.route.function, replace(context_of(request), source="url")
         body = await self._bodies.read(request, _LIKE)
         key = idempotency_key_of(request)
         if key:
@@ -67,7 +67,7 @@ class SiteRequests:
         own = _own_credential(request) if found.route.auth == Auth.NONE else ()
         event = event_of(request, path=request.path, body=body, more=facts, own=own)
         reply = await self._execution.invoke(
-            nova_pb2.InvokeRequest(function=function, payload=event),
+            nova_pb2.InvokeRequest(function=function, payload=event, peer=request.peer),
             token=access.token,
             context=context,
             timeout_s=self._max_timeout_s + GRACE_S,

@@ -58,6 +58,7 @@ class InvokeStream:
             timeout_ms=0 if timeout_s is None else max(1, round(timeout_s * 1000)),
             qualifier=qualifier_of(request),
             sticky_key=sticky_key_of(request),
+            peer=request.peer,
         )
         context = replace(context, idempotency_key=key) if key else context
         stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)

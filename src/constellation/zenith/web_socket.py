@@ -208,7 +208,9 @@ class WebSockets:
         payload = {**seen, "type": SOURCE, "event": event, "connection_id": connection.id, **facts}
         reply = await self._execution.invoke(
             nova_pb2.InvokeRequest(
-                function=connection.function, payload=msgspec.json.encode(payload | {"request_id": str(request_id)})
+                function=connection.function,
+                payload=msgspec.json.encode(payload | {"request_id": str(request_id)}),
+                peer=connection.request.peer,
             ),
             token=access.token,
             context=CallContext(request_id=request_id, source=SOURCE),

@@ -52,6 +52,7 @@ ALLOWED = {
         "audit": "SID",
         "domains": "SIUD",
         "gateway_routes": "SIUD",
+        "function_ingress": "SIUD",
         "builds": "SIuD",
         "artifacts": "sD",
         "executor_backends": "S",

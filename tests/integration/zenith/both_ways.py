@@ -98,12 +98,13 @@ async def _refuses_late(payload: bytes) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def both_ways(tmp_path: Path) -> AsyncIterator[Pair]:
+async def both_ways(tmp_path: Path, settings: ZenithSettings | None = None) -> AsyncIterator[Pair]:
+    settings = settings or ZenithSettings()
     (tmp_path / "n").mkdir()
     (tmp_path / "p").mkdir()
     async with (
-        gateway_rig(ZenithSettings(), state_dir=tmp_path / "n") as native,
-        gateway_rig(ZenithSettings(), state_dir=tmp_path / "p", is_native=False) as python,
+        gateway_rig(settings, state_dir=tmp_path / "n") as native,
+        gateway_rig(settings, state_dir=tmp_path / "p", is_native=False) as python,
     ):
         for rig in (native, python):
             rig.nova.keys.update(KEYS)

@@ -82,6 +82,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "p.BindingCreate": {"subject": "user:x", "role": "viewer"},
         "v.AliasPut": {"version": 1},
         "c.CanaryStart": {"alias": "x", "version": 1},
+        "ing.IngressPolicyBody": {},
     }
     kind = str(parameter.annotation)
     modules = (calls, entrances, executions, gateway_calls, people_calls, sandbox_calls, topics, versions)

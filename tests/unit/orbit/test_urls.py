@@ -1,4 +1,4 @@
-"""Who may call a function's URL, from the command line."""
+"""Who may call a function, and its URL, from the command line."""
 
 from __future__ import annotations
 
@@ -29,3 +29,14 @@ def test_what_makes_no_sense_is_told(rig, web):
     assert rig.run("url", "set", web).code == 2
     assert rig.run("url", "set", web, "--auth", "maybe").code == 2
     assert rig.run("url", "show", "none").code == 3
+
+
+def test_who_may_call_is_shown_changed_and_reset(rig, web):
+    shown = rig.run("ingress", "show", web, "-o", "json").json
+    assert shown == {"callers": [], "functions": [], "allow": [], "deny": []}
+    rig.run("ingress", "set", web, "--caller", "api", "--caller", "function", "--function", "order-*")
+    changed = rig.run("ingress", "set", web, "--allow", "10.0.0.0/8", "--function", "", "-o", "json").json
+    assert changed == {"callers": ["api", "function"], "functions": [], "allow": ["10.0.0.0/8"], "deny": []}
+    assert rig.run("ingress", "reset", web, "-o", "json").json == shown
+    assert rig.run("ingress", "set", web).code == 2
+    assert rig.run("ingress", "set", web, "--caller", "anybody").code == 2

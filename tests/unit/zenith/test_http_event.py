@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 
 import pytest
 
@@ -21,7 +22,9 @@ def request(method="GET", query=b"", headers=()):
         "server": ("127.0.0.1", 9000),
         "http_version": "1.1",
     }
-    return Request(scope, nothing, nothing, path="/fn/web/a")
+    made = Request(scope, nothing, nothing, path="/fn/web/a")
+    made.address = ip_address("127.0.0.1")
+    return made
 
 
 def test_the_event_is_the_request():

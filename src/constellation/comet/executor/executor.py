@@ -23,6 +23,7 @@ from constellation.comet.backend.contract import (
 )
 from constellation.comet.executor.budget import Budget
 from constellation.comet.executor.durable import new_job
+from constellation.comet.executor.ingress import refuse_uninvited
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.record import RecordWriter
 from constellation.comet.executor.run import Run, Streamed, invoked
@@ -172,6 +173,7 @@ class Executor:
         entry = await self._enter(caller, function, budget)
         try:
             payload = payload or EMPTY_PAYLOAD
+            refuse_uninvited(entry.function, caller, is_for_later=True)
             served = self._pool.serve(entry.function, is_suspended=entry.is_suspended)
             self._pool.check(served, _ask(caller, payload), max_payload_bytes=MAX_ASYNC_PAYLOAD_BYTES)
             self._check_json(payload)
@@ -234,14 +236,15 @@ class Executor:
         self._pool.enter()
         try:
             entry = await self._entry(caller, name, budget)
-            self._refuse_unbuilt(entry.function)
+            self._refuse(entry.function, caller)
         except BaseException:
             self._pool.leave()
             raise
         return entry
 
-    def _refuse_unbuilt(self, function: Function) -> None:
+    def _refuse(self, function: Function, caller: Caller) -> None:
         try:
+            refuse_uninvited(function, caller)
             refuse_unbuilt(function)
         except ConstellationError as error:
             self._meters.shed(error.code)

@@ -49,6 +49,7 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         is_kept=is_kept and function.is_runnable,  # who finds nothing asks Python, which knows why
         is_isolated=function.mode is Mode.ISOLATED,
         is_pinned=function.pin > 0,
+        is_guarded=function.ingress.is_restricting,
         version=function.live_version,
         max_payload_bytes=function.max_payload_bytes,
         timeout_s=function.timeout_s,

@@ -279,6 +279,8 @@ class ZenithSettings:
     auth: str = setting("auth", "required", choices=("required", "loopback"))
     trusted_uid: int = setting("trusted_uid", -1, kind=Kind.INT)  # with "loopback": whose sockets are the admin's
     cache_ttl_s: float = setting("cache_ttl", 30.0, kind=Kind.DURATION, low=0)  # how long it serves without nova
+    trusted_proxies: str = setting("trusted_proxies", "")  # networks; their word about a client's address is believed
+    forwarded_header: str = setting("forwarded_header", "x-forwarded-for", choices=("x-forwarded-for", "forwarded"))
     function_domain: str = setting("function_domain", "")  # tenants have hosts for their functions below it
     sockets: SocketSettings = SocketSettings()
     tls: PublicTlsSettings = PUBLIC_TLS_OFF

@@ -9,6 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
+from constellation.nova.domain.ingress import OPEN_TO_ALL, IngressPolicy
 from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
 
 MAX_CODE_BYTES = 10 << 20
@@ -82,6 +83,7 @@ class Function:
     backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
     network: NetworkPolicy = NO_NETWORK
+    ingress: IngressPolicy = OPEN_TO_ALL  # known of a function that was read by its name, or to be kept warm
     code_version: int = 0  # of the code that runs; 0: none was built yet
     code_hash: str = ""  # SHA-256 of its sources, hex
     pending: PendingCode | None = None  # newer than what runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -15,6 +15,7 @@ from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import Limit
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
 from constellation.nova.domain.globs import expression
+from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.domain.secret import SecretUnknown
 from constellation.nova.store import builds
@@ -357,6 +358,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
     columns = dict(row)
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
+    ingress = _ingress(*(columns.pop(f"ingress_{name}", None) for name in ("callers", "functions", "allow", "deny")))
     preload = tuple(columns.pop("preload"))
     mode = Mode(columns.pop("mode"))
     network = NetworkPolicy(
@@ -368,4 +370,30 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
     )
     pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
-    return Function(**columns, capacity=capacity, env=env, preload=preload, mode=mode, network=network, pending=pending)
+    return Function(
+        **columns,
+        capacity=capacity,
+        env=env,
+        preload=preload,
+        mode=mode,
+        network=network,
+        ingress=ingress,
+        pending=pending,
+    )
+
+
+def _ingress(
+    callers: Sequence[str] | None,
+    functions: Sequence[str] | None,
+    allow: Sequence[str] | None,
+    deny: Sequence[str] | None,
+) -> IngressPolicy:
+    """Return a policy; where nobody set one, or the query does not ask for it, everybody is let in."""
+    if callers is None:
+        return OPEN_TO_ALL
+    return IngressPolicy(
+        callers=tuple(map(CallerKind, callers)),
+        functions=tuple(functions or ()),
+        allow=tuple(allow or ()),
+        deny=tuple(deny or ()),
+    )

@@ -59,7 +59,8 @@ class Versions:
 async def pinned(db: Database, function: Function, numbers: Collection[int]) -> tuple[Function, ...]:
     """Return those of some versions that exist, each as the function that is served beside the live one."""
     rows = await db.fetch(SQL["some"], *function.key, sorted(numbers))
-    return tuple(replace(was.function, pin=was.number) for was in map(_version, rows))
+    # Who may call it is no matter of versions.
+    return tuple(replace(was.function, pin=was.number, ingress=function.ingress) for was in map(_version, rows))
 
 
 def _version(row: Record) -> Version:

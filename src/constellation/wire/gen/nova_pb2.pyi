@@ -7,18 +7,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class InvokeRequest(_message.Message):
-    __slots__ = ("function", "payload", "timeout_ms", "qualifier", "sticky_key")
+    __slots__ = ("function", "payload", "timeout_ms", "qualifier", "sticky_key", "peer")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     QUALIFIER_FIELD_NUMBER: _ClassVar[int]
     STICKY_KEY_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
     function: str
     payload: bytes
     timeout_ms: int
     qualifier: str
     sticky_key: str
-    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., qualifier: _Optional[str] = ..., sticky_key: _Optional[str] = ...) -> None: ...
+    peer: bytes
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., timeout_ms: _Optional[int] = ..., qualifier: _Optional[str] = ..., sticky_key: _Optional[str] = ..., peer: _Optional[bytes] = ...) -> None: ...
 
 class InvokeResponse(_message.Message):
     __slots__ = ("request_id", "output", "error", "duration_ms", "cold_start", "version", "replayed")
@@ -61,7 +63,7 @@ class StreamEnd(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., error: _Optional[bytes] = ..., duration_ms: _Optional[float] = ..., cold_start: _Optional[bool] = ..., version: _Optional[str] = ...) -> None: ...
 
 class InvokeAsyncRequest(_message.Message):
-    __slots__ = ("function", "payload", "max_attempts", "backoff_base_ms", "backoff_max_ms", "idempotency_key", "idempotency_ttl_s", "source")
+    __slots__ = ("function", "payload", "max_attempts", "backoff_base_ms", "backoff_max_ms", "idempotency_key", "idempotency_ttl_s", "source", "peer")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -70,6 +72,7 @@ class InvokeAsyncRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     IDEMPOTENCY_TTL_S_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
     function: str
     payload: bytes
     max_attempts: int
@@ -78,7 +81,8 @@ class InvokeAsyncRequest(_message.Message):
     idempotency_key: str
     idempotency_ttl_s: int
     source: str
-    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., max_attempts: _Optional[int] = ..., backoff_base_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., idempotency_ttl_s: _Optional[int] = ..., source: _Optional[str] = ...) -> None: ...
+    peer: bytes
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., max_attempts: _Optional[int] = ..., backoff_base_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., idempotency_ttl_s: _Optional[int] = ..., source: _Optional[str] = ..., peer: _Optional[bytes] = ...) -> None: ...
 
 class InvokeAsyncResponse(_message.Message):
     __slots__ = ("id", "status")
@@ -115,18 +119,20 @@ class Header(_message.Message):
     def __init__(self, name: _Optional[str] = ..., value: _Optional[bytes] = ...) -> None: ...
 
 class ProxyHTTPRequest(_message.Message):
-    __slots__ = ("method", "path", "query", "headers", "body")
+    __slots__ = ("method", "path", "query", "headers", "body", "peer")
     METHOD_FIELD_NUMBER: _ClassVar[int]
     PATH_FIELD_NUMBER: _ClassVar[int]
     QUERY_FIELD_NUMBER: _ClassVar[int]
     HEADERS_FIELD_NUMBER: _ClassVar[int]
     BODY_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
     method: str
     path: str
     query: bytes
     headers: _containers.RepeatedCompositeFieldContainer[Header]
     body: bytes
-    def __init__(self, method: _Optional[str] = ..., path: _Optional[str] = ..., query: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., body: _Optional[bytes] = ...) -> None: ...
+    peer: bytes
+    def __init__(self, method: _Optional[str] = ..., path: _Optional[str] = ..., query: _Optional[bytes] = ..., headers: _Optional[_Iterable[_Union[Header, _Mapping]]] = ..., body: _Optional[bytes] = ..., peer: _Optional[bytes] = ...) -> None: ...
 
 class ProxyHTTPResponse(_message.Message):
     __slots__ = ("status", "headers", "body")

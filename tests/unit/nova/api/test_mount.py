@@ -12,6 +12,7 @@ from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.gateway import DomainRoutes
+from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
@@ -48,6 +49,7 @@ GROUPS = (
     UrlRoutes,
     UserRoutes,
     VersionRoutes,
+    IngressRoutes,
 )
 
 

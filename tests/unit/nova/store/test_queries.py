@@ -45,6 +45,7 @@ def test_a_query_that_repeats_a_name_or_says_nothing_is_refused(text: str) -> No
 
 def test_versions_are_read_with_every_column_of_a_function():
     columns = columns_of(parse(read("functions.sql"))["get"].sql)
+    columns = {each for each in columns if not each.startswith("ingress_")}  # who may call it is no matter of versions
     assert len(columns) > 40
     for name in ("get", "some", "list"):
         selected = columns_of(parse(read("versions.sql"))[name].sql)

@@ -7,8 +7,9 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
        log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
        pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-       live_version, newest_version, newest_code_version, kept_versions
-FROM functions
+       live_version, newest_version, newest_code_version, kept_versions, ingress_callers, ingress_functions,
+       ingress_allow, ingress_deny
+FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
 -- name: list
@@ -49,8 +50,9 @@ SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cp
        breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
        log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
        pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-       live_version, newest_version, newest_code_version, kept_versions
-FROM functions
+       live_version, newest_version, newest_code_version, kept_versions, ingress_callers, ingress_functions,
+       ingress_allow, ingress_deny
+FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
 

@@ -22,7 +22,7 @@ GRANT USAGE ON SCHEMA public
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
-       function_urls, domains, gateway_routes TO constellation_nova;
+       function_urls, function_ingress, domains, gateway_routes TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
@@ -46,7 +46,7 @@ GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
-    function_files, changes TO constellation_comet;
+    function_files, function_ingress, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.
