@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -55,10 +55,8 @@ from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
 from constellation.comet.publishing import Publishing
 from constellation.comet.qualified import Names, Qualified
-from constellation.comet.runtimes.registry import Registry
-from constellation.comet.sandboxes.keeping import Keeping
 from constellation.comet.sandboxes.machines import Machines
-from constellation.comet.sandboxes.templates import Templates
+from constellation.comet.sandboxes.start import machines_of
 from constellation.comet.sandboxes.tunnels import Tunnels
 from constellation.comet.secrets import NovaSecrets, SecretSources, uses
 from constellation.comet.service import NovaServicer
@@ -286,7 +284,8 @@ async def execution_plane(
         max_count=settings.sandboxes.max_per_tenant,
         max_memory_mb=settings.sandboxes.memory_per_tenant_bytes >> 20,
     )
-    machines = _machines(context, settings, sandboxes, router)
+    first_uid = settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS
+    machines = machines_of(context, settings, sandboxes, router, uid_base=first_uid)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
     async with router.run():
         if looks_ahead:
@@ -428,22 +427,3 @@ def _ability(support: BackendSupport) -> BackendAbility:
 def _network_expected(backend: NamespaceBackend | DockerBackend, default: str) -> NetworkExpected:
     named = {backend.name, AUTO_BACKEND} if backend.name == default else {backend.name}
     return NetworkExpected(backend.start_network_nowait, backends=named)
-
-
-def _languages(router: Router) -> Callable[[], Registry]:
-    namespace = next((each for each in router.backends if isinstance(each, NamespaceBackend)), None)
-    return lambda: Registry({}, {}) if namespace is None else namespace.runtimes
-
-
-def _machines(context: PlaneContext, settings: Settings, book: Sandboxes, router: Router) -> Machines:
-    return Machines(
-        book,
-        Keeping(
-            context.state_dir / "run" / "sandboxes",
-            group=group_name(context.state_dir / "sandboxes"),
-            uid_base=settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS,
-        ),
-        Templates(_languages(router)),
-        node=context.node,
-        tend_s=settings.sandboxes.tend_s,
-    )

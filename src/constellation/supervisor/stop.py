@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from constellation.supervisor.containers import stop_containers
 from constellation.supervisor.errors import WillNotDie
 from constellation.supervisor.record import Process, read_record, remove_record
 
@@ -79,14 +80,15 @@ async def end(processes: Sequence[tuple[str, Process]], *, grace_s: float) -> No
 
 
 async def stop_sandboxes(data_dir: Path) -> bool:
-    """End the process that holds interactive sandboxes, and them with it; return whether it ran."""
+    """End what holds interactive sandboxes, and them with it; return whether there was something."""
+    had_containers = await stop_containers(data_dir)
     try:
         told = msgspec.json.decode((data_dir / "run" / "sandboxes" / "keeper.json").read_bytes(), type=Process)
     except (OSError, msgspec.DecodeError):
-        return False
+        return had_containers
     ran = told.is_alive
     await end([("keeper of sandboxes", told)], grace_s=_ORPHANS_S)
-    return ran
+    return ran or had_containers
 
 
 async def stop_postgres(data_dir: Path) -> bool:

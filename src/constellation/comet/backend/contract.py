@@ -113,6 +113,7 @@ class BackendSupport:
     preload_reason: str = ""  # why `preload` has no effect here, if it has none
     egress_reason: str = ""  # why its instances reach no network, if they do not
     missing_runtimes: Mapping[str, str] = field(default_factory=dict)  # runtime id -> what it lacks here
+    sandboxes: tuple[str, ...] = ()  # what interactive sandboxes can there
 
 
 class InstanceDied(ConstellationError):

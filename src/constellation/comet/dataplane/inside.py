@@ -18,7 +18,7 @@ from constellation.comet.sandboxes.frames import DATA, END, ERROR
 from constellation.comet.sandboxes.layout import AGENT
 from constellation.comet.sandboxes.link import AgentGone, SandboxRefused, asking
 from constellation.comet.sandboxes.machines import Machines, Use
-from constellation.comet.sandboxes.programs import SHELL, Outcome, Program, run, started, stream
+from constellation.comet.sandboxes.programs import Outcome, Program, run, shell, started, stream
 from constellation.routes.models import sandboxes as m
 
 KEPT_BYTES = 1 << 20  # of each stream of a program, where it is answered at its end
@@ -49,7 +49,7 @@ class InsideRoutes:
         wanted: m.SandboxExec = request.json(m.SandboxExec)
         if (wanted.command is None) is (wanted.argv is None):
             raise InvalidRequest("an exec has either command or argv", field="command")
-        argv = wanted.argv if wanted.argv is not None else [SHELL, "-c", wanted.command or ""]
+        argv = wanted.argv if wanted.argv is not None else shell(wanted.command or "")
         program = Program(
             argv=argv, cwd=wanted.cwd, env=wanted.env, timeout_s=wanted.timeout_s, background=wanted.background
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from constellation.base.errors import ConstellationError, InvalidRequest
+from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.sandboxes.files import File
 from constellation.comet.sandboxes.machines import Machines
+from constellation.nova.domain.image import read_image
 from constellation.nova.domain.sandbox import OnIdle, Sandbox, SandboxState
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 from constellation.routes.models import sandboxes as m
@@ -16,18 +17,6 @@ COPIED = ["files below /home/sandbox and /tmp", "environment", "exposed ports"]
 LEFT_BEHIND = ["processes and their memory", "open terminals and connections", "pipes and sockets"]
 
 
-class SandboxBackendUnavailable(ConstellationError):
-    """Interactive sandboxes can not be had there."""
-
-    code, http_status = "sandbox_backend_unavailable", 422
-
-    def __init__(self, backend: str) -> None:
-        super().__init__(
-            f"interactive sandboxes do not run on {backend}: a terminal, the freezer and what outlives comet are those of "
-            "the namespace backend"
-        )
-
-
 class SandboxRoutes:
     """Operations on sandboxes of the caller's scope."""
 
@@ -36,8 +25,9 @@ class SandboxRoutes:
 
     async def create_sandbox(self, request: DataRequest) -> Answer:
         wanted: m.SandboxCreate = request.json(m.SandboxCreate)
-        if wanted.backend not in ("auto", "namespace"):
-            raise SandboxBackendUnavailable(wanted.backend)
+        backend = wanted.backend if wanted.backend != "auto" else "namespace" if wanted.image is None else "docker"
+        if wanted.image is not None and backend != "docker":
+            raise InvalidRequest(f"an image runs in the backend docker, not in {backend}", field="image")
         self._check_ttl(wanted.ttl_s)
         files = [_file(file, f"files[{at}]") for at, file in enumerate(wanted.files)]
         made = await self._machines.create(
@@ -45,6 +35,8 @@ class SandboxRoutes:
                 tenant=request.tenant,
                 namespace=request.namespace,
                 template=wanted.template,
+                backend=backend,
+                image="" if wanted.image is None else read_image(wanted.image).text,
                 memory_mb=wanted.memory_mb,
                 cpu_millis=wanted.cpu_millis,
                 disk_mb=wanted.disk_mb,
@@ -129,6 +121,8 @@ def body_of(sandbox: Sandbox) -> m.SandboxBody:
         tenant=sandbox.tenant,
         namespace=sandbox.namespace,
         template=sandbox.template,
+        backend=sandbox.backend,
+        image=sandbox.image,
         state=sandbox.state.value,
         reason=sandbox.reason,
         memory_mb=sandbox.memory_mb,

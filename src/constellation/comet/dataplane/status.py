@@ -63,6 +63,7 @@ class StatusRoutes:
                     preload_reason=support.preload_reason,
                     egress_reason=support.egress_reason,
                     missing_runtimes=dict(support.missing_runtimes),
+                    sandboxes=support.sandboxes,
                 )
             )
         return BackendsBody(backends=bodies)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import anyio
 import structlog
@@ -44,9 +45,11 @@ if TYPE_CHECKING:
     from constellation.comet.docker.instance import DockerInstance
 
 _log = structlog.get_logger()
+SANDBOXES = ("exec", "terminal", "files", "processes", "ports", "pause")
 _NO_PRELOAD = "containers are not forked from one another"
 _SAID_CHARS = 500
 _PREFIX = "constellation-"  # of the containers' names
+SANDBOX_UIDS = 10_000  # chosen: far more than live at a time
 REMAPPED_UIDS = 10_000  # chosen: a daemon with a user namespace maps few, mostly 65,536, and no image has users there
 
 
@@ -176,16 +179,50 @@ class DockerBackend:
         except EngineFailed as error:
             raise SandboxStartFailed(step="docker", reason=str(error)) from error
 
-    async def _image_of(self, engine: Engine, spec: InstanceSpec) -> Image:
+    def lent(self) -> Engine:
+        """Lend the client of the daemon to whoever has containers of another kind. Raises `SandboxStartFailed`."""
+        if self._engine is None or not self._support.available:
+            raise SandboxStartFailed(step="docker", reason=self._support.reason)
+        return self._engine
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """The operator's: runtime id -> image."""
+        return self._settings.images
+
+    @property
+    def socket(self) -> Path:
+        """The daemon's."""
+        return self._settings.socket
+
+    @property
+    def platform(self) -> str:
+        """What our containers are known by."""
+        return self._settings.platform
+
+    def uid_of_sandbox(self, sandbox_id: UUID) -> int:
+        """Return the user of an interactive sandbox, told by its id, for those of an earlier run live on.
+
+        Two may have the same one: some of what the kernel counts by user they then share, and nothing else.
+        """
+        return self._uid_base + SANDBOX_UIDS + sandbox_id.int % SANDBOX_UIDS
+
+    async def image_of(self, runtime: str, pinned: str, *, tenant: str) -> Image:
+        """Return an image that was pinned, or else the operator's of a runtime.
+
+        Raises:
+            RuntimeUnavailable, EngineFailed, SandboxStartFailed
+        """
         from constellation.comet.docker.probe import why_not  # noqa: PLC0415 (see _look)
 
-        if spec.runtime == IMAGE.id:
+        engine = self.lent()
+        if pinned:
             assert self._images is not None
-            return await self._images.usable(spec.handler, tenant=spec.tenant)
-        name = self._settings.images[spec.runtime]
+            return await self._images.usable(pinned, tenant=tenant)
+        name = self._settings.images[runtime]
         image = await engine.try_image(name)
         if image is None or image.volumes:
-            raise RuntimeUnavailable(spec.runtime, reason=why_not(name, image))
+            raise RuntimeUnavailable(runtime, reason=why_not(name, image))
         return image
 
     async def _made(
@@ -197,7 +234,7 @@ class DockerBackend:
         settings, tasks, contained = self._settings, self._tasks, runtime.contained
         assert tasks is not None
         assert contained is not None
-        image = await self._image_of(engine, spec)
+        image = await self.image_of(spec.runtime, spec.handler if runtime is IMAGE else "", tenant=spec.tenant)
         guest_dir = await self._guest_dir(runtime, contained)
         user = self._users.take()
         made: DockerInstance | None = None
@@ -316,6 +353,7 @@ class DockerBackend:
                 preload_reason=_NO_PRELOAD,
                 egress_reason=self._egress_reason,
                 missing_runtimes=found.missing_images,
+                sandboxes=SANDBOXES,
             )  # fmt: skip
             self._uid_base = REMAPPED_UIDS if found.is_remapped else self._settings.uid_base
             self._tell(support)

@@ -68,6 +68,29 @@ def container_of_image(spec: InstanceSpec, program: Sequence[str], place: Place)
     )
 
 
+def container_of_sandbox(
+    spec: InstanceSpec, argv: Sequence[str], place: Place, *, home: str, home_mb: int, agent_dir: str, label: str
+) -> dict[str, Any]:
+    """Return the same of an interactive sandbox, whose first program is its agent and whose home can be written to."""
+    made = _container(
+        spec,
+        place,
+        command=argv,
+        env={"HOME": home},
+        mounts=[_read_only(place.guest_dir, agent_dir), _read_only(place.guest_dir / "ct-guest", GUEST)],
+        WorkingDir=home,
+    )
+    made["Labels"] = {
+        label: place.platform,
+        "constellation.tenant": spec.tenant,
+        "constellation.sandbox": place.instance,
+    }
+    made["HostConfig"]["Memory"] += home_mb << 20  # files are memory, and count on top
+    made["HostConfig"]["MemorySwap"] += home_mb << 20
+    made["HostConfig"]["Tmpfs"][home] = f"{_in_memory(home_mb, place.uid)},exec"
+    return made
+
+
 def _container(
     spec: InstanceSpec,
     place: Place,

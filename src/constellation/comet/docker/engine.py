@@ -203,6 +203,22 @@ class Engine:
             listed = await self._docker.containers.list(all="true", filters=wanted)
             return {str(each["Names"][0]).lstrip("/"): each.id for each in listed}
 
+    async def pause(self, container: str) -> None:
+        """Let every process in it stand still; one that does is left as it is."""
+        with self._asking("pause", self._call_s):
+            await self._docker.containers.container(container).pause()
+
+    async def resume(self, container: str) -> None:
+        with self._asking("unpause", self._call_s):
+            await self._docker.containers.container(container).unpause()
+
+    async def states(self, label: str) -> dict[str, tuple[str, str]]:
+        """Return name -> (state, what the daemon says of it in words) of the containers with a label."""
+        wanted = msgspec.json.encode({"label": [label]}).decode()
+        with self._asking("list", self._call_s):
+            listed = await self._docker.containers.list(all="true", filters=wanted)
+            return {str(each["Names"][0]).lstrip("/"): (str(each["State"]), str(each["Status"])) for each in listed}
+
     async def usage(self, container: str) -> Usage:
         with self._asking("stats", self._call_s):
             [found] = await self._docker.containers.container(container).stats(stream=False)

@@ -18,6 +18,7 @@ from constellation.comet.runtimes.registry import Registry
 from constellation.native.cgroups import CgroupSupport, detect
 from constellation.native.probe import probe
 
+SANDBOXES = ("exec", "terminal", "files", "processes", "ports", "pause", "fork")
 _log = structlog.get_logger()
 
 
@@ -44,6 +45,7 @@ async def look(name: str, settings: NamespaceSettings) -> Host:
         preload_reason=nurseries.missing(limits, is_root=os.geteuid() == 0),
         egress_reason=egress_reason,
         missing_runtimes=registry.missing,
+        sandboxes=SANDBOXES,
     )
     _log.info("backend.probed", backend=name, available=support.available, reason=support.reason)
     for limit, means in limits.items():

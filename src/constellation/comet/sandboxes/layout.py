@@ -27,7 +27,7 @@ AGENT_DIR = "/run/agent"
 AGENT = f"{AGENT_DIR}/agent.py"
 PROGRAMS = "/run/programs"  # the template's interpreters, first in PATH
 PATH = f"{HOME}/.local/bin:{PROGRAMS}:/usr/local/bin:/usr/bin:/bin"
-_INSIDE = Path(__file__).parent / "inside"
+INSIDE = Path(__file__).parent / "inside"
 TMP_MB, _SHM_MB = 64, 16
 _INODES = 200_000  # chosen: half a large node_modules; each costs about 1 KiB of kernel memory
 _OPEN_FILES = 4096
@@ -49,7 +49,7 @@ def plan_of(wanted: Wanted, slot: Slot, *, task_files: tuple[str, ...], setup_s:
             tmp_bytes=min(TMP_MB, wanted.disk_mb) << 20,
             shm_bytes=_SHM_MB << 20,
         ),
-        Bind(source=str(_INSIDE), target=AGENT_DIR),
+        Bind(source=str(INSIDE), target=AGENT_DIR),
         *(Bind(source=source, target=target) for source, target in wanted.binds),
         Directory(target=PROGRAMS),
         *(Link(to=to, target=target) for to, target in wanted.links),

@@ -6,12 +6,12 @@ either when it starts, it takes over.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import anyio
@@ -20,10 +20,9 @@ from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError, NotFound, Overloaded, StateConflict
 from constellation.comet.sandboxes.files import File, write
-from constellation.comet.sandboxes.keeping import Keeping
+from constellation.comet.sandboxes.keeping import ForkFailed
 from constellation.comet.sandboxes.link import AgentGone, ask
-from constellation.comet.sandboxes.templates import Templates
-from constellation.comet.sandboxes.wanted import Kept, Wanted
+from constellation.comet.sandboxes.wanted import Answer, Kept
 from constellation.nova.domain.sandbox import IDLE, Due, Sandbox, SandboxState, due
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 
@@ -33,6 +32,15 @@ _KEPT_S = 86_400.0  # chosen: for a day it can be asked why a sandbox ended
 _FORGET_S = 600.0
 _USERS = 64  # requests at a time in one sandbox
 _S = SandboxState
+
+
+class SandboxBackendUnavailable(ConstellationError):
+    """Interactive sandboxes can not be had there."""
+
+    code, http_status = "sandbox_backend_unavailable", 422
+
+    def __init__(self, backend: str, *, reason: str) -> None:
+        super().__init__(f"interactive sandboxes do not run on {backend} here: {reason}")
 
 
 class SandboxElsewhere(ConstellationError):
@@ -57,11 +65,41 @@ class Use:
         return await ask(self.socket, request)
 
 
+class Place(Protocol):
+    """Where sandboxes live, and live on when this process ends. Errors are those of `Keeping`."""
+
+    @property
+    def fork_refusal(self) -> str:
+        """Why none is forked there; "": they are."""
+        ...
+
+    @property
+    def python(self) -> Sequence[str]:
+        """How the agent's own programs are executed in a sandbox."""
+        ...
+
+    async def checked(self, new: NewSandbox) -> NewSandbox:
+        """Return what can be made, an image with its digest; refuse the rest before there is a row."""
+        ...
+
+    async def create(self, sandbox_id: UUID, new: NewSandbox) -> None: ...
+    def socket_of(self, sandbox_id: str) -> Path: ...
+
+    async def list(self) -> Answer | None:
+        """Return what lives and what ended; None: that can not be known now."""
+        ...
+
+    async def pause(self, sandbox_id: str) -> None: ...
+    async def resume(self, sandbox_id: str) -> None: ...
+    async def copy(self, source: str, to: str) -> None: ...
+    async def remove(self, sandbox_id: str) -> None: ...
+
+
 class Machines:
     """Usable while `run` does."""
 
-    def __init__(self, book: Sandboxes, keeping: Keeping, templates: Templates, *, node: str, tend_s: float) -> None:
-        self._book, self._keeping, self._templates = book, keeping, templates
+    def __init__(self, book: Sandboxes, places: Mapping[str, Place], *, node: str, tend_s: float) -> None:
+        self._book, self._places = book, places  # by the name of a backend
         self._node, self._tend_s = node, tend_s
         self._users: dict[UUID, int] = {}
         self._used: dict[UUID, datetime] = {}  # not written yet
@@ -94,7 +132,7 @@ class Machines:
         Raises:
             TemplateUnavailable, SandboxLimit, KeeperFailed, AgentGone
         """
-        self._templates.get(new.template)  # before there is a row
+        new = await self._place_of(new).checked(new)
         async with self._made(new, files=files) as sandbox:
             return await self._book.move(sandbox, _S.RUNNING)
 
@@ -107,14 +145,17 @@ class Machines:
         source = await self.get(tenant, namespace, sandbox_id)
         if source.state not in (_S.RUNNING, _S.PAUSED):
             raise StateConflict("sandbox", str(sandbox_id), state=source.state, wanted="running or paused")
+        place = self._place_of(source)
+        if place.fork_refusal:
+            raise ForkFailed(place.fork_refusal)
         new = NewSandbox(
-            tenant=tenant, namespace=namespace, template=source.template, memory_mb=source.memory_mb,
+            tenant=tenant, namespace=namespace, template=source.template, backend=source.backend, image=source.image, memory_mb=source.memory_mb,
             cpu_millis=source.cpu_millis, disk_mb=source.disk_mb, processes=source.processes, ttl_s=ttl_s,
             idle_timeout_s=source.idle_timeout_s, on_idle=source.on_idle, env=source.env, ports=source.ports,
             forked_from=source.id,
         )  # fmt: skip
         async with self._locked(source.id), self._made(new) as sandbox:
-            await self._keeping.copy(str(source.id), str(sandbox.id))
+            await place.copy(str(source.id), str(sandbox.id))
             return await self._book.move(sandbox, _S.RUNNING)
 
     async def get(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
@@ -144,7 +185,7 @@ class Machines:
                 return sandbox
             if sandbox.state is not _S.RUNNING:
                 raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="running")
-            await self._keeping.pause(str(sandbox_id))
+            await self._place_of(sandbox).pause(str(sandbox_id))
             return await self._book.move(sandbox, _S.PAUSED, reason=reason)
 
     async def resume(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
@@ -155,7 +196,7 @@ class Machines:
                 return sandbox
             if sandbox.state is not _S.PAUSED:
                 raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="paused")
-            await self._keeping.resume(str(sandbox_id))
+            await self._place_of(sandbox).resume(str(sandbox_id))
             return await self._book.move(sandbox, _S.RUNNING)
 
     @asynccontextmanager
@@ -174,7 +215,8 @@ class Machines:
             raise Overloaded(f"requests to sandbox {sandbox_id}", limit=_USERS)
         self._users[sandbox_id] = self._users.get(sandbox_id, 0) + 1
         try:
-            yield Use(sandbox=sandbox, socket=self._keeping.socket_of(str(sandbox_id)), python=self._templates.python)
+            place = self._place_of(sandbox)
+            yield Use(sandbox=sandbox, socket=place.socket_of(str(sandbox_id)), python=place.python)
         except AgentGone:
             await self._tend()
             found = await self._book.get(tenant, namespace, sandbox_id)
@@ -189,28 +231,21 @@ class Machines:
 
     # How it is done.
 
+    def _place_of(self, sandbox: Sandbox | NewSandbox) -> Place:
+        place = self._places.get(sandbox.backend)
+        if place is None:
+            raise SandboxBackendUnavailable(sandbox.backend, reason="this comet has none")
+        return place
+
     @asynccontextmanager
     async def _made(self, new: NewSandbox, *, files: Sequence[File] = ()) -> AsyncIterator[Sandbox]:
         """Make what a new row stands for; if the block fails too, it is ended."""
         sandbox = await self._book.insert(new)
         self._changing.add(sandbox.id)
-        template = self._templates.get(new.template)
+        home = self._place_of(new)
         try:
-            await self._keeping.create(
-                Wanted(
-                    id=str(sandbox.id),
-                    tenant=new.tenant,
-                    memory_mb=new.memory_mb,
-                    cpu_millis=new.cpu_millis,
-                    processes=new.processes,
-                    disk_mb=new.disk_mb,
-                    agent_argv=list(template.agent_argv),
-                    binds=list(template.binds),
-                    prefixes=list(template.prefixes),
-                    links=list(template.links),
-                )
-            )
-            place = self._keeping.socket_of(str(sandbox.id))
+            await home.create(sandbox.id, new)
+            place = home.socket_of(str(sandbox.id))
             await ask(place, {"op": "ping"})
             for file in files:
                 await write(place, file)
@@ -224,7 +259,7 @@ class Machines:
 
     async def _end(self, sandbox: Sandbox, *, reason: str) -> Sandbox:
         ending = await self._book.move(sandbox, _S.ENDING, reason=reason)
-        await self._keeping.remove(str(sandbox.id))
+        await self._place_of(sandbox).remove(str(sandbox.id))
         self._used.pop(sandbox.id, None)
         return await self._book.move(ending, _S.ENDED, reason=reason)
 
@@ -248,12 +283,21 @@ class Machines:
         used, self._used = self._used, {}
         await self._book.note_used(used)
         rows = {sandbox.id: sandbox for sandbox in await self._book.of_node()}
-        told = await self._keeping.list()
-        kept = {each.id: each for each in told.kept}
-        why = {each.id: each.reason for each in told.ended}
+        kept: dict[str, Kept] = {}
+        why: dict[str, str] = {}
+        there: dict[str, Place] = {}
+        silent: set[str] = set()  # backends: what lives there is not known now
+        for name, place in self._places.items():
+            told = await place.list()
+            if told is None:
+                silent.add(name)
+                continue
+            kept |= {each.id: each for each in told.kept}
+            why |= {each.id: each.reason for each in told.ended}
+            there |= dict.fromkeys([*(each.id for each in told.kept), *(each.id for each in told.ended)], place)
         now = await self._book.now()
         for sandbox in rows.values():
-            if sandbox.id in self._changing:
+            if sandbox.id in self._changing or sandbox.backend in silent:
                 continue
             with suppress(StateConflict, NotFound):  # a request was quicker
                 found = kept.get(str(sandbox.id))
@@ -263,14 +307,15 @@ class Machines:
                     await self._end(sandbox, reason=why.get(str(sandbox.id), "the process that held it ended"))
                 else:
                     await self._tend_one(sandbox, found, now=now)
-        await self._end_strays(set(kept) | set(why), rows)
+        await self._end_strays(there, rows)
         if anyio.current_time() >= self._forgets_at_s:
             self._forgets_at_s = anyio.current_time() + _FORGET_S
             await self._book.forget(ended_s=_KEPT_S)
 
     async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime) -> None:
         if found.is_paused is not (sandbox.state is _S.PAUSED):  # a comet was killed between the two
-            await (self._keeping.pause if sandbox.state is _S.PAUSED else self._keeping.resume)(found.id)
+            place = self._place_of(sandbox)
+            await (place.pause if sandbox.state is _S.PAUSED else place.resume)(found.id)
         is_busy = self._users.get(sandbox.id, 0) > 0
         used_at = max(sandbox.used_at, self._used.get(sandbox.id, sandbox.used_at))
         what, reason = due(sandbox, now=now, used_at=used_at, is_busy=is_busy)
@@ -290,7 +335,7 @@ class Machines:
             case Due.NOTHING:
                 pass
 
-    async def _end_strays(self, there: set[str], rows: dict[UUID, Sandbox]) -> None:
+    async def _end_strays(self, there: Mapping[str, Place], rows: dict[UUID, Sandbox]) -> None:
         """End what no row stands for: its tenant was deleted, or the comet that made it was killed."""
-        for each in there - {str(sandbox_id) for sandbox_id in rows | dict.fromkeys(self._changing)}:
-            await self._keeping.remove(each)
+        for each in there.keys() - {str(sandbox_id) for sandbox_id in rows | dict.fromkeys(self._changing)}:
+            await there[each].remove(each)

@@ -18,7 +18,14 @@ from constellation.comet.sandboxes.link import AgentGone, AgentLink, asking, dec
 from constellation.comet.sandboxes.machines import Use
 
 GRACE_S = 30.0  # what a program's end may take beyond its time
-SHELL = "/bin/bash"
+_BASH = "[ -x /bin/bash ] && exec /bin/bash"  # which an image need not have
+
+
+def shell(command: str | None = None) -> list[str]:
+    """Return the words of a shell: one that runs a command, or one for a terminal."""
+    if command is None:
+        return ["/bin/sh", "-c", f"{_BASH} -l; exec /bin/sh -l"]
+    return ["/bin/sh", "-c", f'{_BASH} -c "$0"; exec /bin/sh -c "$0"', command]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from constellation.comet.sandboxes.frames import CONTROL, DATA, END, ERROR
 from constellation.comet.sandboxes.layout import HOME
 from constellation.comet.sandboxes.link import AgentGone, AgentLink, asking
 from constellation.comet.sandboxes.machines import Machines, Use
-from constellation.comet.sandboxes.programs import SHELL, Program, started
+from constellation.comet.sandboxes.programs import Program, shell, started
 from constellation.nova.domain.access import Identity, authorize
 from constellation.routes.reading import number_of
 from constellation.routes.registry import ROUTES, Match, RouteTable
@@ -104,7 +104,7 @@ class Tunnels:
         rows = number_of(query, "rows", default=24, low=1, high=10_000)
         columns = number_of(query, "columns", default=80, low=1, high=10_000)
         program = Program(
-            argv=[SHELL, "-l"] if command is None else [SHELL, "-c", command],
+            argv=shell(command),
             cwd=query.get("cwd", HOME),
             size=(rows, columns) if has_terminal else None,
         )

@@ -44,6 +44,8 @@ class Sandbox:
     namespace: str
     id: UUID
     template: str
+    backend: str = "namespace"  # where it lives
+    image: str = ""  # of a container that was made of one; "": of its template's
     state: SandboxState
     reason: str  # why it is in this state, where that is not plain
     memory_mb: int

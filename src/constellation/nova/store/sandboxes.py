@@ -47,6 +47,8 @@ class NewSandbox:
     idle_timeout_s: float
     on_idle: OnIdle
     env: Mapping[str, str]
+    backend: str = "namespace"  # where it lives
+    image: str = ""  # of a container, pinned; "": its template's
     ports: Sequence[int] = ()
     forked_from: UUID | None = None
     id: UUID = field(default_factory=uuid7)
@@ -78,7 +80,7 @@ class Sandboxes:
                     SQL["insert"],
                     new.tenant, new.namespace, new.id, new.template, new.memory_mb, new.cpu_millis, new.disk_mb,
                     new.processes, new.idle_timeout_s, new.on_idle, msgspec.json.encode(new.env).decode(), list(new.ports), new.forked_from,
-                    new.ttl_s, self._node,
+                    new.ttl_s, self._node, new.backend, new.image,
                 )  # fmt: skip
             except asyncpg.ForeignKeyViolationError as error:
                 raise NotFound("namespace", new.namespace) from error

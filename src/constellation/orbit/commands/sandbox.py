@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,6 +33,10 @@ SandboxId = Annotated[str, typer.Argument(metavar="ID", help="id of the sandbox"
 def create(
     context: typer.Context,
     template: Annotated[str, typer.Option(help="a language of `orbit runtimes`")] = "python",
+    backend: Annotated[
+        Literal["auto", "namespace", "docker"], typer.Option(help="where it lives; auto: docker for an image")
+    ] = "auto",
+    image: Annotated[str | None, typer.Option(help="a container image with python3, instead of a template")] = None,
     memory: Annotated[int, typer.Option(help="MiB")] = 512,
     cpu: Annotated[int, typer.Option(help="thousandths of a core")] = 1000,
     disk: Annotated[int, typer.Option(help="MiB; files are in memory, on top of the other")] = 512,
@@ -45,6 +49,8 @@ def create(
     session = Session.of(context)
     wanted = SandboxCreate(
         template=template,
+        backend=backend,
+        image=image,
         memory_mb=memory,
         cpu_millis=cpu,
         disk_mb=disk,

@@ -126,6 +126,7 @@ class BackendBody(Struct, kw_only=True, frozen=True):
     preload_reason: str = ""  # why modules of `preload` are not imported ahead, when they are not
     egress_reason: str = ""  # why instances reach no network, whatever their functions say
     missing_runtimes: dict[str, str] = {}  # what the others lack here
+    sandboxes: tuple[str, ...] = ()  # what interactive sandboxes can there; none: there are none
 
 
 class BackendsBody(Struct, kw_only=True, frozen=True):

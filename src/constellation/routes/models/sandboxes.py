@@ -27,7 +27,8 @@ class SandboxFile(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True)
 
 class SandboxCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     template: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = "python"  # a language of GET /runtimes
-    backend: Literal["auto", "namespace", "docker"] = "auto"
+    backend: Literal["auto", "namespace", "docker"] = "auto"  # auto: namespace, or docker where there is an image
+    image: Annotated[str, Meta(min_length=1, max_length=400)] | None = None  # with python3; instead of the template's
     memory_mb: Annotated[int, Meta(ge=64, le=65_536)] = 512
     cpu_millis: Annotated[int, Meta(ge=10, le=64_000)] = 1000
     disk_mb: Annotated[int, Meta(ge=1, le=65_536)] = 512  # in memory, and on top of it
@@ -44,6 +45,8 @@ class SandboxBody(Struct, kw_only=True, frozen=True):
     tenant: str
     namespace: str
     template: str
+    backend: str
+    image: str  # that it was made of, pinned to its digest; "": its template's
     state: str  # creating, running, paused, ending or ended
     reason: str  # "idle": the next request resumes it
     memory_mb: int

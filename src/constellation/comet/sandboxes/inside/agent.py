@@ -4,6 +4,7 @@ Descriptor 3 is a listening socket. A connection is one request: frames both way
 runs here has no more power than the programs around it, so whatever path or pid is named, it reaches what they reach.
 
     agent.py HOME PROCESSES     serve
+    agent.py given HOME PROCESSES   the same, where descriptor 3 is a connection over which the listening socket comes
     agent.py pack PATH          a directory as tar.gz on standard output
     agent.py unpack PATH        an archive on standard input into a directory
 """
@@ -185,6 +186,16 @@ def unpack(path: str) -> None:
             archive.extract(entry, path)
 
 
+def take_listener() -> None:
+    """Have as descriptor 3 the socket that comes over it, and say so."""
+    with socket.socket(fileno=3) as channel:
+        _, fds, _, _ = socket.recv_fds(channel, 1, 1)
+        channel.send(b"1")
+    os.dup2(fds[0], 3, inheritable=False)
+    if fds[0] != 3:
+        os.close(fds[0])
+
+
 async def serve(home: str, processes: int) -> None:
     agent = Agent(home, processes)
     loop = asyncio.get_running_loop()
@@ -202,6 +213,9 @@ def main(arguments: list[str]) -> None:
         except (OSError, EOFError, tarfile.TarError) as error:
             sys.exit(f"{arguments[0]}: {error}")
     else:
+        if arguments[0] == "given":
+            take_listener()
+            del arguments[0]
         sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
         sys.modules["agent"] = sys.modules[__name__]
         asyncio.run(serve(arguments[0], int(arguments[1])))

@@ -12,15 +12,15 @@ WHERE tenant = $1 AND state <> 'ended';
 -- name: insert
 -- One that is being made; $14 is how long it lives.
 INSERT INTO sandboxes (tenant, namespace, id, template, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
-                       env, ports, forked_from, expires_at, node)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14), $15)
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+                       env, ports, forked_from, expires_at, node, backend, image)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14), $15, $16, $17)
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: get
 -- One of a scope.
 -- index: sandboxes_by_namespace or sandboxes_pkey
-SELECT tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+SELECT tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
        env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at
 FROM sandboxes
 WHERE tenant = $1 AND namespace = $2 AND id = $3;
@@ -28,7 +28,7 @@ WHERE tenant = $1 AND namespace = $2 AND id = $3;
 -- name: list
 -- Those of a scope, newest first; $3 is a state, or null for all that have not ended.
 -- index: sandboxes_by_namespace
-SELECT tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+SELECT tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
        env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at
 FROM sandboxes
 WHERE tenant = $1 AND namespace = $2 AND (state = $3 OR $3::text IS NULL AND state <> 'ended')
@@ -48,7 +48,7 @@ UPDATE sandboxes
 SET state = $4, reason = $6, used_at = CASE WHEN $4 = 'running' THEN now() ELSE used_at END,
     ended_at = CASE WHEN $4 = 'ended' THEN now() END
 WHERE tenant = $1 AND id = $2 AND generation = $3 AND state = ANY($5::text[])
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: extend
@@ -58,7 +58,7 @@ UPDATE sandboxes
 SET expires_at = coalesce(now() + make_interval(secs => $4), expires_at), idle_timeout_s = coalesce($5, idle_timeout_s),
     used_at = now()
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND state <> 'ended'
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: expose
@@ -67,7 +67,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 UPDATE sandboxes
 SET ports = CASE WHEN $4 = ANY(ports) THEN ports ELSE ports || $4::integer END
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND state <> 'ended' AND (cardinality(ports) < $5 OR $4 = ANY(ports))
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: close_port
@@ -75,7 +75,7 @@ RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis,
 -- index: sandboxes_by_namespace or sandboxes_pkey
 UPDATE sandboxes SET ports = array_remove(ports, $4::integer)
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND state <> 'ended'
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: used
@@ -90,13 +90,13 @@ WHERE sandboxes.node = $1 AND sandboxes.state <> 'ended' AND sandboxes.id = new.
 -- index: sandboxes_by_node
 UPDATE sandboxes SET generation = generation + 1
 WHERE node = $1 AND state <> 'ended'
-RETURNING tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+RETURNING tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
           env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at;
 
 -- name: of_node
 -- All that a node has.
 -- index: sandboxes_by_node
-SELECT tenant, namespace, id, template, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
+SELECT tenant, namespace, id, template, backend, image, state, reason, memory_mb, cpu_millis, disk_mb, processes, idle_timeout_s, on_idle,
        env, ports, forked_from, node, generation, created_at, used_at, expires_at, ended_at
 FROM sandboxes
 WHERE node = $1 AND state <> 'ended';

@@ -876,6 +876,8 @@ CREATE TABLE sandboxes (
     used_at         timestamptz NOT NULL DEFAULT now(),
     expires_at      timestamptz NOT NULL,
     ended_at        timestamptz,
+    backend         text NOT NULL DEFAULT 'namespace',
+    image           text NOT NULL DEFAULT '',
     CHECK ((state = 'ended') = (ended_at IS NOT NULL)),
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE
