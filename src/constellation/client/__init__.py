@@ -47,6 +47,7 @@ from constellation.routes.models.gateway import (
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
+    RoutePolicy,
 )
 from constellation.routes.models.ingress import IngressPolicyBody
 from constellation.routes.models.invocations import (
@@ -204,6 +205,7 @@ __all__ = [
     "RoleBody",
     "RoleCreate",
     "RoleUpdate",
+    "RoutePolicy",
     "RuntimeBody",
     "SandboxBody",
     "SandboxCode",

@@ -95,7 +95,16 @@ class OriginRefused(ConstellationError):
     code, http_status = "origin_refused", 403
 
     def __init__(self, origin: str) -> None:
-        super().__init__(f"pages of {origin[:200]} may not call this function's URL", extras={"origin": origin[:200]})
+        super().__init__(f"pages of {origin[:200]} may not call this", extras={"origin": origin[:200]})
+
+
+class AddressRefused(ConstellationError):
+    """The client's address is not among those that a route serves."""
+
+    code, http_status = "address_refused", 403
+
+    def __init__(self, address: str) -> None:
+        super().__init__(f"this route does not serve {address[:80]}", extras={"address": address[:80]})
 
 
 class SocketLimit(ConstellationError):

@@ -64,8 +64,8 @@ class Request:
         # Of the edge in front of us, if there is one: its handle of the connection, and whether no proxy's trace was seen.
         told: tuple[int, bool] | None = scope.get("extensions", {}).get(PEER_EXTENSION)
         self.connection, self.is_direct = told or (0, True)
-        # What is known of the client's connection, if it is ours: the edge's carry the requests of many clients.
         self.address: Address | None = None  # where it comes from; the gateway sees to it
+        # What is known of the client's connection, if it is ours: the edge's carry the requests of many clients.
         self.of_connection: dict[str, Any] = {} if told else scope.get("state", {}).get(OF_CONNECTION, {})
         self.single: dict[bytes, bytes] = {}
         self.request_id: RequestId = RequestId(uuid7())

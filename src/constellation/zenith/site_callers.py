@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from constellation.base.clock import Clock
 from constellation.base.errors import TenantSuspended, Unauthenticated
-from constellation.nova.domain.access import Identity, Permission, authorize
+from constellation.nova.domain.access import Identity, Permission, authorize, burst_of
 from constellation.nova.domain.gateway import Auth
 from constellation.nova.domain.identity import IDENTITY_TTL_S, mint
 from constellation.routes.models.gateway import ServedRouteBody
@@ -20,12 +20,15 @@ _MAY = frozenset({Permission.FUNCTION_INVOKE})
 
 
 class SiteCallers:
-    """Lets callers of routes in. One without a credential acts as the route itself, which may invoke and nothing else."""
+    """Lets callers of routes in. One without a credential acts as the route itself, which may invoke and nothing else.
+
+    The route's rate is that of this subject; comet counts it as it does those of keys.
+    """
 
     def __init__(self, *, principals: Principals, freshness: Freshness, identity_key: bytes, clock: Clock) -> None:
         self._principals, self._freshness = principals, freshness
         self._key, self._clock = identity_key, clock
-        self._as_routes: dict[tuple[str, str, str], Access] = {}
+        self._as_routes: dict[tuple[str, str, int], Access] = {}
 
     async def admit(self, request: Request, site: Site, route: ServedRouteBody) -> Access:
         """Return the access with which the route's function is called.
@@ -47,7 +50,7 @@ class SiteCallers:
         return access
 
     def _as_route(self, site: Site, route: ServedRouteBody) -> Access:
-        key = (site.tenant, site.namespace, str(route.id))
+        key = (site.host, str(route.id), route.version)
         now_s = self._clock.monotonic_s()
         known = self._as_routes.get(key)
         if known is not None and now_s < known.renew_at_s:
@@ -59,6 +62,8 @@ class SiteCallers:
             permissions=_MAY,
             is_platform_admin=False,
             expires_at_s=int(self._clock.now().timestamp()) + IDENTITY_TTL_S,
+            rate_per_s=route.policy.rate_per_s,
+            burst=burst_of(rate_per_s=route.policy.rate_per_s, burst=route.policy.burst),
         )
         if len(self._as_routes) >= _KEPT:
             self._as_routes.clear()

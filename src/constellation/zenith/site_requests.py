@@ -7,22 +7,27 @@ from urllib.parse import quote
 
 from constellation.base.errors import Forbidden, MethodNotAllowed, NotFound
 from constellation.nova.domain.gateway import Auth, Found, OtherMethods
-from constellation.routes.models.gateway import ServedRouteBody
+from constellation.routes.models.gateway import Mock, ServedRouteBody
 from constellation.routes.registry import ROUTES, Match
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of
 from constellation.zenith.event import BodyReader
 from constellation.zenith.execution import Execution
+from constellation.zenith.headers import function_headers
 from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
 from constellation.zenith.invoke import GRACE_S, failure_of
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
 from constellation.zenith.site_callers import SiteCallers
+from constellation.zenith.site_policy import asked_method, check_address, preflight, say_origin
 from constellation.zenith.sites import Site, Sites
 from constellation.zenith.socket_request import SocketRequest
+from constellation.zenith.stream import STREAM_S, pass_on
+from constellation.zenith.url_stream import UrlAnswer
 from constellation.zenith.web_socket import WebSockets
 
 # Bodies have the bounds of a function URL's, and a WebSocket is one to a function URL.
+SOURCE = "gateway"
 _OURS = (b"sk_", b"ss_")  # how API keys and session tokens begin
 _LIKE = next(route for route in ROUTES if route.operation == "function_url_path")
 
@@ -43,22 +48,36 @@ class SiteRequests:
         Raises:
             ConstellationError: it is refused, or failed; nothing was answered yet.
         """
+        asked = asked_method(request)
+        found = None if asked is None else site.routes.find(asked, request.path)
+        if isinstance(found, Found) and found.route.policy.cors.allow_origins:
+            check_address(found.route.policy, _address(request))
+            say_origin(found.route.policy, request)
+            await request.answer(204, b"", headers=preflight(found.route.policy, request))
+            return
         found = site.routes.find(request.method, request.path)
         if found is None:
             raise NotFound("path", request.path[:200])
         if isinstance(found, OtherMethods):
             raise MethodNotAllowed(request.method, request.path[:200], allow=list(found.allow))
+        policy = found.route.policy
+        check_address(policy, _address(request))
+        say_origin(policy, request)
         access = await self._callers.admit(request, site, found.route)
-        if isinstance(request, SocketRequest):
+        if policy.mock is not None:
+            await _answer_mock(request, policy.mock)
+        elif isinstance(request, SocketRequest):
             caller = _SocketCaller(self._callers, self._sites)
             match = Match(_LIKE, {"name": quote(found.route.function, safe=""), "rest": request.path[1:]})
             await self._sockets.serve(request, match, access, caller)
-            return
-        await self._call(request, site, found, access)
+        else:
+            await self._call(request, site, found, access)
 
     async def _call(self, request: Request, site: Site, found: Found[ServedRouteBody], access: Access) -> None:
-        function, context = found.route.function, replace(context_of(request), source="url")
-        body = await self._bodies.read(request, _LIKE)
+        function, policy = found.route.function, found.route.policy
+        context = replace(context_of(request), source=SOURCE)
+        like = replace(_LIKE, max_body_bytes=policy.max_body_bytes) if policy.max_body_bytes else _LIKE
+        body = await self._bodies.read(request, like)
         key = idempotency_key_of(request)
         if key:
             fingerprint = fingerprint_of(request, path=request.path, body=body)
@@ -66,12 +85,18 @@ class SiteRequests:
         facts = {"host": site.host, "route": found.route.path, "path_params": found.params}
         own = _own_credential(request) if found.route.auth == Auth.NONE else ()
         event = event_of(request, path=request.path, body=body, more=facts, own=own)
-        reply = await self._execution.invoke(
-            nova_pb2.InvokeRequest(function=function, payload=event, peer=request.peer),
-            token=access.token,
-            context=context,
-            timeout_s=self._max_timeout_s + GRACE_S,
+        call = nova_pb2.InvokeRequest(
+            function=function,
+            payload=event,
+            peer=request.peer,
+            timeout_ms=round(min(policy.timeout_s, self._max_timeout_s) * 1000),
         )
+        if policy.stream:
+            stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
+            await pass_on(stream, request, UrlAnswer(request, function))
+            return
+        limit_s = (policy.timeout_s or self._max_timeout_s) + GRACE_S
+        reply = await self._execution.invoke(call, token=access.token, context=context, timeout_s=limit_s)
         if reply.replayed:
             request.also.append(REPLAYED)
         if reply.error:
@@ -93,6 +118,17 @@ class _SocketCaller:
         if site is None or not isinstance(found, Found):
             raise Forbidden("the client", permission=match.route.permission.value, reason="the route is gone")
         return await self.callers.admit(request, site, found.route)
+
+
+async def _answer_mock(request: Request, mock: Mock) -> None:
+    headers = function_headers(mock.headers.items())
+    given = next((value for name, value in headers if name == b"content-type"), b"text/plain; charset=utf-8")
+    rest = [pair for pair in headers if pair[0] != b"content-type"]
+    await request.answer(mock.status, mock.body.encode(), content_type=given, headers=rest)
+
+
+def _address(request: Request) -> str:
+    return "" if request.address is None else str(request.address)
 
 
 def _own_credential(request: Request) -> tuple[tuple[bytes, bytes], ...]:

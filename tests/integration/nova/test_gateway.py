@@ -50,6 +50,12 @@ async def test_a_domain_and_a_route_are_made_shown_changed_and_deleted(nova):
         ({"host": "localhost"}, "host"),
         ({"function": ""}, "function"),
         ({"colour": "red"}, "colour"),
+        ({"policy": {"ip_allow": ["10.0.0.0/33"]}}, "policy.ip_allow"),
+        ({"policy": {"ip_deny": ["10.0.0.1/8"]}}, "policy.ip_deny"),
+        ({"policy": {"cors": {"allow_origins": ["example.org"]}}}, "cors.allow_origins"),
+        ({"policy": {"burst": 3}}, "burst"),
+        ({"policy": {"rate_per_s": 3}}, "policy.rate_per_s"),
+        ({"policy": {"mock": {"status": 99}}}, "policy.mock.status"),
     ],
 )
 async def test_a_bad_route_is_refused_with_its_field(nova, body, field):
@@ -85,3 +91,23 @@ async def test_two_tenants_never_meet(nova):
     assert [(each["tenant"], len(each["routes"])) for each in served["items"]] == [("default", 1)]
     everything = (await nova.http.get("/internal/domains", headers=nova.service())).json()
     assert everything == served | {"is_last": True}
+
+
+async def test_a_policy_is_kept_shown_and_replaced_whole(nova):
+    await nova.deploy("f")
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=nova.admin())
+    policy = {"ip_deny": ["10.0.0.0/8"], "rate_per_s": 5.0, "mock": {"status": 201, "headers": {"x": "y"}, "body": "z"}}
+    made = await nova.http.post(
+        "/gateway/routes", json=ROUTE | {"auth": "none", "policy": policy}, headers=nova.admin()
+    )
+    assert made.status_code == 201, made.text
+    path = f"/gateway/routes/{made.json()['id']}"
+    assert (await nova.http.get(path, headers=nova.admin())).json()["policy"] == policy
+    same = await nova.http.patch(path, json={"policy": policy}, headers=nova.admin())
+    assert same.json()["version"] == 1
+    keyed = await nova.http.patch(path, json={"auth": "any"}, headers=nova.admin())
+    assert (keyed.status_code, keyed.json()["field"]) == (400, "policy.rate_per_s")
+    changed = await nova.http.patch(path, json={"policy": {"stream": True}}, headers=nova.admin())
+    assert (changed.json()["policy"], changed.json()["version"]) == ({"stream": True}, 2)
+    served = (await nova.http.get("/internal/domains", headers=nova.service())).json()
+    assert served["items"][0]["routes"][0]["policy"] == {"stream": True}

@@ -29,13 +29,13 @@ SHOP = "shop.example.org"
 async def serve(rig: GatewayRig, *routes: dict[str, Any], host: str = SHOP, **more: Any) -> None:
     """Let the gateway know a domain with these routes, and wait until it does."""
     rig.nova.serve(host, *routes, **more)
-    wanted = {route["id"] for route in rig.nova.domains[host]["routes"]}
+    wanted = {(route["id"], route["version"]) for route in rig.nova.domains[host]["routes"]}
 
     def served() -> bool:
         site = rig.parts.sites.find([(b"host", host.encode())])
         return (
             site is not None
-            and {str(route.id) for route in site.all} == wanted
+            and {(str(route.id), route.version) for route in site.all} == wanted
             and site.is_suspended == more.get("is_suspended", False)
         )
 

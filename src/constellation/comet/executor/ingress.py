@@ -12,6 +12,7 @@ from constellation.rpc.caller import Caller
 _BY_SOURCE = {
     "http": CallerKind.API,
     "url": CallerKind.URL,
+    "gateway": CallerKind.URL,
     "websocket": CallerKind.URL,
     "function": CallerKind.FUNCTION,
 }

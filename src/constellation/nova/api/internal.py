@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from constellation.base.errors import InvalidRequest, NotFound
 from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.controlplane.gateway import policy_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.domain.access import Permission
@@ -288,6 +289,7 @@ def _served_body(served: ServedDomain) -> ServedDomainBody:
                 function=route.function_name,
                 auth=route.auth.value,
                 version=route.version,
+                policy=policy_of(route),
             )
             for route in served.routes
         ),

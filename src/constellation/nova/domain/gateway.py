@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -49,6 +50,7 @@ class GatewayRoute:
     function_name: str
     auth: Auth
     enabled: bool
+    policy: str  # JSON of `routes.models.gateway.RoutePolicy`
     version: int
     created_at: datetime
     updated_at: datetime
@@ -60,6 +62,15 @@ def check_methods(methods: Iterable[str]) -> tuple[str, ...]:
     if unknown := sorted(wanted.difference(METHODS)):
         raise InvalidRequest(f"method {unknown[0][:40]!r} must be one of {', '.join(METHODS)}", field="methods")
     return tuple(method for method in METHODS if method in wanted)
+
+
+def check_networks(texts: Iterable[str], *, field: str) -> None:
+    """Let addresses and networks in CIDR form through, or raise `InvalidRequest`."""
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise InvalidRequest(f"{text[:80]!r} is no address or network: {error}", field=field) from error
 
 
 class Routed(Protocol):

@@ -78,7 +78,7 @@ class Domains:
 
     async def create_route(
         self, *, tenant: str, namespace: str, host: str, path: str, shape: str, methods: tuple[str, ...],
-        function_name: str, auth: Auth, enabled: bool,
+        function_name: str, auth: Auth, enabled: bool, policy: str = "{}",
     ) -> GatewayRoute:  # fmt: skip
         """Write a new route.
 
@@ -96,7 +96,7 @@ class Domains:
                     raise StateConflict("domain", host, state=f"full with {MAX_ROUTES} routes", wanted="one with fewer")
                 row = await tx.fetch_row(
                     SQL["insert_route"], tenant, namespace, route_id, host, path, shape, list(methods),
-                    function_name, auth.value, enabled,
+                    function_name, auth.value, enabled, policy,
                 )  # fmt: skip
         except asyncpg.ForeignKeyViolationError as error:
             raise _absent(error, host, function_name) from error
@@ -136,7 +136,7 @@ class Domains:
                 )
                 row = await tx.fetch_row(
                     SQL["update_route"], *key, route.path, route.shape, list(route.methods), route.function_name,
-                    route.auth.value, route.enabled, route.version,
+                    route.auth.value, route.enabled, route.policy, route.version,
                 )  # fmt: skip
                 if row is None:
                     if await tx.fetch_row(SQL["get_route"], *key) is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 from msgspec import UNSET
 
@@ -13,8 +14,9 @@ from constellation.client import (
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
+    RoutePolicy,
 )
-from constellation.orbit.commands.arguments import Agreed
+from constellation.orbit.commands.arguments import Agreed, event_of
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.output import Column
 from constellation.orbit.session import Session
@@ -26,6 +28,14 @@ HostName = Annotated[str, typer.Argument(metavar="HOST", help='shop.example.org,
 RouteId = Annotated[str, typer.Argument(metavar="ID", help="its id, or a part of it that no other has")]
 Path = Annotated[str, typer.Argument(metavar="PATH", help="/users/{id}, /files/{path+}, /*")]
 Methods = Annotated[list[str] | None, typer.Option("--method", "-X", help="may be given again; any when absent")]
+Policy = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        metavar="JSON|@FILE|-",
+        help='{"ip_allow": [], "cors": {}, "max_body_bytes": 0, "rate_per_s": 0, "stream": false, "mock": null, ...}',
+    ),
+]
 Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent) or any")]
 
 
@@ -87,6 +97,7 @@ def create(
     function: Annotated[str, typer.Argument(metavar="FUNCTION")],
     methods: Methods = None,
     auth: Auth = None,
+    policy: Policy = None,
     is_disabled: Annotated[bool, typer.Option("--disabled", help="make it without serving it")] = False,
 ) -> None:
     """Let a function answer a path of a domain."""
@@ -98,6 +109,7 @@ def create(
         methods=tuple(methods or ()),
         auth=auth or "api_key",  # type: ignore[arg-type]  # the server says what there is
         enabled=not is_disabled,
+        policy=RoutePolicy() if policy is None else _policy(policy),
     )
     _show(session, session.client.create_gateway_route(wanted), "created")
 
@@ -110,15 +122,17 @@ def update(
     function: Annotated[str | None, typer.Option(help="the function that answers")] = None,
     methods: Annotated[list[str] | None, typer.Option("--method", "-X", help='may be given again; "any"')] = None,
     auth: Auth = None,
+    policy: Policy = None,
 ) -> None:
-    """Change a route."""
-    if path is None and function is None and not methods and auth is None:
-        raise OrbitError("nothing to change", hint="Give --path, --function, --method or --auth.")
+    """Change a route. A policy takes the place of the whole one before."""
+    if path is None and function is None and not methods and auth is None and policy is None:
+        raise OrbitError("nothing to change", hint="Give --path, --function, --method, --auth or --policy.")
     changes = GatewayRouteUpdate(
         path=UNSET if path is None else path,
         function=UNSET if function is None else function,
         methods=tuple(method for method in methods if method != "any") if methods else UNSET,
         auth=UNSET if auth is None else auth,  # type: ignore[arg-type]  # the server says what there is
+        policy=UNSET if policy is None else _policy(policy),
     )
     _change(context, route, changes, "updated")
 
@@ -159,6 +173,13 @@ def _find(session: Session, text: str) -> GatewayRouteBody:
         raise OrbitError(f"{text!r} fits {len(found)} routes", hint="Give more of the id.")
     hint = "`orbit gateway list` shows their ids."
     raise OrbitError(f"there is no route {text!r}", hint=hint, exit=Exit.NOT_FOUND)
+
+
+def _policy(text: str) -> RoutePolicy:
+    try:
+        return msgspec.json.decode(event_of(text), type=RoutePolicy)
+    except msgspec.ValidationError as error:
+        raise OrbitError(f"--policy: {error}") from error
 
 
 def _show(session: Session, route: GatewayRouteBody, done: str) -> None:

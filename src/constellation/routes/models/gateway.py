@@ -8,6 +8,8 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from constellation.routes.models.urls import CorsBody
+
 Host = Annotated[
     str,
     Meta(
@@ -36,6 +38,40 @@ AuthName = Annotated[
 ]
 
 
+Networks = Annotated[
+    tuple[Annotated[str, Meta(min_length=2, max_length=43)], ...], Meta(max_length=64, description="10.1.0.0/16, ::1")
+]
+
+
+class Mock(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What is answered in place of the function."""
+
+    status: Annotated[int, Meta(ge=200, le=599)] = 200
+    headers: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=1024)]],
+        Meta(max_length=32),
+    ] = {}
+    body: Annotated[str, Meta(max_length=65_536)] = ""
+
+
+class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a route treats its requests. An address is the client's own, or what a trusted proxy says that it is."""
+
+    ip_allow: Annotated[Networks, Meta(description="who is served; none: everybody")] = ()
+    ip_deny: Annotated[Networks, Meta(description="who is not, also when allowed")] = ()
+    cors: CorsBody = CorsBody()
+    max_body_bytes: Annotated[int, Meta(ge=0, le=4 << 20, description="of a request; 0: the gateway's own limit")] = 0
+    timeout_s: Annotated[float, Meta(ge=0, le=900, description="of the function's call; 0: the function's own")] = 0.0
+    rate_per_s: Annotated[
+        float, Meta(ge=0, le=1_000_000, description="calls on each comet, with auth none; 0: any number. More are 429")
+    ] = 0.0
+    burst: Annotated[int, Meta(ge=0, le=1_000_000, description="calls at once; 0: one second's worth")] = 0
+    stream: Annotated[
+        bool, Meta(description="the answer is sent as the function makes it, as that of a function URL with stream")
+    ] = False
+    mock: Mock | None = None
+
+
 class DomainCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Serve a host. It belongs to one tenant in the whole platform, with all that a wildcard covers."""
 
@@ -58,6 +94,7 @@ class GatewayRouteCreate(Struct, kw_only=True, frozen=True, forbid_unknown_field
     methods: Methods = ()
     auth: AuthName = "api_key"
     enabled: bool = True
+    policy: RoutePolicy = RoutePolicy()
 
 
 class GatewayRouteUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +105,7 @@ class GatewayRouteUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_field
     methods: Methods | UnsetType = UNSET
     auth: AuthName | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    policy: Annotated[RoutePolicy, Meta(description="in place of the whole one before")] | UnsetType = UNSET
     version: int | UnsetType = UNSET
 
 
@@ -81,6 +119,7 @@ class GatewayRouteBody(Struct, kw_only=True, frozen=True):
     function: str
     auth: str
     enabled: bool
+    policy: RoutePolicy
     version: int
     created_at: datetime
     updated_at: datetime
@@ -95,6 +134,7 @@ class ServedRouteBody(Struct, kw_only=True, frozen=True):
     function: str
     auth: str
     version: int
+    policy: RoutePolicy = RoutePolicy()
 
 
 class ServedDomainBody(Struct, kw_only=True, frozen=True):

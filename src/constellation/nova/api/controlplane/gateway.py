@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from msgspec import UNSET
+import msgspec
+from msgspec import UNSET, structs
 
-from constellation.base.errors import NotFound, VersionConflict
+from constellation.base.errors import InvalidRequest, NotFound, VersionConflict
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods
+from constellation.nova.domain.access import check_rate
+from constellation.nova.domain.function_url import Cors, check_cors
+from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods, check_networks
 from constellation.nova.domain.host import check_host
 from constellation.nova.domain.path_template import path_template
 from constellation.nova.store.gateway import Domains
@@ -21,6 +24,7 @@ from constellation.routes.models.gateway import (
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
+    RoutePolicy,
 )
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
@@ -61,6 +65,7 @@ class DomainRoutes:
             function_name=body.function,
             auth=Auth(body.auth),
             enabled=body.enabled,
+            policy=_policy_text(body.policy, Auth(body.auth)),
         )
         return _route_body(route)
 
@@ -91,16 +96,20 @@ class DomainRoutes:
         if body.version is not UNSET and body.version != route.version:
             raise VersionConflict("gateway route", str(route.id), found=route.version)
         path = route.path if body.path is UNSET else body.path
+        auth = route.auth if body.auth is UNSET else Auth(body.auth)
+        policy = policy_of(route) if body.policy is UNSET else body.policy
         changed = replace(
             route,
             path=path,
             shape=path_template(path).shape,
             methods=route.methods if body.methods is UNSET else check_methods(body.methods),
             function_name=route.function_name if body.function is UNSET else body.function,
-            auth=route.auth if body.auth is UNSET else Auth(body.auth),
+            auth=auth,
             enabled=route.enabled if body.enabled is UNSET else body.enabled,
+            policy=_policy_text(policy, auth),
         )
-        return _route_body(route if changed == route else await self._domains.update_route(changed))
+        is_same = replace(changed, policy=route.policy) == route and policy_of(changed) == policy_of(route)
+        return _route_body(route if is_same else await self._domains.update_route(changed))
 
     async def _read(self, call: ApiRequest[object]) -> GatewayRoute:
         text = call.params["id"]
@@ -126,7 +135,27 @@ def _route_body(route: GatewayRoute) -> GatewayRouteBody:
         function=route.function_name,
         auth=route.auth.value,
         enabled=route.enabled,
+        policy=policy_of(route),
         version=route.version,
         created_at=route.created_at,
         updated_at=route.updated_at,
     )
+
+
+def policy_of(route: GatewayRoute) -> RoutePolicy:
+    """Return the policy of a row."""
+    return msgspec.json.decode(route.policy, type=RoutePolicy)
+
+
+def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
+    """Return a policy as a row has it. Raises `InvalidRequest`: it makes no sense."""
+    check_networks(policy.ip_allow, field="policy.ip_allow")
+    check_networks(policy.ip_deny, field="policy.ip_deny")
+    check_cors(Cors(**structs.asdict(policy.cors)))
+    check_rate(rate_per_s=policy.rate_per_s, burst=policy.burst)
+    if policy.rate_per_s and auth is not Auth.NONE:
+        raise InvalidRequest(
+            "rate_per_s bounds callers without a credential: it needs auth none; a key has a rate of its own",
+            field="policy.rate_per_s",
+        )
+    return msgspec.json.encode(policy).decode()

@@ -46,9 +46,9 @@ DELETE FROM domains WHERE tenant = $1 AND namespace = $2 AND host = $3;
 
 -- name: insert_route
 -- A new route.
-INSERT INTO gateway_routes (tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, version, created_at, updated_at;
+INSERT INTO gateway_routes (tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at;
 
 -- name: rival
 -- Another route than $4 of the same domain that serves the same paths and one of the methods; null when there is none.
@@ -67,14 +67,14 @@ SELECT count(*) FROM gateway_routes WHERE tenant = $1 AND namespace = $2 AND hos
 -- name: get_route
 -- One route of a scope.
 -- index: gateway_routes_pkey
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, version, created_at, updated_at
+SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
 FROM gateway_routes
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
 -- name: list_routes
 -- The routes of a scope by host and path; $3 is a host or null, $4 a function or null.
 -- index: gateway_routes_by_host or gateway_routes_by_function
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, version, created_at, updated_at
+SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
 FROM gateway_routes
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR host = $3) AND ($4::text IS NULL OR function_name = $4)
 ORDER BY host, shape, id
@@ -88,13 +88,13 @@ FROM gateway_routes
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR host = $3) AND ($4::text IS NULL OR function_name = $4);
 
 -- name: update_route
--- A route that is still at row version $10.
+-- A route that is still at row version $11.
 -- index: gateway_routes_pkey
 UPDATE gateway_routes
-SET path = $4, shape = $5, methods = $6, function_name = $7, auth = $8, enabled = $9, version = version + 1,
-    updated_at = now()
-WHERE tenant = $1 AND id = $3 AND namespace = $2 AND version = $10
-RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, version, created_at, updated_at;
+SET path = $4, shape = $5, methods = $6, function_name = $7, auth = $8, enabled = $9, policy = $10,
+    version = version + 1, updated_at = now()
+WHERE tenant = $1 AND id = $3 AND namespace = $2 AND version = $11
+RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at;
 
 -- name: delete_route
 -- A route.
@@ -122,7 +122,7 @@ WHERE d.host = $1;
 -- name: routes_at
 -- The enabled routes of a domain.
 -- index: gateway_routes_by_host
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, version, created_at, updated_at
+SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
 FROM gateway_routes
 WHERE tenant = $1 AND namespace = $2 AND host = $3 AND enabled
 ORDER BY shape, id;

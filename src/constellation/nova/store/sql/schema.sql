@@ -1140,6 +1140,7 @@ CREATE TABLE gateway_routes (
     version        bigint NOT NULL DEFAULT 1,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
+    policy         jsonb NOT NULL DEFAULT '{}', -- addresses, pages of other origins, sizes, rates, answers
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, namespace, host) REFERENCES domains ON DELETE CASCADE,
     FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
