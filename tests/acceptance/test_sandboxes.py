@@ -336,7 +336,7 @@ def test_a_port_is_passed_on_once_it_is_exposed(platform: Platform, make: Make):
     assert box.ask("POST", "/ports", json={"port": 8001}).status_code == 201
     refused = box.ask("GET", "/ports/8001/")
     assert refused.status_code == 502
-    assert refused.json()["code"] == "port_closed"
+    assert refused.json()["code"] == "port_closed", refused.text
     assert "nothing listens on port 8001" in refused.json()["detail"]
     assert box.ask("DELETE", "/ports/8000").json() == {
         "items": [{"port": 8001, "path": f"/sandboxes/{box.id}/ports/8001/"}]

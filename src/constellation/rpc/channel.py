@@ -21,7 +21,7 @@ from constellation.base.address import Address
 from constellation.base.errors import DeadlineExceeded, Unavailable
 from constellation.rpc.flow import flow
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY, CallContext
-from constellation.rpc.problems import TRAILER, problem_from
+from constellation.rpc.problems import TRAILER, ProblemDetails, problem_from
 from constellation.rpc.refusals import describe
 from constellation.rpc.tls import CallerTls
 from constellation.rpc.unary import CallLost, UnaryCalls
@@ -47,7 +47,7 @@ class PlaneChannel:
         context = None if tls is None else tls.context
         server_name = None if tls is None else tls.server_name
         if path is not None:
-            self.grpc = Channel(path=str(path), config=flow())
+            self.grpc = Channel(path=str(path), config=flow(), status_details_codec=ProblemDetails())
             authority = "localhost"
 
             async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
@@ -55,7 +55,9 @@ class PlaneChannel:
         else:
             assert address is not None
             host, port = address.host or "127.0.0.1", address.port
-            self.grpc = Channel(host, port, ssl=context, config=flow(server_name=server_name))
+            self.grpc = Channel(
+                host, port, ssl=context, config=flow(server_name=server_name), status_details_codec=ProblemDetails()
+            )
             authority = str(address)
 
             async def dial(factory: Callable[[], asyncio.Protocol]) -> None:

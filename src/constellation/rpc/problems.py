@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from grpclib.const import Status
+from grpclib.encoding.base import StatusDetailsCodecBase
 from grpclib.exceptions import GRPCError
 
 from constellation.base.errors import ConstellationError, RemoteProblem
@@ -69,9 +71,20 @@ def trailer_of(error: ConstellationError) -> dict[str, bytes]:
     return {TRAILER: json.dumps(error.problem(), separators=(",", ":")).encode()}
 
 
+class ProblemDetails(StatusDetailsCodecBase):
+    """A problem as the details of a status, which outlive a stream that is reset."""
+
+    def encode(self, status: Status, message: str | None, details: Any) -> bytes:  # noqa: ARG002  # grpclib's signature
+        problem: bytes = details
+        return problem
+
+    def decode(self, status: Status, message: str | None, data: bytes) -> bytes:  # noqa: ARG002
+        return data
+
+
 def problem_from(error: GRPCError, trailing: Mapping[str, object] | None) -> RemoteProblem:
     """Return what the other side said: its problem where it sent one, else one made of the gRPC status."""
-    carried = trailing.get(TRAILER) if trailing else None
+    carried = trailing.get(TRAILER) if trailing else error.details
     if isinstance(carried, bytes):
         try:
             body = json.loads(carried)

@@ -20,7 +20,7 @@ from constellation.base.errors import ConstellationError
 from constellation.rpc.caller import CALLER, CallerVerifier
 from constellation.rpc.flow import flow
 from constellation.rpc.gather import Gathering
-from constellation.rpc.problems import status_of, trailer_of
+from constellation.rpc.problems import TRAILER, ProblemDetails, status_of, trailer_of
 from constellation.rpc.tls import ServerTls
 
 log = structlog.get_logger()
@@ -42,12 +42,12 @@ class Guarded:
 
     def __mapping__(self) -> dict[str, Handler]:
         return {
-            path: handler._replace(func=self._guard(handler.func))
+            path: handler._replace(func=self._guard(handler.func, is_cut=handler.cardinality.client_streaming))
             for path, handler in self._service.__mapping__().items()
         }
 
     def _guard(
-        self, func: Callable[[Stream[Any, Any]], Awaitable[None]]
+        self, func: Callable[[Stream[Any, Any]], Awaitable[None]], *, is_cut: bool
     ) -> Callable[[Stream[Any, Any]], Awaitable[None]]:
         verifier, needs_identity = self._verifier, self._needs_identity
 
@@ -60,7 +60,7 @@ class Guarded:
                     verifier.verify_service(metadata)
                 await func(stream)
             except ConstellationError as error:
-                await _end(stream, error)
+                await _end(stream, error, is_cut=is_cut)
             except Exception:  # the supervision point of one call: it costs this call only
                 log.exception("rpc.failed", method=func.__qualname__)
                 await _end(stream, ConstellationError("an internal error; the server's log has its trace"))
@@ -68,10 +68,17 @@ class Guarded:
         return guarded
 
 
-async def _end(stream: Stream[Any, Any], error: ConstellationError) -> None:
+async def _end(stream: Stream[Any, Any], error: ConstellationError, *, is_cut: bool = False) -> None:
+    """Say why a call failed. `is_cut`: its client is not done sending, so grpclib resets it, and forgets the trailers there."""
     status = status_of(error)
     assert status is not Status.OK
-    await stream.send_trailing_metadata(status=status, status_message=str(error)[:512], metadata=trailer_of(error))
+    problem = trailer_of(error)
+    await stream.send_trailing_metadata(
+        status=status,
+        status_message=str(error)[:512],
+        status_details=problem[TRAILER] if is_cut else None,
+        metadata=problem,
+    )
 
 
 class _Loop:
@@ -115,6 +122,7 @@ async def serving(
             ServerReflection.extend(everything),
             loop=cast("asyncio.AbstractEventLoop", _Loop(asyncio.get_running_loop())),
             config=flow(),
+            status_details_codec=ProblemDetails(),
         )
     await server.start(sock=listener, ssl=None if tls is None else tls.context)
     try:
