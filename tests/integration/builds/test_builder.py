@@ -128,7 +128,7 @@ async def test_a_tree_that_is_no_tree_of_files_is_refused(rig, script, reason):
 
 
 async def test_many_files_are_refused(rig, monkeypatch):
-    monkeypatch.setattr("constellation.comet.builds.builder._ENTRIES", 100)
+    monkeypatch.setattr("constellation.comet.builds.follow._ENTRIES", 100)
     assert "too many files" in await _refused(rig, "i=0; while [ $i -lt 101 ]; do : > out/$i; i=$((i+1)); done")
 
 

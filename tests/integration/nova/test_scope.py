@@ -175,7 +175,7 @@ async def test_whoami_says_what_the_caller_may_do(nova):
         "subject": "t",
         "tenant": "default",
         "namespace": "default",
-        "permissions": ["function:invoke", "function:read", "log:read"],
+        "permissions": ["function:invoke", "function:read", "log:read", "topic:publish"],
         "is_platform_admin": False,
         "rate_per_s": 0.0,
         "burst": 0,
