@@ -53,7 +53,7 @@ def test_the_example_counts_each_order_once(platform, orbit):
     assert deployed.code == 0, deployed.err
     assert "subscription order-totals" in deployed.out
     assert orbit.run("deploy", EXAMPLE, "-o", "json").json["action"] == "unchanged"
-    event = f"@{EXAMPLE / 'event.json'}"
+    event = f"@{EXAMPLE / 'message.json'}"
     for region in ("eu-west", "asia", "us"):
         sent = orbit.run("publish", "orders", "-a", f"region={region}", "-d", event, "-o", "json").json
         assert sent["deliveries"] == (0 if region == "asia" else 1)
