@@ -24,7 +24,7 @@ void sim_put_function(sim *s, uint32_t i) {
     sim_function *f = &s->functions[i];
     f->row = (ct_function_row){
         .tenant = names[0], .tenant_len = 1, .space = names[1], .space_len = 1, .name = names[i], .name_len = 1,
-        .flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED), .code_version = f->row.code_version + 1, .max_payload_bytes = 100,
+        .flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED), .version = f->row.version + 1, .max_payload_bytes = 100,
         .timeout_ns = CT__SECOND_NS, .max_queue_wait_ns = sim_one_of(s, 1, 30, 30) * CT__SECOND_NS,
         .breaker_window_ns = 10 * CT__SECOND_NS, .breaker_open_ns = CT__SECOND_NS, .min_replicas = sim_one_of(s, 0, 0, 1),
         .max_replicas = sim_one_of(s, 1, 2, 5), .instance_concurrency = sim_one_of(s, 1, 1, 3), .max_inflight = sim_one_of(s, 0, 0, 9),
@@ -122,7 +122,7 @@ static void demand_first_come(sim *s, const sim_call *answered) {
 
 static void demand_fresh(sim *s, const sim_call *c, const ct_grant *grant) {
     if (ct__member_at(s->t, grant->member) != NULL)
-        DEMAND(s, grant->code_version >= c->version, "a call was given older code than was live when it came");
+        DEMAND(s, grant->version >= c->version, "a call was given older code than was live when it came");
 }
 
 static void taken(sim *s, const ct_effect *e) {
@@ -170,7 +170,7 @@ void sim_take_effects(sim *s) {
 static void lease(sim *s, sim_call *c) {
     ct_grant grant;
     ct_verdict verdict;
-    c->version = s->functions[c->function].row.code_version;
+    c->version = s->functions[c->function].row.version;
     c->ticket = ++s->tickets;
     c->is_answered = false;
     const uint64_t deadline_ns = s->now_ns + sim_one_of(s, 1, 20, 20) * CT__SECOND_NS;
@@ -313,7 +313,7 @@ static void on_update(sim *s, uint32_t event) {
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 1, s->now_ns) == 0, "an update was refused");
         break;
     case EV_DEPLOY:
-        f->row.code_version++;
+        f->row.version++;
         f->row.instance_concurrency = sim_one_of(s, 1, 1, 3);
         f->row.flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED);
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 0, s->now_ns) == 0, "an update was refused");

@@ -73,6 +73,7 @@ ALLOWED = {
         "function_alias_shares": "S",
         "function_code": "Su",
         "function_files": "S",
+        "function_ingress": "S",
         "builds": "SIUD",
         "sandboxes": "SIuD",
         "build_log": "SI",

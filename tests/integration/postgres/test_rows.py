@@ -63,7 +63,7 @@ class Node:
         record = Record(
             request_id=uuid7().bytes,
             function=self.handle,
-            code_version=3,
+            version=3,
             started_at_us=(started_at - EPOCH) // timedelta(microseconds=1),
             duration_ns=1_234_567,
             queued_ns=89,
@@ -83,7 +83,7 @@ class Node:
             id=UUID(bytes=record.request_id),
             function_id=self.function.id,
             function_name=self.function.name,
-            function_version=record.code_version,
+            function_version=record.version,
             runtime=self.function.runtime,
             node="node-1",
             started_at=EPOCH + timedelta(microseconds=record.started_at_us),
@@ -125,7 +125,7 @@ async def test_rows_of_every_status_and_text_equal_those_of_python(db: Database)
     written += [node.put(log=text, error=text, is_log_truncated=True) for text in ODD_TEXTS]
     written += [
         node.put(is_cold=True, duration_ns=0, queued_ns=2**53 + 1),
-        node.put(input_bytes=2**31 - 1, output_bytes=0, code_version=2**31 - 1),
+        node.put(input_bytes=2**31 - 1, output_bytes=0, version=2**31 - 1),
         node.put(source=b"schedule"),
         node.put(started_at_us=0),
         node.put(started_at_us=253_402_300_799_000_000),
@@ -152,7 +152,7 @@ async def test_random_rows_equal_those_of_python(db: Database, seed: int) -> Non
     statuses = list(node.table.status_names())
     written = [
         node.put(
-            code_version=chance.randrange(2**31),
+            version=chance.randrange(2**31),
             started_at_us=chance.randrange(253_402_300_799_000_000),
             duration_ns=chance.randrange(2 ** chance.randrange(1, 60)),
             queued_ns=chance.randrange(2 ** chance.randrange(1, 60)),
@@ -172,7 +172,7 @@ async def test_random_rows_equal_those_of_python(db: Database, seed: int) -> Non
 
 async def test_a_number_that_no_column_takes_is_the_largest_that_one_does(db: Database) -> None:
     node = Node(db)
-    node.put(input_bytes=2**31, output_bytes=2**64 - 1, code_version=2**40)
+    node.put(input_bytes=2**31, output_bytes=2**64 - 1, version=2**40)
     await node.writer.flush(within_s=30)
     (row,) = (await node.rows()).values()
     assert (row.input_bytes, row.output_bytes, row.function_version) == (2**31 - 1,) * 3
