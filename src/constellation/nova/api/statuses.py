@@ -6,7 +6,6 @@ from constellation.nova.domain.access import Permission
 from constellation.routes.route import Route, Transport
 
 REASONS = {
-    101: "The connection speaks WebSocket from here on",
     200: "The answer",
     201: "Created",
     202: "Accepted: committed, not yet done",
