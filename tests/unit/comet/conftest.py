@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import select
 import socket
 import struct
 import subprocess
@@ -91,6 +92,10 @@ class WorkerPeer:
     def begin(self, event: object, *, call_id: int = 1, remaining_ms: int = 5000, stream: bool = False) -> None:
         head = struct.pack(">16s16s8sII", bytes(range(16)), b"t" * 16, b"s" * 8, remaining_ms, int(stream))
         self.send(EXEC, call_id, head + (event if isinstance(event, bytes) else json.dumps(event).encode()))
+
+    def has_answered(self) -> bool:
+        """Wait for a frame, and leave it where it is."""
+        return bool(select.select([self._socket], [], [], 30)[0])
 
     def finish(self) -> tuple[Frame, list[Frame]]:
         """Return the frame that ends a call, and all before it."""

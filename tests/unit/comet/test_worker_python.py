@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -226,6 +228,26 @@ def test_async_calls_at_a_time_keep_their_logs_apart_and_can_be_cancelled(python
     end, _ = worker.finish()
     assert (end.kind, end.call_id) == (ERROR, 1)
     assert json.loads(end.body)["type"] == "CancelledError"
+
+
+def test_it_sleeps_until_there_is_something_to_read(python_worker):
+    worker = python_worker("def handler(event, context):\n    return 1\n")
+    worker.init()
+    status = Path(f"/proc/{worker.process.pid}/status")
+
+    def sleeps() -> int:
+        while "State:\tS" not in (text := status.read_text()):
+            time.sleep(0.001)
+        return int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+
+    calls, before = 20, sleeps()
+    for _ in range(calls):
+        worker.begin(None)
+        assert worker.has_answered()
+        sleeps()
+        worker.finish()  # takes the answer from the socket, of which a sleeper in read() would be told
+        time.sleep(0.002)
+    assert sleeps() - before < calls * 3 // 2
 
 
 def test_ping_is_answered_between_calls(python_worker):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import socket
 import struct
 import threading
@@ -88,11 +89,12 @@ class Channel:
     """Frames over one blocking stream socket. Whatever breaks it ends the process: nobody is left to talk to."""
 
     def __init__(self):
-        self._fd, self._pending, self._lock = -1, b"", threading.Lock()
+        self._fd, self._pending, self._lock, self._news = -1, b"", threading.Lock(), select.poll()
 
     def open(self, fd):
         self._fd = fd
         os.set_inheritable(fd, False)
+        self._news.register(fd, select.POLLIN)
 
     def send(self, kind, call_id=0, body=b"", flags=0):
         data = HEADER.pack(len(body), kind, flags, 0, call_id) + body
@@ -123,7 +125,10 @@ class Channel:
         return kind, call_id, data[HEADER.size : end]
 
     def _read(self, count):
+        # A process that sleeps in read() of a unix socket is also woken when the host has taken what was written: the
+        # kernel tells all who wait that there is room. One that sleeps in poll() is woken for what it asked for only.
         try:
+            self._news.poll()
             data = os.read(self._fd, count)
         except OSError:
             os._exit(1)
