@@ -8,7 +8,7 @@ SELECT *
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::uuid[], $5::text[], $6::integer[], $7::text[], $8::text[],
             $9::timestamptz[], $10::double precision[], $11::double precision[], $12::boolean[], $13::text[],
             $14::text[], $15::integer[], $16::integer[], $17::text[], $18::boolean[], $19::text[])
-ON CONFLICT (tenant, id) DO NOTHING;
+ON CONFLICT (tenant, namespace, id) DO NOTHING;
 
 -- name: insert_staged
 -- Writes the rows that this transaction put into invocations_staged; nobody sees those of others, and none is ever
@@ -21,7 +21,7 @@ SELECT tenant, namespace, id, function_id, function_name, function_version, runt
        started_at, duration_ms, queued_ms, cold_start, status, error, input_bytes, output_bytes,
        log, log_truncated, source
 FROM invocations_staged
-ON CONFLICT (tenant, id) DO NOTHING;
+ON CONFLICT (tenant, namespace, id) DO NOTHING;
 
 -- name: clear_staged
 -- Takes them out again.
@@ -29,16 +29,16 @@ DELETE FROM invocations_staged;
 
 -- name: get
 -- One record of a scope.
--- index: invocations_pkey or invocations_by_scope
+-- index: invocations_pkey
 SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at, duration_ms,
        queued_ms, cold_start, status, error, input_bytes, output_bytes, log, log_truncated, source
 FROM invocations
-WHERE tenant = $1 AND id = $3 AND namespace = $2;
+WHERE tenant = $1 AND namespace = $2 AND id = $3;
 
 -- name: list
 -- Records of a scope, newest first. Null leaves a filter out: $3 function, $4 status, $5 only errors or only
 -- successes, $6 and $7 the first and last instant, $8 a part of log or error, $9 ids before this one.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at, duration_ms,
        queued_ms, cold_start, status, error, input_bytes, output_bytes, log, log_truncated, source
 FROM invocations
@@ -55,7 +55,7 @@ LIMIT $10 OFFSET $11;
 
 -- name: count
 -- How many records `list` has in all without its cursor, counted up to $9.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT count(*)
 FROM (
     SELECT FROM invocations

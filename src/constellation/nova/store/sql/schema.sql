@@ -576,11 +576,10 @@ CREATE TABLE invocations (
     log_truncated    boolean NOT NULL,
     source           text NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
-    PRIMARY KEY (tenant, id)
+    PRIMARY KEY (tenant, namespace, id)
 ) PARTITION BY RANGE (id);
 -- Ascending, though it is read backwards: ids grow, so that a page is left full behind the last row and not half empty.
 CREATE INDEX invocations_by_function ON invocations (tenant, namespace, function_name, id);
-CREATE INDEX invocations_by_scope ON invocations (tenant, namespace, id);
 CREATE INDEX invocations_recorded ON invocations USING brin (recorded_at); -- rows lie in this order already
 
 -- Where a batch that is partly in the log already is put before the rest of it goes there: in one transaction, so that
@@ -761,10 +760,10 @@ $$;
 CREATE FUNCTION forget_logs(batch integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     WITH old AS (
-        SELECT log.tenant, log.id
+        SELECT log.tenant, log.namespace, log.id
         FROM public.functions AS f
         CROSS JOIN LATERAL (
-            SELECT tenant, id FROM public.invocations
+            SELECT tenant, namespace, id FROM public.invocations
             WHERE tenant = f.tenant AND namespace = f.namespace AND function_name = f.name
               AND id < public.uuid7_floor(now() - make_interval(days => f.log_retention_days))
             ORDER BY id
@@ -776,7 +775,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     gone AS (
         DELETE FROM public.invocations
         USING old
-        WHERE invocations.tenant = old.tenant AND invocations.id = old.id
+        WHERE invocations.tenant = old.tenant AND invocations.namespace = old.namespace AND invocations.id = old.id
         RETURNING 1
     )
     SELECT count(*) FROM gone

@@ -1,7 +1,7 @@
 -- name: figures
 -- Calls of a scope, of one function or ($3 null) of all, in the last $4 seconds: first all of them, then by steps of
 -- $5 seconds. At most the newest $6 are looked at.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT step AS at, count(*) AS calls, count(*) FILTER (WHERE status <> 'ok') AS errors,
        count(*) FILTER (WHERE cold_start) AS cold_starts, avg(duration_ms) AS mean_ms,
        percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS percentiles,
@@ -19,7 +19,7 @@ ORDER BY step NULLS FIRST;
 
 -- name: statuses
 -- The same calls by how they ended.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT status, count(*) AS calls
 FROM (SELECT status FROM invocations
       WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
@@ -44,7 +44,7 @@ LIMIT $6;
 
 -- name: days
 -- Calls by day (UTC) of the last $4 days, today the last.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT (started_at AT TIME ZONE 'UTC')::date AS day, count(*) AS calls,
        count(*) FILTER (WHERE status <> 'ok') AS errors
 FROM invocations
@@ -56,7 +56,7 @@ ORDER BY day;
 -- name: usage
 -- What the functions of a scope, or ($3 not null) one of them, used in the last $4 seconds. A function that is gone
 -- counts with $5 MiB of memory.
--- index: invocations_by_scope or invocations_by_function
+-- index: invocations_pkey or invocations_by_function
 SELECT used.function_name, used.calls, used.cold_starts,
        used.seconds * coalesce(known.memory_mb, $5) / 1024 AS gb_seconds
 FROM (SELECT function_name, count(*) AS calls, count(*) FILTER (WHERE cold_start) AS cold_starts,

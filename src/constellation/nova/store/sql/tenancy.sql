@@ -85,7 +85,7 @@ DELETE FROM jobs_done WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2)
 
 -- name: delete_invocations
 -- The invocation log of a tenant, of one namespace or ($2 null) of all.
--- index: invocations_pkey or invocations_by_scope
+-- index: invocations_pkey
 DELETE FROM invocations WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
 -- name: delete_messages
