@@ -12,7 +12,7 @@ from constellation.nova.store.queries import parse, read
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
-NO_QUERIES = {"grants.sql", "schema.sql"}
+NO_QUERIES = {"columns.sql", "grants.sql", "schema.sql"}
 SAMPLES = {
     "text": "'t7'",
     "uuid": "uuid7_floor(now())",

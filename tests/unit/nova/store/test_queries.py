@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from constellation.nova.store.queries import parse, read
+from constellation.nova.store.queries import parse
 
 FILE = """
 -- name: one
@@ -36,6 +34,7 @@ def test_a_file_is_read_query_by_query() -> None:
         "-- name: one\n-- A comment.\nSELECT 1;\n-- name: one\n-- Again.\nSELECT 1;",
         "-- name: silent\nSELECT 1;",
         "-- name: empty\n-- Only a comment.",
+        "-- name: listed\n-- Has no such list.\nSELECT {nothing};",
     ],
 )
 def test_a_query_that_repeats_a_name_or_says_nothing_is_refused(text: str) -> None:
@@ -43,14 +42,9 @@ def test_a_query_that_repeats_a_name_or_says_nothing_is_refused(text: str) -> No
         parse(text)
 
 
-def test_versions_are_read_with_every_column_of_a_function():
-    columns = columns_of(parse(read("functions.sql"))["get"].sql)
-    columns = {each for each in columns if not each.startswith("ingress_")}  # who may call it is no matter of versions
-    assert len(columns) > 40
-    for name in ("get", "some", "list"):
-        selected = columns_of(parse(read("versions.sql"))[name].sql)
-        assert {each.removeprefix("was.") for each in selected if each.startswith("was.")} == columns, name
-
-
-def columns_of(sql: str) -> set[str]:
-    return set(re.split(r",\s+", re.sub(r"^SELECT\s+|\nFROM.*", "", sql, flags=re.DOTALL)))
+def test_a_list_of_columns_stands_for_its_columns() -> None:
+    one = parse("-- name: one\n-- Both ways.\nSELECT {ingress}, {was.ingress} FROM x AS was;")["one"].sql
+    names = ("callers", "functions", "allow", "deny")
+    assert one == f"SELECT {', '.join(f'ingress_{name}' for name in names)}, " + (
+        f"{', '.join(f'was.ingress_{name}' for name in names)} FROM x AS was"
+    )

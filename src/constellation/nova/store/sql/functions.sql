@@ -1,14 +1,7 @@
 -- name: get
 -- One function by its name in a scope.
 -- index: functions_tenant_namespace_name_key
-SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-       live_version, newest_version, newest_code_version, kept_versions, ingress_callers, ingress_functions,
-       ingress_allow, ingress_deny
+SELECT {function}, {ingress}
 FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -16,13 +9,7 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3;
 -- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, $5 what its name
 -- must fit one of, $6 none of; each may be null.
 -- index: functions_tenant_namespace_name_key
-SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-       live_version, newest_version, newest_code_version, kept_versions
+SELECT {function}
 FROM functions
 WHERE tenant = $1 AND namespace = $2
   AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
@@ -44,14 +31,7 @@ WHERE tenant = $1 AND namespace = $2
 -- name: list_kept_warm
 -- The functions of every tenant that want instances before a call comes.
 -- index: functions_kept_warm
-SELECT tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-       init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-       max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-       breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-       log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-       pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-       live_version, newest_version, newest_code_version, kept_versions, ingress_callers, ingress_functions,
-       ingress_allow, ingress_deny
+SELECT {function}, {ingress}
 FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE min_replicas > 0
 ORDER BY tenant, namespace, name;
@@ -71,13 +51,7 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        kept_versions)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
         $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)
-RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-          init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-          max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-          pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-          live_version, newest_version, newest_code_version, kept_versions;
+RETURNING {function};
 
 -- name: update
 -- The settings and the code version of a function that is still at row version $36. With $42 the handler that is live
@@ -94,13 +68,7 @@ SET runtime = $5, handler = CASE WHEN $42::boolean THEN handler ELSE $6 END, des
     pending_error = CASE WHEN pending_version = $39 THEN pending_error END, kept_versions = $43, live_version = $44,
     version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $36
-RETURNING tenant, namespace, name, id, runtime, handler, description, memory_mb, cpu_millis, max_pids, timeout_s,
-          init_timeout_s, min_replicas, max_replicas, instance_concurrency, max_payload_bytes, halted, max_inflight,
-          max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_error_percent,
-          breaker_min_samples, breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode,
-          log_retention_days, egress, egress_allow, egress_deny, code_version, code_hash, pending_version,
-          pending_hash, pending_handler, pending_error, version, created_at, updated_at,
-          live_version, newest_version, newest_code_version, kept_versions;
+RETURNING {function};
 
 -- name: delete
 -- A function, if it is still the row $4 at row version $5 where these are given; its code and schedules go with it.

@@ -1,15 +1,7 @@
 -- name: get
 -- One version of a function, as the function was then.
 -- index: function_versions_pkey
-SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live,
-       was.tenant, was.namespace, was.name, was.id, was.runtime, was.handler, was.description, was.memory_mb,
-       was.cpu_millis, was.max_pids, was.timeout_s, was.init_timeout_s, was.min_replicas, was.max_replicas,
-       was.instance_concurrency, was.max_payload_bytes, was.halted, was.max_inflight, was.max_queue_depth,
-       was.max_queue_wait_s, was.shed_status_code, was.retry_after_s, was.breaker_error_percent,
-       was.breaker_min_samples, was.breaker_window_s, was.breaker_open_s, was.breaker_probes, was.env, was.preload,
-       was.backend, was.mode, was.log_retention_days, was.egress, was.egress_allow, was.egress_deny, was.code_version,
-       was.code_hash, was.pending_version, was.pending_hash, was.pending_handler, was.pending_error, was.version,
-       was.created_at, was.updated_at, was.live_version, was.newest_version, was.newest_code_version, was.kept_versions
+SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live, {was.function}
 FROM functions AS f
 JOIN function_versions AS made ON made.tenant = f.tenant AND made.function_id = f.id
 CROSS JOIN LATERAL jsonb_populate_record(f, made.settings) AS was
@@ -18,15 +10,7 @@ WHERE f.tenant = $1 AND f.namespace = $2 AND f.name = $3 AND made.version = $4;
 -- name: some
 -- Some versions of a function, as the function was then.
 -- index: function_versions_pkey
-SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live,
-       was.tenant, was.namespace, was.name, was.id, was.runtime, was.handler, was.description, was.memory_mb,
-       was.cpu_millis, was.max_pids, was.timeout_s, was.init_timeout_s, was.min_replicas, was.max_replicas,
-       was.instance_concurrency, was.max_payload_bytes, was.halted, was.max_inflight, was.max_queue_depth,
-       was.max_queue_wait_s, was.shed_status_code, was.retry_after_s, was.breaker_error_percent,
-       was.breaker_min_samples, was.breaker_window_s, was.breaker_open_s, was.breaker_probes, was.env, was.preload,
-       was.backend, was.mode, was.log_retention_days, was.egress, was.egress_allow, was.egress_deny, was.code_version,
-       was.code_hash, was.pending_version, was.pending_hash, was.pending_handler, was.pending_error, was.version,
-       was.created_at, was.updated_at, was.live_version, was.newest_version, was.newest_code_version, was.kept_versions
+SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live, {was.function}
 FROM functions AS f
 JOIN function_versions AS made ON made.tenant = f.tenant AND made.function_id = f.id
 CROSS JOIN LATERAL jsonb_populate_record(f, made.settings) AS was
@@ -36,15 +20,7 @@ ORDER BY made.version;
 -- name: list
 -- The versions of a function, newest first.
 -- index: function_versions_pkey
-SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live,
-       was.tenant, was.namespace, was.name, was.id, was.runtime, was.handler, was.description, was.memory_mb,
-       was.cpu_millis, was.max_pids, was.timeout_s, was.init_timeout_s, was.min_replicas, was.max_replicas,
-       was.instance_concurrency, was.max_payload_bytes, was.halted, was.max_inflight, was.max_queue_depth,
-       was.max_queue_wait_s, was.shed_status_code, was.retry_after_s, was.breaker_error_percent,
-       was.breaker_min_samples, was.breaker_window_s, was.breaker_open_s, was.breaker_probes, was.env, was.preload,
-       was.backend, was.mode, was.log_retention_days, was.egress, was.egress_allow, was.egress_deny, was.code_version,
-       was.code_hash, was.pending_version, was.pending_hash, was.pending_handler, was.pending_error, was.version,
-       was.created_at, was.updated_at, was.live_version, was.newest_version, was.newest_code_version, was.kept_versions
+SELECT made.version AS number, made.created_at AS made_at, f.live_version AS live, {was.function}
 FROM functions AS f
 JOIN function_versions AS made ON made.tenant = f.tenant AND made.function_id = f.id
 CROSS JOIN LATERAL jsonb_populate_record(f, made.settings) AS was
