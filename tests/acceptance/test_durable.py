@@ -151,12 +151,22 @@ def test_a_year_of_sleep_ends_when_its_time_has_come(own_platform):
 
 
 def test_other_steps_than_the_recorded_ones_fail_the_execution_and_say_why(platform):
-    first = "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n    c.steps.wait_for_event('go')\n"
+    first = (
+        "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n    c.steps.wait_for_event('go')\n"
+        "    raise ValueError('no')\n"
+    )
     platform.deploy("changed", first)
-    execution = begin(platform, "changed", {})
+    execution = begin(platform, "changed", {}, max_attempts=2, backoff_base_ms=1)
     until(platform, execution, "suspended")
-    platform.deploy("changed", first.replace("'one'", "'other'"))
+    other = "def handler(e, c):\n    c.steps.run('other', lambda: 1)\n"
+    assert platform.http.put("/functions/changed/code", json={"code": other}).status_code == 200
+    platform.eventually(lambda: platform.invoke("changed", {}).json()["version"] == "2")
     assert platform.http.post(f"/executions/{execution}/events/go", json=1).status_code == 202
+    done = until(platform, execution, "failed")  # of the version that it began with, whatever is live
+    assert (done["version"], done["error"]["type"]) == ("1", "ValueError")
+    retry = f"/executions/{execution}/retry"
+    assert platform.http.post(retry, params={"qualifier": "7"}).status_code == 404
+    assert platform.http.post(retry, params={"qualifier": "$LATEST"}).json()["version"] == "2"
     failed = until(platform, execution, "failed")
     assert failed["error"]["code"] == "steps_diverged"
     assert "step 0 is run 'one' on record and run 'other' now" in failed["error"]["detail"]
@@ -168,10 +178,32 @@ def test_a_handler_that_raises_is_tried_again_from_its_record_and_then_failed(pl
     execution = begin(platform, "raises", {}, max_attempts=2, backoff_base_ms=1)
     failed = until(platform, execution, "failed")
     assert (failed["error"]["type"], failed["error"]["message"], failed["attempt"]) == ("ValueError", "no", 2)
-    platform.deploy("raises", code.replace("raise ValueError('no')", "return 'yes'"))
-    assert platform.http.post(f"/executions/{execution}/retry").status_code == 200
+    mended = code.replace("raise ValueError('no')", "return 'yes'")
+    assert platform.http.put("/functions/raises/code", json={"code": mended}).status_code == 200
+    platform.eventually(lambda: platform.invoke("raises", {}).json()["version"] == "2")
+    assert platform.http.post(f"/executions/{execution}/retry", params={"qualifier": "2"}).status_code == 200
     done = until(platform, execution, "succeeded")
-    assert (done["output"], len(done["steps"]["items"])) == ("yes", 1)
+    assert (done["output"], done["version"], len(done["steps"]["items"])) == ("yes", "2", 1)
+
+
+def test_an_execution_of_an_alias_stays_with_the_version_that_it_began_with(platform):
+    code = "def handler(e, c):\n    c.steps.wait_for_event('go')\n    return [{}, c.function_version]\n"
+    platform.deploy("stays", code.format(1))
+    assert platform.http.put("/functions/stays/aliases/prod", json={"version": 1}).status_code == 200
+    assert platform.http.put("/functions/stays/code", json={"code": code.format(2)}).status_code == 200
+    platform.eventually(lambda: platform.invoke("stays", {}).json()["version"] == "2")
+    begun = [begin(platform, "stays:prod", {}), begin(platform, "stays:2", {}), begin(platform, "stays", {})]
+    for execution in begun:
+        until(platform, execution, "suspended")
+    assert platform.http.put("/functions/stays/aliases/prod", json={"version": 2}).status_code == 200
+    assert platform.http.put("/functions/stays/code", json={"code": code.format(3)}).status_code == 200
+    platform.eventually(lambda: platform.invoke("stays", {}).json()["version"] == "3")
+    for execution, version in zip(begun, (1, 2, 2), strict=True):
+        assert look(platform, execution)["version"] == str(version)
+        assert platform.http.post(f"/executions/{execution}/events/go", json=1).status_code == 202
+        assert until(platform, execution, "succeeded")["output"] == [version, str(version)]
+    refused = platform.http.post("/functions/stays:gone/invoke-durable", json={})
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
 
 
 def test_a_cancelled_execution_runs_no_more(platform):

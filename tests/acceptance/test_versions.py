@@ -177,3 +177,62 @@ def test_a_canary_goes_back_from_a_bad_version_and_on_to_a_good_one(platform: Pl
     assert ends(3)["state"] == "promoted"
     platform.eventually(lambda: all(runs(platform, "canary:prod") == 3 for _ in range(10)))
     assert "promoted" in orbit(platform, "canary", "list", "canary")
+
+
+def test_calls_that_run_later_ask_for_their_version_when_they_run(platform: Platform) -> None:
+    platform.deploy("later", CODE.format(1))
+    put(platform, "later", 2)
+    alias(platform, "later", version=1)
+    platform.eventually(lambda: runs(platform, "later:prod") == 1)
+    assert platform.http.post("/functions/later/async-invocations/pause").status_code == 200
+    event = {"x-nova-invocation-type": "Event"}
+    accepted = [
+        platform.http.post("/functions/later:1/invoke-async", json={}),
+        platform.http.post("/functions/later/invoke-async", params={"qualifier": "prod"}, json={}),
+        platform.invoke("later:prod", {}, headers=event),
+        platform.invoke("later", {}, headers={**event, "x-nova-qualifier": "1"}),
+        platform.http.post("/functions/later/invoke-async", json={}),
+    ]
+    assert [answer.status_code for answer in accepted] == [202] * 5, [answer.text for answer in accepted]
+    alias(platform, "later", version=2)
+    platform.eventually(lambda: runs(platform, "later:prod") == 2)
+    put(platform, "later", 3)
+    platform.eventually(lambda: runs(platform, "later") == 3)
+    assert platform.http.post("/functions/later/async-invocations/resume").status_code == 200
+    wanted = [(1, "1"), (2, "prod"), (2, "prod"), (1, "1"), (3, "")]
+    for answer, (version, qualifier) in zip(accepted, wanted, strict=True):
+        path = f"/async-invocations/{answer.json()['id']}"
+
+        def output(path: str = path) -> dict[str, object] | None:
+            job = platform.http.get(path).json()
+            return job if job["status"] == "succeeded" else None
+
+        job = platform.eventually(output)
+        assert (job["output"]["version"], job["qualifier"]) == (str(version), qualifier)
+    missing = [
+        platform.http.post("/functions/later:gone/invoke-async", json={}),
+        platform.invoke("later:77", {}, headers=event),
+    ]
+    assert [answer.status_code for answer in missing] == [404, 404]
+
+
+def test_a_schedule_fires_the_version_that_it_names(platform: Platform) -> None:
+    platform.deploy("timed", CODE.format(1))
+    put(platform, "timed", 2)
+    alias(platform, "timed", version=1)
+    assert "timed:prod" in orbit(platform, "schedules", "create", "timed:prod", "@every 1s")
+    (schedule,) = platform.http.get("/functions/timed/schedules").json()["items"]
+    assert schedule["qualifier"] == "prod"
+
+    def fired(version: int) -> bool:
+        jobs = platform.http.get("/functions/timed/async-invocations", params={"status": "succeeded"}).json()["items"]
+        return any(job["output"]["version"] == str(version) and job["qualifier"] for job in jobs)
+
+    platform.eventually(lambda: fired(1))
+    alias(platform, "timed", version=2)
+    platform.eventually(lambda: fired(2))
+    path = f"/functions/timed/schedules/{schedule['id']}"
+    refused = platform.http.patch(path, json={"qualifier": "gone"})
+    assert (refused.status_code, refused.json()["field"]) == (400, "qualifier")
+    assert platform.http.patch(path, json={"qualifier": "1", "enabled": False}).json()["qualifier"] == "1"
+    assert platform.http.patch(path, json={"qualifier": "$LATEST"}).json()["qualifier"] == ""

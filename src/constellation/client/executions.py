@@ -34,9 +34,10 @@ def cancel_execution(execution_id: UUID) -> Call[e.ExecutionBody]:
     return call("cancel_execution", e.ExecutionBody, params={"id": str(execution_id)})
 
 
-def retry_execution(execution_id: UUID) -> Call[e.ExecutionBody]:
-    """Go on with a failed execution from its last step on."""
-    return call("retry_execution", e.ExecutionBody, params={"id": str(execution_id)})
+def retry_execution(execution_id: UUID, *, qualifier: str | None = None) -> Call[e.ExecutionBody]:
+    """Go on with a failed execution from its last step on, with the version that it began with unless another is named."""
+    params, query = {"id": str(execution_id)}, {"qualifier": qualifier}
+    return call("retry_execution", e.ExecutionBody, params=params, query=query)
 
 
 def signal_execution(execution_id: UUID, event: str, payload: object = None) -> Call[e.EventSent]:

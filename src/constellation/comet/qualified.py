@@ -7,15 +7,15 @@ too, and what has no name there yet is read.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from uuid import UUID
 
 from constellation.base.errors import NotFound
 from constellation.comet.functions import Entry, FunctionCache
 from constellation.comet.pool.pool import Pool
 from constellation.native.table import Table
-from constellation.nova.domain.alias import LATEST, MAX_QUALIFIER_CHARS
-
-MAX_NUMBER_DIGITS = 9  # below what the column holds
+from constellation.nova.domain.alias import LATEST, MAX_NUMBER_DIGITS, MAX_QUALIFIER_CHARS
+from constellation.rpc.caller import Caller
 
 
 def divided(name: str, qualifier: str) -> tuple[str, str]:
@@ -23,6 +23,13 @@ def divided(name: str, qualifier: str) -> tuple[str, str]:
     if not qualifier:
         name, _, qualifier = name.partition(":")
     return name, "" if qualifier == LATEST else qualifier
+
+
+def qualified(caller: Caller, qualifier: str, *, sticky: str = "") -> Caller:
+    """Return the caller as one that asks for a version or an alias; itself when it asks for the live version."""
+    if not qualifier:
+        return caller
+    return replace(caller, context=replace(caller.context, qualifier=qualifier, sticky=sticky))
 
 
 class Names:

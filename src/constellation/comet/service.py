@@ -18,7 +18,7 @@ from constellation.comet.executor.executor import Executor
 from constellation.comet.executor.meters import Meters
 from constellation.comet.executor.once import Once, refuse_key
 from constellation.comet.executor.turn import Turn
-from constellation.comet.qualified import divided
+from constellation.comet.qualified import divided, qualified
 from constellation.comet.sandboxes.tunnels import Piece, Tunnels, relay
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.alias import MAX_KEY_CHARS
@@ -61,7 +61,7 @@ class NovaServicer(NovaServiceBase):
 
     async def InvokeDurable(self, stream: Stream[Any, Any]) -> None:  # noqa: N802
         request = await _request(stream)
-        caller = CALLER.get()
+        caller = qualified(CALLER.get(), request.qualifier)
         turn = Turn(Run(tenant=caller.identity.tenant, execution_id=_uuid(request.execution), token=request.token))
         answer = await self._executor.invoke_durable(
             caller, request.function, request.payload, turn, budget=self._budget(stream, 0)
@@ -91,8 +91,10 @@ class NovaServicer(NovaServiceBase):
             idempotency_ttl_s=request.idempotency_ttl_s or defaults.idempotency_ttl_s,
             source=request.source or defaults.source,
         )
+        function, qualifier = divided(request.function, request.qualifier)
+        caller = qualified(_caller(request.peer), qualifier)
         enqueued = await self._executor.invoke_async(
-            _caller(request.peer), request.function, request.payload, options, budget=self._budget(stream, 0)
+            caller, function, request.payload, options, budget=self._budget(stream, 0)
         )
         status = "replay" if enqueued.is_replay else "queued"
         await stream.send_message(nova_pb2.InvokeAsyncResponse(id=str(enqueued.job.id), status=status))
@@ -216,7 +218,7 @@ def _addressed(caller: Caller, request: Any) -> tuple[Caller, str]:
         return caller, function
     if len(request.sticky_key) > MAX_KEY_CHARS:
         raise InvalidRequest(f"at most {MAX_KEY_CHARS} characters", field="sticky_key")
-    return replace(caller, context=replace(caller.context, qualifier=qualifier, sticky=request.sticky_key)), function
+    return qualified(caller, qualifier, sticky=request.sticky_key), function
 
 
 def _uuid(text: str) -> UUID:

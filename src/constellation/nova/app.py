@@ -196,7 +196,7 @@ async def control_app(
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),
-        ScheduleRoutes(Schedules(db), functions, clock=clock),
+        ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
         SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
         UserRoutes(users, bindings, passwords, clock=clock),

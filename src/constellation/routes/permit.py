@@ -16,4 +16,10 @@ def authorize_route(identity: Identity, route: Route, params: Mapping[str, str])
     """
     if route.asks_itself and identity.may_for_some(route.permission):
         return
-    authorize(identity, route.permission, params.get("name") if route.is_about_function else None)
+    authorize(identity, route.permission, _function(params) if route.is_about_function else None)
+
+
+def _function(params: Mapping[str, str]) -> str | None:
+    """Return the function that a path names; which version of it is asked for makes no difference."""
+    name = params.get("name")
+    return None if name is None else name.partition(":")[0]

@@ -90,7 +90,7 @@ class GrpcInvoker:
     ) -> Invoked:
         reply = await self._channel.unary(
             self._stub.Invoke,
-            nova_pb2.InvokeRequest(function=function, payload=payload),
+            nova_pb2.InvokeRequest(function=function, payload=payload, qualifier=context.qualifier),
             metadata=self._channel.metadata(token=token, context=context),
             timeout_s=timeout_s,
         )
@@ -102,7 +102,11 @@ class GrpcInvoker:
         reply = await self._channel.unary(
             self._stub.InvokeDurable,
             nova_pb2.InvokeDurableRequest(
-                function=function, payload=payload, execution=str(run.execution_id), token=run.token
+                function=function,
+                payload=payload,
+                execution=str(run.execution_id),
+                token=run.token,
+                qualifier=context.qualifier,
             ),
             metadata=self._channel.metadata(token=token, context=context),
             timeout_s=timeout_s,
@@ -130,6 +134,7 @@ class GrpcInvoker:
                 idempotency_key=options.idempotency_key,
                 idempotency_ttl_s=options.idempotency_ttl_s,
                 source=options.source,
+                qualifier=context.qualifier,
             ),
             metadata=self._channel.metadata(token=token, context=context),
             timeout_s=timeout_s,

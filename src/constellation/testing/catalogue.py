@@ -157,6 +157,7 @@ class Catalogue(Building):
             next_run_at=None,
             last_run_at=None,
             last_invocation_id=None,
+            qualifier=wanted.qualifier,
             created_at=datetime.now(UTC),
         )
         self.schedules[made.id] = made

@@ -194,4 +194,6 @@ def _accepted(job: NewJob, *, run_at: datetime, created_at: datetime) -> Job:
         created_at=created_at,
         call_depth=job.call_depth,
         call_chain=job.call_chain,
+        is_durable=job.is_durable,
+        qualifier=job.qualifier,
     )

@@ -51,6 +51,7 @@ class Running(State):
             function=asked.name,
             status="dead" if answer.error else "succeeded",
             source="api",
+            qualifier="",
             attempt=wanted.max_attempts if answer.error else 1,
             max_attempts=wanted.max_attempts,
             run_at=None,

@@ -38,6 +38,7 @@ class MemorySchedules:
         input: bytes,
         next_run_at: datetime | None,
         enabled: bool = True,
+        qualifier: str = "",
     ) -> Schedule:
         schedule = Schedule(
             tenant=tenant,
@@ -51,6 +52,7 @@ class MemorySchedules:
             next_run_at=next_run_at,
             last_run_at=None,
             last_job_id=None,
+            qualifier=qualifier,
             version=1,
             created_at=self._clock.now(),
         )

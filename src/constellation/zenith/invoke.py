@@ -76,13 +76,16 @@ class Invoke:
 
     async def _accept(self, request: Request, name: str, payload: bytes, access: Access) -> None:
         """Hand the call over as a durable one; 202 once it is committed."""
-        if qualifier_of(request) or ":" in name:
-            raise InvalidRequest("a durable call runs the live version; it takes no qualifier", field="qualifier")
         given = request.single.get(b"idempotency-key", b"")
         key = text(given, header="Idempotency-Key", max_bytes=MAX_KEY_BYTES)
         reply = await self._execution.invoke_async(
             nova_pb2.InvokeAsyncRequest(
-                function=name, payload=payload, idempotency_key=key, source="api", peer=request.peer
+                function=name,
+                payload=payload,
+                idempotency_key=key,
+                source="api",
+                qualifier=qualifier_of(request),
+                peer=request.peer,
             ),
             token=access.token,
             context=context_of(request),

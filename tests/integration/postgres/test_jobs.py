@@ -53,6 +53,23 @@ async def test_a_job_is_accepted_claimed_and_kept_when_done(db: Database) -> Non
         await jobs.get("default", "other", claim.job.id)
 
 
+async def test_what_a_job_asks_for_is_kept_from_its_acceptance_to_its_record(db: Database) -> None:
+    jobs = Jobs(db)
+    enqueued = await jobs.enqueue(job(qualifier="prod", idempotency_key="k"))
+    assert (await jobs.get("default", "default", enqueued.job.id)).qualifier == "prod"
+    (claim,) = await jobs.claim(owner="w", lease_s=60, limit=1)
+    assert claim.job.qualifier == "prod"
+    assert await jobs.fail([failure(claim, None)]) == {claim.job.id}
+    assert (await jobs.retry("default", "default", claim.job.id)).qualifier == "prod"
+    (claim,) = await jobs.claim(owner="w", lease_s=60, limit=1)
+    await jobs.fail([failure(claim, None)])
+    assert (await jobs.retry("default", "default", claim.job.id, qualifier="3")).qualifier == "3"
+    (claim,) = await jobs.claim(owner="w", lease_s=60, limit=1)
+    await jobs.complete([completion(claim)])
+    (done,) = (await jobs.list("default", "default")).items
+    assert (done.status, done.qualifier) == (JobStatus.SUCCEEDED, "3")
+
+
 async def test_two_claimers_never_get_the_same_job(db: Database) -> None:
     jobs = Jobs(db)
     for function in "abc":

@@ -88,6 +88,19 @@ async def test_getting_on_gives_all_attempts_again(rig: Rig) -> None:
     assert (await rig.jobs.get(T, N, claim.job.id, is_durable=True)).status is JobStatus.DEAD
 
 
+async def test_going_past_waits_that_are_over_is_not_getting_on(rig: Rig) -> None:
+    claim = await rig.begin(max_attempts=2)
+    for _ in range(2):
+        step = await rig.steps.wait(run_of(claim), 0, StepKind.SLEEP, "s", seconds=0)
+        assert step is not None
+        assert step.finished_at is not None or claim.job.attempt == 1
+        await rig.jobs.fail([failure(claim)])
+        found = await rig.jobs.get(T, N, claim.job.id, is_durable=True)
+        if found.status is not JobStatus.DEAD:
+            claim = await rig.claim()
+    assert (found.status, found.attempt) == (JobStatus.DEAD, 2)
+
+
 def failure(claim: ClaimedJob) -> Failure:
     return Failure(claim=claim, request_id=uuid7(), error=b'{"type":"E"}', duration_ms=1.0, retry_after_s=0.0)
 

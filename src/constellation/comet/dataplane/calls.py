@@ -9,7 +9,9 @@ from msgspec import UNSET
 from constellation.comet.dataplane.jobs import body_of
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
+from constellation.comet.qualified import divided, qualified
 from constellation.nova.domain.job import Job
+from constellation.nova.domain.names import check_function_name
 from constellation.routes.models.executions import DurableInvoke
 from constellation.routes.models.invocations import AsyncInvoke
 from constellation.routes.models.statistics import Prewarm, Prewarmed
@@ -51,8 +53,14 @@ async def accepted(
     )
     payload = b"" if wanted.payload is UNSET else bytes(wanted.payload)
     is_durable = isinstance(wanted, DurableInvoke)
+    name, qualifier = divided(request.params["name"], request.qualifier)
     enqueued = await executor.invoke_async(
-        request.caller, request.function, payload, options, budget=request.budget, is_durable=is_durable
+        qualified(request.caller, qualifier),
+        check_function_name(name),
+        payload,
+        options,
+        budget=request.budget,
+        is_durable=is_durable,
     )
     headers = {"Location": f"{below}/{enqueued.job.id}"}
     if enqueued.is_replay:

@@ -13,6 +13,7 @@ from constellation.comet.dataplane.calls import accepted
 from constellation.comet.dataplane.jobs import raw
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.executor.executor import Executor
+from constellation.comet.qualified import divided, qualified
 from constellation.native.json_check import is_json
 from constellation.nova.domain.execution import MAX_STEP_BYTES, ExecutionStatus, Step, check_step_name, status_of
 from constellation.nova.domain.job import Job, JobStatus
@@ -72,8 +73,13 @@ class ExecutionRoutes:
         return self._body(await self._steps.cancel(request.tenant, request.namespace, request.id()))
 
     async def retry_execution(self, request: DataRequest) -> ExecutionBody:
-        job = await self._job(request)
-        return self._body(await self._jobs.retry(request.tenant, request.namespace, job.id))
+        job, qualifier = await self._job(request), request.query.get("qualifier")
+        number: str | None = None  # of the version that it goes on with; None: of the one that it began with
+        if qualifier is not None:
+            caller = qualified(request.caller, divided("", qualifier)[1])
+            function = await self._executor.function(caller, job.function_name, budget=request.budget)
+            number = str(function.live_version or "")
+        return self._body(await self._jobs.retry(request.tenant, request.namespace, job.id, qualifier=number))
 
     async def signal_execution(self, request: DataRequest) -> EventSent:
         payload = request.body.strip() or b"null"
@@ -104,6 +110,7 @@ def body_of(job: Job, *, now: datetime) -> ExecutionBody:
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         resumes_at=job.run_at if job.status is JobStatus.QUEUED else None,
+        version=job.qualifier,
         payload=raw(job.payload),
         output=raw(job.output),
         error=raw(job.error),

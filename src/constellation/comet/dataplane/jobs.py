@@ -161,6 +161,7 @@ def body_of(job: Job) -> AsyncInvocationBody:
         function=job.function_name,
         status=job.status.value,
         source=job.source,
+        qualifier=job.qualifier,
         attempt=job.attempt,
         max_attempts=job.max_attempts,
         run_at=job.run_at if job.status in (JobStatus.QUEUED, JobStatus.PAUSED) else None,

@@ -57,6 +57,11 @@ class DataRequest:
         return check_function_name(self.params["name"])
 
     @property
+    def qualifier(self) -> str:
+        """The version or alias that the call asks for, "" for the live version."""
+        return self.headers.get("x-nova-qualifier") or self.query.get("qualifier", "")
+
+    @property
     def window(self) -> Window:
         """Which part of a list is wanted."""
         return window_of(self.query)

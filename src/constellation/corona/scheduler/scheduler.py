@@ -163,7 +163,9 @@ class Scheduler:
                     schedule.function_name,
                     schedule.input,
                     token=self._tokens.token(tenant=schedule.tenant, namespace=schedule.namespace, subject=subject),
-                    context=CallContext(request_id=RequestId(uuid7()), source=options.source),
+                    context=CallContext(
+                        request_id=RequestId(uuid7()), source=options.source, qualifier=schedule.qualifier
+                    ),
                     options=options,
                     timeout_s=SUBMIT_TIMEOUT_S,
                 )

@@ -186,7 +186,13 @@ class AsyncQueue:
         job = claim.job
         token = self._tokens.token(tenant=job.tenant, namespace=job.namespace, subject=job.subject)
         source = "durable" if job.is_durable else _SOURCES.get(job.source.partition("/")[0], "async")
-        context = CallContext(request_id=request_id, depth=job.call_depth, chain=job.call_chain, source=source)
+        context = CallContext(
+            request_id=request_id,
+            depth=job.call_depth,
+            chain=job.call_chain,
+            source=source,
+            qualifier=job.qualifier,
+        )
         timeout_s = self._options.call_timeout_s + REQUEST_MARGIN_S
         if not job.is_durable:
             return await self._invoker.invoke(

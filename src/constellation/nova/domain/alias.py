@@ -14,6 +14,7 @@ MAX_SHARES = 16  # of an alias; what the table in C takes
 WHOLE = 100  # the weights of an alias together: they are percent
 LATEST = "$LATEST"  # the live version, by its other name
 MAX_QUALIFIER_CHARS = 64
+MAX_NUMBER_DIGITS = 9  # of a version; below what the column holds
 MAX_KEY_CHARS = 128  # of what keeps a caller at one version
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -51,6 +52,17 @@ def check_alias_name(name: str) -> str:
             field="alias",
         )
     return name
+
+
+def check_qualifier(text: str) -> str:
+    """Return what a call may name, "" for the live version; raise `InvalidRequest` for what no version can be."""
+    if text in ("", LATEST):
+        return ""
+    if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= MAX_NUMBER_DIGITS:
+        return text
+    if _NAME.fullmatch(text) is None:
+        raise InvalidRequest(f"qualifier {text[:80]!r} is no version's number and no alias", field="qualifier")
+    return text
 
 
 def shares_of(weights: Mapping[int, int]) -> tuple[Share, ...]:

@@ -37,6 +37,7 @@ class NewJob:
     call_depth: int = 0
     call_chain: tuple[str, ...] = ()
     is_durable: bool = False  # its steps are on record, and it may wait between two of them
+    qualifier: str = ""  # the version or alias that each run asks for; empty: the live version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,3 +67,4 @@ class Job:
     call_depth: int
     call_chain: tuple[str, ...]
     is_durable: bool = False
+    qualifier: str = ""

@@ -22,5 +22,6 @@ class Schedule:
     next_run_at: datetime | None  # None: it never runs again, or is disabled
     last_run_at: datetime | None
     last_job_id: UUID | None
+    qualifier: str = ""  # the version or alias that it fires; an alias is looked at for each run
     version: int
     created_at: datetime

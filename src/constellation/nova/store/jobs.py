@@ -202,15 +202,23 @@ class Jobs:
             has_more=len(rows) > limit,
         )
 
-    async def retry(self, tenant: str, namespace: str, job_id: UUID, *, max_attempts: int | None = None) -> Job:
-        """Put a dead job back in line with all its attempts.
+    async def retry(
+        self,
+        tenant: str,
+        namespace: str,
+        job_id: UUID,
+        *,
+        max_attempts: int | None = None,
+        qualifier: str | None = None,
+    ) -> Job:
+        """Put a dead job back in line with all its attempts, on another version if one is given.
 
         Raises:
             NotFound: there is no such job.
             StateConflict: it is not dead.
         """
         async with self._db.transaction() as tx:
-            row = await tx.fetch_row(SQL["retry"], tenant, namespace, job_id, max_attempts)
+            row = await tx.fetch_row(SQL["retry"], tenant, namespace, job_id, max_attempts, qualifier)
         if row is None:
             job = await self.get(tenant, namespace, job_id)
             raise StateConflict("async invocation", str(job_id), state=job.status, wanted=JobStatus.DEAD)
@@ -342,6 +350,7 @@ def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tup
         [job.call_depth for job in jobs],
         [",".join(job.call_chain) for job in jobs],  # names hold no comma; arrays of arrays must be rectangular
         [job.is_durable for job in jobs],
+        [job.qualifier for job in jobs],
     )
 
 
@@ -375,6 +384,7 @@ def _accepted(job: NewJob, row: Record) -> Job:
         call_depth=job.call_depth,
         call_chain=job.call_chain,
         is_durable=job.is_durable,
+        qualifier=job.qualifier,
     )
 
 
@@ -404,4 +414,5 @@ def job_of(row: Record) -> Job:
         call_depth=row["call_depth"],
         call_chain=tuple(row["call_chain"]),
         is_durable=row["is_durable"],
+        qualifier=row["qualifier"],
     )

@@ -46,6 +46,7 @@ class Schedules:
         input: bytes,
         next_run_at: datetime | None,
         enabled: bool = True,
+        qualifier: str = "",
     ) -> Schedule:
         """Write a new schedule.
 
@@ -65,6 +66,7 @@ class Schedules:
                     input,
                     enabled,
                     next_run_at,
+                    qualifier,
                 )
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound("function", function_name) from error
@@ -94,7 +96,7 @@ class Schedules:
         return Page(items=tuple(Schedule(**row) for row in rows), total=total, has_more=offset + len(rows) < total)
 
     async def update(self, schedule: Schedule) -> Schedule:
-        """Write cron, time zone, input, enabled and next run over the row that the caller read.
+        """Write cron, time zone, input, enabled, qualifier and next run over the row that the caller read.
 
         A run that is just claimed goes on, but can no longer write.
 
@@ -113,6 +115,7 @@ class Schedules:
                 schedule.enabled,
                 schedule.next_run_at,
                 schedule.version,
+                schedule.qualifier,
             )
             if row is None:
                 if await tx.fetch_row(SQL["get"], *key) is None:

@@ -77,6 +77,10 @@ class Steps:
             RunLost
             StepsDiverged: the record has another step here.
         """
+        before = await self.get(run, seq)
+        if before is not None and before.finished_at is not None:
+            check_step(before, kind, name)
+            return before  # nothing gets on by what is over, so the run is not held: that would make it a first attempt
         async with self._held(run) as tx:
             row = await tx.fetch_row(SQL["get"], *run.key, seq)
             if row is None:

@@ -82,11 +82,18 @@ def cancel(context: typer.Context, execution: ExecutionId) -> None:
 
 
 @app.command("retry")
-def retry(context: typer.Context, execution: ExecutionId) -> None:
+def retry(
+    context: typer.Context,
+    execution: ExecutionId,
+    version: Annotated[
+        str | None,
+        typer.Option(help="go on with this version, alias or $LATEST, not the version that it began with"),
+    ] = None,
+) -> None:
     """Go on with a failed execution from its last step on."""
     session = Session.of(context)
-    queued = session.client.retry_execution(id_of(execution))
-    session.output.made(queued, f"{queued.status} {queued.id}")
+    queued = session.client.retry_execution(id_of(execution), qualifier=version)
+    session.output.made(queued, f"{queued.status} {queued.id} on version {queued.version}")
 
 
 @app.command("signal")

@@ -18,6 +18,7 @@ app = typer.Typer(help="Fire functions by the clock.", no_args_is_help=True)
 ScheduleId = Annotated[str, typer.Argument(metavar="ID", help="its id, or a part of it that no other has")]
 Cron = Annotated[str, typer.Argument(metavar="CRON", help='five fields, "@hourly" and its like, or "@every 10m"')]
 Input = Annotated[str | None, typer.Option("--data", "-d", metavar="JSON|@FILE|-", help="the event of each call")]
+Version = Annotated[str | None, typer.Option("--version", help="a version's number or an alias; absent: the live one")]
 Zone = Annotated[str | None, typer.Option("--time-zone", help="zone of the fields; UTC when absent")]
 
 
@@ -33,6 +34,7 @@ def list_(
     columns = [
         Column[ScheduleBody]("ID", lambda schedule: schedule.id),
         Column[ScheduleBody]("FUNCTION", lambda schedule: schedule.function),
+        Column[ScheduleBody]("VERSION", lambda schedule: schedule.qualifier or "live"),
         Column[ScheduleBody]("CRON", lambda schedule: schedule.cron),
         Column[ScheduleBody]("ZONE", lambda schedule: schedule.time_zone),
         Column[ScheduleBody]("STATE", lambda schedule: "enabled" if schedule.enabled else "disabled"),
@@ -49,11 +51,19 @@ def create(
     cron: Cron,
     time_zone: Zone = None,
     data: Input = None,
+    version: Version = None,
     is_disabled: Annotated[bool, typer.Option("--disabled", help="make it without letting it fire")] = False,
 ) -> None:
     """Schedule a function."""
     session = Session.of(context)
-    wanted = ScheduleCreate(cron=cron, time_zone=time_zone or "UTC", input=_input(data), enabled=not is_disabled)
+    function, _, named = function.partition(":")
+    wanted = ScheduleCreate(
+        cron=cron,
+        time_zone=time_zone or "UTC",
+        input=_input(data),
+        enabled=not is_disabled,
+        qualifier=version or named,
+    )
     _show(session, session.client.create_schedule(function, wanted), "created")
 
 
@@ -64,14 +74,18 @@ def update(
     cron: Annotated[str | None, typer.Option(help="the new times")] = None,
     time_zone: Zone = None,
     data: Input = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="a version's number or an alias; $LATEST: the live one")
+    ] = None,
 ) -> None:
-    """Change when a schedule fires, or with what."""
-    if cron is None and time_zone is None and data is None:
-        raise OrbitError("nothing to change", hint="Give --cron, --time-zone or --data.")
+    """Change when a schedule fires, with what, or which version."""
+    if cron is None and time_zone is None and data is None and version is None:
+        raise OrbitError("nothing to change", hint="Give --cron, --time-zone, --data or --version.")
     changes = ScheduleUpdate(
         cron=UNSET if cron is None else cron,
         time_zone=UNSET if time_zone is None else time_zone,
         input=_input(data),
+        qualifier=UNSET if version is None else version,
     )
     _change(context, schedule, changes, "updated")
 
@@ -118,10 +132,14 @@ def _input(data: str | None) -> Raw | UnsetType:
     return UNSET if data is None else event_of(data)
 
 
+def _named(schedule: ScheduleBody) -> str:
+    return f"{schedule.function}:{schedule.qualifier}" if schedule.qualifier else schedule.function
+
+
 def _show(session: Session, schedule: ScheduleBody, done: str) -> None:
     output = session.output
     if not output.is_table:
         output.data(schedule)
         return
     following = f"; next {output.age(schedule.next_run_at)}" if schedule.next_run_at and done != "deleted" else ""
-    output.line(f"{done} {schedule.id}: {schedule.function} at {schedule.cron!r} ({schedule.time_zone}){following}")
+    output.line(f"{done} {schedule.id}: {_named(schedule)} at {schedule.cron!r} ({schedule.time_zone}){following}")

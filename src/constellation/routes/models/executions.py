@@ -34,6 +34,7 @@ class ExecutionBody(Struct, kw_only=True, frozen=True):
     attempt: int  # of the step that it is at
     max_attempts: int
     resumes_at: datetime | None  # when it is run again, if no event comes before
+    version: str  # that it began with, and stays with
     payload: Any
     output: Any
     error: Any

@@ -44,6 +44,7 @@ class AsyncInvocationBody(Struct, kw_only=True, frozen=True):
     function: str
     status: str  # queued, running, paused, succeeded, dead
     source: str
+    qualifier: str  # the version or alias that each run asks for; empty: the live version
     attempt: int
     max_attempts: int
     run_at: datetime | None

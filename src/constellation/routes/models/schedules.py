@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Cron = Annotated[str, Meta(min_length=1, max_length=128)]
+Qualifier = Annotated[str, Meta(max_length=64)]  # a version's number or an alias; empty: the live version
 Zone = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -19,6 +20,7 @@ class ScheduleCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     time_zone: Zone = "UTC"
     input: Raw | UnsetType = UNSET
     enabled: bool = True
+    qualifier: Qualifier = ""
 
 
 class ScheduleUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +28,7 @@ class ScheduleUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     time_zone: Zone | UnsetType = UNSET
     input: Raw | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
+    qualifier: Qualifier | UnsetType = UNSET
 
 
 class ScheduleBody(Struct, kw_only=True, frozen=True):
@@ -40,4 +43,5 @@ class ScheduleBody(Struct, kw_only=True, frozen=True):
     next_run_at: datetime | None
     last_run_at: datetime | None
     last_invocation_id: UUID | None
+    qualifier: str  # empty: it fires the live version
     created_at: datetime

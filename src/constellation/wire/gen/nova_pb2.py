@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nnova.proto\x12\x07nova.v1\"{\n\rInvokeRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x11\n\tqualifier\x18\x04 \x01(\t\x12\x12\n\nsticky_key\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\x0c\"\x8f\x01\n\x0eInvokeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\x0c\x12\r\n\x05\x65rror\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x01\x12\x12\n\ncold_start\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x10\n\x08replayed\x18\x07 \x01(\x08\"<\n\x0bInvokeChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x1f\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x12.nova.v1.StreamEnd\"h\n\tStreamEnd\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x01\x12\x12\n\ncold_start\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\t\"\xd0\x01\n\x12InvokeAsyncRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12\x17\n\x0f\x62\x61\x63koff_base_ms\x18\x04 \x01(\r\x12\x16\n\x0e\x62\x61\x63koff_max_ms\x18\x05 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x19\n\x11idempotency_ttl_s\x18\x07 \x01(\r\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0c\n\x04peer\x18\t \x01(\x0c\"1\n\x13InvokeAsyncResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"[\n\x14InvokeDurableRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x11\n\texecution\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\x04\"@\n\x15InvokeDurableResponse\x12\'\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x17.nova.v1.InvokeResponse\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"}\n\x10ProxyHTTPRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\x0c\x12 \n\x07headers\x18\x04 \x03(\x0b\x32\x0f.nova.v1.Header\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0c\n\x04peer\x18\x06 \x01(\x0c\"S\n\x11ProxyHTTPResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12 \n\x07headers\x18\x02 \x03(\x0b\x32\x0f.nova.v1.Header\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\")\n\nTunnelOpen\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\x0c\"k\n\x0bTunnelPiece\x12!\n\x04open\x18\x01 \x01(\x0b\x32\x13.nova.v1.TunnelOpen\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x65rror\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ontrol\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x08\"\x0e\n\x0cStatsRequest\"\x93\x01\n\rFunctionStats\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\x0c\n\x04idle\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x01(\r\x12\x0f\n\x07\x62ooting\x18\x06 \x01(\r\x12\x10\n\x08inflight\x18\x07 \x01(\r\x12\x0e\n\x06queued\x18\x08 \x01(\r\"\x89\x01\n\rStatsResponse\x12)\n\tfunctions\x18\x01 \x03(\x0b\x32\x16.nova.v1.FunctionStats\x12\x11\n\tinstances\x18\x02 \x01(\r\x12\x13\n\x0binvocations\x18\x03 \x01(\x04\x12\x13\n\x0b\x63old_starts\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x32\xda\x03\n\x0bNovaService\x12\x39\n\x06Invoke\x12\x16.nova.v1.InvokeRequest\x1a\x17.nova.v1.InvokeResponse\x12>\n\x0cInvokeStream\x12\x16.nova.v1.InvokeRequest\x1a\x14.nova.v1.InvokeChunk0\x01\x12H\n\x0bInvokeAsync\x12\x1b.nova.v1.InvokeAsyncRequest\x1a\x1c.nova.v1.InvokeAsyncResponse\x12N\n\rInvokeDurable\x12\x1d.nova.v1.InvokeDurableRequest\x1a\x1e.nova.v1.InvokeDurableResponse\x12\x44\n\tProxyHTTP\x12\x19.nova.v1.ProxyHTTPRequest\x1a\x1a.nova.v1.ProxyHTTPResponse0\x01\x12\x38\n\x06Tunnel\x12\x14.nova.v1.TunnelPiece\x1a\x14.nova.v1.TunnelPiece(\x01\x30\x01\x12\x36\n\x05Stats\x12\x15.nova.v1.StatsRequest\x1a\x16.nova.v1.StatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nnova.proto\x12\x07nova.v1\"{\n\rInvokeRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\x12\x11\n\tqualifier\x18\x04 \x01(\t\x12\x12\n\nsticky_key\x18\x05 \x01(\t\x12\x0c\n\x04peer\x18\x06 \x01(\x0c\"\x8f\x01\n\x0eInvokeResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\x0c\x12\r\n\x05\x65rror\x18\x03 \x01(\x0c\x12\x13\n\x0b\x64uration_ms\x18\x04 \x01(\x01\x12\x12\n\ncold_start\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\t\x12\x10\n\x08replayed\x18\x07 \x01(\x08\"<\n\x0bInvokeChunk\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x1f\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x12.nova.v1.StreamEnd\"h\n\tStreamEnd\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\x0c\x12\x13\n\x0b\x64uration_ms\x18\x03 \x01(\x01\x12\x12\n\ncold_start\x18\x04 \x01(\x08\x12\x0f\n\x07version\x18\x05 \x01(\t\"\xe3\x01\n\x12InvokeAsyncRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0cmax_attempts\x18\x03 \x01(\r\x12\x17\n\x0f\x62\x61\x63koff_base_ms\x18\x04 \x01(\r\x12\x16\n\x0e\x62\x61\x63koff_max_ms\x18\x05 \x01(\r\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\x12\x19\n\x11idempotency_ttl_s\x18\x07 \x01(\r\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x0c\n\x04peer\x18\t \x01(\x0c\x12\x11\n\tqualifier\x18\n \x01(\t\"1\n\x13InvokeAsyncResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06status\x18\x02 \x01(\t\"n\n\x14InvokeDurableRequest\x12\x10\n\x08\x66unction\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x11\n\texecution\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\x04\x12\x11\n\tqualifier\x18\x05 \x01(\t\"@\n\x15InvokeDurableResponse\x12\'\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x17.nova.v1.InvokeResponse\"%\n\x06Header\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\"}\n\x10ProxyHTTPRequest\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\r\n\x05query\x18\x03 \x01(\x0c\x12 \n\x07headers\x18\x04 \x03(\x0b\x32\x0f.nova.v1.Header\x12\x0c\n\x04\x62ody\x18\x05 \x01(\x0c\x12\x0c\n\x04peer\x18\x06 \x01(\x0c\"S\n\x11ProxyHTTPResponse\x12\x0e\n\x06status\x18\x01 \x01(\r\x12 \n\x07headers\x18\x02 \x03(\x0b\x32\x0f.nova.v1.Header\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\")\n\nTunnelOpen\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\r\n\x05query\x18\x02 \x01(\x0c\"k\n\x0bTunnelPiece\x12!\n\x04open\x18\x01 \x01(\x0b\x32\x13.nova.v1.TunnelOpen\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\r\n\x05\x65rror\x18\x03 \x01(\x0c\x12\x0f\n\x07\x63ontrol\x18\x04 \x01(\x0c\x12\x0b\n\x03\x65nd\x18\x05 \x01(\x08\"\x0e\n\x0cStatsRequest\"\x93\x01\n\rFunctionStats\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x10\n\x08\x66unction\x18\x03 \x01(\t\x12\x0c\n\x04idle\x18\x04 \x01(\r\x12\x0c\n\x04\x62usy\x18\x05 \x01(\r\x12\x0f\n\x07\x62ooting\x18\x06 \x01(\r\x12\x10\n\x08inflight\x18\x07 \x01(\r\x12\x0e\n\x06queued\x18\x08 \x01(\r\"\x89\x01\n\rStatsResponse\x12)\n\tfunctions\x18\x01 \x03(\x0b\x32\x16.nova.v1.FunctionStats\x12\x11\n\tinstances\x18\x02 \x01(\r\x12\x13\n\x0binvocations\x18\x03 \x01(\x04\x12\x13\n\x0b\x63old_starts\x18\x04 \x01(\x04\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\x32\xda\x03\n\x0bNovaService\x12\x39\n\x06Invoke\x12\x16.nova.v1.InvokeRequest\x1a\x17.nova.v1.InvokeResponse\x12>\n\x0cInvokeStream\x12\x16.nova.v1.InvokeRequest\x1a\x14.nova.v1.InvokeChunk0\x01\x12H\n\x0bInvokeAsync\x12\x1b.nova.v1.InvokeAsyncRequest\x1a\x1c.nova.v1.InvokeAsyncResponse\x12N\n\rInvokeDurable\x12\x1d.nova.v1.InvokeDurableRequest\x1a\x1e.nova.v1.InvokeDurableResponse\x12\x44\n\tProxyHTTP\x12\x19.nova.v1.ProxyHTTPRequest\x1a\x1a.nova.v1.ProxyHTTPResponse0\x01\x12\x38\n\x06Tunnel\x12\x14.nova.v1.TunnelPiece\x1a\x14.nova.v1.TunnelPiece(\x01\x30\x01\x12\x36\n\x05Stats\x12\x15.nova.v1.StatsRequest\x1a\x16.nova.v1.StatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,29 +40,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMEND']._serialized_start=356
   _globals['_STREAMEND']._serialized_end=460
   _globals['_INVOKEASYNCREQUEST']._serialized_start=463
-  _globals['_INVOKEASYNCREQUEST']._serialized_end=671
-  _globals['_INVOKEASYNCRESPONSE']._serialized_start=673
-  _globals['_INVOKEASYNCRESPONSE']._serialized_end=722
-  _globals['_INVOKEDURABLEREQUEST']._serialized_start=724
-  _globals['_INVOKEDURABLEREQUEST']._serialized_end=815
-  _globals['_INVOKEDURABLERESPONSE']._serialized_start=817
-  _globals['_INVOKEDURABLERESPONSE']._serialized_end=881
-  _globals['_HEADER']._serialized_start=883
-  _globals['_HEADER']._serialized_end=920
-  _globals['_PROXYHTTPREQUEST']._serialized_start=922
-  _globals['_PROXYHTTPREQUEST']._serialized_end=1047
-  _globals['_PROXYHTTPRESPONSE']._serialized_start=1049
-  _globals['_PROXYHTTPRESPONSE']._serialized_end=1132
-  _globals['_TUNNELOPEN']._serialized_start=1134
-  _globals['_TUNNELOPEN']._serialized_end=1175
-  _globals['_TUNNELPIECE']._serialized_start=1177
-  _globals['_TUNNELPIECE']._serialized_end=1284
-  _globals['_STATSREQUEST']._serialized_start=1286
-  _globals['_STATSREQUEST']._serialized_end=1300
-  _globals['_FUNCTIONSTATS']._serialized_start=1303
-  _globals['_FUNCTIONSTATS']._serialized_end=1450
-  _globals['_STATSRESPONSE']._serialized_start=1453
-  _globals['_STATSRESPONSE']._serialized_end=1590
-  _globals['_NOVASERVICE']._serialized_start=1593
-  _globals['_NOVASERVICE']._serialized_end=2067
+  _globals['_INVOKEASYNCREQUEST']._serialized_end=690
+  _globals['_INVOKEASYNCRESPONSE']._serialized_start=692
+  _globals['_INVOKEASYNCRESPONSE']._serialized_end=741
+  _globals['_INVOKEDURABLEREQUEST']._serialized_start=743
+  _globals['_INVOKEDURABLEREQUEST']._serialized_end=853
+  _globals['_INVOKEDURABLERESPONSE']._serialized_start=855
+  _globals['_INVOKEDURABLERESPONSE']._serialized_end=919
+  _globals['_HEADER']._serialized_start=921
+  _globals['_HEADER']._serialized_end=958
+  _globals['_PROXYHTTPREQUEST']._serialized_start=960
+  _globals['_PROXYHTTPREQUEST']._serialized_end=1085
+  _globals['_PROXYHTTPRESPONSE']._serialized_start=1087
+  _globals['_PROXYHTTPRESPONSE']._serialized_end=1170
+  _globals['_TUNNELOPEN']._serialized_start=1172
+  _globals['_TUNNELOPEN']._serialized_end=1213
+  _globals['_TUNNELPIECE']._serialized_start=1215
+  _globals['_TUNNELPIECE']._serialized_end=1322
+  _globals['_STATSREQUEST']._serialized_start=1324
+  _globals['_STATSREQUEST']._serialized_end=1338
+  _globals['_FUNCTIONSTATS']._serialized_start=1341
+  _globals['_FUNCTIONSTATS']._serialized_end=1488
+  _globals['_STATSRESPONSE']._serialized_start=1491
+  _globals['_STATSRESPONSE']._serialized_end=1628
+  _globals['_NOVASERVICE']._serialized_start=1631
+  _globals['_NOVASERVICE']._serialized_end=2105
 # @@protoc_insertion_point(module_scope)

@@ -63,7 +63,7 @@ class StreamEnd(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., error: _Optional[bytes] = ..., duration_ms: _Optional[float] = ..., cold_start: _Optional[bool] = ..., version: _Optional[str] = ...) -> None: ...
 
 class InvokeAsyncRequest(_message.Message):
-    __slots__ = ("function", "payload", "max_attempts", "backoff_base_ms", "backoff_max_ms", "idempotency_key", "idempotency_ttl_s", "source", "peer")
+    __slots__ = ("function", "payload", "max_attempts", "backoff_base_ms", "backoff_max_ms", "idempotency_key", "idempotency_ttl_s", "source", "peer", "qualifier")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class InvokeAsyncRequest(_message.Message):
     IDEMPOTENCY_TTL_S_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
+    QUALIFIER_FIELD_NUMBER: _ClassVar[int]
     function: str
     payload: bytes
     max_attempts: int
@@ -82,7 +83,8 @@ class InvokeAsyncRequest(_message.Message):
     idempotency_ttl_s: int
     source: str
     peer: bytes
-    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., max_attempts: _Optional[int] = ..., backoff_base_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., idempotency_ttl_s: _Optional[int] = ..., source: _Optional[str] = ..., peer: _Optional[bytes] = ...) -> None: ...
+    qualifier: str
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., max_attempts: _Optional[int] = ..., backoff_base_ms: _Optional[int] = ..., backoff_max_ms: _Optional[int] = ..., idempotency_key: _Optional[str] = ..., idempotency_ttl_s: _Optional[int] = ..., source: _Optional[str] = ..., peer: _Optional[bytes] = ..., qualifier: _Optional[str] = ...) -> None: ...
 
 class InvokeAsyncResponse(_message.Message):
     __slots__ = ("id", "status")
@@ -93,16 +95,18 @@ class InvokeAsyncResponse(_message.Message):
     def __init__(self, id: _Optional[str] = ..., status: _Optional[str] = ...) -> None: ...
 
 class InvokeDurableRequest(_message.Message):
-    __slots__ = ("function", "payload", "execution", "token")
+    __slots__ = ("function", "payload", "execution", "token", "qualifier")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
+    QUALIFIER_FIELD_NUMBER: _ClassVar[int]
     function: str
     payload: bytes
     execution: str
     token: int
-    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., execution: _Optional[str] = ..., token: _Optional[int] = ...) -> None: ...
+    qualifier: str
+    def __init__(self, function: _Optional[str] = ..., payload: _Optional[bytes] = ..., execution: _Optional[str] = ..., token: _Optional[int] = ..., qualifier: _Optional[str] = ...) -> None: ...
 
 class InvokeDurableResponse(_message.Message):
     __slots__ = ("answer",)

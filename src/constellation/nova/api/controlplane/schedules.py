@@ -13,11 +13,14 @@ from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, NotFound, PayloadTooLarge
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
+from constellation.nova.domain.alias import check_qualifier
 from constellation.nova.domain.cron import check_cron, next_run
-from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES
+from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, Function
 from constellation.nova.domain.schedule import Schedule
+from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.schedules import Schedules
+from constellation.nova.store.versions import Versions
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
@@ -27,14 +30,18 @@ from constellation.routes.reading import page_of
 class ScheduleRoutes:
     """Operations on schedules of the caller's namespace."""
 
-    def __init__(self, schedules: Schedules, functions: Functions, *, clock: Clock) -> None:
+    def __init__(
+        self, schedules: Schedules, functions: Functions, versions: Versions, aliases: Aliases, *, clock: Clock
+    ) -> None:
         self._schedules, self._functions, self._clock = schedules, functions, clock
+        self._versions, self._aliases = versions, aliases
 
     async def create_schedule(self, call: ApiRequest[ScheduleCreate]) -> ScheduleBody:
         body = call.body
         tenant, namespace = call.scope
         function = await self._functions.get(tenant, namespace, call.params["name"])
         planned = self._plan(body.cron, body.time_zone)
+        qualifier = await self._qualifier(function, body.qualifier)
         schedule = await self._schedules.create(
             tenant=tenant,
             namespace=namespace,
@@ -44,6 +51,7 @@ class ScheduleRoutes:
             input=_input(body.input) or b"null",
             enabled=body.enabled,
             next_run_at=planned if body.enabled else None,
+            qualifier=qualifier,
         )
         return _schedule_body(schedule)
 
@@ -73,6 +81,10 @@ class ScheduleRoutes:
         cron = schedule.cron if body.cron is UNSET else body.cron.strip()
         time_zone = schedule.time_zone if body.time_zone is UNSET else body.time_zone
         enabled = schedule.enabled if body.enabled is UNSET else body.enabled
+        qualifier = schedule.qualifier
+        if body.qualifier is not UNSET:
+            function = await self._functions.get(*call.scope, schedule.function_name)
+            qualifier = await self._qualifier(function, body.qualifier)
         planned = schedule.next_run_at
         if not enabled:
             self._plan(cron, time_zone)
@@ -86,6 +98,7 @@ class ScheduleRoutes:
             enabled=enabled,
             input=_input(body.input) or schedule.input,
             next_run_at=planned,
+            qualifier=qualifier,
         )
         return _schedule_body(schedule if changed == schedule else await self._schedules.update(changed))
 
@@ -99,6 +112,18 @@ class ScheduleRoutes:
         if schedule.function_name != call.params["name"]:
             raise NotFound("schedule", text)
         return schedule
+
+    async def _qualifier(self, function: Function, text: str) -> str:
+        """Return the version or alias to fire; raise `InvalidRequest` unless the function has it now."""
+        qualifier = check_qualifier(text)
+        try:
+            if qualifier.isdigit():
+                await self._versions.get(*function.key, int(qualifier))
+            elif qualifier:
+                await self._aliases.get(function.tenant, function.id, qualifier)
+        except NotFound as error:
+            raise InvalidRequest(f"{function.name} has no version or alias {qualifier!r}", field="qualifier") from error
+        return qualifier
 
     def _plan(self, cron: str, time_zone: str) -> datetime:
         """Return the next run from now on, or raise `InvalidRequest` for a bad rule or one that never comes true."""
@@ -136,5 +161,6 @@ def _schedule_body(schedule: Schedule) -> ScheduleBody:
         next_run_at=schedule.next_run_at,
         last_run_at=schedule.last_run_at,
         last_invocation_id=schedule.last_job_id,
+        qualifier=schedule.qualifier,
         created_at=schedule.created_at,
     )

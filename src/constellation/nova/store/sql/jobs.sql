@@ -1,15 +1,15 @@
 -- name: insert
 -- Accepts jobs; one row of the arrays each. Delays are seconds from now.
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
-                  backoff_max_s, run_at, call_depth, call_chain, is_durable)
+                  backoff_max_s, run_at, call_depth, call_chain, is_durable, qualifier)
 SELECT job.tenant, job.namespace, job.id, job.function_name, job.payload, job.subject, job.source, job.max_attempts,
        job.backoff_base_s, job.backoff_max_s, now() + make_interval(secs => job.delay_s), job.call_depth,
-       string_to_array(job.call_chain, ','), job.is_durable
+       string_to_array(job.call_chain, ','), job.is_durable, job.qualifier
 FROM unnest($1::text[], $2::text[], $3::uuid[], $4::text[], $5::bytea[], $6::text[], $7::text[], $8::integer[],
             $9::double precision[], $10::double precision[], $11::double precision[], $12::integer[], $13::text[],
-            $14::boolean[])
+            $14::boolean[], $15::text[])
      AS job (tenant, namespace, id, function_name, payload, subject, source, max_attempts, backoff_base_s,
-             backoff_max_s, delay_s, call_depth, call_chain, is_durable)
+             backoff_max_s, delay_s, call_depth, call_chain, is_durable, qualifier)
 RETURNING id, run_at, created_at;
 
 -- name: take_key
@@ -89,7 +89,7 @@ WHERE held.tenant = taken.tenant AND held.id = taken.id
 RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.status, held.subject,
           held.source, held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, held.run_at,
           held.request_id, held.error, held.duration_ms, held.started_at, held.finished_at, held.created_at,
-          held.call_depth, held.call_chain, held.is_durable, held.token;
+          held.call_depth, held.call_chain, held.is_durable, held.qualifier, held.token;
 
 -- name: renew
 -- Extends the leases of claims that still hold, and says which they are.
@@ -115,14 +115,14 @@ gone AS (
     RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.subject, held.source,
               held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, result.request_id,
               result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at,
-              held.is_durable, held.subscription_id, held.message_id
+              held.is_durable, held.qualifier, held.subscription_id, held.message_id
 )
 INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
                        backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
-                       call_depth, call_chain, created_at, is_durable, subscription_id, message_id)
+                       call_depth, call_chain, created_at, is_durable, qualifier, subscription_id, message_id)
 SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
        backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable,
-       subscription_id, message_id
+       qualifier, subscription_id, message_id
 FROM gone
 RETURNING id;
 
@@ -158,7 +158,7 @@ RETURNING held.id;
 -- index: jobs_pkey
 SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts, backoff_base_s,
        backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at, finished_at,
-       created_at, call_depth, call_chain, is_durable
+       created_at, call_depth, call_chain, is_durable, qualifier
 FROM jobs
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
@@ -167,7 +167,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 -- index: jobs_done_pkey
 SELECT tenant, namespace, id, function_name, payload, 'succeeded' AS status, subject, source, attempt, max_attempts,
        backoff_base_s, backoff_max_s, created_at AS run_at, request_id, output, NULL::bytea AS error, duration_ms,
-       started_at, finished_at, created_at, call_depth, call_chain, is_durable
+       started_at, finished_at, created_at, call_depth, call_chain, is_durable, qualifier
 FROM jobs_done
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
@@ -177,7 +177,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 -- index: jobs_by_function
 (SELECT tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-        finished_at, created_at, call_depth, call_chain, is_durable
+        finished_at, created_at, call_depth, call_chain, is_durable, qualifier
  FROM jobs
  WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR status = $4)
@@ -186,7 +186,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 UNION ALL
 (SELECT tenant, namespace, id, function_name, payload, 'succeeded', subject, source, attempt, max_attempts,
         backoff_base_s, backoff_max_s, created_at, request_id, output, NULL::bytea, duration_ms, started_at,
-        finished_at, created_at, call_depth, call_chain, is_durable
+        finished_at, created_at, call_depth, call_chain, is_durable, qualifier
  FROM jobs_done
  WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR $4 = 'succeeded')
@@ -213,14 +213,15 @@ FROM (
 ) AS counted;
 
 -- name: retry
--- Puts a dead job back in line with all its attempts; $4 sets how many, null leaves them.
+-- Puts a dead job back in line with all its attempts; $4 sets how many, $5 what version it runs on, null leaves them.
 -- index: jobs_pkey or jobs_dead
 UPDATE jobs
-SET status = 'queued', attempt = 0, max_attempts = coalesce($4, max_attempts), run_at = now(), finished_at = NULL
+SET status = 'queued', attempt = 0, max_attempts = coalesce($4, max_attempts), qualifier = coalesce($5, qualifier),
+    run_at = now(), finished_at = NULL
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'dead'
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain, is_durable;
+          finished_at, created_at, call_depth, call_chain, is_durable, qualifier;
 
 -- name: redrive
 -- Puts up to $4 dead jobs of a scope, of one function or ($3 null) of all, back in line with all their attempts.
@@ -239,7 +240,7 @@ UPDATE jobs SET status = 'paused'
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'queued' AND NOT is_durable
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain, is_durable;
+          finished_at, created_at, call_depth, call_chain, is_durable, qualifier;
 
 -- name: resume
 -- Puts a paused job back in line, where it was.
@@ -248,7 +249,7 @@ UPDATE jobs SET status = 'queued'
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status = 'paused' AND NOT is_durable
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain, is_durable;
+          finished_at, created_at, call_depth, call_chain, is_durable, qualifier;
 
 -- name: pause_queue
 -- Lets nothing of a function, or with an empty name of a namespace, be claimed any more.

@@ -1,15 +1,16 @@
 -- name: insert
 -- A new schedule.
-INSERT INTO schedules (tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO schedules (tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at,
+                       qualifier)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 RETURNING tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at, last_run_at,
-          last_job_id, version, created_at;
+          last_job_id, qualifier, version, created_at;
 
 -- name: get
 -- One schedule of a scope.
 -- index: schedules_pkey
 SELECT tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at, last_run_at,
-       last_job_id, version, created_at
+       last_job_id, qualifier, version, created_at
 FROM schedules
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
@@ -17,7 +18,7 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
 -- The schedules of a scope, by function and age; $3 is a function or null.
 -- index: schedules_by_function
 SELECT tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at, last_run_at,
-       last_job_id, version, created_at
+       last_job_id, qualifier, version, created_at
 FROM schedules
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
 ORDER BY function_name, id
@@ -33,11 +34,11 @@ SELECT count(*) FROM schedules WHERE tenant = $1 AND namespace = $2 AND ($3::tex
 -- a next run that follows from the old rule.
 -- index: schedules_pkey
 UPDATE schedules
-SET cron = $4, time_zone = $5, input = $6, enabled = $7, next_run_at = $8, owner = NULL, lease_until = NULL,
-    token = token + 1, version = version + 1, updated_at = now()
+SET cron = $4, time_zone = $5, input = $6, enabled = $7, next_run_at = $8, qualifier = $10, owner = NULL,
+    lease_until = NULL, token = token + 1, version = version + 1, updated_at = now()
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND version = $9
 RETURNING tenant, namespace, id, function_name, cron, time_zone, input, enabled, next_run_at, last_run_at,
-          last_job_id, version, created_at;
+          last_job_id, qualifier, version, created_at;
 
 -- name: delete
 -- A schedule.
@@ -60,8 +61,8 @@ SET owner = $1, token = held.token + 1, lease_until = now() + make_interval(secs
 FROM due
 WHERE held.tenant = due.tenant AND held.id = due.id
 RETURNING held.tenant, held.namespace, held.id, held.function_name, held.cron, held.time_zone, held.input,
-          held.enabled, held.next_run_at, held.last_run_at, held.last_job_id, held.version, held.created_at,
-          held.token;
+          held.enabled, held.next_run_at, held.last_run_at, held.last_job_id, held.qualifier, held.version,
+          held.created_at, held.token;
 
 -- name: renew
 -- Extends the lease of a claim that still holds.

@@ -302,6 +302,7 @@ CREATE TABLE schedules (
     version       bigint NOT NULL DEFAULT 1,
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now(),
+    qualifier     text NOT NULL DEFAULT '' CHECK (length(qualifier) <= 64), -- a version or an alias; empty: the live version
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
 );
@@ -408,6 +409,7 @@ CREATE TABLE jobs (
     is_durable     boolean NOT NULL DEFAULT false,
     subscription_id uuid, -- a delivery's
     message_id     uuid,
+    qualifier      text NOT NULL DEFAULT '' CHECK (length(qualifier) <= 64), -- a version or an alias; empty: the live version
     CHECK ((subscription_id IS NULL) = (message_id IS NULL)),
     PRIMARY KEY (tenant, id)
 );
@@ -442,6 +444,7 @@ CREATE TABLE jobs_done (
     is_durable     boolean NOT NULL DEFAULT false,
     subscription_id uuid, -- a delivery's
     message_id     uuid,
+    qualifier      text NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, id)
 ) PARTITION BY RANGE (id);
 CREATE INDEX jobs_done_by_function ON jobs_done (tenant, namespace, function_name, id DESC);

@@ -82,7 +82,7 @@ SET status = 'cancelled', owner = NULL, lease_until = NULL, token = token + 1, e
 WHERE tenant = $1 AND namespace = $2 AND id = $3 AND is_durable AND status NOT IN ('dead', 'cancelled')
 RETURNING tenant, namespace, id, function_name, payload, status, subject, source, attempt, max_attempts,
           backoff_base_s, backoff_max_s, run_at, request_id, NULL::bytea AS output, error, duration_ms, started_at,
-          finished_at, created_at, call_depth, call_chain, is_durable;
+          finished_at, created_at, call_depth, call_chain, is_durable, qualifier;
 
 -- name: lock_runs
 -- The runs of claims that still hold.
