@@ -51,7 +51,7 @@ from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import AuthSettings, BuildSettings, NovaSettings
 from constellation.nova.domain.build import needs_build
-from constellation.nova.domain.host import check_host
+from constellation.nova.domain.host import check_host, function_domain_in
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.service.canaries import CanaryKeeper
@@ -157,6 +157,7 @@ async def run(loaded: Loaded) -> None:
                 builds=settings.builds,
                 auth=settings.auth,
                 own_hosts=own_hosts,
+                function_domain=function_domain_in(settings.zenith.function_domain),
             )
             async with (
                 telemetry(context, admin=settings.platform.admin),
@@ -182,6 +183,7 @@ async def control_app(
     builds: BuildSettings,
     auth: AuthSettings,
     own_hosts: tuple[str, ...] = (),
+    function_domain: str = "",
     needs_build: NeedsBuild = needs_build,
 ) -> Quart:
     """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
@@ -204,7 +206,7 @@ async def control_app(
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),
-        DomainRoutes(domains, own_hosts=own_hosts),
+        DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain),
         IngressRoutes(functions, Ingress(db)),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),

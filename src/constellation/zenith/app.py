@@ -24,6 +24,7 @@ from constellation.native.reactor import Reactor
 from constellation.native.tls import Protocol, hear_refusals
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuditSettings, ZenithSettings
+from constellation.nova.domain.host import function_domain_in
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
 from constellation.routes.route import Transport
@@ -153,6 +154,7 @@ def build(
     sites = Sites(
         source=control, clock=context.clock, stale_s=settings.cache_ttl_s,
         on_hosts=None if lane is None else lane.edge.domains,
+        function_domain=(function_domain := function_domain_in(settings.function_domain)),
     )  # fmt: skip
     follower = ChangeFollower(
         control=control, caches=(principals, reached, sites), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
@@ -177,7 +179,7 @@ def build(
         freshness=freshness,
         identity_key=context.identity_key,
         clock=context.clock,
-        domain=settings.function_domain,
+        domain=function_domain,
     )
 
     async def check_nova() -> None:

@@ -15,7 +15,7 @@ from constellation.base.backoff import backoff_s
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest, Unavailable
 from constellation.nova.domain.gateway import PathRoutes
-from constellation.nova.domain.host import cover_of, host_in
+from constellation.nova.domain.host import cover_of, host_in, is_of_functions
 from constellation.routes.models.gateway import ServedDomainBody, ServedDomains, ServedRouteBody
 from constellation.zenith.control import ChangeLine
 
@@ -46,7 +46,10 @@ class SiteSource(Protocol):
 
 
 class Sites:
-    """All domains of the platform. `run` must be running; `on_hosts` is told their hosts whenever these may have changed."""
+    """All domains of the platform. `run` must be running; `on_hosts` is told their hosts whenever these may have changed.
+
+    `function_domain`: what is below it is the tenants' by their names, whatever nova was told when a host was claimed.
+    """
 
     def __init__(
         self,
@@ -55,7 +58,9 @@ class Sites:
         clock: Clock,
         stale_s: float,
         on_hosts: Callable[[Iterable[str]], None] | None = None,
+        function_domain: str = "",
     ) -> None:
+        self._function_domain = function_domain
         self._source, self._clock, self._stale_s, self._on_hosts = source, clock, stale_s, on_hosts
         self._by_host: dict[str, Site] = {}
         self._outdated: dict[str, float] = {}  # hosts to be read again, and since when (monotonic)
@@ -148,6 +153,9 @@ class Sites:
 
     def _take(self, found: ServedDomains) -> None:
         for each in found.items:
+            if is_of_functions(each.host, self._function_domain):
+                log.warning("domain.not_served", host=each.host, reason="it is below zenith.function_domain")
+                continue
             try:
                 routes = PathRoutes(each.routes)
             except InvalidRequest as error:  # of a newer nova than this gateway

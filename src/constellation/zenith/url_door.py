@@ -71,7 +71,7 @@ class UrlDoor:
     ) -> None:
         self._doorman, self._functions, self._freshness = doorman, functions, freshness
         self._identity_key, self._clock = identity_key, clock
-        self._suffix = f".{domain.lower()}" if domain else ""
+        self._suffix = f".{domain}" if domain else ""
         self._open: dict[Key, Access] = {}
 
     async def enter(self, request: Request, match: Match) -> Visit | Preflight:

@@ -105,6 +105,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
             builds=BuildSettings(queue_depth=2),
+            function_domain="fn.platform.example",
             auth=AuthSettings(issuers=issuers_of({"corp": issuer})),
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )

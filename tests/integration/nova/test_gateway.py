@@ -65,6 +65,15 @@ async def test_a_bad_route_is_refused_with_its_field(nova, body, field):
     assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
+@pytest.mark.parametrize(
+    "host", ["fn.platform.example", "acme.fn.platform.example", "*.fn.platform.example", "*.platform.example"]
+)
+async def test_nobody_claims_a_host_that_is_a_tenants_for_its_functions(nova, host):
+    answer = await nova.http.post("/domains", json={"host": host}, headers=nova.admin())
+    assert (answer.status_code, answer.json()["field"]) == (400, "host")
+    assert (await nova.http.get("/domains", headers=nova.admin())).json()["items"] == []
+
+
 async def test_two_tenants_never_meet(nova):
     await nova.http.post("/tenants", json={"id": "acme"}, headers=nova.admin())
     ours, theirs = nova.admin(), nova.member("acme")

@@ -156,6 +156,12 @@ async def test_each_tenant_has_a_host_of_its_own(native_lane, tmp_path):
         assert "content-security-policy" not in theirs.headers
         problem(await http.get(URL, headers={"Host": "other.fn.test"}), 404, "not_found")
         problem(await http.get("/url/default/default/web", headers={"Host": "acme.fn.test"}), 404, "not_found")
+        rig.nova.serve("acme.fn.test", {"path": "/url/{all+}", "function": "stolen"})  # a nova that was not told
+        rig.nova.serve("after.example", {"path": "/"})
+        with anyio.fail_after(5):
+            while rig.parts.sites.find([(b"host", b"after.example")]) is None:
+                await anyio.sleep(0.005)
+        assert (await http.get(URL, headers={"Host": "acme.fn.test"})).text == "x"  # not the claimed host's
         shared = await http.get(URL, headers={"Host": "fn.test"})
         assert shared.headers["content-security-policy"].startswith(SANDBOX)
 

@@ -14,11 +14,12 @@ _NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*\.(?![0-9]+\Z){_LABEL}")
 _LOCAL = ("localhost", "local", "internal")  # never names of the public DNS
 
 
-def check_host(text: str, *, own: Iterable[str] = ()) -> str:
+def check_host(text: str, *, own: Iterable[str] = (), functions: str = "") -> str:
     """Return a host name in its one form: lower case, without a dot at its end.
 
     "*.example.org" is every name with one label more than example.org, as in certificates. `own`: names that are the
-    platform's, which nobody else may have; of the same forms.
+    platform's, which nobody else may have; of the same forms. `functions`: the domain below which tenants have hosts for
+    their functions, which are given and never claimed.
 
     Raises:
         InvalidRequest: it is no name of the DNS in ASCII with two labels at least, or one that means this machine or
@@ -35,7 +36,25 @@ def check_host(text: str, *, own: Iterable[str] = ()) -> str:
     for taken in own:
         if taken in (host, cover_of(host)) or cover_of(taken) == host:
             raise InvalidRequest(f"host {host!r} is the platform's own", field="host")
+    if is_of_functions(host, functions):
+        raise InvalidRequest(
+            f"host {host!r} is below {functions}, where each tenant has a host of its own without claiming it",
+            field="host",
+        )
     return host
+
+
+def is_of_functions(host: str, domain: str) -> bool:
+    """Say whether a claimed host has names of the domain below which functions have theirs; "": there is none."""
+    if not domain:
+        return False
+    name = host.removeprefix("*.")
+    return name == domain or name.endswith(f".{domain}") or host == cover_of(domain)
+
+
+def function_domain_in(setting: str) -> str:
+    """Return the domain for functions in its one form, as the setting `zenith.function_domain` gives it."""
+    return setting.strip().lower().strip(".")
 
 
 def cover_of(host: str) -> str:

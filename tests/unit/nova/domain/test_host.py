@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from constellation.base.errors import InvalidRequest
-from constellation.nova.domain.host import check_host, cover_of, host_in
+from constellation.nova.domain.host import check_host, cover_of, function_domain_in, host_in
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,25 @@ def test_names_of_the_platform_are_nobodys(host: str) -> None:
     with pytest.raises(InvalidRequest, match="own"):
         check_host(host, own=["api.example.org", "*.platform.example"])
     assert check_host("y.example.org", own=["api.example.org"]) == "y.example.org"
+
+
+@pytest.mark.parametrize(
+    "host", ["fn.example.org", "acme.fn.example.org", "*.fn.example.org", "a.b.fn.example.org", "*.example.org"]
+)
+def test_hosts_of_functions_are_nobodys_to_claim(host: str) -> None:
+    with pytest.raises(InvalidRequest, match="without claiming it"):
+        check_host(host, functions="fn.example.org")
+    assert check_host(host) == host
+
+
+@pytest.mark.parametrize("host", ["example.org", "xfn.example.org", "fn.example.org.uk", "*.shop.example.org"])
+def test_hosts_beside_those_of_functions_can_be_claimed(host: str) -> None:
+    assert check_host(host, functions="fn.example.org") == host
+
+
+@pytest.mark.parametrize("setting", ["fn.example.org", " FN.Example.org. ", ".fn.example.org"])
+def test_the_domain_of_functions_has_one_form(setting: str) -> None:
+    assert function_domain_in(setting) == "fn.example.org"
 
 
 @given(

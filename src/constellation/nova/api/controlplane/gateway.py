@@ -31,13 +31,16 @@ from constellation.routes.reading import page_of
 
 
 class DomainRoutes:
-    """Operations on domains of the caller's namespace. `own_hosts`: names that no tenant may have."""
+    """Operations on domains of the caller's namespace.
 
-    def __init__(self, domains: Domains, *, own_hosts: tuple[str, ...]) -> None:
-        self._domains, self._own_hosts = domains, own_hosts
+    `own_hosts`, and what is below `function_domain`: names that no tenant may have.
+    """
+
+    def __init__(self, domains: Domains, *, own_hosts: tuple[str, ...], function_domain: str) -> None:
+        self._domains, self._own_hosts, self._function_domain = domains, own_hosts, function_domain
 
     async def create_domain(self, call: ApiRequest[DomainCreate]) -> DomainBody:
-        host = check_host(call.body.host, own=self._own_hosts)
+        host = check_host(call.body.host, own=self._own_hosts, functions=self._function_domain)
         return _domain_body(await self._domains.create(*call.scope, host))
 
     async def list_domains(self, call: ApiRequest[None]) -> Page[DomainBody]:
