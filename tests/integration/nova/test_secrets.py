@@ -95,23 +95,42 @@ async def test_a_function_needs_the_secrets_that_it_names(nova):
     assert (refused.status_code, refused.json()["functions"]) == (409, ["f", "g"])
     other = await nova.http.patch("/functions/f", json={"env": {"P": "$SECRET:no"}}, headers=admin)
     assert other.status_code == 422
-    assert (await nova.http.patch("/functions/f", json={"env": {}}, headers=admin)).status_code == 200
-    assert (await nova.http.delete("/functions/g", headers=admin)).status_code == 200
+    for name in ("f", "g"):
+        assert (await nova.http.delete(f"/functions/{name}", headers=admin)).status_code == 200
     assert (await nova.http.delete("/secrets/db", headers=admin)).status_code == 200
 
 
-async def test_a_version_whose_secret_was_deleted_does_not_come_back_without_it(nova):
+async def test_a_secret_stays_while_a_kept_version_uses_it(nova):
     admin = nova.admin()
     await nova.http.put("/secrets/s", json={"value": "v"}, headers=admin)
     await nova.deploy("f", env={"P": "$SECRET:s"})
-    assert (await nova.http.patch("/functions/f", json={"env": {}}, headers=admin)).status_code == 200
-    assert (await nova.http.delete("/secrets/s", headers=admin)).status_code == 200
-    back = await nova.http.post("/functions/f/rollback", json={}, headers=admin)
-    assert (back.status_code, back.json()["code"]) == (422, "secret_unknown")
-    await nova.http.put("/secrets/s", json={"value": "again"}, headers=admin)
-    back = await nova.http.post("/functions/f/rollback", json={}, headers=admin)
+    await nova.deploy("g", env={"P": "$SECRET_FILE:s"})
+    for env in ({"P": "$SECRET:s", "Q": "1"}, {}):
+        assert (await nova.http.patch("/functions/f", json={"env": env}, headers=admin)).status_code == 200
+    refused = (await nova.http.delete("/secrets/s", headers=admin)).json()
+    assert (refused["code"], refused["functions"], refused["versions"]) == ("secret_in_use", ["g"], ["f:1", "f:2"])
+    assert "f:1, f:2" in refused["detail"]
+    assert (await nova.http.delete("/functions/g", headers=admin)).status_code == 200
+    refused = (await nova.http.delete("/secrets/s", headers=admin)).json()
+    assert (refused["code"], refused["functions"], refused["versions"]) == ("secret_in_use", [], ["f:1", "f:2"])
+    back = await nova.http.post("/functions/f/rollback", json={"version": 1}, headers=admin)
     assert (back.status_code, back.json()["env"]) == (200, {"P": "$SECRET:s"})
-    assert (await nova.http.delete("/secrets/s", headers=admin)).status_code == 409
+    refused = (await nova.http.delete("/secrets/s", headers=admin)).json()
+    assert (refused["functions"], refused["versions"]) == (["f"], ["f:2"])
+    assert (await nova.http.post("/functions/f/rollback", json={"version": 3}, headers=admin)).status_code == 200
+    for version in (1, 2):
+        assert (await nova.http.delete(f"/functions/f/versions/{version}", headers=admin)).status_code == 200
+    assert (await nova.http.delete("/secrets/s", headers=admin)).status_code == 200
+
+
+async def test_a_version_that_is_not_kept_any_more_holds_no_secret(nova):
+    admin = nova.admin()
+    await nova.http.put("/secrets/s", json={"value": "v"}, headers=admin)
+    await nova.deploy("f", env={"P": "$SECRET:s"}, kept_versions=2)
+    for number in range(3):
+        changed = await nova.http.patch("/functions/f", json={"env": {"N": str(number)}}, headers=admin)
+        assert changed.status_code == 200
+    assert (await nova.http.delete("/secrets/s", headers=admin)).status_code == 200
 
 
 async def test_what_is_deployed_while_its_secret_is_deleted_is_refused_or_keeps_it(nova):
@@ -150,7 +169,12 @@ async def test_a_namespace_and_a_tenant_go_with_their_secrets_in_use(nova, datab
         await tenancy.delete_namespace("acme", "extra")
         await tenancy.delete_tenant("acme")
         assert await db.fetch_value("SELECT count(*) FROM secrets") == 0
-        assert await db.fetch_value("SELECT count(*) FROM function_secrets") == 0
+        assert (
+            await db.fetch_value(
+                "SELECT (SELECT count(*) FROM function_secrets) + (SELECT count(*) FROM version_secrets)"
+            )
+            == 0
+        )
 
 
 async def test_a_new_value_is_a_change_and_a_new_seal_is_none(nova, database):

@@ -136,6 +136,11 @@ INSERT INTO sessions (tenant, id, user_name, token_hash, address, expires_at)
     FROM generate_series(1, 20) t, generate_series(1, 500) s;
 INSERT INTO login_failures SELECT 't' || t, 'user:u' || u, 1, now() - random() * interval '1 day'
     FROM generate_series(1, 20) t, generate_series(1, 500) u;
+INSERT INTO secrets (tenant, namespace, name, key_version, sealed_key, sealed_value)
+    SELECT 't' || t, 'n' || n, 's' || s, 1, '1', '1' FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 5) s;
+INSERT INTO version_secrets
+    SELECT f.tenant, f.namespace, 's' || s, made.function_id, made.version
+    FROM function_versions made JOIN functions f ON f.tenant = made.tenant AND f.id = made.function_id, generate_series(1, 2) s;
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

@@ -49,6 +49,7 @@ ALLOWED = {
         "secrets": "SIUD",
         "master_keys": "SI",
         "function_secrets": "S",
+        "version_secrets": "S",
         "audit": "SID",
         "domains": "SIUD",
         "gateway_routes": "SIUD",

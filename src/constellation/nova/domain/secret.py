@@ -10,7 +10,7 @@ from datetime import datetime
 from constellation.base.errors import ConstellationError, InvalidRequest
 
 # A variable whose whole value is one of these and a name: it holds the value, or the path of a file that does. The
-# trigger of 0024_secret_files.sql says it too.
+# database's `secrets_in` says it too.
 REFERENCE, FILE_REFERENCE = "$SECRET:", "$SECRET_FILE:"
 FILES_DIR = "/run/secrets"  # in the sandbox; read-only, in memory, for the function's user alone
 MAX_FILES_BYTES = 32 << 10  # chosen: of a function; they travel with the plan of its sandbox
@@ -44,16 +44,32 @@ class Secret:
 
 
 class SecretInUse(ConstellationError):
-    """A function refers to the secret, so it stays."""
+    """A function refers to the secret, or a version that is kept of one, so it stays."""
 
     code, http_status = "secret_in_use", 409
 
-    def __init__(self, name: str, *, functions: tuple[str, ...], count: int) -> None:
-        shown = ", ".join(functions) + (f" and {count - len(functions)} more" if count > len(functions) else "")
+    def __init__(
+        self,
+        name: str,
+        *,
+        functions: tuple[str, ...],
+        functions_count: int,
+        versions: tuple[str, ...],
+        versions_count: int,
+    ) -> None:
+        uses = [_some(functions, functions_count)] if functions else []
+        advice = ["take it out of there first"] if functions else []
+        if versions:
+            uses.append(f"the kept versions {_some(versions, versions_count)}")
+            advice.append("delete versions that are not needed (DELETE /functions/NAME/versions/N)")
         super().__init__(
-            f"secret {name!r} is used by {shown or 'a function'}; take it out of there first",
-            extras={"name": name, "functions": list(functions)},
+            f"secret {name!r} is used by {' and by '.join(uses) or 'a function'}; {' and '.join(advice) or 'try again'}",
+            extras={"name": name, "functions": list(functions), "versions": list(versions)},
         )
+
+
+def _some(names: tuple[str, ...], count: int) -> str:
+    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
 
 
 class SecretUnknown(ConstellationError):

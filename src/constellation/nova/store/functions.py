@@ -278,7 +278,7 @@ async def _tied_to_secrets() -> AsyncIterator[None]:
     try:
         yield
     except asyncpg.ForeignKeyViolationError as error:
-        if error.constraint_name == USES:
+        if error.constraint_name in USES:
             raise SecretUnknown from error
         raise
 

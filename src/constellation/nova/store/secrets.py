@@ -16,7 +16,7 @@ from constellation.nova.store.queries import load
 
 SQL = load("secrets")
 SHOWN_FUNCTIONS = 20  # chosen: enough to see who uses a secret; the count tells the rest
-USES = "function_secrets_secret"  # the constraint that ties functions to their secrets
+USES = ("function_secrets_secret", "version_secrets_secret")  # tie functions and their versions to their secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class Secrets:
         return found
 
     async def delete(self, tenant: str, namespace: str, name: str) -> None:
-        """Delete a secret that no function uses.
+        """Delete a secret that no function uses, nor any version that is kept of one.
 
         Raises:
             SecretInUse: one does.
@@ -114,7 +114,14 @@ class Secrets:
                     raise NotFound("secret", name)
         except asyncpg.ForeignKeyViolationError as error:
             used = await self.get(tenant, namespace, name)
-            raise SecretInUse(name, functions=used.functions, count=used.functions_count) from error
+            older = await self._db.fetch(SQL["versions_using"], tenant, namespace, name, SHOWN_FUNCTIONS)
+            raise SecretInUse(
+                name,
+                functions=used.functions,
+                functions_count=used.functions_count,
+                versions=tuple(row["version"] for row in older),
+                versions_count=older[0]["count"] if older else 0,
+            ) from error
 
     async def outdated(self, *, newest: int, readable: Collection[int], limit: int) -> tuple[Outdated, ...]:
         """Return some secrets that one of the `readable` master keys sealed, and not the newest."""

@@ -33,7 +33,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON users, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
-GRANT SELECT ON function_secrets TO constellation_nova;
+GRANT SELECT ON function_secrets, version_secrets TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON audit TO constellation_nova; -- nobody changes a row; they go with their tenant
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it

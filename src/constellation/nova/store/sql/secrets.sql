@@ -60,6 +60,16 @@ WHERE tenant = $1 AND namespace = $2 AND name = ANY ($3::text[]);
 -- index: secrets_pkey
 DELETE FROM secrets WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
+-- name: versions_using
+-- The first $4 versions that use a secret and are not live, and how many there are in all.
+-- index: version_secrets_pkey
+SELECT f.name || ':' || used.version AS version, count(*) OVER () AS count
+FROM version_secrets AS used
+JOIN functions AS f ON f.tenant = used.tenant AND f.id = used.function_id
+WHERE used.tenant = $1 AND used.namespace = $2 AND used.secret = $3 AND used.version <> f.live_version
+ORDER BY f.name, used.version
+LIMIT $4;
+
 -- name: outdated
 -- Some secrets that one of the master keys $2 sealed, and not the newest, $1.
 -- index: secrets_by_key
