@@ -21,12 +21,14 @@ from constellation.nova.config.sections import AuditSettings
 from constellation.nova.domain.audit import REFUSALS, AuditEvent, Outcome, outcome_of
 from constellation.routes.route import Route, Transport
 from constellation.zenith.request import Request
+from constellation.zenith.sites import Site
 
 log = structlog.get_logger()
 
 BATCH = 500  # chosen: a request of some 200 KiB
 RETRY_S = 0.5  # chosen: nova's restart takes a second or two
 _RESOURCE_CHARS, _AGENT_CHARS = 512, 200
+SITE_ACTION = "domain_request"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 # What functions and topics are for, not changes of them: each has a log of its own.
 _TRAFFIC = frozenset({Transport.INVOKE, Transport.STREAM, Transport.FUNCTION_URL, Transport.PORT})
@@ -66,12 +68,29 @@ class AuditTrail:
         """Take note of a request that is over; nothing of most."""
         if route is None or not (status in REFUSALS or is_change(route, request.method)):
             return
+        self._note(request, route.operation, error, status)
+
+    def note_site_nowait(self, request: Request, site: Site, error: ConstellationError | None, status: int) -> None:
+        """Take note of a request to a tenant's own host that was refused. The rest is the tenant's business.
+
+        Anybody may flood such a host: what is refused there alike is one event, wherever it came from.
+        """
+        if status in REFUSALS:
+            self._note(request, SITE_ACTION, error, status, site=site)
+
+    def _note(
+        self, request: Request, action: str, error: ConstellationError | None, status: int, *, site: Site | None = None
+    ) -> None:
         identity = None if request.access is None else request.access.identity
         tenant, actor = ("", "") if identity is None else (identity.tenant, identity.subject)
         if identity is None and isinstance(error, ScopeDenied):
             tenant, actor = error.own_tenant, error.subject
         outcome = outcome_of(status)
-        key = (tenant, actor, route.operation, request.method, status, _peer(request), error and error.code)
+        key: tuple[object, ...] = (tenant, actor, action, request.method, status, _peer(request), error and error.code)
+        resource, namespace = request.path, "" if identity is None else identity.namespace
+        if site is not None:
+            tenant, namespace, resource = site.tenant, site.namespace, f"{site.host}{request.path}"
+            key = (site.host, actor, action, status, error and error.code)
         alike = self._alike.get(key) if outcome is Outcome.REFUSED else None
         if alike is not None:
             alike.count += 1
@@ -83,12 +102,12 @@ class AuditTrail:
         waiting = _Waiting(
             AuditEvent(
                 tenant=tenant,
-                namespace="" if identity is None else identity.namespace,
+                namespace=namespace,
                 id=uuid7(),
                 actor=actor,
-                action=route.operation,
+                action=action,
                 method=request.method,
-                resource=_text(request.path + (f"/{request.made}" if request.made else ""), _RESOURCE_CHARS),
+                resource=_text(resource + (f"/{request.made}" if request.made else ""), _RESOURCE_CHARS),
                 fields=request.fields,
                 outcome=outcome,
                 status=status,

@@ -112,8 +112,10 @@ class Gateway:
             self._budget.give(request.held_bytes)
             status = _GONE if request.gone and not request.status else request.status
             self._metrics.answered(operation, status, time.perf_counter() - began_s)
-            if site is None:  # requests to a tenant's own host are no business of the platform's
+            if site is None:
                 self._audit.note_nowait(request, route, refusal, status)
+            else:
+                self._audit.note_site_nowait(request, site, refusal, status)
 
     async def _refuse(self, request: Request, error: ConstellationError) -> None:
         problem = error.problem()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from constellation.base.clock import Clock
-from constellation.base.errors import TenantSuspended, Unauthenticated
+from constellation.base.errors import Forbidden, TenantSuspended, Unauthenticated
 from constellation.nova.domain.access import Identity, Permission, authorize, burst_of
-from constellation.nova.domain.gateway import Auth
+from constellation.nova.domain.gateway import Auth, kind_of
+from constellation.nova.domain.globs import fits
 from constellation.nova.domain.identity import IDENTITY_TTL_S, mint
 from constellation.routes.models.gateway import ServedRouteBody
 from constellation.zenith.doorman import credential_of
@@ -14,9 +15,14 @@ from constellation.zenith.principals import Access, Principals
 from constellation.zenith.request import Request
 from constellation.zenith.sites import Site
 
-API_KEY_BEGINS = "sk_"
 _KEPT = 10_000  # chosen: routes in use on one gateway
 _MAY = frozenset({Permission.FUNCTION_INVOKE})
+_NEEDED = {
+    Auth.API_KEY: "an API key is needed: X-API-Key, or Authorization with ApiKey or Bearer",
+    Auth.SESSION: "the token of a session is needed: Authorization with Bearer",
+    Auth.JWT: "a token (JWT) of a trusted issuer is needed: Authorization with Bearer",
+    Auth.ANY: "a credential is needed: X-API-Key, or Authorization with ApiKey or Bearer",
+}
 
 
 class SiteCallers:
@@ -43,10 +49,11 @@ class SiteCallers:
             return self._as_route(site, route)
         single = request.single
         credential = credential_of(single.get(b"x-api-key"), single.get(b"authorization"))
-        if credential is None or (route.auth == Auth.API_KEY and not credential.text.startswith(API_KEY_BEGINS)):
-            raise Unauthenticated("an API key is needed: X-API-Key, or Authorization with ApiKey or Bearer")
+        if credential is None or route.auth not in (Auth.ANY, kind_of(credential.text)):
+            raise Unauthenticated(_NEEDED[Auth(route.auth)])
         access = await self._principals.access(credential, site.tenant.encode(), site.namespace.encode())
-        authorize(access.identity, Permission.FUNCTION_INVOKE, route.function)
+        request.access = access
+        check_caller(access.identity, route)
         return access
 
     def _as_route(self, site: Site, route: ServedRouteBody) -> Access:
@@ -74,3 +81,20 @@ class SiteCallers:
             renew_at_s=now_s + IDENTITY_TTL_S / 2,
         )
         return access
+
+
+def check_caller(identity: Identity, route: ServedRouteBody) -> None:
+    """Let a caller through that has what the route wants of it, or raise `Forbidden`."""
+    authorize(identity, Permission.FUNCTION_INVOKE, route.function)
+    for permission in route.policy.permissions:
+        authorize(identity, Permission(permission), route.function)
+    wanted = route.policy.subjects
+    if wanted and not any(_is_like(pattern, identity.subject) for pattern in wanted):
+        reason = f"this route does not serve {identity.subject}"
+        raise Forbidden(identity.subject, permission=Permission.FUNCTION_INVOKE.value, reason=reason)
+
+
+def _is_like(pattern: str, subject: str) -> bool:
+    wanted_kind, _, wanted_name = pattern.partition(":")
+    kind, _, name = subject.partition(":")
+    return fits(wanted_kind, kind) and fits(wanted_name, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import quote
 
 from constellation.base.errors import Forbidden, MethodNotAllowed, NotFound
@@ -22,6 +23,7 @@ from constellation.zenith.site_callers import SiteCallers
 from constellation.zenith.site_policy import asked_method, check_address, preflight, say_origin
 from constellation.zenith.sites import Site, Sites
 from constellation.zenith.socket_request import SocketRequest
+from constellation.zenith.stickiness import sticky_key
 from constellation.zenith.stream import STREAM_S, pass_on
 from constellation.zenith.url_stream import UrlAnswer
 from constellation.zenith.web_socket import WebSockets
@@ -68,7 +70,7 @@ class SiteRequests:
             await _answer_mock(request, policy.mock)
         elif isinstance(request, SocketRequest):
             caller = _SocketCaller(self._callers, self._sites)
-            match = Match(_LIKE, {"name": quote(found.route.function, safe=""), "rest": request.path[1:]})
+            match = Match(_LIKE, {"name": quote(_target(found.route), safe=""), "rest": request.path[1:]})
             await self._sockets.serve(request, match, access, caller)
         else:
             await self._call(request, site, found, access)
@@ -82,11 +84,15 @@ class SiteRequests:
         if key:
             fingerprint = fingerprint_of(request, path=request.path, body=body)
             context = replace(context, idempotency_key=key, idempotency_fingerprint=fingerprint)
-        facts = {"host": site.host, "route": found.route.path, "path_params": found.params}
+        facts: dict[str, Any] = {"host": site.host, "route": found.route.path, "path_params": found.params}
+        if found.route.auth != Auth.NONE:
+            facts["caller"] = access.identity.subject
         own = _own_credential(request) if found.route.auth == Auth.NONE else ()
         event = event_of(request, path=request.path, body=body, more=facts, own=own)
         call = nova_pb2.InvokeRequest(
             function=function,
+            qualifier=found.route.qualifier,
+            sticky_key=sticky_key(request) if found.route.is_sticky else "",
             payload=event,
             peer=request.peer,
             timeout_ms=round(min(policy.timeout_s, self._max_timeout_s) * 1000),
@@ -118,6 +124,10 @@ class _SocketCaller:
         if site is None or not isinstance(found, Found):
             raise Forbidden("the client", permission=match.route.permission.value, reason="the route is gone")
         return await self.callers.admit(request, site, found.route)
+
+
+def _target(route: ServedRouteBody) -> str:
+    return f"{route.function}:{route.qualifier}" if route.qualifier else route.function
 
 
 async def _answer_mock(request: Request, mock: Mock) -> None:

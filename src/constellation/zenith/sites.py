@@ -35,6 +35,7 @@ class Site:
     is_suspended: bool
     all: tuple[ServedRouteBody, ...]
     routes: PathRoutes[ServedRouteBody]  # the same, by path
+    aliased: frozenset[str]  # functions of which a route names a version or an alias
 
 
 class SiteSource(Protocol):
@@ -91,6 +92,15 @@ class Sites:
         """Read again what a change is about."""
         if change.kind == "domain":
             self._outdate([change.name])
+        elif change.kind == "function":  # its aliases: whether one is sticky stands in the route
+            scope = (change.tenant, change.namespace)
+            self._outdate(
+                [
+                    site.host
+                    for site in self._by_host.values()
+                    if change.name in site.aliased and (site.tenant, site.namespace) == scope
+                ]
+            )
         elif change.kind == "tenant":
             self._outdate([site.host for site in self._by_host.values() if site.tenant == change.tenant])
 
@@ -168,6 +178,7 @@ class Sites:
                 is_suspended=each.is_suspended,
                 all=each.routes,
                 routes=routes,
+                aliased=frozenset(route.function for route in each.routes if route.qualifier),
             )
 
     def _tell(self) -> None:

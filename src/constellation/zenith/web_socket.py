@@ -26,6 +26,7 @@ from constellation.nova.domain.access import Identity
 from constellation.routes.registry import Match
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
+from constellation.zenith.calls import sticky_key_of
 from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, SocketLimit
 from constellation.zenith.execution import Execution
 from constellation.zenith.http_event import answer_of, facts_of, from_base64
@@ -209,6 +210,7 @@ class WebSockets:
         reply = await self._execution.invoke(
             nova_pb2.InvokeRequest(
                 function=connection.function,
+                sticky_key=sticky_key_of(connection.request) or connection.id,  # one connection, one version
                 payload=msgspec.json.encode(payload | {"request_id": str(request_id)}),
                 peer=connection.request.peer,
             ),

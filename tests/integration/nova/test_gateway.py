@@ -56,6 +56,13 @@ async def test_a_domain_and_a_route_are_made_shown_changed_and_deleted(nova):
         ({"policy": {"burst": 3}}, "burst"),
         ({"policy": {"rate_per_s": 3}}, "policy.rate_per_s"),
         ({"policy": {"mock": {"status": 99}}}, "policy.mock.status"),
+        ({"function": "f:0"}, "alias"),
+        ({"function": "f:"}, "alias"),
+        ({"policy": {"permissions": ["log:reed"]}}, "policy.permissions"),
+        ({"policy": {"subjects": ["ann"]}}, "policy.subjects"),
+        ({"policy": {"subjects": ["user:[z-a]"]}}, "policy.subjects"),
+        ({"auth": "none", "policy": {"subjects": ["user:ann"]}}, "policy.subjects"),
+        ({"auth": "none", "policy": {"permissions": ["log:read"]}}, "policy.permissions"),
     ],
 )
 async def test_a_bad_route_is_refused_with_its_field(nova, body, field):
@@ -120,3 +127,32 @@ async def test_a_policy_is_kept_shown_and_replaced_whole(nova):
     assert (changed.json()["policy"], changed.json()["version"]) == ({"stream": True}, 2)
     served = (await nova.http.get("/internal/domains", headers=nova.service())).json()
     assert served["items"][0]["routes"][0]["policy"] == {"stream": True}
+
+
+async def test_a_route_names_a_version_or_an_alias_that_is_there(nova):
+    await nova.deploy("f")
+    admin = nova.admin()
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=admin)
+    for target in ("f:prod", "f:7"):
+        absent = await nova.http.post("/gateway/routes", json=ROUTE | {"function": target}, headers=admin)
+        assert (absent.status_code, absent.json()["code"]) == (404, "not_found"), absent.text
+    alias = {"weights": {"1": 100}, "is_sticky": True}
+    made = await nova.http.put("/functions/f/aliases/prod", json=alias, headers=admin)
+    assert made.status_code in (200, 201), made.text
+    route = await nova.http.post("/gateway/routes", json=ROUTE | {"function": "f:prod"}, headers=admin)
+    assert (route.status_code, route.json()["function"]) == (201, "f:prod")
+    path = f"/gateway/routes/{route.json()['id']}"
+
+    async def served() -> dict[str, object]:
+        found = (await nova.http.get("/internal/domains?host=shop.example.org", headers=nova.service())).json()
+        (only,) = found["items"][0]["routes"]
+        return {name: only[name] for name in ("function", "qualifier", "is_sticky")}
+
+    assert await served() == {"function": "f", "qualifier": "prod", "is_sticky": True}
+    assert (await nova.http.get("/gateway/routes?function=f", headers=admin)).json()["pagination"]["total"] == 1
+    kept = await nova.http.patch(path, json={"methods": []}, headers=admin)
+    assert kept.json()["function"] == "f:prod"
+    await nova.http.patch(path, json={"function": "f:1"}, headers=admin)
+    assert await served() == {"function": "f", "qualifier": "1", "is_sticky": False}
+    live = await nova.http.patch(path, json={"function": "f:$LATEST"}, headers=admin)
+    assert live.json()["function"] == "f"

@@ -287,6 +287,8 @@ def _served_body(served: ServedDomain) -> ServedDomainBody:
                 path=route.path,
                 methods=route.methods,
                 function=route.function_name,
+                qualifier=route.qualifier,
+                is_sticky=route.is_sticky,
                 auth=route.auth.value,
                 version=route.version,
                 policy=policy_of(route),

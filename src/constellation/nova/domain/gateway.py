@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,19 +12,23 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from constellation.base.errors import InvalidRequest
+from constellation.nova.domain.alias import LATEST, check_alias_name
 from constellation.nova.domain.path_template import PathIndex, path_template
 
 MAX_DOMAINS = 1000  # of a tenant; chosen
 MAX_ROUTES = 500  # of a domain; chosen
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Auth(StrEnum):
     """Whom a route serves."""
 
     NONE = "none"  # everybody
-    API_KEY = "api_key"  # holders of an API key that may invoke in the route's namespace
-    ANY = "any"  # holders of any credential of the platform that may
+    API_KEY = "api_key"  # holders of an API key that may invoke the route's function
+    SESSION = "session"  # users who logged in and may
+    JWT = "jwt"  # bearers of a token of a trusted issuer who may
+    ANY = "any"  # holders of any of these
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,35 @@ class GatewayRoute:
     version: int
     created_at: datetime
     updated_at: datetime
+    qualifier: str = ""  # the version or alias of the function that is called; "": the live version
+    is_sticky: bool = (
+        False  # whether that is an alias which keeps callers at one version; known where routes are served
+    )
+
+    @property
+    def target(self) -> str:
+        return f"{self.function_name}:{self.qualifier}" if self.qualifier else self.function_name
+
+
+def target_of(text: str) -> tuple[str, str]:
+    """Return the function that a target names, and the version or alias of it ("": the live version).
+
+    Raises:
+        InvalidRequest: the part behind the colon can be neither.
+    """
+    name, colon, qualifier = text.partition(":")
+    if not colon or qualifier == LATEST:
+        return name, ""
+    if _VERSION.fullmatch(qualifier) is None:
+        check_alias_name(qualifier)
+    return name, qualifier
+
+
+def kind_of(credential: str) -> Auth:
+    """Return what kind of credential a text is, by its form alone."""
+    if credential.count(".") == 2:
+        return Auth.JWT
+    return Auth.SESSION if credential.startswith("ss_") else Auth.API_KEY
 
 
 def check_methods(methods: Iterable[str]) -> tuple[str, ...]:

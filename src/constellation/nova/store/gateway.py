@@ -78,12 +78,12 @@ class Domains:
 
     async def create_route(
         self, *, tenant: str, namespace: str, host: str, path: str, shape: str, methods: tuple[str, ...],
-        function_name: str, auth: Auth, enabled: bool, policy: str = "{}",
+        function_name: str, auth: Auth, enabled: bool, policy: str = "{}", qualifier: str = "",
     ) -> GatewayRoute:  # fmt: skip
         """Write a new route.
 
         Raises:
-            NotFound: the domain or the function does not exist in the scope.
+            NotFound: the domain, the function, or the version or alias of it does not exist in the scope.
             AlreadyExists: another route of the domain has the same paths and one of the methods.
             StateConflict: the domain has too many.
         """
@@ -92,11 +92,12 @@ class Domains:
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["serialize"])
                 await _check_rival(tx, tenant, namespace, host, route_id, shape, path, methods)
+                await _check_qualifier(tx, tenant, namespace, function_name, qualifier)
                 if await tx.fetch_value(SQL["count_host_routes"], tenant, namespace, host) >= MAX_ROUTES:
                     raise StateConflict("domain", host, state=f"full with {MAX_ROUTES} routes", wanted="one with fewer")
                 row = await tx.fetch_row(
                     SQL["insert_route"], tenant, namespace, route_id, host, path, shape, list(methods),
-                    function_name, auth.value, enabled, policy,
+                    function_name, auth.value, enabled, policy, qualifier,
                 )  # fmt: skip
         except asyncpg.ForeignKeyViolationError as error:
             raise _absent(error, host, function_name) from error
@@ -134,9 +135,10 @@ class Domains:
                 await _check_rival(
                     tx, route.tenant, route.namespace, route.host, route.id, route.shape, route.path, route.methods
                 )
+                await _check_qualifier(tx, route.tenant, route.namespace, route.function_name, route.qualifier)
                 row = await tx.fetch_row(
                     SQL["update_route"], *key, route.path, route.shape, list(route.methods), route.function_name,
-                    route.auth.value, route.enabled, route.policy, route.version,
+                    route.auth.value, route.enabled, route.policy, route.version, route.qualifier,
                 )  # fmt: skip
                 if row is None:
                     if await tx.fetch_row(SQL["get_route"], *key) is None:
@@ -175,6 +177,11 @@ async def _check_rival(
 ) -> None:
     if await tx.fetch_value(SQL["rival"], tenant, namespace, host, route_id, shape, list(methods)) is not None:
         raise AlreadyExists("gateway route", f"{','.join(methods) or 'any method'} {host}{path}")
+
+
+async def _check_qualifier(tx: Session, tenant: str, namespace: str, function_name: str, qualifier: str) -> None:
+    if qualifier and await tx.fetch_value(SQL["has_qualifier"], tenant, namespace, function_name, qualifier) is False:
+        raise NotFound("version or alias", f"{function_name}:{qualifier}")
 
 
 def _absent(error: asyncpg.ForeignKeyViolationError, host: str, function_name: str) -> NotFound:

@@ -36,7 +36,7 @@ Policy = Annotated[
         help='{"ip_allow": [], "cors": {}, "max_body_bytes": 0, "rate_per_s": 0, "stream": false, "mock": null, ...}',
     ),
 ]
-Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent) or any")]
+Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent), session, jwt or any")]
 
 
 @domains.command("list")
@@ -94,7 +94,7 @@ def create(
     context: typer.Context,
     host: HostName,
     path: Path,
-    function: Annotated[str, typer.Argument(metavar="FUNCTION")],
+    function: Annotated[str, typer.Argument(metavar="FUNCTION[:QUALIFIER]", help="users, users:3, users:prod")],
     methods: Methods = None,
     auth: Auth = None,
     policy: Policy = None,
@@ -119,7 +119,7 @@ def update(
     context: typer.Context,
     route: RouteId,
     path: Annotated[str | None, typer.Option(help="the new path")] = None,
-    function: Annotated[str | None, typer.Option(help="the function that answers")] = None,
+    function: Annotated[str | None, typer.Option(help="what answers: users, users:3, users:prod")] = None,
     methods: Annotated[list[str] | None, typer.Option("--method", "-X", help='may be given again; "any"')] = None,
     auth: Auth = None,
     policy: Policy = None,

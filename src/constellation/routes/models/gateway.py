@@ -29,11 +29,19 @@ Path = Annotated[
 Methods = Annotated[
     tuple[Annotated[str, Meta(max_length=16)], ...], Meta(max_length=16, description="none: any method")
 ]
-FunctionName = Annotated[str, Meta(min_length=1, max_length=64)]
-AuthName = Annotated[
-    Literal["none", "api_key", "any"],
+Target = Annotated[
+    str,
     Meta(
-        description="none: everybody is served; api_key, any: whoever has a key, or any credential, that may invoke here"
+        min_length=1,
+        max_length=129,
+        description="a function, or a version or alias of it: users, users:3, users:prod. Callers of a sticky alias get a cookie",
+    ),
+]
+AuthName = Annotated[
+    Literal["none", "api_key", "session", "jwt", "any"],
+    Meta(
+        description="none: everybody is served; else who has an API key, a session, a token (JWT) of a trusted issuer, or any of "
+        "these, and may invoke the function"
     ),
 ]
 
@@ -62,6 +70,14 @@ class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
     cors: CorsBody = CorsBody()
     max_body_bytes: Annotated[int, Meta(ge=0, le=4 << 20, description="of a request; 0: the gateway's own limit")] = 0
     timeout_s: Annotated[float, Meta(ge=0, le=900, description="of the function's call; 0: the function's own")] = 0.0
+    permissions: Annotated[
+        tuple[Annotated[str, Meta(max_length=64)], ...],
+        Meta(max_length=16, description="what a caller must hold besides the right to invoke the function"),
+    ] = ()
+    subjects: Annotated[
+        tuple[Annotated[str, Meta(max_length=129)], ...],
+        Meta(max_length=32, description='patterns of callers, "user:ann", "service-account:ci-*"; none: any'),
+    ] = ()
     rate_per_s: Annotated[
         float, Meta(ge=0, le=1_000_000, description="calls on each comet, with auth none; 0: any number. More are 429")
     ] = 0.0
@@ -90,7 +106,7 @@ class GatewayRouteCreate(Struct, kw_only=True, frozen=True, forbid_unknown_field
 
     host: Host
     path: Path
-    function: FunctionName
+    function: Target
     methods: Methods = ()
     auth: AuthName = "api_key"
     enabled: bool = True
@@ -101,7 +117,7 @@ class GatewayRouteUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_field
     """`version`: of the route that is to be changed; another one is a conflict."""
 
     path: Path | UnsetType = UNSET
-    function: FunctionName | UnsetType = UNSET
+    function: Target | UnsetType = UNSET
     methods: Methods | UnsetType = UNSET
     auth: AuthName | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
@@ -135,6 +151,8 @@ class ServedRouteBody(Struct, kw_only=True, frozen=True):
     auth: str
     version: int
     policy: RoutePolicy = RoutePolicy()
+    qualifier: str = ""
+    is_sticky: bool = False
 
 
 class ServedDomainBody(Struct, kw_only=True, frozen=True):

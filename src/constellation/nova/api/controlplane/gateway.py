@@ -11,9 +11,10 @@ from msgspec import UNSET, structs
 from constellation.base.errors import InvalidRequest, NotFound, VersionConflict
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.access import check_rate
+from constellation.nova.domain.access import GRANTABLE, check_rate
 from constellation.nova.domain.function_url import Cors, check_cors
-from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods, check_networks
+from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods, check_networks, target_of
+from constellation.nova.domain.globs import check_globs
 from constellation.nova.domain.host import check_host
 from constellation.nova.domain.path_template import path_template
 from constellation.nova.store.gateway import Domains
@@ -58,6 +59,7 @@ class DomainRoutes:
     async def create_gateway_route(self, call: ApiRequest[GatewayRouteCreate]) -> GatewayRouteBody:
         body = call.body
         tenant, namespace = call.scope
+        name, qualifier = target_of(body.function)
         route = await self._domains.create_route(
             tenant=tenant,
             namespace=namespace,
@@ -65,7 +67,8 @@ class DomainRoutes:
             path=body.path,
             shape=path_template(body.path).shape,
             methods=check_methods(body.methods),
-            function_name=body.function,
+            function_name=name,
+            qualifier=qualifier,
             auth=Auth(body.auth),
             enabled=body.enabled,
             policy=_policy_text(body.policy, Auth(body.auth)),
@@ -101,12 +104,14 @@ class DomainRoutes:
         path = route.path if body.path is UNSET else body.path
         auth = route.auth if body.auth is UNSET else Auth(body.auth)
         policy = policy_of(route) if body.policy is UNSET else body.policy
+        name, qualifier = (route.function_name, route.qualifier) if body.function is UNSET else target_of(body.function)
         changed = replace(
             route,
             path=path,
             shape=path_template(path).shape,
             methods=route.methods if body.methods is UNSET else check_methods(body.methods),
-            function_name=route.function_name if body.function is UNSET else body.function,
+            function_name=name,
+            qualifier=qualifier,
             auth=auth,
             enabled=route.enabled if body.enabled is UNSET else body.enabled,
             policy=_policy_text(policy, auth),
@@ -135,7 +140,7 @@ def _route_body(route: GatewayRoute) -> GatewayRouteBody:
         host=route.host,
         path=route.path,
         methods=route.methods,
-        function=route.function_name,
+        function=route.target,
         auth=route.auth.value,
         enabled=route.enabled,
         policy=policy_of(route),
@@ -150,6 +155,24 @@ def policy_of(route: GatewayRoute) -> RoutePolicy:
     return msgspec.json.decode(route.policy, type=RoutePolicy)
 
 
+def _check_callers(policy: RoutePolicy, auth: Auth) -> None:
+    for field in ("permissions", "subjects"):
+        if getattr(policy, field) and auth is Auth.NONE:
+            raise InvalidRequest(
+                f"{field} are of callers with a credential; with auth none nobody is asked", field=f"policy.{field}"
+            )
+    unknown = sorted(set(policy.permissions).difference(GRANTABLE))
+    if unknown:
+        raise InvalidRequest(f"there is no permission {unknown[0][:80]!r}", field="policy.permissions")
+    for pattern in policy.subjects:
+        kind, colon, name = pattern.partition(":")
+        if not colon:
+            raise InvalidRequest(
+                f"{pattern[:80]!r} must be kind:name, as user:ann or service-account:*", field="policy.subjects"
+            )
+        check_globs("policy.subjects", (kind, name))
+
+
 def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
     """Return a policy as a row has it. Raises `InvalidRequest`: it makes no sense."""
     check_networks(policy.ip_allow, field="policy.ip_allow")
@@ -161,4 +184,5 @@ def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
             "rate_per_s bounds callers without a credential: it needs auth none; a key has a rate of its own",
             field="policy.rate_per_s",
         )
+    _check_callers(policy, auth)
     return msgspec.json.encode(policy).decode()

@@ -46,9 +46,10 @@ DELETE FROM domains WHERE tenant = $1 AND namespace = $2 AND host = $3;
 
 -- name: insert_route
 -- A new route.
-INSERT INTO gateway_routes (tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at;
+INSERT INTO gateway_routes (tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, qualifier)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, qualifier, version, created_at,
+    updated_at;
 
 -- name: rival
 -- Another route than $4 of the same domain that serves the same paths and one of the methods; null when there is none.
@@ -67,14 +68,16 @@ SELECT count(*) FROM gateway_routes WHERE tenant = $1 AND namespace = $2 AND hos
 -- name: get_route
 -- One route of a scope.
 -- index: gateway_routes_pkey
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
+SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, qualifier, version, created_at,
+    updated_at
 FROM gateway_routes
 WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
 -- name: list_routes
 -- The routes of a scope by host and path; $3 is a host or null, $4 a function or null.
 -- index: gateway_routes_by_host or gateway_routes_by_function
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
+SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, qualifier, version, created_at,
+    updated_at
 FROM gateway_routes
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR host = $3) AND ($4::text IS NULL OR function_name = $4)
 ORDER BY host, shape, id
@@ -91,10 +94,11 @@ WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR host = $3) AND ($4
 -- A route that is still at row version $11.
 -- index: gateway_routes_pkey
 UPDATE gateway_routes
-SET path = $4, shape = $5, methods = $6, function_name = $7, auth = $8, enabled = $9, policy = $10,
+SET path = $4, shape = $5, methods = $6, function_name = $7, auth = $8, enabled = $9, policy = $10, qualifier = $12,
     version = version + 1, updated_at = now()
 WHERE tenant = $1 AND id = $3 AND namespace = $2 AND version = $11
-RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at;
+RETURNING tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, qualifier, version, created_at,
+    updated_at;
 
 -- name: delete_route
 -- A route.
@@ -122,7 +126,20 @@ WHERE d.host = $1;
 -- name: routes_at
 -- The enabled routes of a domain.
 -- index: gateway_routes_by_host
-SELECT tenant, namespace, id, host, path, shape, methods, function_name, auth, enabled, policy, version, created_at, updated_at
-FROM gateway_routes
-WHERE tenant = $1 AND namespace = $2 AND host = $3 AND enabled
-ORDER BY shape, id;
+SELECT r.tenant, r.namespace, r.id, r.host, r.path, r.shape, r.methods, r.function_name, r.auth, r.enabled, r.policy, r.qualifier,
+    r.version, r.created_at, r.updated_at,
+    coalesce((SELECT a.is_sticky
+              FROM functions AS f
+              JOIN function_aliases AS a ON a.tenant = f.tenant AND a.function_id = f.id AND a.name = r.qualifier
+              WHERE f.tenant = r.tenant AND f.namespace = r.namespace AND f.name = r.function_name), false) AS is_sticky
+FROM gateway_routes AS r
+WHERE r.tenant = $1 AND r.namespace = $2 AND r.host = $3 AND r.enabled
+ORDER BY r.shape, r.id;
+
+-- name: has_qualifier
+-- Whether a function ($3) has a version or an alias ($4); null when there is no such function.
+-- index: functions_by_name, function_aliases_pkey and function_versions_pkey
+SELECT EXISTS (SELECT FROM function_aliases AS a WHERE a.tenant = f.tenant AND a.function_id = f.id AND a.name = $4)
+    OR EXISTS (SELECT FROM function_versions AS v WHERE v.tenant = f.tenant AND v.function_id = f.id AND v.version::text = $4)
+FROM functions AS f
+WHERE f.tenant = $1 AND f.namespace = $2 AND f.name = $3;

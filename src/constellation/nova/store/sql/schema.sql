@@ -1159,12 +1159,13 @@ CREATE TABLE gateway_routes (
     methods        text[] NOT NULL DEFAULT '{}'
                    CHECK (methods <@ '{GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS}'::text[]), -- none: any
     function_name  text NOT NULL,
-    auth           text NOT NULL CHECK (auth IN ('none', 'api_key', 'any')),
+    auth           text NOT NULL CHECK (auth IN ('none', 'api_key', 'session', 'jwt', 'any')),
     enabled        boolean NOT NULL DEFAULT true,
     version        bigint NOT NULL DEFAULT 1,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
     policy         jsonb NOT NULL DEFAULT '{}', -- addresses, pages of other origins, sizes, rates, answers
+    qualifier      text NOT NULL DEFAULT '' CHECK (length(qualifier) <= 64), -- of the function: a version, an alias; '': live
     PRIMARY KEY (tenant, id),
     FOREIGN KEY (tenant, namespace, host) REFERENCES domains ON DELETE CASCADE,
     FOREIGN KEY (tenant, namespace, function_name) REFERENCES functions (tenant, namespace, name) ON DELETE CASCADE
