@@ -119,7 +119,12 @@ class World:
             self.invoker,
             OwnerTokens(KEY, clock=self.clock),
             options=QueueOptions(
-                owner=owner, workers=workers, batch=workers, lease_s=LEASE_S, safety_poll_s=5.0, call_timeout_s=600
+                owner=owner,
+                workers=workers,
+                batch=workers,
+                lease_s=LEASE_S,
+                safety_poll_s=5.0,
+                call_timeout_s=lambda: 600.0,
             ),
             clock=self.clock,
             metrics=metrics,

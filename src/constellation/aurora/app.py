@@ -8,6 +8,7 @@ import anyio
 import structlog
 
 from constellation.aurora.housekeeping import Housekeeping, HousekeepingOptions
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.observability.collect import PLANES, PlaneCollector
 from constellation.aurora.observability.overview import Overview
 from constellation.aurora.observability.plane import plane_context, socket_path, telemetry
@@ -15,9 +16,14 @@ from constellation.aurora.pages import pages
 from constellation.base.address import parse_address
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
+from constellation.nova.config.sections import Settings
+from constellation.nova.store.listen import Listener, Wakeup
 from constellation.nova.store.pool import connect_as
 from constellation.nova.store.retention import Retention
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.rpc.http import serving_http
 
 log = structlog.get_logger()
@@ -46,13 +52,16 @@ async def run(loaded: Loaded) -> None:
             serving_http(pages(overview), listener=listener, drain_s=DRAIN_S),
             anyio.create_task_group() as services,
         ):
+            in_force, listener_of_db = InForce(loaded), Listener(dsn, application="aurora", channels=[SETTINGS])
+            in_force.watch(follow_level)
+            changed = Wakeup()
+            in_force.watch(lambda _now: changed.wake_nowait())
+            await services.start(listener_of_db.run)
+            await services.start(SettingsFollower(SetValues(db), in_force).run, listener_of_db.subscribe(SETTINGS))
             housekeeping = Housekeeping(
                 Retention(db),
-                options=HousekeepingOptions(
-                    interval_s=settings.aurora.housekeeping_interval_s,
-                    retention_days=settings.invocation_log.retention_days,
-                    audit_days=settings.audit.retention_days,
-                ),
+                options=lambda: _options(in_force.settings),
+                changed=changed,
                 clock=context.clock,
                 registry=context.registry,
             )
@@ -63,3 +72,11 @@ async def run(loaded: Loaded) -> None:
             services.cancel_scope.cancel()
     finally:
         planes.close()
+
+
+def _options(settings: Settings) -> HousekeepingOptions:
+    return HousekeepingOptions(
+        interval_s=settings.aurora.housekeeping_interval_s,
+        retention_days=settings.invocation_log.retention_days,
+        audit_days=settings.audit.retention_days,
+    )

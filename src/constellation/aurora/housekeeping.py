@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,13 +32,24 @@ class HousekeepingOptions:
     audit_days: int
 
 
+class Wakeup(Protocol):
+    async def wait(self, *, within_s: float) -> bool: ...
+
+
 class Housekeeping:
     """A service; several may run at a time, the database takes them one by one."""
 
     def __init__(
-        self, keeper: Keeper, *, options: HousekeepingOptions, clock: Clock, registry: CollectorRegistry
+        self,
+        keeper: Keeper,
+        *,
+        options: Callable[[], HousekeepingOptions],
+        changed: Wakeup,
+        clock: Clock,
+        registry: CollectorRegistry,
     ) -> None:
-        self._keeper, self._options, self._clock = keeper, options, clock
+        """Keep `keeper`'s tables; `changed` wakes when the options are others."""
+        self._keeper, self._options, self._changed, self._clock = keeper, options, changed, clock
         self._runs = Counter(
             "constellation_housekeeping_runs_total",
             "Rounds of housekeeping by outcome",
@@ -55,12 +67,14 @@ class Housekeeping:
         task_status.started()
         while True:
             has_kept = await self._keep()
-            await self._clock.sleep(self._options.interval_s if has_kept else min(RETRY_S, self._options.interval_s))
+            interval_s = self._options().interval_s
+            await self._changed.wait(within_s=interval_s if has_kept else min(RETRY_S, interval_s))
 
     async def _keep(self) -> bool:
-        days = self._options.retention_days
+        options = self._options()
+        days = options.retention_days
         try:
-            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=self._options.audit_days)
+            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=options.audit_days)
         except ConstellationError as error:
             self._runs.labels("failed").inc()
             log.warning("house.not_kept", reason=str(error))

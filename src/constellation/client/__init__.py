@@ -94,6 +94,7 @@ from constellation.routes.models.sandboxes import (
 )
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 from constellation.routes.models.secrets import MasterKeyBody, SecretBody
+from constellation.routes.models.settings import SettingBody, SettingChangeBody
 from constellation.routes.models.statistics import (
     AsyncSummary,
     Cost,
@@ -225,6 +226,8 @@ __all__ = [
     "ServiceAccountCreate",
     "ServiceAccountUpdate",
     "SessionBody",
+    "SettingBody",
+    "SettingChangeBody",
     "SlowCall",
     "StateKeyBody",
     "StateValueBody",

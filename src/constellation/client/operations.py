@@ -20,6 +20,7 @@ from constellation.client import (
     figures,
     people_calls,
     secret_calls,
+    setting_calls,
     topics,
     versions,
 )
@@ -165,6 +166,13 @@ class Operations:
     delete_secret = Operation(secret_calls.delete_secret)
     list_master_keys = Listing(secret_calls.list_master_keys)
     rotate_master_key = Operation(secret_calls.rotate_master_key)
+
+    list_settings = Listing(setting_calls.list_settings)
+    get_setting = Operation(setting_calls.get_setting)
+    put_setting = Operation(setting_calls.put_setting)
+    unset_setting = Operation(setting_calls.unset_setting)
+    list_setting_changes = Listing(setting_calls.list_setting_changes)
+    revert_setting = Operation(setting_calls.revert_setting)
 
     create_domain = Operation(gateway.create_domain)
     list_domains = Listing(gateway.list_domains)

@@ -13,6 +13,7 @@ import anyio
 import structlog
 from prometheus_client import Counter
 
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import parse_address
@@ -72,6 +73,7 @@ from constellation.native.table import Table
 from constellation.native.table_values import TableOptions
 from constellation.native.tls import hear_refusals
 from constellation.nova.config.interpreters import configured_in
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import Settings
 from constellation.nova.domain.function import AUTO_BACKEND
@@ -92,6 +94,8 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.sandboxes import Sandboxes
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.state import State
 from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.steps import Steps
@@ -131,6 +135,7 @@ class ExecutionPlane:
     lane: LaneKeeper  # serves nothing until it is given a port
     sandboxes: Sandboxes
     machines: Machines  # tends nothing in local mode
+    in_force: InForce
 
 
 async def run(loaded: Loaded) -> None:
@@ -156,7 +161,7 @@ async def run(loaded: Loaded) -> None:
             renewing(tls),
             serving_port(
                 context,
-                [Guarded(servicer(context, plane, settings), context.verifier)],
+                [Guarded(servicer(context, plane), context.verifier)],
                 listener=listener,
                 near=near,
                 ports=Ports(reactor) if is_native else None,
@@ -192,6 +197,8 @@ async def execution_plane(
         backend: instead of the configured ones.
         builder: likewise.
     """
+    in_force = InForce(Loaded(settings=settings))
+    in_force.watch(follow_level)
     links = Links(reactor)
     code_root = context.state_dir / ("code" if context.plane == "comet" else f"code-{context.plane}")
     router = Router(
@@ -211,8 +218,9 @@ async def execution_plane(
     )
     meters = Meters(context.registry, table)
     functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
-    builds = Builds(db, queue_depth=settings.builds.queue_depth)
-    state, steps = State(db, max_keys=settings.state.max_keys), Steps(db, jobs)
+    builds = Builds(db, queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
+    state = State(db, max_keys=lambda tenant: in_force.of(tenant).state.max_keys)
+    steps = Steps(db, jobs)
     messages = Messages(db)
     publishing = Publishing(messages, clock=context.clock, registry=context.registry)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
@@ -269,24 +277,28 @@ async def execution_plane(
         is_json=is_json,
         qualified=Qualified(table, pool, cache),
     )
-    once = Once(executor, CallKeys(db), settings.idempotency, clock=context.clock, registry=context.registry)
+    once = Once(
+        executor, CallKeys(db), lambda: in_force.settings.idempotency, clock=context.clock, registry=context.registry
+    )
     desk = AskDesk(
-        answers_of(executor, state, steps, publishing, clock=context.clock, max_steps=settings.state.max_steps),
+        answers_of(
+            executor,
+            state,
+            steps,
+            publishing,
+            clock=context.clock,
+            max_steps=lambda tenant: in_force.of(tenant).state.max_steps,
+        ),
         clock=context.clock,
         registry=context.registry,
         max_functions=settings.aurora.max_function_labels,
     )
     links.hear_asks(desk.take_nowait)
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
-    sandboxes = Sandboxes(
-        db,
-        node=context.node,
-        max_count=settings.sandboxes.max_per_tenant,
-        max_memory_mb=settings.sandboxes.memory_per_tenant_bytes >> 20,
-    )
+    sandboxes = Sandboxes(db, node=context.node, limits=lambda tenant: in_force.of(tenant).sandboxes)
     first_uid = settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS
     machines = machines_of(context, settings, sandboxes, router, uid_base=first_uid)
-    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS))
+    listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS, SETTINGS))
     async with router.run():
         if looks_ahead:
             await Executors(db).tell(context.node, [_ability(each.support()) for each in router.backends])
@@ -294,6 +306,7 @@ async def execution_plane(
             builder = builder_of(context, settings, router)
         async with anyio.create_task_group() as tasks, lane.kept():
             await tasks.start(listener.run)
+            await tasks.start(SettingsFollower(SetValues(db), in_force).run, listener.subscribe(SETTINGS))
             await tasks.start(desk.run)
             await tasks.start(code.run)
             await tasks.start(pool.run)
@@ -307,7 +320,7 @@ async def execution_plane(
                     functions,
                     builder,
                     root=context.state_dir / "builds",
-                    options=build_options(context, settings.builds),
+                    options=build_options(context, in_force),
                     ended=Counter(
                         "constellation_comet_builds",
                         "Builds that ended here, by what became of them",
@@ -341,6 +354,7 @@ async def execution_plane(
                 lane=lane,
                 sandboxes=sandboxes,
                 machines=machines,
+                in_force=in_force,
             )
             tasks.cancel_scope.cancel()
         secret_values.close()
@@ -350,19 +364,22 @@ async def execution_plane(
                 ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
 
 
-def servicer(context: PlaneContext, plane: ExecutionPlane, settings: Settings) -> NovaServicer:
+def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     """Return the gRPC service over a plane, data-plane routes included."""
+    settings_of = plane.in_force.of
     status = StatusRoutes(plane.pool, plane.backends, node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
-    statistics = StatisticsRoutes(plane.statistics, plane.executor, settings.prices)
+    statistics = StatisticsRoutes(plane.statistics, plane.executor, lambda tenant: settings_of(tenant).prices)
     state = StateRoutes(plane.state, plane.executor)
     executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
     topics = TopicRoutes(plane.topics, plane.messages)
     messages = MessageRoutes(plane.messages, plane.topics, plane.publishing, clock=context.clock)
     history = HistoryRoutes(plane.invocations, plane.executor, lambda: plane.listener.subscribe(RECORDS))
-    sandboxes = SandboxRoutes(plane.sandboxes, plane.machines, max_ttl_s=settings.sandboxes.max_ttl_s)
+    sandboxes = SandboxRoutes(
+        plane.sandboxes, plane.machines, max_ttl_s=lambda tenant: settings_of(tenant).sandboxes.max_ttl_s
+    )
     inside = InsideRoutes(plane.machines)
     operations = {
         name: getattr(group, name)

@@ -263,7 +263,13 @@ class FunctionCache:
                         self._keep(replace(entry, is_suspended=is_suspended))
             case ChangeKind.SECRET:
                 self._on_secret(change)
-            case ChangeKind.API_KEY | ChangeKind.NAMESPACE | ChangeKind.PRINCIPAL | ChangeKind.DOMAIN:
+            case (
+                ChangeKind.API_KEY
+                | ChangeKind.NAMESPACE
+                | ChangeKind.PRINCIPAL
+                | ChangeKind.DOMAIN
+                | ChangeKind.SETTING
+            ):
                 return  # the functions of a deleted namespace are changes of their own
 
     async def _refresh(self, key: Key) -> None:

@@ -7,13 +7,17 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.observability.plane import PlaneContext, plane_context, run_until_signal, telemetry
 from constellation.corona.scheduler.metrics import SchedulerMetrics
 from constellation.corona.scheduler.scheduler import Scheduler, SchedulerOptions
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import connect_as
 from constellation.nova.store.schedules import CHANNEL, Schedules
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.rpc.invoker import Invoker, grpc_invoker
 from constellation.rpc.owner import OwnerTokens
 
@@ -22,7 +26,8 @@ DRAIN_S = 3.0  # chosen: a submission takes milliseconds; what is not submitted 
 
 async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
     """Run the plane until SIGTERM or SIGINT."""
-    settings = loaded.settings
+    settings, in_force = loaded.settings, InForce(loaded)
+    in_force.watch(follow_level)
     context = await plane_context("corona", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
     metrics = SchedulerMetrics(context.registry)
@@ -32,7 +37,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
         _invoker(loaded, context, comet_grpc) as invoker,
         anyio.create_task_group() as services,
     ):
-        listener = Listener(dsn, application="corona", channels=[CHANNEL])
+        listener = Listener(dsn, application="corona", channels=[CHANNEL, SETTINGS])
         with listener.subscribe(CHANNEL) as wakeup:
             scheduler = Scheduler(
                 Schedules(db),
@@ -50,6 +55,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
                 rng=random.SystemRandom(),
             )
             await services.start(listener.run)
+            await services.start(SettingsFollower(SetValues(db), in_force).run, listener.subscribe(SETTINGS))
             await run_until_signal(scheduler, ending=[(scheduler.drain, DRAIN_S)])
         services.cancel_scope.cancel()
 

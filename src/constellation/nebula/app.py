@@ -7,15 +7,19 @@ from contextlib import AbstractAsyncContextManager
 
 import anyio
 
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.observability.plane import PlaneContext, plane_context, run_until_signal, telemetry
 from constellation.nebula.asyncqueue.metrics import QueueMetrics
 from constellation.nebula.asyncqueue.upkeep import Upkeep
 from constellation.nebula.asyncqueue.worker import AsyncQueue, QueueOptions
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
 from constellation.nova.store.jobs import CHANNEL, Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import connect_as
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.rpc.invoker import Invoker, grpc_invoker
 from constellation.rpc.owner import OwnerTokens
 
@@ -25,7 +29,8 @@ SETTLE_S = 2.0  # chosen: the commits of what was just interrupted
 
 async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
     """Run the plane until SIGTERM or SIGINT."""
-    settings = loaded.settings
+    settings, in_force = loaded.settings, InForce(loaded)
+    in_force.watch(follow_level)
     context = await plane_context("nebula", settings.platform)
     dsn = await context.dsn(loaded.own_dsn)
     metrics = QueueMetrics(context.registry)
@@ -36,7 +41,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
         anyio.create_task_group() as services,
     ):
         jobs = Jobs(db)
-        listener = Listener(dsn, application="nebula", channels=[CHANNEL])
+        listener = Listener(dsn, application="nebula", channels=[CHANNEL, SETTINGS])
         with listener.subscribe(CHANNEL) as wakeup:
             queue = AsyncQueue(
                 jobs,
@@ -48,7 +53,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
                     batch=settings.queue.batch,
                     lease_s=settings.queue.lease_s,
                     safety_poll_s=settings.queue.safety_poll_s,
-                    call_timeout_s=settings.queue.call_timeout_s,
+                    call_timeout_s=lambda: in_force.settings.queue.call_timeout_s,
                 ),
                 clock=context.clock,
                 metrics=metrics,
@@ -56,6 +61,7 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
                 rng=random.SystemRandom(),
             )
             await services.start(listener.run)
+            await services.start(SettingsFollower(SetValues(db), in_force).run, listener.subscribe(SETTINGS))
             await services.start(Upkeep(jobs, Messages(db), metrics=metrics).run)
             await run_until_signal(queue, ending=[(queue.drain, DRAIN_S), (queue.interrupt, SETTLE_S)])
         services.cancel_scope.cancel()

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from quart import Quart
 
 import constellation
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.observability.plane import new_context, state_dir_of, telemetry
 from constellation.base.address import parse_address
 from constellation.base.clock import Clock
@@ -39,6 +40,7 @@ from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
+from constellation.nova.api.controlplane.settings import SettingRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
@@ -48,8 +50,9 @@ from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.auth.tokens import Tokens
 from constellation.nova.config.interpreters import configured_in
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import ConfigInvalid, Loaded
-from constellation.nova.config.sections import AuthSettings, BuildSettings, NovaSettings
+from constellation.nova.config.sections import NovaSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.domain.host import check_host, function_domain_in
 from constellation.nova.secrets.vault import Vault, open_vault
@@ -76,6 +79,8 @@ from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.service_accounts import ServiceAccounts
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
@@ -138,10 +143,13 @@ async def run(loaded: Loaded) -> None:
         ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES))
+            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS))
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
             await tasks.start(feed.run)
+            in_force = InForce(loaded)
+            in_force.watch(follow_level)
+            await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
             await tasks.start(CanaryKeeper(Canaries(db)).run, wakeups.subscribe(CANARIES))
             vault = await open_vault(Secrets(db), state_dir=state_dir, configured=settings.secrets.key)
             await tasks.start(vault.run)
@@ -154,8 +162,7 @@ async def run(loaded: Loaded) -> None:
                 registry=context.registry,
                 max_body_bytes=settings.nova.max_body_bytes,
                 interpreters=configured_in(settings.runtimes),
-                builds=settings.builds,
-                auth=settings.auth,
+                in_force=in_force,
                 own_hosts=own_hosts,
                 function_domain=function_domain_in(settings.zenith.function_domain),
             )
@@ -180,14 +187,13 @@ async def control_app(
     registry: CollectorRegistry,
     max_body_bytes: int,
     interpreters: Mapping[str, Path] = MappingProxyType({}),
-    builds: BuildSettings,
-    auth: AuthSettings,
+    in_force: InForce,
     own_hosts: tuple[str, ...] = (),
     function_domain: str = "",
     needs_build: NeedsBuild = needs_build,
 ) -> Quart:
     """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
-    functions = Functions(db, build_queue_depth=builds.queue_depth)
+    functions = Functions(db, build_queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
     domains = Domains(db)
@@ -200,7 +206,9 @@ async def control_app(
         AuditRoutes(audit := Audit(db)),
         ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
-        SessionRoutes(users, Logins(db), passwords, clock=clock, session_ttl_s=auth.session_ttl_s),
+        SessionRoutes(
+            users, Logins(db), passwords, clock=clock, session_ttl_s=lambda: in_force.settings.auth.session_ttl_s
+        ),
         UserRoutes(users, bindings, passwords, clock=clock),
         ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),
@@ -208,10 +216,13 @@ async def control_app(
         UrlRoutes(urls := FunctionUrls(db)),
         DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain),
         IngressRoutes(functions, Ingress(db)),
+        SettingRoutes(values := SetValues(db), in_force),
         RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
-            authenticator=Authenticator(keys, users, bindings, Tokens(auth.issuers, clock=clock), clock=clock),
+            authenticator=Authenticator(
+                keys, users, bindings, Tokens(in_force.settings.auth.issuers, clock=clock), clock=clock
+            ),
             tenancy=tenancy,
             changes=changes,
             feed=feed,
@@ -219,6 +230,7 @@ async def control_app(
             vault=vault,
             audit=audit,
             domains=domains,
+            values=values,
         ),
     )
     return Mount(

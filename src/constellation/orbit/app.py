@@ -26,6 +26,7 @@ from constellation.orbit.commands import (
     logs,
     people,
     platform,
+    platform_settings,
     sandbox,
     schedules,
     secrets,
@@ -130,6 +131,7 @@ app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")
 app.add_typer(secrets.app, name="secrets")
+app.add_typer(platform_settings.app, name="settings")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

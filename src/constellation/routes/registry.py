@@ -18,6 +18,7 @@ from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
 from constellation.routes.secrets import SECRETS
+from constellation.routes.settings import SETTINGS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *VERSIONS,
     *SECRETS,
     *AUDIT,
+    *SETTINGS,
 )
 
 

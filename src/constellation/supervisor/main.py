@@ -166,14 +166,28 @@ def logs(
 @config_cli.command("show")
 def show_config(
     config: Config = None,
+    data_dir: DataDir = None,
     output: Annotated[Format, typer.Option("--output", "-o", help="table or json.")] = Format.TABLE,
 ) -> None:
-    """Print every setting, its value, and where it came from."""
+    """Print every setting, its value, and where it came from: of what is set more than once the last of these holds.
+
+    default, file, env, flag, run time (`orbit settings`), and for one tenant what is set of it.
+    """
     import json  # noqa: PLC0415
 
-    from constellation.nova.config.load import load, rows  # noqa: PLC0415
+    import anyio  # noqa: PLC0415
 
-    table = rows(load(file=config, env=os.environ))
+    from constellation.nova.config.live import rows_with  # noqa: PLC0415
+    from constellation.nova.config.load import load  # noqa: PLC0415
+    from constellation.nova.store.settings import values_of  # noqa: PLC0415
+
+    loaded = load(file=config, env=os.environ)
+    configured = loaded.settings.platform.state_dir
+    place = Path(configured) if configured and data_dir is None else _data_dir(data_dir)
+    values = anyio.run(values_of, place)
+    if values is None:
+        sys.stderr.write(f"no platform answers in {place}: what was set at run time is not shown\n")
+    table = rows_with(loaded, values or {})
     if output is Format.JSON:
         found = [{"key": key, "value": value, "source": source} for key, value, source in table]
         sys.stdout.write(json.dumps({"settings": found}) + "\n")

@@ -39,6 +39,7 @@ class FakeNova:
     keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: dict[tuple[str, str], str] = field(default_factory=lambda: {("default", "default"): "active"})
     domains: dict[str, dict[str, Any]] = field(default_factory=dict)  # by host, as gateways read them
+    settings: dict[str, str] = field(default_factory=dict)  # the platform's, by key
     public: App | None = None  # answers what is not /internal
     asked: list[str] = field(default_factory=list)  # the credentials of each question, in order
     seq: int = 0
@@ -98,6 +99,8 @@ class FakeNova:
             host = query["host"][0] if "host" in query else None
             domains = [domain for name, domain in sorted(self.domains.items()) if host in (None, name)]
             await _answer(send, 200, {"items": domains, "is_last": True})
+        elif path == "/internal/settings":
+            await _answer(send, 200, {"values": self.settings})
         elif path == "/internal/changes":
             await self._stream(scope, receive, send)
         elif self.public is not None:

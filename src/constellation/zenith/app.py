@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import structlog
 
+from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
@@ -22,8 +23,9 @@ from constellation.native.edge import CallLane, Edge
 from constellation.native.json_check import is_json
 from constellation.native.reactor import Reactor
 from constellation.native.tls import Protocol, hear_refusals
+from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
-from constellation.nova.config.sections import AuditSettings, ZenithSettings
+from constellation.nova.config.sections import AuditSettings, SocketSettings, ZenithSettings
 from constellation.nova.domain.host import function_domain_in
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
@@ -55,7 +57,7 @@ from constellation.zenith.edge import (
 )
 from constellation.zenith.event import BodyReader, EventReader
 from constellation.zenith.execution import Execution, check_health
-from constellation.zenith.follow import Believed, ChangeFollower
+from constellation.zenith.follow import Believed, Cache, ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
 from constellation.zenith.hangup import HangupWatch
@@ -71,6 +73,7 @@ from constellation.zenith.reached import ReachedFunctions
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
 from constellation.zenith.routing import Router
+from constellation.zenith.settings import SettingsReader
 from constellation.zenith.site_callers import SiteCallers
 from constellation.zenith.site_requests import SiteRequests
 from constellation.zenith.sites import Sites
@@ -129,11 +132,13 @@ def build(
     settings: ZenithSettings, context: PlaneContext, *, control: ControlPlane, execution: Execution,
     checks: Mapping[str, Check], comet: Address | None = None, is_native: bool = True,
     tls: ServerTls | None = None, comet_tls: CallerTls | None = None, audit: AuditSettings = _AUDIT,
+    sockets_now: Callable[[], SocketSettings] | None = None, caches: Sequence[Cache] = (),
 ) -> Parts:  # fmt: skip
     """Return the gateway of these settings.
 
     `checks`: planes besides nova and comet that must be healthy. `comet`: its numeric address, for calls without
-    Python; None: every call is Python's. `is_native`: C owns the port.
+    Python; None: every call is Python's. `is_native`: C owns the port. `sockets_now`: settings of WebSockets that may
+    change; `caches`: what else is told of changes.
     """
     lane = native_lane(settings, context, comet, tls=tls, comet_tls=comet_tls) if is_native else None
     proxies = proxies_of(settings.trusted_proxies, header=settings.forwarded_header)
@@ -157,7 +162,7 @@ def build(
         function_domain=(function_domain := function_domain_in(settings.function_domain)),
     )  # fmt: skip
     follower = ChangeFollower(
-        control=control, caches=(principals, reached, sites), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
+        control=control, caches=(principals, reached, sites, *caches), clock=context.clock, cache_ttl_s=settings.cache_ttl_s,
         on_word=None if lane is None else lane.edge.fresh,
     )  # fmt: skip
     freshness = Believed(follower, sites)
@@ -196,7 +201,10 @@ def build(
     bodies = BodyReader(budget=budget, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s)
     events = EventReader(bodies=bodies, is_json=is_json)
     sockets = WebSockets(
-        execution=execution, doorman=door, settings=settings.sockets, max_timeout_s=settings.max_timeout_s
+        execution=execution,
+        doorman=door,
+        settings=sockets_now or (lambda: settings.sockets),
+        max_timeout_s=settings.max_timeout_s,
     )
     site_requests = SiteRequests(
         sites=sites,
@@ -332,15 +340,20 @@ async def run(loaded: Loaded, *, plane_sockets: Mapping[str, Path]) -> None:
         name: PlaneChannel(name=name, service_token=context.service_token, path=path)
         for name, path in plane_sockets.items()
     }
+    in_force = InForce(loaded)
+    in_force.watch(follow_level)
+    reader = SettingsReader(control, in_force)
     parts = build(
         settings, context, control=control, execution=execution,
         checks={name: _health_check(channel) for name, channel in channels.items()},
         comet=await numeric(comet), is_native=loaded.settings.platform.native_lane,
         tls=tls, comet_tls=comet_tls, audit=loaded.settings.audit,
+        sockets_now=lambda: in_force.settings.zenith.sockets, caches=(reader,),
     )  # fmt: skip
     try:
         async with anyio.create_task_group() as tasks:
             await tasks.start(parts.follower.run)
+            await tasks.start(reader.run)
             await tasks.start(parts.sites.run)
             await tasks.start(parts.hangups.run)
             await tasks.start(parts.audit.run)

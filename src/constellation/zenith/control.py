@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
@@ -78,6 +78,10 @@ class ReachedFunction:
 
     url: FunctionUrl
     is_suspended: bool  # its tenant is
+
+
+class _Settings(msgspec.Struct):
+    values: dict[str, str]
 
 
 class ChangeLine(msgspec.Struct):
@@ -159,6 +163,10 @@ class ControlPlane:
         answer = await self._ask("POST", "/internal/audit", content=msgspec.json.encode({"events": events}))
         if answer.status_code != 200:
             raise _problem(answer)
+
+    async def settings(self) -> Mapping[str, str]:
+        """Return what is set of the platform, by key."""
+        return _decode(await self._ask("GET", "/internal/settings"), _Settings).values
 
     async def served_domain(self, host: str) -> ServedDomains:
         """Return the domain of a host, if somebody has it, with its routes."""

@@ -9,7 +9,7 @@ waits. A client that leaves stops the call that runs for it.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -80,7 +80,7 @@ class WebSockets:
     """All connections of one gateway: bounded in number, all together and by who opened them."""
 
     def __init__(
-        self, *, execution: Execution, doorman: Doorkeeper, settings: SocketSettings, max_timeout_s: float
+        self, *, execution: Execution, doorman: Doorkeeper, settings: Callable[[], SocketSettings], max_timeout_s: float
     ) -> None:
         self._execution, self._doorman = execution, doorman
         self._settings, self._max_timeout_s = settings, max_timeout_s
@@ -136,7 +136,7 @@ class WebSockets:
         """Handle messages until the client leaves, is told to, or its time is up; return the closing code."""
         code = GOING_AWAY  # if its time is up
         inbox, messages = anyio.create_memory_object_stream[str | bytes](_READ_AHEAD)
-        with messages, anyio.move_on_after(self._settings.max_duration_s):
+        with messages, anyio.move_on_after(self._settings().max_duration_s):
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._read, connection, inbox, tasks.cancel_scope)
                 code = await self._converse(connection, messages)
@@ -145,7 +145,7 @@ class WebSockets:
 
     async def _converse(self, connection: _Connection, messages: MemoryObjectReceiveStream[str | bytes]) -> int:
         while True:
-            with anyio.move_on_after(self._settings.idle_timeout_s) as quiet:
+            with anyio.move_on_after(self._settings().idle_timeout_s) as quiet:
                 message = await messages.receive()
             if quiet.cancelled_caught:
                 return GOING_AWAY
@@ -172,7 +172,7 @@ class WebSockets:
                 except ClientGone:
                     break
                 size_bytes = len(message.encode() if isinstance(message, str) else message)
-                if size_bytes > self._settings.max_message_bytes:
+                if size_bytes > self._settings().max_message_bytes:
                     connection.ends_with = TOO_BIG
                     break
                 await inbox.send(message)
@@ -225,11 +225,11 @@ class WebSockets:
     @contextmanager
     def _place(self, identity: Identity) -> Iterator[None]:
         """Count a connection for the length of the block, or raise `Overloaded` or `SocketLimit`."""
-        if sum(self._open.values()) >= self._settings.max_open:
-            raise Overloaded("WebSockets", limit=self._settings.max_open)
+        if sum(self._open.values()) >= self._settings().max_open:
+            raise Overloaded("WebSockets", limit=self._settings().max_open)
         who = (identity.tenant, identity.subject)
-        if self._open.get(who, 0) >= self._settings.max_open_per_key:
-            raise SocketLimit(identity.subject, limit=self._settings.max_open_per_key)
+        if self._open.get(who, 0) >= self._settings().max_open_per_key:
+            raise SocketLimit(identity.subject, limit=self._settings().max_open_per_key)
         self._open[who] = self._open.get(who, 0) + 1
         try:
             yield

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from constellation.comet.builds.worker import BuildOptions, BuildWorker
+from constellation.nova.config.sections import BuildSettings
 from constellation.nova.domain.build import BuildState
 from constellation.nova.store.artifacts import Artifacts
 from constellation.nova.store.builds import CHANNEL, Builds
@@ -57,10 +58,9 @@ async def test_a_lease_that_is_not_renewed_ends_the_build(database, nova, tmp_pa
                 concurrency=1,
                 lease_s=1.5,
                 safety_poll_s=0.1,
-                memory_mb=64,
-                cpu_millis=100,
-                disk_mb=64,
-                timeout_s=60.0,
+                limits=lambda _tenant: BuildSettings(
+                    memory_bytes=64 << 20, cpu_millis=100, disk_bytes=64 << 20, timeout_s=60.0
+                ),
             ),
             ended=Counter("builds", "about", ["state"], registry=CollectorRegistry()),
         )

@@ -236,7 +236,7 @@ async def running(
         execution_plane(context, settings, reactor, db=db, dsn=dsn, backend=backend, builder=builder) as plane,
         serving_port(
             context,
-            [Guarded(servicer(context, plane, settings), context.verifier)],
+            [Guarded(servicer(context, plane), context.verifier)],
             listener=listener,
             near=near,
             ports=Ports(reactor) if is_native else None,

@@ -16,7 +16,9 @@ from constellation.base.clock import SystemClock
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.app import control_app
 from constellation.nova.config.issuers import issuers_of
-from constellation.nova.config.sections import AuthSettings, BuildSettings
+from constellation.nova.config.live import InForce
+from constellation.nova.config.load import Loaded
+from constellation.nova.config.sections import AuthSettings, BuildSettings, Settings
 from constellation.nova.domain.access import ANY, Role
 from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
@@ -25,6 +27,8 @@ from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.pool import connect
 from constellation.nova.store.secrets import Secrets
+from constellation.nova.store.settings import CHANNEL as SETTINGS
+from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.http import serving_http
 
@@ -90,10 +94,15 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         "tenant_claim": "tenant",
     }
     async with connect(dsn, application="nova", min_size=0, max_size=8) as db, anyio.create_task_group() as tasks:
-        wakeups = Listener(dsn, application="nova", channels=(CHANNEL,))
+        wakeups = Listener(dsn, application="nova", channels=(CHANNEL, SETTINGS))
         feed = ChangeFeed(Changes(db), wakeups=wakeups, ping_s=PING_S)
         await tasks.start(wakeups.run)
         await tasks.start(feed.run)
+        settings = Settings(
+            builds=BuildSettings(queue_depth=2), auth=AuthSettings(issuers=issuers_of({"corp": issuer}))
+        )
+        in_force = InForce(Loaded(settings=settings))
+        await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
         vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="")
         await tasks.start(vault.run)
         app = await control_app(
@@ -104,9 +113,8 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             clock=clock,
             registry=registry,
             max_body_bytes=MAX_BODY_BYTES,
-            builds=BuildSettings(queue_depth=2),
             function_domain="fn.platform.example",
-            auth=AuthSettings(issuers=issuers_of({"corp": issuer})),
+            in_force=in_force,
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:

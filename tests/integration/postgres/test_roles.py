@@ -58,6 +58,8 @@ ALLOWED = {
         "artifacts": "sD",
         "executor_backends": "S",
         "changes": "S",
+        "settings": "SIU",
+        "setting_changes": "SID",
         "jobs": "sD",
         "job_keys": "sD",
         "job_pauses": "sD",
@@ -96,8 +98,9 @@ ALLOWED = {
         "subscriptions": "SIuD",
         "messages": "SID",
         "message_keys": "SIu",
+        "settings": "s",
     },
-    "corona": {"functions": "S", "schedules": "Su"},
+    "corona": {"functions": "S", "schedules": "Su", "settings": "s"},
     "nebula": {
         "jobs": "SUD",
         "jobs_done": "SI",
@@ -106,8 +109,9 @@ ALLOWED = {
         "execution_steps": "s",
         "execution_events": "s",
         "subscriptions": "s",
+        "settings": "s",
     },
-    "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s"},
+    "aurora": {"jobs": "s", "jobs_done": "s", "invocations": "s", "settings": "s"},
 }
 LETTERS = {"SELECT": "S", "INSERT": "I", "UPDATE": "U", "DELETE": "D"}
 

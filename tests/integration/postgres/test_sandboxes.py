@@ -9,11 +9,14 @@ import anyio
 import pytest
 
 from constellation.base.errors import NotFound, StateConflict
+from constellation.nova.config.sections import MachineSettings
 from constellation.nova.domain.sandbox import OnIdle, SandboxState
 from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.sandboxes import MAX_PORTS, NewSandbox, Sandboxes, SandboxLimit
 from constellation.nova.store.tenancy import Tenancy
 from constellation.testing.database import FreshDatabase
+
+LIMITS = MachineSettings(max_per_tenant=3, memory_per_tenant_bytes=1000 << 20)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -25,7 +28,7 @@ class Rig:
     tenancy: Tenancy
 
     def of(self, node: str) -> Sandboxes:
-        return Sandboxes(self.db, node=node, max_count=3, max_memory_mb=1000)
+        return Sandboxes(self.db, node=node, limits=lambda _tenant: LIMITS)
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ async def rig(database: FreshDatabase) -> AsyncIterator[Rig]:
         tenancy = Tenancy(nova)
         for tenant in ("a", "b"):
             await tenancy.create_tenant(tenant, name="")
-        yield Rig(db=db, book=Sandboxes(db, node="one", max_count=3, max_memory_mb=1000), tenancy=tenancy)
+        yield Rig(db=db, book=Sandboxes(db, node="one", limits=lambda _tenant: LIMITS), tenancy=tenancy)
 
 
 def new(tenant: str = "a", **more: Any) -> NewSandbox:

@@ -24,7 +24,7 @@ async def state(db: Database) -> State:
         tenant="default", namespace="default", name="f", id=uuid7(), runtime="python", handler="main.handler"
     )
     await Functions(db).create(row, {"main.py": b"1"})
-    return State(db, max_keys=10)
+    return State(db, max_keys=lambda _tenant: 10)
 
 
 async def expire(db: Database, key: str) -> None:

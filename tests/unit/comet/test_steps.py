@@ -82,7 +82,7 @@ def step(seq: int, name: str, *, output: bytes | None = None, error: bytes | Non
 class Rig:
     def __init__(self, *steps: Step, max_steps: int = 10) -> None:
         self.record = Record(*steps)
-        self.answers = StepAnswers(self.record, clock=SystemClock(), max_steps=max_steps)
+        self.answers = StepAnswers(self.record, clock=SystemClock(), max_steps=lambda _tenant: max_steps)
         self.turn = Turn(Run(tenant="t", execution_id=uuid7(), token=1))
 
     def asked(self, turn: Turn | None = None, **fields: object) -> Question:

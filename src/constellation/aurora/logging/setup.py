@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from constellation.nova.config.sections import Settings
+
 _SECRET_FIELD = re.compile(r"authorization|token|secret|password|api_?key|identity|dsn|cookie", re.IGNORECASE)
 _SECRET_TEXT = re.compile(r"sk_[A-Za-z0-9]{16,}|Bearer\s+\S+|postgres(?:ql)?://\S+")
 HIDDEN = "[hidden]"
@@ -23,6 +25,16 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
         elif isinstance(value, str):
             event[name] = _SECRET_TEXT.sub(HIDDEN, value)
     return event
+
+
+def set_level(level: str) -> None:
+    """Have loggers tell what is at least this important from now on."""
+    structlog.configure(wrapper_class=_logger_from(level))
+
+
+def follow_level(settings: Settings) -> None:
+    """Have loggers tell what these settings say; for `InForce.watch`."""
+    set_level(settings.platform.log_level)
 
 
 def configure(*, plane: str, level: str, json: bool) -> None:
@@ -47,12 +59,16 @@ def configure(*, plane: str, level: str, json: bool) -> None:
             redact,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=_logger_from(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # the level can change
     )
     structlog.contextvars.bind_contextvars(plane=plane)
     # Libraries log through the standard module: only what matters reaches our stream.
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format=f"%(asctime)s {plane} %(name)s %(levelname)s %(message)s"
     )
+
+
+def _logger_from(level: str) -> Any:
+    return structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()])

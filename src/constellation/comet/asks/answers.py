@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from constellation.base.clock import Clock
 from constellation.comet.asks.calls import CallAnswers
@@ -18,7 +18,13 @@ from constellation.nova.store.steps import Steps
 
 
 def answers_of(
-    executor: Executor, state: State, steps: Steps, publishing: Publishing, *, clock: Clock, max_steps: int
+    executor: Executor,
+    state: State,
+    steps: Steps,
+    publishing: Publishing,
+    *,
+    clock: Clock,
+    max_steps: Callable[[str], int],
 ) -> Mapping[int, Answer]:
     """Return what answers each operation, by its number."""
     calls, stores = CallAnswers(executor), StateAnswers(state)

@@ -5,7 +5,7 @@ Deterministic by rule: the nth step of every run has the same kind and name, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -76,7 +76,7 @@ class StepTooLarge(ConstellationError):
 class StepAnswers:
     """Every ask is of the call's own run."""
 
-    def __init__(self, steps: Steps, *, clock: Clock, max_steps: int) -> None:
+    def __init__(self, steps: Steps, *, clock: Clock, max_steps: Callable[[str], int]) -> None:
         self._steps, self._clock, self._max_steps = steps, clock, max_steps
 
     async def begin(self, question: Question) -> bytes:
@@ -170,8 +170,9 @@ class StepAnswers:
             turn.recorded = await self._steps.recorded(turn.run)
 
     def _check_room(self, turn: Turn) -> None:
-        if turn.next_seq >= self._max_steps:
-            turn.failure = StepsFull(self._max_steps)
+        limit = self._max_steps(turn.run.tenant)
+        if turn.next_seq >= limit:
+            turn.failure = StepsFull(limit)
             raise turn.failure
 
     def _check(self, turn: Turn, step: Step, kind: StepKind, name: str) -> None:

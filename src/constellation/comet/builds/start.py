@@ -14,7 +14,8 @@ from constellation.comet.builds.sources import sources_of
 from constellation.comet.builds.worker import BuildOptions
 from constellation.comet.docker.backend import DockerBackend
 from constellation.comet.namespace.backend import NamespaceBackend
-from constellation.nova.config.sections import BuildSettings, Settings
+from constellation.nova.config.live import InForce
+from constellation.nova.config.sections import Settings
 
 
 def builder_of(context: PlaneContext, settings: Settings, router: Router) -> Builder | None:
@@ -32,14 +33,12 @@ def builder_of(context: PlaneContext, settings: Settings, router: Router) -> Bui
     return sandboxes if containers is None else ImageBuilder(containers, sandboxes)
 
 
-def build_options(context: PlaneContext, settings: BuildSettings) -> BuildOptions:
+def build_options(context: PlaneContext, in_force: InForce) -> BuildOptions:
+    settings = in_force.settings.builds
     return BuildOptions(
         owner=f"{context.node}/{uuid7()}",
         concurrency=settings.concurrency or max(1, (os.cpu_count() or 1) // 2),
         lease_s=settings.lease_s,
         safety_poll_s=settings.safety_poll_s,
-        memory_mb=max(1, settings.memory_bytes >> 20),
-        cpu_millis=settings.cpu_millis,
-        disk_mb=max(1, settings.disk_bytes >> 20),
-        timeout_s=settings.timeout_s,
+        limits=lambda tenant: in_force.of(tenant).builds,
     )

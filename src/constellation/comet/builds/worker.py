@@ -26,6 +26,7 @@ from constellation.comet.builds.contract import Builder, BuilderUnavailable, Bui
 from constellation.comet.builds.log import BuildLog
 from constellation.comet.builds.tree import Packed, pack
 from constellation.comet.code import make_directory, write_files
+from constellation.nova.config.sections import BuildSettings
 from constellation.nova.domain.build import Build, cache_key
 from constellation.nova.domain.function import Code, code_hash
 from constellation.nova.store.artifacts import PART_BYTES
@@ -69,10 +70,7 @@ class BuildOptions:
     concurrency: int
     lease_s: float
     safety_poll_s: float
-    memory_mb: int
-    cpu_millis: int
-    disk_mb: int
-    timeout_s: float
+    limits: Callable[[str], BuildSettings]  # of one build, by its tenant
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -241,7 +239,7 @@ class BuildWorker:
 
     async def _packed(self, build: Build, output: BuildLog, directory: Path) -> tuple[Packed, str | None]:
         code = await self._sources.code(build.tenant, build.function_id, build.code_version, is_source_wanted=True)
-        sources, tree, options = directory / "sources", directory / "output", self._options
+        sources, tree, limits = directory / "sources", directory / "output", self._options.limits(build.tenant)
         await self._in_thread(partial(_lay_out, code, build, sources, tree))
         request = BuildRequest(
             build_id=build.id,
@@ -253,15 +251,15 @@ class BuildWorker:
             handler=build.handler,
             sources=sources,
             output=tree,
-            memory_mb=options.memory_mb,
-            cpu_millis=options.cpu_millis,
-            disk_mb=options.disk_mb,
-            timeout_s=options.timeout_s,
+            memory_mb=max(1, limits.memory_bytes >> 20),
+            cpu_millis=limits.cpu_millis,
+            disk_mb=max(1, limits.disk_bytes >> 20),
+            timeout_s=limits.timeout_s,
         )
-        with anyio.move_on_after(options.timeout_s + OVERTIME_S) as scope:
+        with anyio.move_on_after(limits.timeout_s + OVERTIME_S) as scope:
             handler = await self._builder.build(request, log=output.write)
         if scope.cancelled_caught:
-            raise BuildFailed(f"the build took longer than {options.timeout_s:g} s")
+            raise BuildFailed(f"the build took longer than {limits.timeout_s:g} s")
         return await self._in_thread(partial(pack, tree, directory / "artifact.tar.gz")), handler
 
     async def _parts(self, path: Path) -> AsyncIterator[bytes]:

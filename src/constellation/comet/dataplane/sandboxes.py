@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from constellation.base.errors import InvalidRequest
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.sandboxes.files import File
@@ -20,7 +22,7 @@ LEFT_BEHIND = ["processes and their memory", "open terminals and connections", "
 class SandboxRoutes:
     """Operations on sandboxes of the caller's scope."""
 
-    def __init__(self, book: Sandboxes, machines: Machines, *, max_ttl_s: float) -> None:
+    def __init__(self, book: Sandboxes, machines: Machines, *, max_ttl_s: Callable[[str], float]) -> None:
         self._book, self._machines, self._max_ttl_s = book, machines, max_ttl_s
 
     async def create_sandbox(self, request: DataRequest) -> Answer:
@@ -28,7 +30,7 @@ class SandboxRoutes:
         backend = wanted.backend if wanted.backend != "auto" else "namespace" if wanted.image is None else "docker"
         if wanted.image is not None and backend != "docker":
             raise InvalidRequest(f"an image runs in the backend docker, not in {backend}", field="image")
-        self._check_ttl(wanted.ttl_s)
+        self._check_ttl(request.tenant, wanted.ttl_s)
         files = [_file(file, f"files[{at}]") for at, file in enumerate(wanted.files)]
         made = await self._machines.create(
             NewSandbox(
@@ -70,7 +72,7 @@ class SandboxRoutes:
     async def keep_sandbox(self, request: DataRequest) -> m.SandboxBody:
         wanted: m.SandboxKeepalive = request.json(m.SandboxKeepalive)
         if wanted.ttl_s is not None:
-            self._check_ttl(wanted.ttl_s)
+            self._check_ttl(request.tenant, wanted.ttl_s)
         return body_of(
             await self._book.extend(
                 request.tenant,
@@ -89,7 +91,7 @@ class SandboxRoutes:
 
     async def fork_sandbox(self, request: DataRequest) -> Answer:
         wanted: m.SandboxFork = request.json(m.SandboxFork)
-        self._check_ttl(wanted.ttl_s)
+        self._check_ttl(request.tenant, wanted.ttl_s)
         made = await self._machines.fork(request.tenant, request.namespace, request.id(), ttl_s=wanted.ttl_s)
         return Answer(
             body=m.SandboxForked(sandbox=body_of(made), copied=COPIED, left_behind=LEFT_BEHIND),
@@ -109,9 +111,9 @@ class SandboxRoutes:
         assert port is not None  # the path has it
         return _ports(await self._book.close_port(request.tenant, request.namespace, request.id(), port))
 
-    def _check_ttl(self, ttl_s: float) -> None:
-        if ttl_s > self._max_ttl_s:
-            raise InvalidRequest(f"ttl_s must be at most {self._max_ttl_s:g}", field="ttl_s")
+    def _check_ttl(self, tenant: str, ttl_s: float) -> None:
+        if ttl_s > (limit_s := self._max_ttl_s(tenant)):
+            raise InvalidRequest(f"ttl_s must be at most {limit_s:g}", field="ttl_s")
 
 
 def body_of(sandbox: Sandbox) -> m.SandboxBody:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Figures(Protocol):
 class StatisticsRoutes:
     """Operations on the figures of the caller's scope."""
 
-    def __init__(self, figures: Figures, executor: Executor, prices: PriceSettings) -> None:
+    def __init__(self, figures: Figures, executor: Executor, prices: Callable[[str], PriceSettings]) -> None:
         self._figures, self._executor, self._prices = figures, executor, prices
 
     async def function_metrics(self, request: DataRequest) -> m.Statistics:
@@ -85,23 +85,25 @@ class StatisticsRoutes:
         function = (await function_of(request, self._executor)).name
         until = await self._figures.now()
         found = await self._figures.usage(request.tenant, request.namespace, function, range_s=range_s)
+        prices = self._prices(request.tenant)
         used = found[0] if found else stored.Usage(function_name=function, calls=0, cold_starts=0, gb_seconds=0.0)
         return m.FunctionCost(
-            **msgspec.structs.asdict(self._cost(used)),
+            **msgspec.structs.asdict(_cost(used, prices)),
             since=until - timedelta(seconds=range_s),
             until=until,
-            currency=self._prices.currency,
+            currency=prices.currency,
         )
 
     async def cost_summary(self, request: DataRequest) -> m.CostSummary:
         range_s = request.query_range(default_s=COST_RANGE_S)
         until = await self._figures.now()
         found = await self._figures.usage(request.tenant, request.namespace, None, range_s=range_s)
-        costs = sorted(map(self._cost, found), key=lambda cost: (-cost.total_cost, cost.function))
+        prices = self._prices(request.tenant)
+        costs = sorted((_cost(used, prices) for used in found), key=lambda cost: (-cost.total_cost, cost.function))
         return m.CostSummary(
             since=until - timedelta(seconds=range_s),
             until=until,
-            currency=self._prices.currency,
+            currency=prices.currency,
             total_cost=sum(cost.total_cost for cost in costs),
             functions=costs,
         )
@@ -132,18 +134,18 @@ class StatisticsRoutes:
         found = await self._figures.days(request.tenant, request.namespace, function, days=days)
         return m.Heatmap(function=function, days=msgspec.convert(found, list[m.Day], from_attributes=True))
 
-    def _cost(self, used: stored.Usage) -> m.Cost:
-        prices = self._prices
-        calls = used.calls * prices.call
-        compute = used.gb_seconds * prices.gb_second
-        cold_starts = used.cold_starts * prices.cold_start
-        return m.Cost(
-            function=used.function_name,
-            calls=used.calls,
-            cold_starts=used.cold_starts,
-            gb_seconds=used.gb_seconds,
-            calls_cost=calls,
-            compute_cost=compute,
-            cold_starts_cost=cold_starts,
-            total_cost=calls + compute + cold_starts,
-        )
+
+def _cost(used: stored.Usage, prices: PriceSettings) -> m.Cost:
+    calls = used.calls * prices.call
+    compute = used.gb_seconds * prices.gb_second
+    cold_starts = used.cold_starts * prices.cold_start
+    return m.Cost(
+        function=used.function_name,
+        calls=used.calls,
+        cold_starts=used.cold_starts,
+        gb_seconds=used.gb_seconds,
+        calls_cost=calls,
+        compute_cost=compute,
+        cold_starts_cost=cold_starts,
+        total_cost=calls + compute + cold_starts,
+    )

@@ -7,7 +7,7 @@ So does the end of a comet, once its lease on the key has run out; a call that w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -122,7 +122,13 @@ class Once:
     """The keyed calls of one node. `run` must be running: it holds the keys of long calls."""
 
     def __init__(
-        self, calls: Calls, keys: Keys, settings: IdempotencySettings, *, clock: Clock, registry: CollectorRegistry
+        self,
+        calls: Calls,
+        keys: Keys,
+        settings: Callable[[], IdempotencySettings],
+        *,
+        clock: Clock,
+        registry: CollectorRegistry,
     ) -> None:
         self._calls, self._keys, self._settings, self._clock = calls, keys, settings, clock
         self._flights: dict[CallKey, _Flight] = {}
@@ -209,7 +215,7 @@ class Once:
         """Return a token to run with, or the answer that is there already; waits while another comet runs the call."""
         looks = 0
         while True:
-            token = await self._keys.claim(key, fingerprint, lease_s=LEASE_S, ttl_s=self._settings.ttl_s)
+            token = await self._keys.claim(key, fingerprint, lease_s=LEASE_S, ttl_s=self._settings().ttl_s)
             if token is not None:
                 return token
             holder = await self._keys.get(key)
@@ -223,7 +229,7 @@ class Once:
 
     async def _keep(self, key: CallKey, token: UUID, answer: Invoked) -> None:
         """Write an answer down before it is given. The call has run: it is given even when that can not be done."""
-        limit_bytes = self._settings.max_answer_bytes
+        limit_bytes = self._settings().max_answer_bytes
         is_kept = len(answer.output or b"") + len(answer.error or b"") <= limit_bytes
         kept = KeptAnswer(
             request_id=UUID(answer.request_id),
@@ -236,7 +242,7 @@ class Once:
         )
         with anyio.move_on_after(KEEP_GRACE_S, shield=True) as grace:
             try:
-                if not await self._keys.answer(key, token, kept, ttl_s=self._settings.ttl_s):
+                if not await self._keys.answer(key, token, kept, ttl_s=self._settings().ttl_s):
                     log.info("idempotency.key_was_lost", function=key.function_name)
             except ConstellationError as error:
                 log.warning("idempotency.answer_lost", function=key.function_name, reason=str(error))
@@ -252,7 +258,7 @@ class Once:
 
     def _kept(self, function: str, answer: KeptAnswer) -> Invoked:
         if not answer.is_kept:
-            raise AnswerNotKept(function, request_id=answer.request_id, limit_bytes=self._settings.max_answer_bytes)
+            raise AnswerNotKept(function, request_id=answer.request_id, limit_bytes=self._settings().max_answer_bytes)
         return Invoked(
             request_id=str(answer.request_id),
             output=answer.output,

@@ -7,6 +7,7 @@ Never twice at a time: the claim is exclusive while its lease lasts, and only th
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -56,7 +57,7 @@ class QueueOptions:
     batch: int  # jobs claimed at a time at most
     lease_s: float
     safety_poll_s: float
-    call_timeout_s: float  # of one attempt
+    call_timeout_s: Callable[[], float]  # of one attempt
 
 
 class AsyncQueue:
@@ -193,7 +194,7 @@ class AsyncQueue:
             source=source,
             qualifier=job.qualifier,
         )
-        timeout_s = self._options.call_timeout_s + REQUEST_MARGIN_S
+        timeout_s = self._options.call_timeout_s() + REQUEST_MARGIN_S
         if not job.is_durable:
             return await self._invoker.invoke(
                 job.function_name, job.payload, token=token, context=context, timeout_s=timeout_s

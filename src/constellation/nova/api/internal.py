@@ -17,6 +17,7 @@ from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.controlplane.gateway import policy_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.config.live import PLATFORM
 from constellation.nova.domain.access import Permission
 from constellation.nova.domain.audit import AuditEvent
 from constellation.nova.domain.secret import MAX_RESOLVED
@@ -25,6 +26,7 @@ from constellation.nova.store.audit import Audit
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.gateway import Domains, ServedDomain
+from constellation.nova.store.settings import SetValues
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.gateway import ServedDomainBody, ServedDomains, ServedRouteBody
 from constellation.routes.models.secrets import SecretName
@@ -91,6 +93,10 @@ class AuditBatch(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
 
 class AuditWritten(Struct, kw_only=True, frozen=True):
     count: int
+
+
+class SettingValues(Struct, kw_only=True, frozen=True):
+    values: dict[str, str]
 
 
 class HealthBody(Struct, kw_only=True, frozen=True):
@@ -169,6 +175,13 @@ ROUTES: tuple[Route, ...] = (
         response=ServedDomains,
     ),
     _route(
+        operation="platform_settings",
+        method="GET",
+        template="/internal/settings",
+        summary="What is set of the platform, for planes without a database",
+        response=SettingValues,
+    ),
+    _route(
         operation="health",
         method="GET",
         template="/internal/health",
@@ -192,10 +205,11 @@ class InternalRoutes:
         vault: Vault,
         audit: Audit,
         domains: Domains,
+        values: SetValues,
     ) -> None:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
         self._urls, self._vault, self._audit = urls, vault, audit
-        self._domains = domains
+        self._domains, self._values = domains, values
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -268,6 +282,9 @@ class InternalRoutes:
             return ServedDomains(items=() if found is None else (_served_body(found),), is_last=True)
         domains = await self._domains.served_after(call.query.get("after", ""), limit=_DOMAINS_AT_ONCE)
         return ServedDomains(items=tuple(map(_served_body, domains)), is_last=len(domains) < _DOMAINS_AT_ONCE)
+
+    async def platform_settings(self, _call: ApiRequest[None]) -> SettingValues:
+        return SettingValues(values=dict((await self._values.values()).get(PLATFORM, {})))
 
     async def health(self, _call: ApiRequest[None]) -> HealthBody:
         seq = await self._changes.head()

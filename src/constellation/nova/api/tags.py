@@ -1,4 +1,4 @@
-"""Entity tags of functions, and the conditions that requests set with them (RFC 9110 section 13.1.1)."""
+"""Entity tags, and the conditions that requests set with them (RFC 9110 section 13.1.1)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ def tag_of(function: Function) -> str:
 
 
 def check_match(function: Function, if_match: str | None) -> None:
-    """Let a request through whose If-Match names the function as it is, or that has none.
+    """Let a request through whose If-Match names the function as it is, or that has none. Raises as `check_tag`."""
+    check_tag("function", function.name, tag_of(function), if_match)
+
+
+def check_tag(kind: str, name: str, tag: str, if_match: str | None) -> None:
+    """Let a request through whose If-Match names a thing's entity tag, or that has none.
 
     Raises:
         InvalidRequest: the header is no list of entity tags.
-        PreconditionFailed: none of them is the function's.
+        PreconditionFailed: none of them is the thing's.
     """
     if if_match is None or (wanted := if_match.strip()) == "*":
         return
     if len(wanted) > MAX_HEADER_CHARS or _LIST.fullmatch(wanted) is None:
         raise InvalidRequest('If-Match must be "*" or entity tags as they came in ETag, in quotes', field="if-match")
-    if tag_of(function) not in _TAG.findall(wanted):  # a weak tag is never equal
-        raise PreconditionFailed("function", function.name)
+    if tag not in _TAG.findall(wanted):  # a weak tag is never equal
+        raise PreconditionFailed(kind, name)

@@ -28,7 +28,7 @@ class ConfigInvalid(ConstellationError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"configuration {path}: {reason}")
-        self.path = path
+        self.path, self.reason = path, reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,21 +80,21 @@ class _Reading:
         """Return the settings below `prefix` ("" or "zenith." and so on), which the file gives as `raw`."""
         if not isinstance(raw, dict):
             raise ConfigInvalid(prefix.rstrip("."), "must be an object")
-        declared = {_key(f): f for f in fields(kind)}
+        declared = {key_of(f): f for f in fields(kind)}
         for key in raw:
             if key not in declared:
                 raise ConfigInvalid(f"{prefix}{key}", _unknown(key, declared))
         values: dict[str, object] = {}
         for key, f in declared.items():
             path = f"{prefix}{key}"
-            facts = _facts(f)
+            facts = facts_of(f)
             if facts is None:
                 values[f.name] = self.group(f"{path}.", type(f.default), raw.get(key, {}))
                 continue
             found = self._look_up(path, facts, raw)
             self.sources[path] = "default" if found is None else found[1]
             if found is not None:
-                values[f.name] = _convert(path, facts, found[0])
+                values[f.name] = convert(path, facts, found[0])
         try:
             return kind(**values)
         except KeyFault as fault:
@@ -123,26 +123,27 @@ class _Reading:
 def rows(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Return (path, value as text, source) of every setting, secrets hidden; for `config show`."""
     return [
-        (path, _show(facts, value), loaded.sources.get(path, "default"))
+        (path, shown(facts, value), loaded.sources.get(path, "default"))
         for path, facts, value in _leaves("", loaded.settings)
     ]
 
 
 def _leaves(prefix: str, group: Any) -> Iterator[tuple[str, Facts, object]]:
     for f in fields(group):
-        path, value, facts = f"{prefix}{_key(f)}", getattr(group, f.name), _facts(f)
+        path, value, facts = f"{prefix}{key_of(f)}", getattr(group, f.name), facts_of(f)
         if facts is None:
             yield from _leaves(f"{path}.", value)
         else:
             yield path, facts, value
 
 
-def _key(declared: Field[Any]) -> str:
-    facts = _facts(declared)
+def key_of(declared: Field[Any]) -> str:
+    """Return what a field is called in the file."""
+    facts = facts_of(declared)
     return declared.name if facts is None else facts.key
 
 
-def _facts(declared: Field[Any]) -> Facts | None:
+def facts_of(declared: Field[Any]) -> Facts | None:
     """Return what is known of a setting; None for a group of them."""
     facts = declared.metadata.get("setting")
     assert facts is None or isinstance(facts, Facts)
@@ -161,7 +162,8 @@ def _read_file(file: Path) -> dict[str, Any]:
     return tree
 
 
-def _convert(path: str, facts: Facts, value: object) -> object:
+def convert(path: str, facts: Facts, value: object) -> object:
+    """Return a value as its field holds it. Raises `ConfigInvalid`."""
     if value in facts.also:
         return value
     try:
@@ -187,9 +189,9 @@ def _parse(kind: Kind, value: object) -> object:
         case Kind.BOOL if isinstance(value, str) and value.lower() in ("true", "1", "yes", "false", "0", "no"):
             return value.lower() in ("true", "1", "yes")
         case Kind.INT if isinstance(value, (int, str)) and not isinstance(value, bool):
-            return int(value)
+            return int(_number(int, value))
         case Kind.NUMBER if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-            number = float(value)
+            number = float(_number(float, value))
             if not math.isfinite(number):
                 raise ValueError
             return number
@@ -207,6 +209,13 @@ def _parse(kind: Kind, value: object) -> object:
             return issuers_of(value)
         case _:
             raise ValueError(f"must be a {kind.value}, not {value!r}")
+
+
+def _number(kind: type[int | float], value: float | str) -> int | float:
+    try:
+        return kind(value)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"must be a {'whole ' if kind is int else ''}number, not {value!r}") from error
 
 
 def _path(value: object) -> str:
@@ -245,7 +254,8 @@ def _file(value: object) -> str:
     return path
 
 
-def _show(facts: Facts, value: object) -> str:
+def shown(facts: Facts, value: object) -> str:
+    """Return a field's value as the file has it; a secret's is not told."""
     if facts.is_secret and value:
         return "(set)"
     if facts.kind is Kind.DURATION and isinstance(value, float):

@@ -36,6 +36,7 @@ class Permission(StrEnum):
     LOG_READ = "log:read"
     METRICS_READ = "metrics:read"
     CONFIG_READ = "config:read"
+    CONFIG_WRITE = "config:write"  # settings of the platform, and of tenants
     STATE_READ = "state:read"
     STATE_WRITE = "state:write"
     TOPIC_READ = "topic:read"  # messages, subscriptions and deliveries too
@@ -64,7 +65,9 @@ class Role(StrEnum):
 
 ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
     Role.ADMIN: GRANTABLE,
-    Role.OPERATOR: GRANTABLE - TENANT_WIDE - {Permission.APIKEY_MANAGE, Permission.CONFIG_READ, Permission.AUDIT_READ},
+    Role.OPERATOR: GRANTABLE
+    - TENANT_WIDE
+    - {Permission.APIKEY_MANAGE, Permission.CONFIG_READ, Permission.CONFIG_WRITE, Permission.AUDIT_READ},
     Role.INVOKER: frozenset(
         {Permission.FUNCTION_READ, Permission.FUNCTION_INVOKE, Permission.LOG_READ, Permission.TOPIC_PUBLISH}
     ),

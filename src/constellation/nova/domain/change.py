@@ -15,6 +15,7 @@ class ChangeKind(StrEnum):
     PRINCIPAL = "principal"
     SECRET = "secret"  # noqa: S105  # a kind of thing
     DOMAIN = "domain"  # or a route of it
+    SETTING = "setting"  # that can be set at run time; with an empty tenant the platform's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ as a deployment's own statement does: so none of them waits for another crosswis
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,7 +70,7 @@ class Made:
 class Builds:
     """The tables builds and build_log."""
 
-    def __init__(self, db: Database, *, queue_depth: int = QUEUE_DEPTH) -> None:
+    def __init__(self, db: Database, *, queue_depth: Callable[[str], int] = lambda _tenant: QUEUE_DEPTH) -> None:
         self._db, self._queue_depth = db, queue_depth
         self._work, self._progress = Bell(db, CHANNEL), Bell(db, PROGRESS)
 
@@ -152,7 +152,7 @@ class Builds:
                 code=(row["pending_version"], row["pending_hash"]),
                 runtime=row["runtime"],
                 handler=row["pending_handler"],
-                queue_depth=self._queue_depth,
+                queue_depth=self._queue_depth(tenant),
             )
             await tx.execute(SQL["state_error"], tenant, row["id"], row["pending_version"], None)
             await tx.execute(SQL["forget_old"], tenant, row["id"], KEPT_BUILDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -38,7 +38,9 @@ KEPT_UNUSED_CODE = 10  # chosen: of the newest
 class Functions:
     """The tables functions, function_code and function_files; code that must be built goes in line with them."""
 
-    def __init__(self, db: Database, *, build_queue_depth: int = builds.QUEUE_DEPTH) -> None:
+    def __init__(
+        self, db: Database, *, build_queue_depth: Callable[[str], int] = lambda _tenant: builds.QUEUE_DEPTH
+    ) -> None:
         self._db, self._build_queue_depth = db, build_queue_depth
         self._builders = Bell(db, builds.CHANNEL)
 
@@ -204,7 +206,7 @@ class Functions:
             code=(version, digest),
             runtime=function.runtime,
             handler=function.handler,
-            queue_depth=self._build_queue_depth,
+            queue_depth=self._build_queue_depth(function.tenant),
         )
 
     async def activate(self, function: Function, was: Function) -> Function:

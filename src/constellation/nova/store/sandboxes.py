@@ -5,7 +5,7 @@ All times are the database's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -15,6 +15,7 @@ import msgspec
 
 from constellation.base.errors import ConstellationError, NotFound, StateConflict
 from constellation.base.ids import uuid7
+from constellation.nova.config.sections import MachineSettings
 from constellation.nova.domain.sandbox import FROM, OnIdle, Sandbox, SandboxState
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record
@@ -57,8 +58,9 @@ class NewSandbox:
 class Sandboxes:
     """The table sandboxes, as the comet of one node writes it."""
 
-    def __init__(self, db: Database, *, node: str, max_count: int, max_memory_mb: int) -> None:
-        self._db, self._node, self._max_count, self._max_memory_mb = db, node, max_count, max_memory_mb
+    def __init__(self, db: Database, *, node: str, limits: Callable[[str], MachineSettings]) -> None:
+        """Work for one node; `limits` are those of a tenant."""
+        self._db, self._node, self._limits = db, node, limits
 
     async def insert(self, new: NewSandbox) -> Sandbox:
         """Write the row of one that is being made.
@@ -71,10 +73,12 @@ class Sandboxes:
             await tx.fetch_value(SQL["lock_tenant"], new.tenant)
             living = await tx.fetch_row(SQL["count_living"], new.tenant)
             assert living is not None
-            if living["count"] >= self._max_count:
-                raise SandboxLimit("their number", limit=self._max_count)
-            if living["memory_mb"] + new.memory_mb + new.disk_mb > self._max_memory_mb:
-                raise SandboxLimit("their memory, with disks, in MiB", limit=self._max_memory_mb)
+            limits = self._limits(new.tenant)
+            if living["count"] >= limits.max_per_tenant:
+                raise SandboxLimit("their number", limit=limits.max_per_tenant)
+            max_memory_mb = limits.memory_per_tenant_bytes >> 20
+            if living["memory_mb"] + new.memory_mb + new.disk_mb > max_memory_mb:
+                raise SandboxLimit("their memory, with disks, in MiB", limit=max_memory_mb)
             try:
                 row = await tx.fetch_row(
                     SQL["insert"],

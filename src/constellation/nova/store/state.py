@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -70,7 +71,8 @@ class StateEntry:
 class State:
     """The table function_state. Every question names its store."""
 
-    def __init__(self, db: Database, *, max_keys: int) -> None:
+    def __init__(self, db: Database, *, max_keys: Callable[[str], int]) -> None:
+        """Keep at most `max_keys` of a tenant in one store."""
         self._db, self._max_keys = db, max_keys
 
     async def get(self, store: Store, key: str) -> StateEntry | None:
@@ -105,8 +107,9 @@ class State:
                 version = await tx.fetch_value(SQL["change"], *place, value, ttl_s, if_version)
             if version is None and not if_version:
                 await tx.fetch_value(SQL["lock"], *store.key)
-                if await tx.fetch_value(SQL["count"], *store.key, "", self._max_keys) >= self._max_keys:
-                    raise StateFull(store.name, limit=self._max_keys)
+                limit = self._max_keys(store.tenant)
+                if await tx.fetch_value(SQL["count"], *store.key, "", limit) >= limit:
+                    raise StateFull(store.name, limit=limit)
                 try:
                     version = await tx.fetch_value(SQL["add"], *place, value, ttl_s)
                     if version is None and if_version is None:  # it came before we had the lock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
@@ -25,7 +26,7 @@ class SessionRoutes:
     """Operations of users on themselves. `session_ttl_s`: how long a login lasts."""
 
     def __init__(
-        self, users: Users, logins: Logins, passwords: Passwords, *, clock: Clock, session_ttl_s: float
+        self, users: Users, logins: Logins, passwords: Passwords, *, clock: Clock, session_ttl_s: Callable[[], float]
     ) -> None:
         self._users, self._logins, self._passwords, self._clock = users, logins, passwords, clock
         self._session_ttl_s = session_ttl_s
@@ -34,7 +35,7 @@ class SessionRoutes:
         tenant, name = call.body.tenant, check_user_name(call.body.user)
         user = await self._proven(tenant, name, call.body.password, address=call.client)
         now = self._clock.now()
-        token, expires_at = new_session_token(), now + timedelta(seconds=self._session_ttl_s)
+        token, expires_at = new_session_token(), now + timedelta(seconds=self._session_ttl_s())
         session = NewSession(
             id=uuid7(),
             tenant=tenant,

@@ -38,6 +38,10 @@ GRANT SELECT, INSERT, DELETE ON audit TO constellation_nova; -- nobody changes a
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE ON settings TO constellation_nova;
+GRANT SELECT, INSERT, DELETE ON setting_changes TO constellation_nova;
+GRANT SELECT (tenant, key, value)
+    ON settings TO constellation_comet, constellation_corona, constellation_nebula, constellation_aurora;
 GRANT SELECT ON changes, executor_backends TO constellation_nova;
 GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, call_keys TO constellation_nova;
