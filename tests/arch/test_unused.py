@@ -31,16 +31,31 @@ def _section(value: ast.expr | None, names: dict[str, str]) -> str | None:
             return names.get(name)
         case ast.Attribute(value=ast.Name(id="self"), attr=attr):  # `self._options`
             return names.get(attr.lstrip("_"))
+        case ast.Call(func=ast.Attribute(attr=attr)):  # `self._limits(tenant)`, of what is set at run time
+            return names.get(attr.lstrip("_"))
     return None
+
+
+def _class(annotation: ast.expr | None) -> str:
+    """Return the class that a name is annotated with, or that it returns: `Callable[[str], BuildSettings]`."""
+    match annotation:
+        case ast.Name(id=name):
+            return name
+        case ast.Subscript(value=ast.Name(id="Callable"), slice=ast.Tuple(elts=[_, ast.Name(id=name)])):
+            return name
+    return ""
 
 
 def _reads(tree: ast.Module) -> Iterator[tuple[str, str]]:
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         match node:
-            case ast.arg(arg=name, annotation=ast.Name(id=cls)) if cls in SECTION_OF:
-                names[name] = SECTION_OF[cls]
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if section := _section(value, {}):
+            case ast.arg(arg=name, annotation=kind) | ast.AnnAssign(target=ast.Name(id=name), annotation=kind):
+                if (cls := _class(kind)) in SECTION_OF:
+                    names[name] = SECTION_OF[cls]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if section := _section(value, names):
                 names[name] = section
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and (section := _section(node.value, names)):
