@@ -28,7 +28,7 @@ def put_setting(
     tenant: str | None = None,
     if_match: str | None = None,
 ) -> Call[m.SettingBody]:
-    """Set a value on every plane; `if_match`: only while it is at this version, in quotes."""
+    """Set a value, as the configuration's file has it, on every plane; `if_match`: only while it is at this version, in quotes."""
     return call(
         "put_setting",
         m.SettingBody,
