@@ -22,13 +22,13 @@ def get_setting(key: str, *, tenant: str | None = None) -> Call[m.SettingBody]:
 
 def put_setting(
     key: str,
-    value: str | float | bool,
+    value: str,
     *,
     note: str = "",
     tenant: str | None = None,
     if_match: str | None = None,
 ) -> Call[m.SettingBody]:
-    """Set a value, as the configuration's file has it, on every plane; `if_match`: only while it is at this version, in quotes."""
+    """Set a value, as the file has it, on every plane; `if_match`: only while it is at this version, in quotes."""
     return call(
         "put_setting",
         m.SettingBody,
