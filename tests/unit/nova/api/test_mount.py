@@ -20,6 +20,7 @@ from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
+from constellation.nova.api.controlplane.settings import SettingRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
@@ -43,6 +44,7 @@ GROUPS = (
     RuntimeRoutes,
     ScheduleRoutes,
     SecretRoutes,
+    SettingRoutes,
     ServiceAccountRoutes,
     SessionRoutes,
     TenancyRoutes,
