@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 import anyio
 import structlog
-from anyio import to_thread
 from prometheus_client import CollectorRegistry
 from quart import Quart
 
@@ -217,7 +217,7 @@ async def control_app(
         DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain),
         IngressRoutes(functions, Ingress(db)),
         SettingRoutes(values := SetValues(db), in_force),
-        RuntimeRoutes(functions, installed=await to_thread.run_sync(probe, interpreters)),
+        RuntimeRoutes(functions, find=partial(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(
             authenticator=Authenticator(

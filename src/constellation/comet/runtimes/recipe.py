@@ -14,10 +14,9 @@ from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.programs import Question
 from constellation.native.sandbox import Bind
-from constellation.nova.config.interpreters import InterpreterMissing, locate
+from constellation.nova.config.interpreters import PROBE_S, InterpreterMissing, locate, refuse_incomplete
 from constellation.nova.domain.runtimes import RuntimeInfo
 
-PROBE_S = 10.0  # chosen: an interpreter prints its version within 50 ms on an idle machine
 WORKER_DIR = "/run/worker"  # where an executed worker finds its own source in the sandbox
 RUNTIME_DIR = "/run/runtime"  # where an interpreter of one file lies
 KIT_DIR = "/run/kit"  # where what was made of a kit lies, and while it is made
@@ -102,7 +101,6 @@ def executed(
     is_one_file: bool = False,
     version_flag: str = "--version",
     oldest: tuple[int, ...] = (),
-    check: tuple[str, ...] = (),
     shares: tuple[str, ...] = (),
     host_binds: tuple[str, ...] = (),
     hello: str,
@@ -118,7 +116,6 @@ def executed(
         launcher: a program of the sandbox, and its arguments, that becomes the interpreter.
         is_one_file: the interpreter needs nothing beside itself, so it alone is bound, wherever it lies.
         oldest: the version that the worker needs.
-        check: arguments with which the interpreter succeeds if it has all that the worker needs.
         host_binds: directories of the host that it needs besides /usr, if they are there.
     """
 
@@ -135,8 +132,13 @@ def executed(
         if found.release < oldest:
             needed = ".".join(map(str, oldest))
             raise RuntimeUnavailable(info.id, reason=f"{path} is {found.version}; {needed} or newer is needed")
-        if check:
-            _run(info.id, path, *check, hint=f"install {info.source}")
+        try:
+            question = Question(path, *info.check)
+            if question.answer is None:
+                refuse_incomplete(info, path)
+                question.remember("complete")
+        except (InterpreterMissing, OSError) as error:
+            raise RuntimeUnavailable(info.id, reason=str(error)) from error
         return found
 
     def program(found: Interpreter) -> str:
@@ -191,7 +193,7 @@ def probed(runtime_id: str, path: Path, *, version_flag: str = "--version") -> I
     return Interpreter(path=path, version=version[0])
 
 
-def _run(runtime_id: str, path: Path, *args: str, hint: str = "") -> str:
+def _run(runtime_id: str, path: Path, *args: str) -> str:
     try:
         question = Question(path, *args)
         if question.answer is not None:
@@ -209,8 +211,5 @@ def _run(runtime_id: str, path: Path, *args: str, hint: str = "") -> str:
         raise RuntimeUnavailable(runtime_id, reason=f"{path} can not be run: {error}") from error
     if done.returncode != 0:
         said = (done.stderr or done.stdout).strip().partition("\n")[0][-200:]
-        advice = f"; {hint}" if hint else ""
-        raise RuntimeUnavailable(
-            runtime_id, reason=f"{path} {' '.join(args)} failed with {done.returncode}: {said}{advice}"
-        )
+        raise RuntimeUnavailable(runtime_id, reason=f"{path} {' '.join(args)} failed with {done.returncode}: {said}")
     return question.remember(done.stdout or done.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from constellation.nova.config.sections import RuntimesSettings
 from constellation.nova.domain.runtimes import Program, RuntimeInfo
 
 SEARCH = "/usr/local/bin:/usr/bin:/bin"  # and no $PATH, which differs between the planes
+
+PROBE_S = 10.0  # chosen: an interpreter answers within 50 ms on an idle machine, R within 300
 
 
 class InterpreterMissing(Exception):
@@ -59,6 +62,34 @@ def locate(info: RuntimeInfo, configured: Path | None) -> Path:
     raise InterpreterMissing(
         f"there is no {info.programs[0]} in {SEARCH}: install {info.source}, or set runtimes.{info.id} to its path"
     )
+
+
+def refuse_incomplete(info: RuntimeInfo, path: Path) -> None:
+    """Run an interpreter to see whether it has the libraries that its worker needs. Blocks; call it in a thread.
+
+    Raises:
+        InterpreterMissing
+    """
+    if not info.check:
+        return
+    try:
+        done = subprocess.run(
+            [str(path), *info.check],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_S,
+            env={},
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InterpreterMissing(f"{path} can not be run: {error}") from error
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).strip().partition("\n")[0][-200:]
+        raise InterpreterMissing(
+            f"{path} {' '.join(info.check)} failed with {done.returncode}: {said}; install {info.source}"
+        )
 
 
 def locate_tool(program: Program) -> Path:

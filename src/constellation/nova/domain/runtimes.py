@@ -28,6 +28,9 @@ class RuntimeInfo:
     programs: tuple[str, ...] = ()  # names of its interpreter, the likeliest first; none: the platform has its own
     wheel: str = ""  # a Python package that may bring the interpreter as bin/<program>
     source: str = ""  # what a host that lacks it installs
+    check: tuple[
+        str, ...
+    ] = ()  # arguments with which the interpreter succeeds if it has the libraries that its worker needs
     tools: tuple[Program, ...] = ()  # what building its functions needs, each of them
     lock_files: tuple[str, ...] = ()  # at the top of the sources, each asks for a build; see domain.build
     lambda_api: str = (
@@ -56,7 +59,14 @@ NODE = RuntimeInfo(
 )
 DENO = RuntimeInfo(id="deno", name="Deno", extension=".ts", programs=("deno",), source="the npm package deno")
 BUN = RuntimeInfo(id="bun", name="Bun", extension=".ts", programs=("bun",), source="the npm package bun")
-RUBY = RuntimeInfo(id="ruby", name="Ruby", extension=".rb", programs=("ruby",), source="the Debian package ruby")
+RUBY = RuntimeInfo(
+    id="ruby",
+    name="Ruby",
+    extension=".rb",
+    programs=("ruby",),
+    source="the Debian package ruby",
+    check=("--disable-gems", "-e", "require 'json'"),
+)
 PHP = RuntimeInfo(
     id="php", name="PHP", extension=".php", can_overlap=False, programs=("php",), source="the Debian package php-cli"
 )
@@ -67,9 +77,16 @@ LUA = RuntimeInfo(
     can_overlap=False,
     programs=("lua5.4",),
     source="the Debian packages lua5.4 and lua-socket",
+    check=("-e", "require 'socket'"),
 )
 PERL = RuntimeInfo(
-    id="perl", name="Perl", extension=".pl", can_overlap=False, programs=("perl",), source="the Debian package perl"
+    id="perl",
+    name="Perl",
+    extension=".pl",
+    can_overlap=False,
+    programs=("perl",),
+    source="the Debian package perl",
+    check=("-MTime::HiRes", "-e", "1"),
 )
 R = RuntimeInfo(
     id="r",
@@ -78,6 +95,7 @@ R = RuntimeInfo(
     can_overlap=False,
     programs=("R",),
     source="the Debian packages r-base-core and r-cran-jsonlite",
+    check=("--no-echo", "-e", "loadNamespace('jsonlite')"),
 )
 ELIXIR = RuntimeInfo(
     id="elixir", name="Elixir", extension=".exs", programs=("elixir",), source="the Debian package elixir"

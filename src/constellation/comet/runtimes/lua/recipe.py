@@ -13,7 +13,6 @@ RUNTIME = executed(
     worker="worker.lua",
     version_flag="-v",
     oldest=(5, 4),
-    check=("-e", "require 'socket'"),
     hello="hello.lua",
     out_of_memory_texts=(b"not enough memory",),
 )

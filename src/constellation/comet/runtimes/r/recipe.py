@@ -14,7 +14,6 @@ RUNTIME = executed(
     launcher=("/bin/sh", "-c", 'exec "$@" <&3', "sh"),
     flags=("--no-echo", "--no-save", "--no-restore", "--no-environ", "--no-init-file", "-f"),
     oldest=(4, 1),
-    check=("--no-echo", "-e", "loadNamespace('jsonlite')"),
     host_binds=("/etc/R",),
     hello="hello.R",
     out_of_memory_texts=(b"cannot allocate",),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+from anyio import to_thread
+
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.config.interpreters import InterpreterMissing, locate, locate_tool
+from constellation.nova.config.interpreters import InterpreterMissing, locate, locate_tool, refuse_incomplete
 from constellation.nova.domain.runtimes import RUNTIMES, RuntimeInfo
 from constellation.nova.store import page as store
 from constellation.nova.store.functions import Functions
@@ -28,7 +31,7 @@ class Installed:
 
 
 def probe(configured: Mapping[str, Path]) -> dict[str, Installed]:
-    """Look for the interpreter or the compiler of each runtime, without running one. Touches the disk.
+    """Look for the interpreter or the compiler of each runtime; those that need libraries are run. Call it in a thread.
 
     Args:
         configured: runtime id -> the interpreter that the settings name.
@@ -45,6 +48,8 @@ def _found(info: RuntimeInfo, configured: Path | None) -> Installed:
         for program in info.tools:
             locate_tool(program)
         path = locate(info, configured) if info.programs else None
+        if path is not None:
+            refuse_incomplete(info, path)
         if info.wheel and not info.programs:
             return _library(info)
     except InterpreterMissing as error:
@@ -70,10 +75,19 @@ def _python() -> Installed:
 class RuntimeRoutes:
     """Operations on runtimes."""
 
-    def __init__(self, functions: Functions, *, installed: Mapping[str, Installed]) -> None:
-        self._functions, self._installed = functions, installed
+    def __init__(self, functions: Functions, *, find: Callable[[], Mapping[str, Installed]]) -> None:
+        """Look for nothing yet.
+
+        Args:
+            find: looks for all of them, once, in a thread: running R takes longer than nova's start.
+        """
+        self._functions, self._find = functions, find
+        self._finding = anyio.Lock()
+        self._installed: Mapping[str, Installed] = {}
 
     async def list_runtimes(self, call: ApiRequest[None]) -> Page[RuntimeBody]:
+        async with self._finding:
+            self._installed = self._installed or await to_thread.run_sync(self._find)
         known = sorted(RUNTIMES.values(), key=lambda info: info.id)
         window = call.window
         shown = [await self._body(call, info) for info in known[window.offset : window.offset + window.limit]]
