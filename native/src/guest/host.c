@@ -3,6 +3,7 @@
 
 #include "base/cursor.h"
 #include "base/err.h"
+#include "base/scope.h"
 #include "proto/pbwire.h"
 
 #include <signal.h>
@@ -54,6 +55,28 @@ bool ct__host_hear(ct__host *h, void *out, size_t len) {
         at += got;
         len -= (size_t)got;
     }
+    return true;
+}
+
+bool ct__host_take(ct__host *h, ct__host_frame *out) {
+    uint8_t header[CT_FRAME_HEADER_BYTES];
+    if (!ct__host_hear(h, header, sizeof header))
+        return false;
+    const size_t len = ct__be32(header);
+    ct_automem uint8_t *body = len <= CT_LINK_PAYLOAD_MAX + CT_EXEC_HEAD_BYTES ? malloc(len + 1) : NULL;
+    if (body == NULL) {
+        ct__host_end(h, CT__HOST_WRONG);
+        return false;
+    }
+    if (!ct__host_hear(h, body, len))
+        return false;
+    *out = (ct__host_frame){.kind = header[4], .call_id = ct__be32(header + 8), .len = len};
+    if (out->kind == CT_FRAME_PING) {
+        ct__host_say(h, CT_FRAME_PONG, out->call_id, body, len);
+        return false;
+    }
+    out->body = body;
+    body = NULL;
     return true;
 }
 

@@ -22,6 +22,17 @@ void ct__host_end(ct__host *h, int status); /* the first one counts */
 void ct__host_say(ct__host *h, uint8_t kind, uint32_t call_id, const void *body, size_t len);
 bool ct__host_hear(ct__host *h, void *out, size_t len);
 
+/* One frame of the host's; its body is freed by who takes it, and has one byte more than `len`. */
+typedef struct ct__host_frame {
+    uint8_t kind;
+    uint32_t call_id;
+    uint8_t *body;
+    size_t len;
+} ct__host_frame;
+
+/* Takes the next frame; false: there is none to act on, be it that it was a ping, which is answered, or that the host ended. */
+bool ct__host_take(ct__host *h, ct__host_frame *out);
+
 /* Says who we are, and that the program can not be used and why: the body of an error frame. */
 void ct__host_greet(ct__host *h, const char *runtime);
 void ct__host_not_ready(ct__host *h, const uint8_t *error, size_t len);

@@ -314,23 +314,14 @@ static void look_if_ready(relay *r) {
 /* ---- the loop ---- */
 
 static void take_frame(relay *r) {
-    uint8_t header[CT_FRAME_HEADER_BYTES];
-    if (!ct__host_hear(&r->host, header, sizeof header))
+    ct__host_frame frame;
+    if (!ct__host_take(&r->host, &frame))
         return;
-    const size_t len = ct__be32(header);
-    const uint32_t id = ct__be32(header + 8);
-    ct_automem uint8_t *body = len <= CT_LINK_PAYLOAD_MAX + CT_EXEC_HEAD_BYTES ? malloc(len + 1) : NULL;
-    if (body == NULL) {
-        ct__host_end(&r->host, CT__HOST_WRONG);
-        return;
-    }
-    if (!ct__host_hear(&r->host, body, len))
-        return;
-    switch (header[4]) {
-    case CT_FRAME_INIT: take_init(r, body, len); break;
-    case CT_FRAME_EXEC: take_exec(r, id, &body, len); break;
-    case CT_FRAME_PING: ct__host_say(&r->host, CT_FRAME_PONG, id, body, len); break;
-    case CT_FRAME_CANCEL: take_cancel(r, id); break;
+    ct_automem uint8_t *body = frame.body;
+    switch (frame.kind) {
+    case CT_FRAME_INIT: take_init(r, body, frame.len); break;
+    case CT_FRAME_EXEC: take_exec(r, frame.call_id, &body, frame.len); break;
+    case CT_FRAME_CANCEL: take_cancel(r, frame.call_id); break;
     case CT_FRAME_STOP:
         r->stops = true;
         if (r->count == 0)

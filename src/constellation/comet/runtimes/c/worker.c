@@ -7,6 +7,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -91,11 +92,18 @@ static void send_frame(uint8_t kind, uint8_t flags, uint32_t call_id, const void
 static uint8_t held[64 << 10];
 static size_t held_from, held_to;
 
+/* Who sleeps in read() of a unix socket is also woken when the host has taken what was written; in poll() for what it asks for only. */
+static ssize_t read_news(void *out, size_t len) {
+    struct pollfd news = {CHANNEL_FD, POLLIN, 0};
+    (void)poll(&news, 1, -1);
+    return read(CHANNEL_FD, out, len);
+}
+
 static void read_all(uint8_t *out, size_t len) {
     while (len > 0) {
         if (held_from == held_to) {
             const bool is_large = len >= sizeof held;
-            const ssize_t got = read(CHANNEL_FD, is_large ? out : held, is_large ? len : sizeof held);
+            const ssize_t got = read_news(is_large ? out : held, is_large ? len : sizeof held);
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)

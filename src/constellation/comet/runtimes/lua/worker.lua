@@ -43,12 +43,15 @@ local function send(kind, call_id, body, flags)
   end
 end
 
-local pending = ""
+local pending, listened = "", { channel }
 
+-- Who sleeps in read() of a unix socket is also woken when the host has taken what was written; in select() for what it asks
+-- for only.
 local function read(count)
   if #pending < count then
     local parts, have = { pending }, #pending
     while have < count do
+      socket.select(listened)
       local part = channel:receive(math.min(math.max(count - have, READ_BYTES), CHUNK_BYTES))
       if not part or part == "" then raw_exit(0) end -- the host is gone
       parts[#parts + 1] = part

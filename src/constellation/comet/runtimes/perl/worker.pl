@@ -47,6 +47,10 @@ sub read_bytes ($count) {
 
 sub receive_frame {
     end_process(0) if $$ != $process;
+    # Who sleeps in read() of a unix socket is also woken when the host has taken what was written; in select() for what it
+    # asks for only.
+    vec(my $news = '', fileno $channel, 1) = 1;
+    select $news, undef, undef, undef;
     my ($length, $kind, undef, undef, $call_id) = unpack 'NCCnN', read_bytes(HEADER_BYTES);
     end_process(1) if $length > MAX_BODY_BYTES + EXEC_HEAD_BYTES;
     return ($kind, $call_id, read_bytes($length));

@@ -128,6 +128,10 @@ final class Channel
         if (\getmypid() !== $this->pid) {
             exit(0);
         }
+        // Who sleeps in read() of a unix socket is also woken when the host has taken what was written; in select() for what
+        // it asks for only.
+        [$news, $none] = [[$this->stream], null];
+        @\stream_select($news, $none, $none, null);
         ['length' => $length, 'kind' => $kind, 'call' => $call] = \unpack('Nlength/Ckind/Cflags/nzero/Ncall', $this->read(HEADER_BYTES));
         if ($length > MAX_BODY_BYTES + EXEC_HEAD_BYTES) {
             exit(1);

@@ -88,7 +88,7 @@ module ConstellationWorker
       @io = IO.for_fd(descriptor, "r+b")
       @io.sync = true
       @io.close_on_exec = true
-      @lock = Mutex.new
+      @lock, @reads = Mutex.new, [@io]
     end
 
     def send(kind, call_id = 0, body = "", flags = 0)
@@ -98,10 +98,15 @@ module ConstellationWorker
       Process.exit!(1)
     end
 
+    # Who sleeps in read() of a unix socket is also woken when the host has taken what was written; in select() for what it
+    # asks for only.
     def receive
+      IO.select(@reads)
       length, kind, _, _, call_id = read(HEADER_BYTES).unpack(HEADER)
       Process.exit!(1) if length > MAX_BODY_BYTES + EXEC_HEAD_BYTES
       [kind, call_id, read(length)]
+    rescue SystemCallError, IOError
+      Process.exit!(1)
     end
 
     # In a child that user code forked: what it says is not ours to say.

@@ -241,6 +241,26 @@ fn send(kind: u8, flags: u8, call_id: u32, body: &[u8]) {
     }
 }
 
+#[repr(C)]
+struct PollFd {
+    fd: i32,
+    wanted: i16,
+    result: i16,
+}
+
+extern "C" {
+    fn poll(fds: *mut PollFd, count: std::ffi::c_ulong, timeout_ms: i32) -> i32;
+}
+
+/// Sleeps until there is something to read. Who sleeps in read() of a unix socket is also woken when the host has taken
+/// what was written; in poll() for what it asks for only.
+fn await_news() {
+    const POLLIN: i16 = 1;
+    let mut news = PollFd { fd: 3, wanted: POLLIN, result: 0 };
+    // SAFETY: one structure as the C library lays it out, alive for the call.
+    unsafe { poll(&mut news, 1, -1) };
+}
+
 struct Incoming {
     held: Vec<u8>,
     from: usize,
@@ -261,6 +281,7 @@ impl Incoming {
                     }
                     return;
                 }
+                await_news();
                 match channel().read(&mut self.held) {
                     Ok(0) => std::process::exit(0), // the host is gone
                     Ok(count) => (self.from, self.to) = (0, count),

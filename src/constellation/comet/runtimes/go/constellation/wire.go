@@ -8,7 +8,9 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"syscall"
 	"unicode/utf8"
+	"unsafe"
 )
 
 const (
@@ -34,6 +36,7 @@ const (
 	headBytes    = 48
 	maxBodyBytes = 6 << 20 // of an event and of an output; the platform's limit for a synchronous call
 	chunkBytes   = 1 << 20
+	pollIn       = 1
 	flagStream   = 1
 	flagStderr   = 1
 	flagCut      = 2
@@ -79,6 +82,7 @@ func (c *channel) read(out []byte) {
 				}
 				return
 			}
+			awaitNews()
 			got, err := c.file.Read(c.held)
 			if err != nil {
 				os.Exit(0) // the host is gone
@@ -88,6 +92,16 @@ func (c *channel) read(out []byte) {
 		taken := copy(out, c.have)
 		out, c.have = out[taken:], c.have[taken:]
 	}
+}
+
+// awaitNews sleeps until there is something to read. Who sleeps in read() of a unix socket is also woken when the host has
+// taken what was written; in poll() for what it asks for only.
+func awaitNews() {
+	news := struct {
+		fd             int32
+		wanted, result int16
+	}{channelFd, pollIn, 0}
+	syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&news)), 1, 0, 0, 0, 0)
 }
 
 func (c *channel) receive() frame {
