@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-Extra = str | int | float | bool | None | list[str]
+Extra = str | int | float | bool | None | list[str] | list[dict[str, str]]
 
 
 class ConstellationError(Exception):

@@ -47,8 +47,8 @@ from constellation.routes.models.gateway import (
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
-    RoutePolicy,
 )
+from constellation.routes.models.gateway_policy import RoutePolicy
 from constellation.routes.models.ingress import IngressPolicyBody
 from constellation.routes.models.invocations import (
     AsyncInvocationBody,

@@ -22,6 +22,7 @@ from constellation.aurora.observability.plane import new_context, state_dir_of, 
 from constellation.base.address import parse_address
 from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest
+from constellation.base.json_schema import Checker
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
@@ -214,7 +215,7 @@ async def control_app(
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
         UrlRoutes(urls := FunctionUrls(db)),
-        DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain),
+        DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain, schemas=Checker()),
         IngressRoutes(functions, Ingress(db)),
         SettingRoutes(values := SetValues(db), in_force),
         RuntimeRoutes(functions, find=partial(probe, interpreters)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from constellation.base.errors import ConstellationError
 
 
@@ -105,6 +107,42 @@ class AddressRefused(ConstellationError):
 
     def __init__(self, address: str) -> None:
         super().__init__(f"this route does not serve {address[:80]}", extras={"address": address[:80]})
+
+
+class RequestUnfit(ConstellationError):
+    """A request does not fit the schemas of its route."""
+
+    code, http_status = "validation_failed", 400
+
+    def __init__(self, faults: Sequence[Mapping[str, str]]) -> None:
+        first = faults[0]
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        super().__init__(
+            f"{first['in']}{first['pointer']}: {first['message']}{more}",
+            extras={"errors": [dict(each) for each in faults]},
+        )
+
+
+class MappingFailed(ConstellationError):
+    """A request lacks what the rules of its route want."""
+
+    code, http_status = "mapping_failed", 400
+
+    def __init__(self, places: Sequence[tuple[str, str]]) -> None:
+        source, why = places[0]
+        super().__init__(
+            f"{source} {why}",
+            extras={"errors": [{"in": source, "pointer": "", "message": why} for source, why in places]},
+        )
+
+
+class ResponseMappingFailed(ConstellationError):
+    """A function's answer lacks what the rules of its route want."""
+
+    code, http_status = "response_mapping_failed", 502
+
+    def __init__(self, function: str, reason: str) -> None:
+        super().__init__(f"{function}: its answer can not be mapped: {reason}", extras={"function": function})
 
 
 class SocketLimit(ConstellationError):

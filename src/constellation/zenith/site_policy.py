@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from msgspec import structs
 
 from constellation.nova.domain.function_url import Cors
-from constellation.routes.models.gateway import RoutePolicy
+from constellation.routes.models.gateway_policy import RoutePolicy
 from constellation.zenith.cors import Pairs, answer_headers, preflight_headers
 from constellation.zenith.errors import AddressRefused
 from constellation.zenith.request import Request

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 from urllib.parse import quote
 
 from constellation.base.errors import Forbidden, MethodNotAllowed, NotFound
-from constellation.nova.domain.gateway import Auth, Found, OtherMethods
-from constellation.routes.models.gateway import Mock, ServedRouteBody
+from constellation.nova.domain.gateway import Found, OtherMethods
+from constellation.nova.domain.mapping import ResponseRules
+from constellation.routes.models.gateway import ServedRouteBody
+from constellation.routes.models.gateway_policy import Mock, RequestSchemas
 from constellation.routes.registry import ROUTES, Match
 from constellation.wire.gen import nova_pb2
-from constellation.zenith.calls import REPLAYED, context_of, idempotency_key_of
+from constellation.zenith.calls import context_of, idempotency_key_of
 from constellation.zenith.event import BodyReader
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import function_headers
-from constellation.zenith.http_event import answer_of, event_of, fingerprint_of
-from constellation.zenith.invoke import GRACE_S, failure_of
+from constellation.zenith.http_event import fingerprint_of
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
+from constellation.zenith.site_call import SiteCalls, SiteRequest
 from constellation.zenith.site_callers import SiteCallers
 from constellation.zenith.site_policy import asked_method, check_address, preflight, say_origin
 from constellation.zenith.sites import Site, Sites
-from constellation.zenith.socket_request import SocketRequest
+from constellation.zenith.socket_request import NoSocketHere, SocketRequest
 from constellation.zenith.stickiness import sticky_key
 from constellation.zenith.stream import STREAM_S, pass_on
 from constellation.zenith.url_stream import UrlAnswer
@@ -30,7 +31,6 @@ from constellation.zenith.web_socket import WebSockets
 
 # Bodies have the bounds of a function URL's, and a WebSocket is one to a function URL.
 SOURCE = "gateway"
-_OURS = (b"sk_", b"ss_")  # how API keys and session tokens begin
 _LIKE = next(route for route in ROUTES if route.operation == "function_url_path")
 
 
@@ -43,6 +43,7 @@ class SiteRequests:
     ) -> None:  # fmt: skip
         self._sites, self._callers, self._execution, self._sockets = sites, callers, execution, sockets
         self._bodies, self._max_timeout_s = bodies, max_timeout_s
+        self._calls = SiteCalls(execution=execution, max_timeout_s=max_timeout_s)
 
     async def serve(self, request: Request, site: Site) -> None:
         """Answer a request to a host of `site`; `request.path` is as it came.
@@ -69,6 +70,8 @@ class SiteRequests:
         if policy.mock is not None:
             await _answer_mock(request, policy.mock)
         elif isinstance(request, SocketRequest):
+            if policy.schema != RequestSchemas() or policy.request or policy.response != ResponseRules():
+                raise NoSocketHere(wants_socket=False)  # its messages would pass by what the route promises
             caller = _SocketCaller(self._callers, self._sites)
             match = Match(_LIKE, {"name": quote(_target(found.route), safe=""), "rest": request.path[1:]})
             await self._sockets.serve(request, match, access, caller)
@@ -76,38 +79,29 @@ class SiteRequests:
             await self._call(request, site, found, access)
 
     async def _call(self, request: Request, site: Site, found: Found[ServedRouteBody], access: Access) -> None:
-        function, policy = found.route.function, found.route.policy
+        route, policy = found.route, found.route.policy
         context = replace(context_of(request), source=SOURCE)
         like = replace(_LIKE, max_body_bytes=policy.max_body_bytes) if policy.max_body_bytes else _LIKE
         body = await self._bodies.read(request, like)
+        asked = SiteRequest(request=request, site=site, found=found, access=access, body=body)
+        await self._calls.check(asked)
         key = idempotency_key_of(request)
         if key:
             fingerprint = fingerprint_of(request, path=request.path, body=body)
             context = replace(context, idempotency_key=key, idempotency_fingerprint=fingerprint)
-        facts: dict[str, Any] = {"host": site.host, "route": found.route.path, "path_params": found.params}
-        if found.route.auth != Auth.NONE:
-            facts["caller"] = access.identity.subject
-        own = _own_credential(request) if found.route.auth == Auth.NONE else ()
-        event = event_of(request, path=request.path, body=body, more=facts, own=own)
         call = nova_pb2.InvokeRequest(
-            function=function,
-            qualifier=found.route.qualifier,
-            sticky_key=sticky_key(request) if found.route.is_sticky else "",
-            payload=event,
+            function=route.function,
+            qualifier=route.qualifier,
+            sticky_key=sticky_key(request) if route.is_sticky else "",
+            payload=self._calls.event(asked),
             peer=request.peer,
             timeout_ms=round(min(policy.timeout_s, self._max_timeout_s) * 1000),
         )
         if policy.stream:
             stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
-            await pass_on(stream, request, UrlAnswer(request, function))
+            await pass_on(stream, request, UrlAnswer(request, route.function))
             return
-        limit_s = (policy.timeout_s or self._max_timeout_s) + GRACE_S
-        reply = await self._execution.invoke(call, token=access.token, context=context, timeout_s=limit_s)
-        if reply.replayed:
-            request.also.append(REPLAYED)
-        if reply.error:
-            raise failure_of(function, reply.error)
-        answer = answer_of(function, reply.output or b"null")
+        answer = await self._calls.answer(asked, call, context)
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
 
 
@@ -139,12 +133,3 @@ async def _answer_mock(request: Request, mock: Mock) -> None:
 
 def _address(request: Request) -> str:
     return "" if request.address is None else str(request.address)
-
-
-def _own_credential(request: Request) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the Authorization of a request that the platform asks for none: it is the function's to judge.
-
-    A credential of the platform that came by mistake is not shown to it.
-    """
-    given = request.single.get(b"authorization", b"")
-    return () if not given or any(begin in given for begin in _OURS) else ((b"authorization", given),)

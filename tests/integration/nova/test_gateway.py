@@ -57,6 +57,16 @@ async def test_a_domain_and_a_route_are_made_shown_changed_and_deleted(nova):
         ({"policy": {"rate_per_s": 3}}, "policy.rate_per_s"),
         ({"policy": {"mock": {"status": 99}}}, "policy.mock.status"),
         ({"function": "f:0"}, "alias"),
+        ({"policy": {"schema": {"body": {"type": "nope"}}}}, "policy.schema.body"),
+        ({"policy": {"schema": {"query": {"$ref": "http://127.0.0.1:9/"}}}}, "policy.schema.query"),
+        ({"policy": {"schema": {"cookie": {}}}}, "policy.schema.cookie"),
+        ({"policy": {"request": {"a": "nowhere"}}}, "policy.request"),
+        ({"policy": {"request": {"a": {"from": "body", "kind": "x"}}}}, "policy.request[...].kind"),
+        ({"policy": {"response": {"body": {"a": "query.x"}}}}, "policy.response.body"),
+        ({"policy": {"response": {"status": {"700": 200}}}}, "policy.response.status"),
+        ({"policy": {"retry": {"attempts": 6}}}, "policy.retry.attempts"),
+        ({"policy": {"stream": True, "retry": {"attempts": 2}}}, "policy.stream"),
+        ({"policy": {"stream": True, "response": {"remove_headers": ["x"]}}}, "policy.stream"),
         ({"function": "f:"}, "alias"),
         ({"policy": {"permissions": ["log:reed"]}}, "policy.permissions"),
         ({"policy": {"subjects": ["ann"]}}, "policy.subjects"),
@@ -156,3 +166,23 @@ async def test_a_route_names_a_version_or_an_alias_that_is_there(nova):
     assert await served() == {"function": "f", "qualifier": "1", "is_sticky": False}
     live = await nova.http.patch(path, json={"function": "f:$LATEST"}, headers=admin)
     assert live.json()["function"] == "f"
+
+
+async def test_schemas_rules_and_retries_are_kept_as_they_were_given(nova):
+    await nova.deploy("f")
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=nova.admin())
+    policy = {
+        "schema": {"body": {"$defs": {"a": {"const": None}}, "properties": {"a": {"$ref": "#/$defs/a"}}}},
+        "request": {"id": "path.id", "n": {"from": "query.n", "type": "integer", "default": None}, "s": {"value": []}},
+        "response": {
+            "status": {"200": 201},
+            "headers": {"x": "body.x"},
+            "remove_headers": ["y"],
+            "body": {"a": "body"},
+        },
+        "retry": {"attempts": 3, "statuses": [503]},
+    }
+    made = await nova.http.post("/gateway/routes", json=ROUTE | {"policy": policy}, headers=nova.admin())
+    assert (made.status_code, made.json().get("policy")) == (201, policy), made.text
+    served = (await nova.http.get("/internal/domains", headers=nova.service())).json()
+    assert served["items"][0]["routes"][0]["policy"] == policy

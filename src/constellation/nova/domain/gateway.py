@@ -17,6 +17,7 @@ from constellation.nova.domain.path_template import PathIndex, path_template
 
 MAX_DOMAINS = 1000  # of a tenant; chosen
 MAX_ROUTES = 500  # of a domain; chosen
+MAX_POLICY_CHARS = 128 << 10  # of a route, as JSON; gateways keep them all
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 

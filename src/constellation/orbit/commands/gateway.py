@@ -33,7 +33,8 @@ Policy = Annotated[
     typer.Option(
         "--policy",
         metavar="JSON|@FILE|-",
-        help='{"ip_allow": [], "cors": {}, "max_body_bytes": 0, "rate_per_s": 0, "stream": false, "mock": null, ...}',
+        help='{"ip_allow": [], "cors": {}, "timeout_s": 5, "schema": {"body": {}}, "request": {"id": "path.id"}, "response": {}, '
+        '"retry": {"attempts": 3}, "permissions": [], "mock": null, ...}; README and /openapi.json have all of it',
     ),
 ]
 Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent), session, jwt or any")]

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from constellation.routes.models.urls import CorsBody
+from constellation.routes.models.gateway_policy import RoutePolicy
 
 Host = Annotated[
     str,
@@ -44,48 +44,6 @@ AuthName = Annotated[
         "these, and may invoke the function"
     ),
 ]
-
-
-Networks = Annotated[
-    tuple[Annotated[str, Meta(min_length=2, max_length=43)], ...], Meta(max_length=64, description="10.1.0.0/16, ::1")
-]
-
-
-class Mock(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What is answered in place of the function."""
-
-    status: Annotated[int, Meta(ge=200, le=599)] = 200
-    headers: Annotated[
-        dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=1024)]],
-        Meta(max_length=32),
-    ] = {}
-    body: Annotated[str, Meta(max_length=65_536)] = ""
-
-
-class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a route treats its requests. An address is the client's own, or what a trusted proxy says that it is."""
-
-    ip_allow: Annotated[Networks, Meta(description="who is served; none: everybody")] = ()
-    ip_deny: Annotated[Networks, Meta(description="who is not, also when allowed")] = ()
-    cors: CorsBody = CorsBody()
-    max_body_bytes: Annotated[int, Meta(ge=0, le=4 << 20, description="of a request; 0: the gateway's own limit")] = 0
-    timeout_s: Annotated[float, Meta(ge=0, le=900, description="of the function's call; 0: the function's own")] = 0.0
-    permissions: Annotated[
-        tuple[Annotated[str, Meta(max_length=64)], ...],
-        Meta(max_length=16, description="what a caller must hold besides the right to invoke the function"),
-    ] = ()
-    subjects: Annotated[
-        tuple[Annotated[str, Meta(max_length=129)], ...],
-        Meta(max_length=32, description='patterns of callers, "user:ann", "service-account:ci-*"; none: any'),
-    ] = ()
-    rate_per_s: Annotated[
-        float, Meta(ge=0, le=1_000_000, description="calls on each comet, with auth none; 0: any number. More are 429")
-    ] = 0.0
-    burst: Annotated[int, Meta(ge=0, le=1_000_000, description="calls at once; 0: one second's worth")] = 0
-    stream: Annotated[
-        bool, Meta(description="the answer is sent as the function makes it, as that of a function URL with stream")
-    ] = False
-    mock: Mock | None = None
 
 
 class DomainCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

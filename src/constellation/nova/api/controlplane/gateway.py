@@ -9,13 +9,23 @@ import msgspec
 from msgspec import UNSET, structs
 
 from constellation.base.errors import InvalidRequest, NotFound, VersionConflict
+from constellation.base.json_schema import Checker
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.access import GRANTABLE, check_rate
 from constellation.nova.domain.function_url import Cors, check_cors
-from constellation.nova.domain.gateway import Auth, Domain, GatewayRoute, check_methods, check_networks, target_of
+from constellation.nova.domain.gateway import (
+    MAX_POLICY_CHARS,
+    Auth,
+    Domain,
+    GatewayRoute,
+    check_methods,
+    check_networks,
+    target_of,
+)
 from constellation.nova.domain.globs import check_globs
 from constellation.nova.domain.host import check_host
+from constellation.nova.domain.mapping import ResponseRules, check_request_rules, check_response_rules
 from constellation.nova.domain.path_template import path_template
 from constellation.nova.store.gateway import Domains
 from constellation.routes.models.functions import Deleted
@@ -25,8 +35,8 @@ from constellation.routes.models.gateway import (
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
-    RoutePolicy,
 )
+from constellation.routes.models.gateway_policy import RoutePolicy
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
 
@@ -37,8 +47,9 @@ class DomainRoutes:
     `own_hosts`, and what is below `function_domain`: names that no tenant may have.
     """
 
-    def __init__(self, domains: Domains, *, own_hosts: tuple[str, ...], function_domain: str) -> None:
+    def __init__(self, domains: Domains, *, own_hosts: tuple[str, ...], function_domain: str, schemas: Checker) -> None:
         self._domains, self._own_hosts, self._function_domain = domains, own_hosts, function_domain
+        self._schemas = schemas
 
     async def create_domain(self, call: ApiRequest[DomainCreate]) -> DomainBody:
         host = check_host(call.body.host, own=self._own_hosts, functions=self._function_domain)
@@ -60,6 +71,8 @@ class DomainRoutes:
         body = call.body
         tenant, namespace = call.scope
         name, qualifier = target_of(body.function)
+        policy = _policy_text(body.policy, Auth(body.auth))
+        await self._check_schemas(body.policy, owner=tenant)
         route = await self._domains.create_route(
             tenant=tenant,
             namespace=namespace,
@@ -71,7 +84,7 @@ class DomainRoutes:
             qualifier=qualifier,
             auth=Auth(body.auth),
             enabled=body.enabled,
-            policy=_policy_text(body.policy, Auth(body.auth)),
+            policy=policy,
         )
         return _route_body(route)
 
@@ -116,8 +129,15 @@ class DomainRoutes:
             enabled=route.enabled if body.enabled is UNSET else body.enabled,
             policy=_policy_text(policy, auth),
         )
+        if body.policy is not UNSET:
+            await self._check_schemas(policy, owner=route.tenant)
         is_same = replace(changed, policy=route.policy) == route and policy_of(changed) == policy_of(route)
         return _route_body(route if is_same else await self._domains.update_route(changed))
+
+    async def _check_schemas(self, policy: RoutePolicy, *, owner: str) -> None:
+        for part, schema in structs.asdict(policy.schema).items():
+            if schema is not None:
+                await self._schemas.compile(msgspec.json.encode(schema), field=f"policy.schema.{part}", owner=owner)
 
     async def _read(self, call: ApiRequest[object]) -> GatewayRoute:
         text = call.params["id"]
@@ -185,4 +205,13 @@ def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
             field="policy.rate_per_s",
         )
     _check_callers(policy, auth)
-    return msgspec.json.encode(policy).decode()
+    check_request_rules(policy.request, field="policy.request")
+    check_response_rules(policy.response, field="policy.response")
+    if policy.stream and (policy.response != ResponseRules() or policy.retry.attempts > 1):
+        raise InvalidRequest(
+            "an answer that is sent as it is made can neither be mapped nor be asked for again", field="policy.stream"
+        )
+    text = msgspec.json.encode(policy).decode()
+    if len(text) > MAX_POLICY_CHARS:
+        raise InvalidRequest(f"the policy has over {MAX_POLICY_CHARS} characters", field="policy")
+    return text
