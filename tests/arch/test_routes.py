@@ -5,7 +5,7 @@ from __future__ import annotations
 from constellation.nova.domain.access import Permission
 from constellation.routes.registry import ROUTES, Match, RouteTable
 
-PUBLIC = {"health_live", "health_startup", "health", "health_ready", "openapi", "login"}
+PUBLIC = {"health_live", "health_startup", "health", "health_ready", "openapi", "login", "read_shared_docs"}
 
 
 def test_every_route_declares_a_permission():

@@ -20,6 +20,7 @@ from constellation.routes.models.access import (
 from constellation.routes.models.audit import AuditBody
 from constellation.routes.models.builds import BuildBody, BuildSummary
 from constellation.routes.models.canaries import CanaryBody, CanaryDetail, CanaryStart
+from constellation.routes.models.docs import DocsBody, ShareBody, ShareCreate, ShareCreated, SharedDocsBody
 from constellation.routes.models.executions import (
     DurableInvoke,
     EventSent,
@@ -163,6 +164,7 @@ __all__ = [
     "Deleted",
     "DeliveryBody",
     "Diagnostics",
+    "DocsBody",
     "DomainBody",
     "DomainCreate",
     "DurableInvoke",
@@ -228,6 +230,10 @@ __all__ = [
     "SessionBody",
     "SettingBody",
     "SettingChangeBody",
+    "ShareBody",
+    "ShareCreate",
+    "ShareCreated",
+    "SharedDocsBody",
     "SlowCall",
     "StateKeyBody",
     "StateValueBody",

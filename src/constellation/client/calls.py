@@ -69,10 +69,10 @@ def create_function(function: f.FunctionCreate) -> Call[f.FunctionBody]:
 
 
 def list_functions(
-    *, search: str | None = None, runtime: str | None = None, page_size: int = DEFAULT_LIMIT
+    *, search: str | None = None, runtime: str | None = None, tag: str | None = None, page_size: int = DEFAULT_LIMIT
 ) -> Call[Page[f.FunctionBody]]:
-    """Functions of the namespace by name."""
-    query = {"search": search, "runtime": runtime}
+    """Functions of the namespace by name; with `search`, those in which words begin so. `tag`: KEY or KEY=VALUE."""
+    query = {"search": search, "runtime": runtime, "tag": tag}
     return page_call("list_functions", f.FunctionBody, page_size=page_size, query=query)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from constellation.client import (
     audit_calls,
     calls,
+    docs_calls,
     entrances,
     executions,
     figures,
@@ -141,6 +142,13 @@ class Operations:
     get_function_url = Operation(entrances.get_function_url)
     put_function_url = Operation(entrances.put_function_url)
     delete_function_url = Operation(entrances.delete_function_url)
+    get_docs = Operation(docs_calls.get_docs)
+    put_docs = Operation(docs_calls.put_docs)
+    delete_docs = Operation(docs_calls.delete_docs)
+    create_share = Operation(docs_calls.create_share)
+    list_shares = Listing(docs_calls.list_shares)
+    delete_share = Operation(docs_calls.delete_share)
+    read_shared_docs = Operation(docs_calls.read_shared_docs)
     get_ingress = Operation(entrances.get_ingress)
     put_ingress = Operation(entrances.put_ingress)
     delete_ingress = Operation(entrances.delete_ingress)

@@ -31,6 +31,7 @@ from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
+from constellation.nova.api.controlplane.docs import DocsRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.ingress import IngressRoutes
@@ -68,6 +69,7 @@ from constellation.nova.store.builds import Builds
 from constellation.nova.store.canaries import CHANNEL as CANARIES
 from constellation.nova.store.canaries import Canaries
 from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.docs import FunctionDocs
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
@@ -200,6 +202,7 @@ async def control_app(
     domains = Domains(db)
     operations = operations_of(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
+        DocsRoutes(functions, FunctionDocs(db), clock=clock),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
         AliasRoutes(functions, Aliases(db), Canaries(db)),

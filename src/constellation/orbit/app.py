@@ -17,6 +17,7 @@ from constellation.orbit.commands import (
     audit,
     builds,
     canary,
+    docs,
     executions,
     figures,
     functions,
@@ -126,6 +127,7 @@ app.add_typer(schedules.app, name="schedules")
 app.add_typer(urls.app, name="url")
 app.add_typer(gateway.domains, name="domains")
 app.add_typer(gateway.app, name="gateway")
+app.add_typer(docs.app, name="docs")
 app.add_typer(ingress.app, name="ingress")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from constellation.routes.audit import AUDIT
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
+from constellation.routes.docs import DOCS
 from constellation.routes.domains import DOMAINS
 from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
@@ -24,6 +25,7 @@ from constellation.routes.versions import VERSIONS
 
 ROUTES: tuple[Route, ...] = (
     *CONTROL,
+    *DOCS,
     *DOMAINS,
     *CALLS,
     *PEOPLE,

@@ -98,7 +98,7 @@ async def test_list_searches_pages_and_counts_exactly(db: Database) -> None:
     assert [item.name for item in last.items] == ["f4"]
     assert not last.has_more
     assert (await functions.list("default", "default", search="EVEN")).total == 3
-    assert [item.name for item in (await functions.list("default", "default", search="3")).items] == ["f3"]
+    assert [item.name for item in (await functions.list("default", "default", search="F3")).items] == ["f3"]
     assert (await functions.list("default", "default", runtime="node")).items == ()
     assert (await functions.list("other", "default")).total == 0
 

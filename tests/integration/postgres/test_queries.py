@@ -36,6 +36,12 @@ INSERT INTO api_keys (tenant, namespace, name, key_hash, role)
 INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_version, code_hash, min_replicas)
     SELECT 't' || t, 'n' || n, 'f' || f, gen_random_uuid(), 'python', 'h', 1, '', (f = 1)::int
     FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 40) f;
+INSERT INTO function_docs (tenant, namespace, name, content) SELECT tenant, namespace, name, name FROM functions;
+INSERT INTO doc_shares (tenant, namespace, function_name, id, token_hash, created_by, expires_at)
+    SELECT tenant, namespace, name, gen_random_uuid(), sha256((id::text || s)::bytea), 's', now()
+    FROM functions, generate_series(1, 2) s;
+INSERT INTO function_search SELECT tenant, namespace, name, runtime, to_tsvector('simple', name || ' ' || tenant) FROM functions;
+INSERT INTO function_counts SELECT t.tenant, t.name, 'r' || r, r FROM namespaces t, generate_series(1, 20) r;
 INSERT INTO function_code (tenant, function_id, version, hash, size_bytes)
     SELECT tenant, id, v, '', 1 FROM functions, generate_series(1, 3) v;
 INSERT INTO function_versions (tenant, function_id, version, code_version, settings)

@@ -11,6 +11,7 @@ import pytest
 
 from constellation.client import (
     calls,
+    docs_calls,
     entrances,
     executions,
     gateway_calls,
@@ -85,7 +86,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "ing.IngressPolicyBody": {},
     }
     kind = str(parameter.annotation)
-    modules = (calls, entrances, executions, gateway_calls, people_calls, sandbox_calls, topics, versions)
+    modules = (calls, docs_calls, entrances, executions, gateway_calls, people_calls, sandbox_calls, topics, versions)
     known = {name: value for module in modules for name, value in vars(module).items()}
     model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]

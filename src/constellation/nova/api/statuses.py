@@ -16,6 +16,7 @@ REASONS = {
     404: "It does not exist in the caller's scope",
     408: "The body did not come in time",
     409: "The name is taken, the row was changed meanwhile, or the state forbids it",
+    410: "The link has expired",
     412: "It is not any more what If-Match says",
     413: "The body is over its limit",
     414: "The path and query are over their limit",
@@ -52,6 +53,8 @@ def refusals(route: Route) -> list[int]:
         found |= {409, 422, 429}
     if route.takes_match:
         found.add(412)
+    if route.operation == "read_shared_docs":
+        found.add(410)
     if route.request is not None:
         found |= {408, 413, 415}
     if route.transport is not Transport.LOCAL and route.transport is not Transport.HTTP:

@@ -20,11 +20,14 @@ MAX_COMMAND_CHARS = 512
 MAX_PRELOAD = 16  # chosen: packages, whose own modules come with them
 MAX_MODULE_CHARS = 128
 NO_SECRET_FILES = frozenset({"docker", "wasm", "image"})  # backends and runtimes
+MAX_TAGS = 50  # chosen, as are the lengths: enough for owners, stages and costs, too little for data
+MAX_TAG_CHARS = 256
 MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
 
 # Dots and slashes divide the module; the last dot divides it from the function.
 _HANDLER = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.[A-Za-z_$][A-Za-z0-9_$]*")
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -179,6 +182,30 @@ def check_env(env: Mapping[str, str]) -> None:
     size_bytes = sum(len(name.encode()) + len(value.encode()) for name, value in env.items())
     if size_bytes > MAX_ENV_BYTES:
         raise InvalidRequest(f"env holds {size_bytes} bytes; {MAX_ENV_BYTES} is the most", field="env")
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Let tags through, or raise `InvalidRequest`."""
+    wrong = None
+    if len(tags) > MAX_TAGS:
+        wrong = f"{len(tags)} tags are more than {MAX_TAGS}"
+    for key, value in tags.items():
+        if _TAG_KEY.fullmatch(key) is None:
+            wrong = (
+                f"tag {key[:80]!r} must be 1 to 64 letters, digits and any of '_.:/-', beginning with a letter or digit"
+            )
+        elif len(value) > MAX_TAG_CHARS or not (value.isprintable() or not value):
+            wrong = f"tag {key} must have a value of at most {MAX_TAG_CHARS} printable characters"
+    if wrong is not None:
+        raise InvalidRequest(wrong, field="tags")
+
+
+def tag_wanted(text: str) -> tuple[str, str | None]:
+    """Return the key, and the value if one is told, of what is asked for as KEY or KEY=VALUE. Raises `InvalidRequest`."""
+    key, equals, value = text.partition("=")
+    if _TAG_KEY.fullmatch(key) is None:
+        raise InvalidRequest(f"tag must be KEY or KEY=VALUE, not {text[:80]!r}", field="tag")
+    return key, value if equals else None
 
 
 def check_secret_files(env: Mapping[str, str], *, backend: str, runtime: str) -> None:

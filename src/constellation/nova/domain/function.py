@@ -88,6 +88,7 @@ class Function:
     code_hash: str = ""  # SHA-256 of its sources, hex
     pending: PendingCode | None = None  # newer than what runs
     kept_versions: int = DEFAULT_KEPT_VERSIONS  # of the newest; the live one is kept beside them
+    tags: Mapping[str, str] = field(default_factory=dict)  # for whoever looks for it; no call knows them
     live_version: int = 0  # what calls run; 0: there is no code that runs
     pin: int = 0  # the same number when this is a version that is served beside the live one; 0: it is the live one
     newest_version: int = 0  # the number that was given last

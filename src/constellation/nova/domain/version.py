@@ -16,7 +16,7 @@ from constellation.nova.domain.function import Function
 # same names, and a test compares the two.
 UNVERSIONED = frozenset({
     "tenant", "namespace", "name", "id", "halted", "pending", "version", "created_at", "updated_at", "live_version",
-    "newest_version", "newest_code_version", "kept_versions",
+    "newest_version", "newest_code_version", "kept_versions", "tags",
 })  # fmt: skip
 
 MAX_COMPARED_BYTES = 64 << 10  # of a file that is compared line by line; chosen: more takes seconds

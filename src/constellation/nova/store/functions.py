@@ -20,7 +20,7 @@ from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.domain.secret import SecretUnknown
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
-from constellation.nova.store.page import Page
+from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 from constellation.nova.store.secrets import USES
@@ -36,7 +36,7 @@ KEPT_UNUSED_CODE = 10  # chosen: of the newest
 
 
 class Functions:
-    """The tables functions, function_code and function_files; code that must be built goes in line with them."""
+    """The tables functions, function_code, function_files and function_search; code that must be built goes in line with them."""
 
     def __init__(
         self, db: Database, *, build_queue_depth: Callable[[str], int] = lambda _tenant: builds.QUEUE_DEPTH
@@ -89,22 +89,41 @@ class Functions:
         *,
         search: str | None = None,
         runtime: str | None = None,
+        tag: tuple[str, str | None] | None = None,
         visible: Limit | None = None,
         limit: int = 100,
         offset: int = 0,
     ) -> Page[Function]:
-        """Return functions by name, with the exact total.
+        """Return functions by name, with the exact total; what is found by words or a tag is counted up to 10,000.
 
         Args:
-            search: a part of the name or of the description, letter case aside.
+            search: beginnings of words, all of which are found in a function: in its name, description, tags, docs or
+                source, letter case aside.
+            tag: a key, and the value that it must have, or None for any.
             visible: which of them are listed; None: all.
         """
         only = None if visible is None else [expression(pattern) for pattern in visible.only]
         never = None if visible is None else [expression(pattern) for pattern in visible.never]
-        wanted = (tenant, namespace, search, runtime, only, never)
+        wanted = (tenant, namespace, runtime, only, never)
+        if search is not None or tag is not None:
+            return await self._found(*wanted, search, *(tag or (None, None)), limit=limit, offset=offset)
         rows = await self._db.fetch(SQL["list"], *wanted, limit, offset)
-        total: int = await self._db.fetch_value(SQL["count"], *wanted)
+        total: int = await (
+            self._db.fetch_value(SQL["count"], tenant, namespace, runtime)
+            if visible is None
+            else self._db.fetch_value(SQL["count_fitting"], *wanted)
+        )
         return Page(items=tuple(map(function_of, rows)), total=total, has_more=offset + len(rows) < total)
+
+    async def _found(self, *wanted: object, limit: int, offset: int) -> Page[Function]:
+        rows = await self._db.fetch(SQL["search"], *wanted, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count_found"], *wanted, COUNT_LIMIT + 1)
+        return Page(
+            items=tuple(map(function_of, rows)),
+            total=max(min(total, COUNT_LIMIT), offset + len(rows) if rows else 0),
+            total_is_exact=total <= COUNT_LIMIT,
+            has_more=offset + len(rows) < total,
+        )
 
     async def list_kept_warm(self) -> tuple[Function, ...]:
         """Return the functions of every tenant whose `min_replicas` is above 0."""
@@ -164,6 +183,7 @@ class Functions:
                 if needs_build:
                     await self._enqueue(tx, function, version=version, digest=written)
             await _forget(tx, function, newest_code=row["newest_code_version"])
+            await tx.execute(SQL["index"], *function.key)
         if is_superseding or (is_new_code and needs_build):
             await self._builders.ring()
         return function_of(row)
@@ -190,6 +210,7 @@ class Functions:
             keeps_handler,
             function.kept_versions,
             function.live_version,
+            msgspec.json.encode(function.tags).decode(),
         )
         if row is None:
             current = await tx.fetch_row(SQL["get"], *function.key)
@@ -226,6 +247,7 @@ class Functions:
             is_superseding = await builds.supersede(
                 tx, function.tenant, function.id, reason=f"version {was.live_version} was made live"
             )
+            await tx.execute(SQL["index"], *function.key)
         if is_superseding:
             await self._builders.ring()
         return function_of(row)
@@ -303,9 +325,11 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
         *live,
         *_pending_columns(pending),
         function.kept_versions,
+        msgspec.json.encode(function.tags).decode(),
     )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)
+    await tx.execute(SQL["index"], *function.key)
     return row
 
 
@@ -359,7 +383,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
     """Return the function that a row of all its columns is."""
     columns = dict(row)
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
-    env = msgspec.json.decode(columns.pop("env"), type=dict[str, str])
+    env, tags = (msgspec.json.decode(columns.pop(name), type=dict[str, str]) for name in ("env", "tags"))
     ingress = _ingress(*(columns.pop(f"ingress_{name}", None) for name in ("callers", "functions", "allow", "deny")))
     preload = tuple(columns.pop("preload"))
     mode = Mode(columns.pop("mode"))
@@ -376,6 +400,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         **columns,
         capacity=capacity,
         env=env,
+        tags=tags,
         preload=preload,
         mode=mode,
         network=network,

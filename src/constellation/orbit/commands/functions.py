@@ -25,13 +25,17 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     context: typer.Context,
-    search: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="part of the name")] = None,
+    search: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="beginnings of words in names, descriptions, tags, docs and sources"),
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="only of this language")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="KEY[=VALUE]", help="only with this tag")] = None,
 ) -> None:
     """List the functions of the namespace."""
     session = Session.of(context)
     output = session.output
-    functions = [without_env(found) for found in session.client.list_functions(search=search, runtime=runtime)]
+    functions = [without_env(found) for found in session.client.list_functions(search=search, runtime=runtime, tag=tag)]
     columns = [
         Column[FunctionBody]("NAME", lambda found: found.name),
         Column[FunctionBody]("RUNTIME", lambda found: found.runtime),

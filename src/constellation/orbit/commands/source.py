@@ -101,6 +101,9 @@ def deploy(
         ),
     ] = None,
     env: Annotated[list[str] | None, typer.Option("--env", "-e", metavar="K=V", help="environment; repeatable")] = None,
+    tags: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="K=V", help="a tag to find it by; repeatable, replaces all")
+    ] = None,
     is_tried: Annotated[bool, typer.Option("--try", help="then call it once with its event.json")] = False,
 ) -> None:
     """Create or update a function; says what changed, and does nothing when nothing did."""
@@ -116,6 +119,7 @@ def deploy(
         mode=mode,
         network=network_of(egress, allow),
         env=env,
+        tags=tags,
     )
     deployed = _deploy(session, path, given)
     _show(session, deployed)
@@ -194,8 +198,9 @@ def _redeploy(session: Session, directory: Path, given: dict[str, Any]) -> None:
 
 
 def _given(**facts: Any) -> dict[str, Any]:
-    if facts.get("env") is not None:
-        facts["env"] = pairs_of(facts["env"])
+    for name in ("env", "tags"):
+        if facts.get(name) is not None:
+            facts[name] = pairs_of(facts[name])
     return {key: value for key, value in facts.items() if value is not None}
 
 

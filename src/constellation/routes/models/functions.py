@@ -41,6 +41,10 @@ LogRetentionDays = Annotated[
 KeptVersions = Annotated[
     int, Meta(ge=1, le=1000, description="how many of the newest versions stay; those in use stay beside them")
 ]
+Tags = Annotated[
+    dict[Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")], Annotated[str, Meta(max_length=256)]],
+    Meta(max_length=50, description="values by key, to find it by; a change of them makes no version"),
+]
 Image = Annotated[
     str,
     Meta(
@@ -142,6 +146,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     log_retention_days: LogRetentionDays = 0
     network: NetworkPolicyBody = NetworkPolicyBody()
     kept_versions: KeptVersions = 100
+    tags: Tags = {}
 
 
 class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +176,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     log_retention_days: LogRetentionDays | UnsetType = UNSET
     network: NetworkPolicyBody | UnsetType = UNSET
     kept_versions: KeptVersions | UnsetType = UNSET
+    tags: Tags | UnsetType = UNSET
 
 
 def entity_tag(function_id: UUID, version: int) -> str:
@@ -212,6 +218,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     updated_at: datetime
     live_version: int = 0  # of its versions, the one that calls run; 0: there is none yet
     kept_versions: int = 100
+    tags: dict[str, str] = {}
     image: str | None = None  # of a container-image function: with the digest that it is pinned to, once it is live
     pending_version: int | None = None  # of newer code that is not live: its build is not done, or has failed
     build: BuildSummary | None = None  # of the code that was deployed last; None: it runs as it is

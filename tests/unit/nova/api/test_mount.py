@@ -10,6 +10,7 @@ from constellation.nova.api import internal
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
+from constellation.nova.api.controlplane.docs import DocsRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.ingress import IngressRoutes
@@ -34,6 +35,7 @@ from constellation.rpc.caller import CallerVerifier
 
 GROUPS = (
     AuditRoutes,
+    DocsRoutes,
     DomainRoutes,
     FunctionRoutes,
     KeyRoutes,
@@ -69,7 +71,9 @@ def test_each_route_of_nova_asks_for_a_permission():
     for route in ROUTES:
         if route.plane is Plane.NOVA:
             assert isinstance(route.permission, Permission)
-            assert (route.permission is Permission.PUBLIC) == (route.operation in ("openapi", "login"))
+            assert (route.permission is Permission.PUBLIC) == (
+                route.operation in ("openapi", "login", "read_shared_docs")
+            )
 
 
 def test_internal_routes_are_none_of_the_public_ones():

@@ -29,7 +29,9 @@ from constellation.nova.domain.deploy import (
     check_replicas,
     check_secret_files,
     check_shed_status,
+    check_tags,
     runtime_of,
+    tag_wanted,
 )
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode
 from constellation.nova.domain.image import read_image
@@ -100,6 +102,7 @@ class FunctionRoutes:
             log_retention_days=body.log_retention_days,
             network=_network(body.network),
             kept_versions=body.kept_versions,
+            tags=body.tags,
         )
         _check(function)
         await self._check_egress(function)
@@ -108,10 +111,14 @@ class FunctionRoutes:
         return await self._shown(await self._functions.create(function, source.files, needs_build=needs_build))
 
     async def list_functions(self, call: ApiRequest[None]) -> Page[FunctionBody]:
+        search, tag = call.query.get("search") or None, call.query.get("tag") or None
+        if search is not None and not any(map(str.isalnum, search)):
+            raise InvalidRequest("search needs a letter or a digit", field="search")
         found = await self._functions.list(
             *call.scope,
-            search=call.query.get("search") or None,
+            search=search,
             runtime=call.query.get("runtime") or None,
+            tag=None if tag is None else tag_wanted(tag),
             visible=call.identity.limit_of(Permission.FUNCTION_READ),
             limit=call.window.limit,
             offset=call.window.offset,
@@ -275,6 +282,7 @@ def _check(function: Function) -> None:
     check_mode(function.mode, function.instance_concurrency)
     check_shed_status(function.capacity.shed_status_code)
     check_network(function.network)
+    check_tags(function.tags)
 
 
 def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
@@ -328,6 +336,7 @@ def function_body(function: Function, build: Build | None) -> FunctionBody:
         code_hash=function.code_hash,
         live_version=function.live_version,
         kept_versions=function.kept_versions,
+        tags=dict(function.tags),
         version=function.version,
         created_at=function.created_at,
         updated_at=function.updated_at,

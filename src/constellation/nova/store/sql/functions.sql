@@ -6,27 +6,64 @@ FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
 -- name: list
--- The functions of a scope by name; $3 is a part of the name or description, $4 a runtime, $5 what its name
--- must fit one of, $6 none of; each may be null.
+-- The functions of a scope by name; $3 is a runtime, $4 what its name must fit one of, $5 none of; each may be null.
 -- index: functions_tenant_namespace_name_key
 SELECT {function}
 FROM functions
 WHERE tenant = $1 AND namespace = $2
-  AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
-  AND ($4::text IS NULL OR runtime = $4)
-  AND ($5::text[] IS NULL OR name ~ ANY ($5)) AND ($6::text[] IS NULL OR NOT name ~ ANY ($6))
+  AND ($3::text IS NULL OR runtime = $3)
+  AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
 ORDER BY name
-LIMIT $7 OFFSET $8;
+LIMIT $6 OFFSET $7;
 
 -- name: count
--- How many functions `list` has in all.
+-- How many functions of a runtime (null: of any) a scope has.
+-- index: function_counts_pkey
+SELECT coalesce(sum(functions), 0)
+FROM function_counts
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR runtime = $3);
+
+-- name: count_fitting
+-- How many functions `list` has in all where it is for names that fit.
 -- index: functions_tenant_namespace_name_key
 SELECT count(*)
 FROM functions
 WHERE tenant = $1 AND namespace = $2
-  AND ($3::text IS NULL OR strpos(lower(name), lower($3)) > 0 OR strpos(lower(description), lower($3)) > 0)
-  AND ($4::text IS NULL OR runtime = $4)
-  AND ($5::text[] IS NULL OR name ~ ANY ($5)) AND ($6::text[] IS NULL OR NOT name ~ ANY ($6));
+  AND ($3::text IS NULL OR runtime = $3)
+  AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5));
+
+-- name: search
+-- As `list`, those only in which words are found that begin with each of $6, and that have the tag $7 (of value $8).
+-- index: function_search_document or function_search_pkey
+WITH page AS MATERIALIZED (
+    SELECT name
+    FROM function_search
+    WHERE tenant = $1 AND namespace = $2 AND document @@ function_query($1, $2, $6::text, $7::text, $8::text)
+      AND ($3::text IS NULL OR runtime = $3)
+      AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
+    ORDER BY name
+    LIMIT $9 OFFSET $10
+)
+SELECT {f.function}
+FROM page JOIN functions AS f ON f.tenant = $1 AND f.namespace = $2 AND f.name = page.name
+ORDER BY f.name;
+
+-- name: count_found
+-- How many functions `search` finds in all, up to $9.
+-- index: function_search_document or function_search_pkey
+SELECT count(*)
+FROM (
+    SELECT
+    FROM function_search
+    WHERE tenant = $1 AND namespace = $2 AND document @@ function_query($1, $2, $6::text, $7::text, $8::text)
+      AND ($3::text IS NULL OR runtime = $3)
+      AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
+    LIMIT $9
+) AS found;
+
+-- name: index
+-- Writes what a function is found by; after each change of it.
+SELECT index_function($1, $2, $3);
 
 -- name: list_kept_warm
 -- The functions of every tenant that want instances before a call comes.
@@ -48,9 +85,9 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
                        breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days, egress,
                        egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-                       kept_versions)
+                       kept_versions, tags)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42)
 RETURNING {function};
 
 -- name: update
@@ -66,6 +103,7 @@ SET runtime = $5, handler = CASE WHEN $42::boolean THEN handler ELSE $6 END, des
     backend = $30, mode = $31, log_retention_days = $32, egress = $33, egress_allow = $34, egress_deny = $35,
     code_version = $37, code_hash = $38, pending_version = $39, pending_hash = $40, pending_handler = $41,
     pending_error = CASE WHEN pending_version = $39 THEN pending_error END, kept_versions = $43, live_version = $44,
+    tags = $45,
     version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $36
 RETURNING {function};

@@ -22,7 +22,8 @@ GRANT USAGE ON SCHEMA public
 -- being able to read it.
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON tenants, namespaces, api_keys, functions, function_code, function_files, schedules,
-       function_urls, function_ingress, domains, gateway_routes TO constellation_nova;
+       function_urls, function_ingress, function_docs, doc_shares, function_search, domains, gateway_routes TO constellation_nova;
+GRANT SELECT ON function_counts TO constellation_nova; -- a trigger counts
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
