@@ -79,4 +79,5 @@ def _options(settings: Settings) -> HousekeepingOptions:
         interval_s=settings.aurora.housekeeping_interval_s,
         retention_days=settings.invocation_log.retention_days,
         audit_days=settings.audit.retention_days,
+        notifications_days=settings.notifications.retention_days,
     )

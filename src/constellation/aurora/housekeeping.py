@@ -22,7 +22,9 @@ RETRY_S = 60.0  # chosen: partitions are made a week ahead, so nothing is urgent
 class Keeper(Protocol):
     """What housekeeping needs of the store."""
 
-    async def keep(self, *, invocations_days: int = 30, jobs_done_days: int = 30, audit_days: int = 90) -> None: ...
+    async def keep(
+        self, *, invocations_days: int = 30, jobs_done_days: int = 30, audit_days: int = 90, notifications_days: int = 30
+    ) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ class HousekeepingOptions:
     interval_s: float
     retention_days: int  # of calls and jobs
     audit_days: int
+    notifications_days: int
 
 
 class Wakeup(Protocol):
@@ -74,7 +77,7 @@ class Housekeeping:
         options = self._options()
         days = options.retention_days
         try:
-            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=options.audit_days)
+            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=options.audit_days, notifications_days=options.notifications_days)
         except ConstellationError as error:
             self._runs.labels("failed").inc()
             log.warning("house.not_kept", reason=str(error))

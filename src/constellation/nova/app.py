@@ -36,6 +36,7 @@ from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsB
 from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.notifications import NotificationRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
@@ -48,6 +49,7 @@ from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
 from constellation.nova.api.mount import Mount, operations_of
+from constellation.nova.api.notification_feed import NotificationFeed
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.auth.tokens import Tokens
@@ -57,9 +59,11 @@ from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import NovaSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.domain.host import check_host, function_domain_in
+from constellation.nova.domain.notification import NotificationKind
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.service.canaries import CanaryKeeper
+from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.audit import Audit
@@ -77,6 +81,8 @@ from constellation.nova.store.gateway import Domains
 from constellation.nova.store.ingress import Ingress
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.logins import Logins
+from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
+from constellation.nova.store.notifications import OUTBOX, Notifications
 from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.schedules import Schedules
@@ -146,7 +152,7 @@ async def run(loaded: Loaded) -> None:
         ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS))
+            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS, OUTBOX, NOTIFICATIONS))
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
             await tasks.start(feed.run)
@@ -154,12 +160,22 @@ async def run(loaded: Loaded) -> None:
             in_force.watch(follow_level)
             await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
             await tasks.start(CanaryKeeper(Canaries(db)).run, wakeups.subscribe(CANARIES))
-            vault = await open_vault(Secrets(db), state_dir=state_dir, configured=settings.secrets.key)
+            told = Notifications(db)
+            news = NotificationFeed(told, wakeups, now_s=context.clock.monotonic_s)
+            await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
+
+            async def resealed(version: int, count: int) -> None:
+                await told.tell("", "", NotificationKind.SECRETS_RESEALED, str(version), f"{count} sealed anew")
+
+            vault = await open_vault(
+                Secrets(db), state_dir=state_dir, configured=settings.secrets.key, resealed=resealed
+            )
             await tasks.start(vault.run)
             app = await control_app(
                 db,
                 vault=vault,
                 feed=feed,
+                news=news,
                 verifier=context.verifier,
                 clock=context.clock,
                 registry=context.registry,
@@ -177,6 +193,7 @@ async def run(loaded: Loaded) -> None:
                 received = await until_signal()
                 log.info("nova.stopping", signal=received.name)
                 feed.close()
+                news.close()
             tasks.cancel_scope.cancel()
 
 
@@ -185,6 +202,7 @@ async def control_app(
     *,
     vault: Vault,
     feed: ChangeFeed,
+    news: NotificationFeed,
     verifier: CallerVerifier,
     clock: Clock,
     registry: CollectorRegistry,
@@ -208,6 +226,7 @@ async def control_app(
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),
+        NotificationRoutes(Notifications(db), news),
         ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
         SessionRoutes(

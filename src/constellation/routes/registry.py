@@ -14,6 +14,7 @@ from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
 from constellation.routes.docs import DOCS
 from constellation.routes.domains import DOMAINS
+from constellation.routes.notifications import NOTIFICATIONS
 from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
@@ -36,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *SECRETS,
     *AUDIT,
     *SETTINGS,
+    *NOTIFICATIONS,
 )
 
 

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
 from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.notification_feed import NotificationFeed
 from constellation.nova.app import control_app
 from constellation.nova.config.issuers import issuers_of
 from constellation.nova.config.live import InForce
@@ -23,8 +24,11 @@ from constellation.nova.domain.access import ANY, Role
 from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.secrets.vault import Vault, open_vault
+from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.listen import Listener
+from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
+from constellation.nova.store.notifications import OUTBOX, Notifications
 from constellation.nova.store.pool import connect
 from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.settings import CHANNEL as SETTINGS
@@ -94,7 +98,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         "tenant_claim": "tenant",
     }
     async with connect(dsn, application="nova", min_size=0, max_size=8) as db, anyio.create_task_group() as tasks:
-        wakeups = Listener(dsn, application="nova", channels=(CHANNEL, SETTINGS))
+        wakeups = Listener(dsn, application="nova", channels=(CHANNEL, SETTINGS, OUTBOX, NOTIFICATIONS))
         feed = ChangeFeed(Changes(db), wakeups=wakeups, ping_s=PING_S)
         await tasks.start(wakeups.run)
         await tasks.start(feed.run)
@@ -103,12 +107,16 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         )
         in_force = InForce(Loaded(settings=settings))
         await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
+        told = Notifications(db)
+        news = NotificationFeed(told, wakeups, now_s=clock.monotonic_s, ping_s=PING_S)
+        await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
         vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="")
         await tasks.start(vault.run)
         app = await control_app(
             db,
             vault=vault,
             feed=feed,
+            news=news,
             verifier=CallerVerifier(service_token=SERVICE_TOKEN, identity_key=IDENTITY_KEY, clock=clock),
             clock=clock,
             registry=registry,
@@ -120,4 +128,5 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
             yield Rig(http=client, registry=registry, vault=vault)
             feed.close()
+            news.close()
         tasks.cancel_scope.cancel()

@@ -178,7 +178,7 @@ class Mount:
         )
         answer = await self._operations[route.operation](call)
         if route.streams:
-            return _stream_response(answer)
+            return _stream_response(answer, route)
         body = answer.body if isinstance(answer, Tagged) else answer
         response = Response(
             b"" if body is None else msgspec.json.encode(body), status=route.status, content_type="application/json"
@@ -213,8 +213,8 @@ def problem_response(error: ConstellationError) -> Response:
     return response
 
 
-def _stream_response(pieces: AsyncIterator[bytes]) -> Response:
-    response = Response(pieces, content_type="application/x-ndjson")
+def _stream_response(pieces: AsyncIterator[bytes], route: Route) -> Response:
+    response = Response(pieces, content_type=route.media_types[0] if route.media_types else "application/x-ndjson")
     response.timeout = None  # it ends when the caller leaves or the plane stops
     return response
 

@@ -42,6 +42,7 @@ LIVE: Mapping[str, Live] = {
     "builds.disk": Live("what one build may write", _COMET, per_tenant=True),
     "invocation_log.retention_days": Live("days that calls and finished jobs are kept", ("aurora",)),
     "audit.retention_days": Live("days that rows of the audit are kept", ("aurora",)),
+    "notifications.retention_days": Live("days that notifications are kept of which nothing new is heard", ("aurora",)),
     "aurora.housekeeping_interval": Live("time between two rounds of housekeeping", ("aurora",)),
     "prices.currency": Live("what costs are shown in", _COMET, per_tenant=True),
     "prices.call": Live("price of one call", _COMET, per_tenant=True),

@@ -212,6 +212,13 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NotificationSettings:
+    """Section `notifications`."""
+
+    retention_days: int = setting("retention_days", 30, kind=Kind.INT, low=1, high=3650)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSettings:
     """Section `prices`: what calls are said to cost; the defaults are what public clouds ask."""
 
@@ -307,6 +314,7 @@ class Settings:
     builds: BuildSettings = BuildSettings()
     invocation_log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()
+    notifications: NotificationSettings = NotificationSettings()
     prices: PriceSettings = PriceSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

@@ -47,6 +47,7 @@ class Permission(StrEnum):
     AUDIT_READ = "audit:read"
     SECRET_READ = "secret:read"  # noqa: S105  # names, never values
     SECRET_MANAGE = "secret:manage"  # noqa: S105
+    NOTIFICATION_READ = "notification:read"
     GATEWAY_READ = "gateway:read"
     GATEWAY_MANAGE = "gateway:manage"  # domains, and the routes under them
 
@@ -81,6 +82,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.STATE_READ,
             Permission.TOPIC_READ,
             Permission.GATEWAY_READ,
+            Permission.NOTIFICATION_READ,
         }
     ),
 }

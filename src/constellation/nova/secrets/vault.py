@@ -7,7 +7,7 @@ background, and again after each start until nothing is left, so a kill at any i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
 import anyio
@@ -30,6 +30,9 @@ RETRY_S = 5.0  # chosen: the database is away
 SAFETY_POLL_S = 300.0  # chosen: another nova with the same database may still write with an older key
 
 
+Resealed = Callable[[int, int], Awaitable[None]]
+
+
 class MasterKeyMismatch(ConstellationError):
     """The key of a version is not the one that this database's secrets were sealed with."""
 
@@ -45,9 +48,9 @@ class MasterKeyMismatch(ConstellationError):
 class Vault:
     """Seals and opens. `run` must be running for a rotation to come to its end."""
 
-    def __init__(self, keyring: Keyring, secrets: Secrets, *, file: Path | None) -> None:
-        """Hold `keyring`; with a `file` it is kept there and can be rotated."""
-        self._keyring, self._secrets, self._file = keyring, secrets, file
+    def __init__(self, keyring: Keyring, secrets: Secrets, *, file: Path | None, resealed: Resealed) -> None:
+        """Hold `keyring`; with a `file` it is kept there and can be rotated. `resealed` is told when a rotation is over."""
+        self._keyring, self._secrets, self._file, self._resealed = keyring, secrets, file, resealed
         self._rotating = anyio.Lock()
         self._outdated = anyio.Event()
 
@@ -145,10 +148,18 @@ class Vault:
             done += len(renewed)
         if done:
             log.info("secrets.resealed", count=done, version=keyring.newest)
+            await self._resealed(keyring.newest, done)
 
 
-async def open_vault(secrets: Secrets, *, state_dir: Path, configured: str) -> Vault:
+async def _nobody(_version: int, _count: int) -> None:
+    return
+
+
+async def open_vault(secrets: Secrets, *, state_dir: Path, configured: str, resealed: Resealed = _nobody) -> Vault:
     """Return the vault of a platform; without configured keys its own are read, or made.
+
+    Args:
+        resealed: told which key seals how many secrets that another one did.
 
     Raises:
         MasterKeyInvalid: what is configured, or the file, holds no keys.
@@ -177,7 +188,7 @@ async def open_vault(secrets: Secrets, *, state_dir: Path, configured: str) -> V
     for version, row in known.items():
         if version not in keys.keys and row.secrets_count:
             log.error("master_key.missing", version=version, secrets=row.secrets_count, where=where)
-    return Vault(keys, secrets, file=file)
+    return Vault(keys, secrets, file=file, resealed=resealed)
 
 
 def _fingerprints(keyring: Keyring) -> dict[int, bytes]:

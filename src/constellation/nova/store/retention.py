@@ -27,6 +27,7 @@ class Retention:
         invocations_days: int = 30,
         jobs_done_days: int = 30,
         audit_days: int = 90,
+        notifications_days: int = 30,
         changes_days: int = 7,
         artifact_grace_s: float = ARTIFACT_GRACE_S,
     ) -> None:
@@ -41,10 +42,8 @@ class Retention:
         await self._forget("forget_logs", batch=LOG_BATCH)
         await self._forget("forget_messages", batch=MESSAGE_BATCH)
         await self._forget("forget_message_keys", batch=STATE_BATCH)
-        count = STATE_BATCH
-        while count == STATE_BATCH:
-            async with self._db.transaction() as tx:
-                count = await tx.fetch_value(SQL["forget_audit"], audit_days, STATE_BATCH)
+        await self._forget_days("forget_audit", audit_days)
+        await self._forget_days("forget_notifications", notifications_days)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)
         async with self._db.transaction() as tx:
@@ -52,6 +51,12 @@ class Retention:
         await self._forget("forget_state", batch=STATE_BATCH)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_steps"])
+
+    async def _forget_days(self, query: str, days: int) -> None:
+        count = STATE_BATCH
+        while count == STATE_BATCH:
+            async with self._db.transaction() as tx:
+                count = await tx.fetch_value(SQL[query], days, STATE_BATCH)
 
     async def _forget(self, query: str, *, batch: int) -> None:
         count = batch

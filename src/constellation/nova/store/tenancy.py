@@ -129,7 +129,7 @@ class Tenancy:
 
 
 async def _delete_history(tx: Session, tenant: str, namespace: str | None) -> None:
-    for table in ("jobs", "job_keys", "call_keys", "jobs_done", "invocations", "messages"):
+    for table in ("jobs", "job_keys", "call_keys", "jobs_done", "invocations", "messages", "notices", "notifications"):
         await tx.execute(SQL[f"delete_{table}"], tenant, namespace)
 
 

@@ -40,6 +40,11 @@ GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
 GRANT SELECT (tenant, hash), DELETE ON artifacts TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON settings TO constellation_nova;
+GRANT SELECT, DELETE ON notices TO constellation_nova; -- they are written by `notice` alone
+GRANT SELECT, INSERT, UPDATE, DELETE ON notifications TO constellation_nova;
+GRANT USAGE ON SEQUENCE notifications_seq TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE ON notification_reads TO constellation_nova;
+GRANT EXECUTE ON FUNCTION notice(text, text, text, text, text) TO constellation_nova, constellation_comet;
 GRANT SELECT, INSERT, DELETE ON setting_changes TO constellation_nova;
 GRANT SELECT (tenant, key, value)
     ON settings TO constellation_comet, constellation_corona, constellation_nebula, constellation_aurora;
@@ -110,5 +115,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer), forget_audit(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
+    forget_logs(integer), forget_audit(integer, integer), forget_notifications(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
     TO constellation_aurora;

@@ -93,6 +93,16 @@ DELETE FROM invocations WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $
 -- index: messages_pkey or messages_by_topic
 DELETE FROM messages WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
 
+-- name: delete_notices
+-- What is not yet told of a tenant, of one namespace or ($2 null) of all.
+-- index: notices_pkey
+DELETE FROM notices WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
+
+-- name: delete_notifications
+-- What was told of a tenant, of one namespace or ($2 null) of all.
+-- index: notifications_pkey or notifications_in_order
+DELETE FROM notifications WHERE tenant = $1 AND ($2::text IS NULL OR namespace = $2);
+
 -- name: delete_artifacts
 -- What builds of a tenant made; its functions are gone.
 -- index: artifacts_pkey
