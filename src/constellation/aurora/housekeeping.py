@@ -23,7 +23,12 @@ class Keeper(Protocol):
     """What housekeeping needs of the store."""
 
     async def keep(
-        self, *, invocations_days: int = 30, jobs_done_days: int = 30, audit_days: int = 90, notifications_days: int = 30
+        self,
+        *,
+        invocations_days: int = 30,
+        jobs_done_days: int = 30,
+        audit_days: int = 90,
+        notifications_days: int = 30,
     ) -> None: ...
 
 
@@ -77,7 +82,12 @@ class Housekeeping:
         options = self._options()
         days = options.retention_days
         try:
-            await self._keeper.keep(invocations_days=days, jobs_done_days=days, audit_days=options.audit_days, notifications_days=options.notifications_days)
+            await self._keeper.keep(
+                invocations_days=days,
+                jobs_done_days=days,
+                audit_days=options.audit_days,
+                notifications_days=options.notifications_days,
+            )
         except ConstellationError as error:
             self._runs.labels("failed").inc()
             log.warning("house.not_kept", reason=str(error))

@@ -64,6 +64,7 @@ from constellation.routes.models.invocations import (
     Redriven,
     StatsBody,
 )
+from constellation.routes.models.notifications import NotificationBody
 from constellation.routes.models.people import (
     BindingBody,
     BindingCreate,
@@ -196,6 +197,7 @@ __all__ = [
     "NamespaceCreate",
     "NetworkPolicyBody",
     "NoAnswer",
+    "NotificationBody",
     "PasswordChange",
     "PasswordReset",
     "Piece",

@@ -19,6 +19,7 @@ from constellation.client import (
     entrances,
     executions,
     figures,
+    notification_calls,
     people_calls,
     secret_calls,
     setting_calls,
@@ -29,7 +30,7 @@ from constellation.client import gateway_calls as gateway
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
-from constellation.client.streams import Reader, build_reader, log_reader, piece_reader
+from constellation.client.streams import Reader, build_reader, log_reader, notification_reader, piece_reader
 from constellation.routes.models.paging import Page
 
 P = ParamSpec("P")
@@ -181,6 +182,12 @@ class Operations:
     unset_setting = Operation(setting_calls.unset_setting)
     list_setting_changes = Listing(setting_calls.list_setting_changes)
     revert_setting = Operation(setting_calls.revert_setting)
+
+    list_notifications = Listing(notification_calls.list_notifications)
+    unread_notifications = Operation(notification_calls.unread_notifications)
+    follow_notifications = Streaming(notification_calls.follow_notifications, notification_reader)
+    read_notification = Operation(notification_calls.read_notification)
+    read_all_notifications = Operation(notification_calls.read_all_notifications)
 
     create_domain = Operation(gateway.create_domain)
     list_domains = Listing(gateway.list_domains)

@@ -13,6 +13,7 @@ from constellation.client.replies import problem_of
 from constellation.client.sse import Event, EventReader, MalformedEvent
 from constellation.routes.models.builds import BuildBody, BuildLogPart
 from constellation.routes.models.invocations import FunctionError, LogBody
+from constellation.routes.models.notifications import NotificationBody
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -103,6 +104,23 @@ class LogReading:
         return ()
 
 
+class NotificationReading:
+    """Notifications as they come: each event `notification` is one, `error` the platform's problem."""
+
+    def __init__(self, _headers: Mapping[str, str]) -> None:
+        self._events = EventReader()
+
+    def feed(self, chunk: bytes) -> Iterable[NotificationBody]:
+        for event in self._events.feed(chunk):
+            if event.name == "error":
+                raise _problem_of(event.data.encode())
+            if event.name == "notification":
+                yield _decoded(event.data.encode(), NotificationBody, what=event.name)
+
+    def end(self) -> Iterable[NotificationBody]:
+        return ()
+
+
 BuildPiece = str | BuildBody
 
 
@@ -134,6 +152,7 @@ class BuildReading:
 piece_reader: Reader[Piece] = PieceReading
 build_reader: Reader[BuildPiece] = BuildReading
 log_reader: Reader[LogBody] = LogReading
+notification_reader: Reader[NotificationBody] = NotificationReading
 T = TypeVar("T")
 
 

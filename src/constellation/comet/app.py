@@ -11,7 +11,6 @@ from pathlib import Path
 
 import anyio
 import structlog
-from prometheus_client import Counter
 
 from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
@@ -23,8 +22,9 @@ from constellation.comet.asks.answers import answers_of
 from constellation.comet.asks.desk import AskDesk
 from constellation.comet.backend.contract import Backend, BackendSupport
 from constellation.comet.backend.router import Router
+from constellation.comet.breakers import BreakerWatch
 from constellation.comet.builds.contract import Builder
-from constellation.comet.builds.start import build_options, builder_of
+from constellation.comet.builds.start import build_options, builder_of, ended_builds
 from constellation.comet.builds.worker import BuildWorker
 from constellation.comet.code import CodeShelf
 from constellation.comet.dataplane.builds import BuildRoutes
@@ -92,6 +92,7 @@ from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
+from constellation.nova.store.notifications import Notifications
 from constellation.nova.store.pool import Database, connect_as
 from constellation.nova.store.sandboxes import Sandboxes
 from constellation.nova.store.settings import CHANNEL as SETTINGS
@@ -254,6 +255,7 @@ async def execution_plane(
         service_token=context.service_token,
         node=context.node,
     )
+    breakers = BreakerWatch(table, pool, Notifications(db), clock=context.clock)
     networks = [each for each in router.backends if isinstance(each, NamespaceBackend | DockerBackend)]
     cache = FunctionCache(
         functions,
@@ -262,7 +264,7 @@ async def execution_plane(
         clock=context.clock,
         versions=Aliases(db),
         on_kept=Names(table, pool).tell,
-        watchers=(pool, code, lane, *(_network_expected(each, router.name) for each in networks)),
+        watchers=(pool, code, lane, breakers, *(_network_expected(each, router.name) for each in networks)),
         on_secret=lambda change: pool.renew(uses(change)),
         looks_ahead=looks_ahead,
     )
@@ -321,17 +323,13 @@ async def execution_plane(
                     builder,
                     root=context.state_dir / "builds",
                     options=build_options(context, in_force),
-                    ended=Counter(
-                        "constellation_comet_builds",
-                        "Builds that ended here, by what became of them",
-                        ["state"],
-                        registry=context.registry,
-                    ),
+                    ended=ended_builds(context.registry),
                 )
                 await tasks.start(worker.run, listener.subscribe(BUILDS))
             if context.plane == "comet":
                 await tasks.start(machines.run)
             tasks.start_soon(records.run)
+            tasks.start_soon(breakers.run)
             tasks.start_soon(rows.run, lane.hear_records)
             if settings.comet.low_latency and looks_ahead:
                 tasks.start_soon(wakefulness.run)

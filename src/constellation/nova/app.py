@@ -152,7 +152,9 @@ async def run(loaded: Loaded) -> None:
         ):
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
-            wakeups = Listener(platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS, OUTBOX, NOTIFICATIONS))
+            wakeups = Listener(
+                platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS, OUTBOX, NOTIFICATIONS)
+            )
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
             await tasks.start(feed.run)

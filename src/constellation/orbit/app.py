@@ -25,6 +25,7 @@ from constellation.orbit.commands import (
     ingress,
     jobs,
     logs,
+    notifications,
     people,
     platform,
     platform_settings,
@@ -134,6 +135,7 @@ app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(platform_settings.app, name="settings")
+app.add_typer(notifications.app, name="notifications")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

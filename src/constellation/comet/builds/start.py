@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from prometheus_client import CollectorRegistry, Counter
+
 from constellation.aurora.observability.plane import PlaneContext
 from constellation.base.ids import uuid7
 from constellation.comet.backend.router import Router
@@ -42,3 +44,8 @@ def build_options(context: PlaneContext, in_force: InForce) -> BuildOptions:
         safety_poll_s=settings.safety_poll_s,
         limits=lambda tenant: in_force.of(tenant).builds,
     )
+
+
+def ended_builds(registry: CollectorRegistry) -> Counter:
+    about = "Builds that ended here, by what became of them"
+    return Counter("constellation_comet_builds", about, ["state"], registry=registry)

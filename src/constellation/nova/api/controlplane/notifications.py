@@ -69,9 +69,7 @@ def _kinds(kind: str | None, severity: str | None) -> frozenset[NotificationKind
     if kind is not None and kind not in set(NotificationKind):
         raise InvalidRequest(f"kind must be one of {', '.join(NotificationKind)}, not {kind[:40]!r}", field="kind")
     if severity is not None and severity not in set(Severity):
-        raise InvalidRequest(
-            f"severity must be one of {', '.join(Severity)}, not {severity[:40]!r}", field="severity"
-        )
+        raise InvalidRequest(f"severity must be one of {', '.join(Severity)}, not {severity[:40]!r}", field="severity")
     if kind is None and severity is None:
         return None
     found = frozenset(NotificationKind) if severity is None else kinds_of(Severity(severity))
