@@ -59,7 +59,6 @@ from constellation.nova.config.load import ConfigInvalid, Loaded
 from constellation.nova.config.sections import NovaSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.domain.host import check_host, function_domain_in
-from constellation.nova.domain.notification import NotificationKind
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.service.canaries import CanaryKeeper
@@ -165,12 +164,8 @@ async def run(loaded: Loaded) -> None:
             told = Notifications(db)
             news = NotificationFeed(told, wakeups, now_s=context.clock.monotonic_s)
             await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
-
-            async def resealed(version: int, count: int) -> None:
-                await told.tell("", "", NotificationKind.SECRETS_RESEALED, str(version), f"{count} sealed anew")
-
             vault = await open_vault(
-                Secrets(db), state_dir=state_dir, configured=settings.secrets.key, resealed=resealed
+                Secrets(db), state_dir=state_dir, configured=settings.secrets.key, resealed=told.tell_resealed
             )
             await tasks.start(vault.run)
             app = await control_app(

@@ -110,7 +110,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         told = Notifications(db)
         news = NotificationFeed(told, wakeups, now_s=clock.monotonic_s, ping_s=PING_S)
         await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
-        vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="")
+        vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="", resealed=told.tell_resealed)
         await tasks.start(vault.run)
         app = await control_app(
             db,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -131,7 +132,7 @@ async def test_of_a_tenant_that_is_gone_nothing_is_kept_and_nothing_stands_in_li
     assert await owner.fetch_value("SELECT count(*) FROM notifications") == 1
 
 
-async def test_builds_jobs_and_canaries_tell_of_themselves_or_not_at_all(nova, owner):
+async def test_jobs_that_die_tell_of_themselves_or_not_at_all(nova, owner):
     """By triggers: whatever writes the row, and only when it commits."""
     await nova.deploy("worker")
     job = (
@@ -151,10 +152,34 @@ async def test_builds_jobs_and_canaries_tell_of_themselves_or_not_at_all(nova, o
     assert {(each["kind"], each["count"]) for each in found} == {("call_dead", 2), ("schedule_failed", 1)}
 
 
+async def test_a_failed_build_and_a_canary_that_went_back_are_told_with_the_reason(nova, owner):
+    files = {"main.py": "x", "build.sh": "false"}
+    body = {
+        "name": "built", "runtime": "python", "handler": "main.handler",
+        "files": {path: b64encode(text.encode()).decode() for path, text in files.items()},
+    }  # fmt: skip
+    assert (await nova.http.post("/functions", json=body, headers=nova.admin())).status_code == 201
+    async with owner.transaction() as tx:
+        await tx.execute("UPDATE builds SET state = 'failed', error = 'no such compiler', finished_at = now()")
+    await nova.deploy("shop")
+    code = {"code": "def handler(event, context):\n    return 2\n"}
+    assert (await nova.http.put("/functions/shop/code", json=code, headers=nova.admin())).status_code == 200
+    alias = await nova.http.put("/functions/shop/aliases/prod", json={"version": 1}, headers=nova.admin())
+    assert alias.status_code == 200, alias.text
+    begun = await nova.http.post("/functions/shop/canary", json={"alias": "prod", "version": 2}, headers=nova.admin())
+    assert begun.status_code == 201, begun.text
+    async with owner.transaction() as tx:
+        await tx.execute(
+            "UPDATE function_canaries SET state = 'rolled_back', reason = 'it fails more', ended_at = now()"
+        )
+    found = {each["kind"]: each for each in await until_listed(nova, nova.admin(), 2)}
+    assert (found["build_failed"]["subject"], found["build_failed"]["detail"]) == ("built", "no such compiler")
+    assert found["canary_rolled_back"]["detail"] == "prod stays at version 1: it fails more"
+
+
 async def test_a_key_is_told_of_once_a_stage_before_it_expires(nova, database, owner):
-    soon = (datetime.now(UTC) + timedelta(days=3)).isoformat()
-    for name, until in (("ci", soon), ("lasting", (datetime.now(UTC) + timedelta(days=30)).isoformat())):
-        body = {"name": name, "role": "viewer", "expires_at": until}
+    for name, days in (("ci", 3), ("lasting", 30)):
+        body = {"name": name, "role": "viewer", "expires_in_s": days * 86_400}
         made = await nova.http.post("/apikeys", json=body, headers=nova.admin())
         assert made.status_code == 201, made.text
     async with connect(database.dsn("nova"), application="nova", max_size=1) as db:

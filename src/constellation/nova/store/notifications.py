@@ -9,6 +9,7 @@ from uuid import UUID
 
 from constellation.base.errors import NotFound
 from constellation.base.ids import uuid7
+from constellation.nova.config.live import PLATFORM
 from constellation.nova.domain.notification import KEY_STAGES_DAYS, Notification, NotificationKind
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import COUNT_LIMIT, Page
@@ -58,6 +59,10 @@ class Notifications:
         """Put something into the outbox."""
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["notice"], tenant, namespace, kind.value, subject, detail)
+
+    async def tell_resealed(self, version: int, count: int) -> None:
+        """Put the end of a rotation of the master key into the outbox."""
+        await self.tell(PLATFORM, "", NotificationKind.SECRETS_RESEALED, str(version), f"{count} sealed anew")
 
     async def tell_expiring_keys(self) -> int:
         """Put keys that expire soon into the outbox, each once a stage; return how many."""
