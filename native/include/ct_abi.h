@@ -1029,6 +1029,21 @@ typedef struct ct_edge_code {
 
 enum { CT_ADDRESS_BYTES = 16, CT_EDGE_PROXIES_MAX = 64 };
 
+enum { CT_EDGE_NOTES = 64, CT_EDGE_FUNCTION_BYTES = 65, CT_EDGE_ID_BYTES = 37, CT_EDGE_TOKEN_BYTES = 4096 };
+
+/* A call that comet refused for who asked or how often (401, 403, 429). Calls alike are one, with the first one's id and address. */
+typedef struct ct_edge_note {
+    uint64_t count;
+    uint32_t status;
+    uint32_t is_stream;
+    uint32_t token_len; /* 0: the caller is not known any more */
+    uint8_t address[CT_ADDRESS_BYTES]; /* of the connection's other end */
+    char function[CT_EDGE_FUNCTION_BYTES];
+    char code[CT_EDGE_CODE_BYTES];
+    char request_id[CT_EDGE_ID_BYTES];
+    uint8_t token[CT_EDGE_TOKEN_BYTES];
+} ct_edge_note;
+
 /* A network: its first `bits` count, at most 128. Of IPv4 the base is in its mapped form, and 96 bits come before. */
 typedef struct ct_edge_net {
     uint8_t base[CT_ADDRESS_BYTES];
@@ -1104,6 +1119,9 @@ int ct_edge_hold(ct_edge *edge, int64_t bytes);
 /* Counts a request of an HTTP/2 connection among those in hand, until ct_edge_leave. Returns 0, or CT_E_FULL: inflight_max. */
 int ct_edge_enter(ct_edge *edge);
 void ct_edge_leave(ct_edge *edge);
+
+/* Moves at most `cap` notes out, the oldest first. Returns how many; *lost is how many calls found no room since the last time. */
+size_t ct_edge_notes(ct_edge *edge, ct_edge_note *out, size_t cap, uint64_t *lost);
 
 /* Copies at most `cap` codes. Returns how many. */
 size_t ct_edge_codes(const ct_edge *edge, ct_edge_code *out, size_t cap);

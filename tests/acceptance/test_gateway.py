@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,22 @@ HOST = "shop.example.org"
 USERS = """
 def handler(event, context):
     return {"statusCode": 201, "headers": {"X-Who": event["path_params"]["id"]}, "body": event["method"]}
+"""
+
+ORDERS = """
+def handler(event, context):
+    if event.get("fail"):
+        raise ValueError("no")
+    return {"rows": [event["sku"]] * event["count"], "version": context.function_version}
+"""
+TICKS = """
+import time
+
+def handler(event, context):
+    yield "one"
+    for _ in range(600):
+        time.sleep(0.1)
+        yield "more"
 """
 
 
@@ -55,3 +72,69 @@ def test_a_domain_is_served_changed_and_given_up(users: Platform):
     assert orbit(users, "domains", "list") == []
     # and now its name leads to the platform, as any that is nobody's
     users.eventually(lambda: get("/health/live").status_code == 200, within_s=5)
+
+
+def test_a_route_checks_maps_and_calls_an_alias(users: Platform, tmp_path: Path):
+    host, path = "orders.example.org", "/orders/{sku}"
+    users.deploy("orders", ORDERS)
+    users.deploy("orders", ORDERS + "\n# later\n")
+    orbit(users, "alias", "set", "orders", "prod", "1", "--sticky")
+    orbit(users, "domains", "create", host)
+    policy = {
+        "schema": {"body": {"properties": {"count": {"type": "integer", "maximum": 9}}, "required": ["count"]}},
+        "request": {"sku": "path.sku", "count": "body.count", "fail": "query.fail"},
+        "response": {"status": {"200": 201}, "headers": {"X-Ran": "body.version"}, "body": {"items": "body.rows"}},
+        "retry": {"attempts": 2, "statuses": [502]},
+    }
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy))
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps({"schema": {"body": {"$ref": "http://127.0.0.1/x"}}}))
+    words = ("gateway", "create", host, path, "orders:prod", "--auth", "none", "--policy")
+    refused = subprocess.run(
+        ["bin/orbit", "--server", users.url, *words, f"@{bad}"], capture_output=True, text=True, timeout=30
+    )  # fmt: skip
+    assert refused.returncode != 0
+    assert "leads out of the schema" in refused.stderr
+    made = orbit(users, *words, f"@{file}")
+    assert (made["function"], made["policy"]) == ("orders:prod", policy)
+
+    def put(body: Any, query: str = "") -> Any:
+        return users.http.put(f"/orders/A{query}", json=body, headers={"Host": host})
+
+    users.eventually(lambda: put({"count": 2}).status_code == 201, within_s=10)
+    answer = put({"count": 2})
+    assert (answer.json(), answer.headers["x-ran"]) == ({"items": ["A", "A"]}, "1")
+    wrong = put({"count": 10}).json()
+    assert (wrong["code"], wrong["errors"][0]["in"], wrong["errors"][0]["pointer"]) == (
+        "validation_failed",
+        "body",
+        "/count",
+    )
+    failed = put({"count": 1}, "?fail=1")
+    assert (failed.json()["code"], failed.headers["x-nova-attempts"]) == ("function_failed", "2")
+    users.http.cookies.clear()
+    orbit(users, "gateway", "update", made["id"], "--function", "orders")
+    users.eventually(lambda: put({"count": 1}).headers.get("x-ran") == "2", within_s=10)
+    orbit(users, "domains", "delete", host, "--yes")
+
+
+def test_events_of_a_route_come_one_by_one_and_who_hangs_up_stops_the_function(users: Platform):
+    host = "ticks.example.org"
+    users.deploy("ticks", TICKS)
+    orbit(users, "domains", "create", host)
+    orbit(users, "gateway", "create", host, "/", "ticks", "--auth", "none", "--policy", '{"stream": true}')
+    headers = {"Host": host, "Accept": "text/event-stream"}
+
+    def first() -> bool:
+        with users.http.stream("GET", "/", headers=headers) as answer:
+            return answer.status_code == 200 and next(answer.iter_lines()) == "data: one"  # a minute before the last
+
+    users.eventually(first)
+
+    def is_free() -> bool:
+        stats = users.http.get("/stats").json()
+        return all(each["inflight"] == 0 for each in stats["functions"] if each["function"] == "ticks")
+
+    users.eventually(is_free)
+    orbit(users, "domains", "delete", host, "--yes")

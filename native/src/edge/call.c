@@ -156,6 +156,7 @@ static bool pass_problem(ct__caller *c, ct__h2_span problem) {
     ct__call_code(problem.data, problem.len, code);
     ct__call_count_code(c->edge->lane, code);
     ct__call_count(c, status);
+    ct__note(c, status, code);
     ct__caller_pass_problem(c, problem.data, problem.len, status, after_s);
     return true;
 }
@@ -283,6 +284,9 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     if (is_whole != 1)
         return is_whole == 0;
     edge->counts.lookups++;
+    c->who = who->hash;
+    memcpy(c->function, plain.function.at, plain.function.len); /* at most 64 bytes, as plain.c has seen to */
+    c->function[plain.function.len] = '\0';
     static const uint8_t EMPTY[] = {'{', '}'};
     size_t taken;
     ct__span payload = put_together(c, head, &taken);

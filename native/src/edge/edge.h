@@ -93,6 +93,8 @@ struct ct__caller {
     size_t gather_data;   /* in these chunks */
     uint64_t held_bytes;  /* of the body, counted */
     uint64_t began_ns;
+    uint64_t who; /* the hash of whoever calls */
+    char function[CT_EDGE_FUNCTION_BYTES]; /* that is called */
     ct__h2_call call;
     ct__stream stream;
     char request_id[CT__UUID_BYTES];

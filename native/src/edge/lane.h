@@ -18,7 +18,14 @@ struct ct__lane {
     bool has_domains; /* one compare for a platform that has none */
     ct_edge_code codes[CT_EDGE_CODES];
     size_t code_count;
+    ct_edge_note notes[CT_EDGE_NOTES];
+    uint64_t note_of[CT_EDGE_NOTES]; /* the hash of whose they are */
+    size_t note_count;
+    uint64_t notes_lost;
 };
+
+/* Notes a refusal of comet's for the audit, if it is one for who asked or how often. `code` is as ct__call_code left it. */
+void ct__note(ct__caller *caller, uint32_t status, const char *code);
 
 /* Counts the end of a call; status 0: the client left before. */
 void ct__call_count(ct__caller *caller, uint32_t status);

@@ -121,6 +121,13 @@ int ct__principals_put(ct__principals *table, const uint8_t *key, size_t key_len
     return 0;
 }
 
+const ct__principal *ct__principals_known(const ct__principals *table, uint64_t hash) {
+    const ct__principal *p = table->buckets[hash % BUCKETS];
+    while (p != NULL && p->hash != hash)
+        p = p->next;
+    return p;
+}
+
 const ct__principal *ct__principals_get(ct__principals *table, const uint8_t *key, size_t key_len, uint64_t now_ns) {
     if (now_ns >= table->fresh_ns || table->count == 0)
         return NULL;

@@ -35,6 +35,9 @@ int ct__principals_put(ct__principals *table, const uint8_t *key, size_t key_len
 
 /* NULL: unknown, over, or this is the call that renews it. Valid until the next change of the table. */
 const ct__principal *ct__principals_get(ct__principals *table, const uint8_t *key, size_t key_len, uint64_t now_ns);
+
+/* The entry of a hash, of whatever age; NULL: there is none any more. Valid until the next change of the table. */
+const ct__principal *ct__principals_known(const ct__principals *table, uint64_t hash);
 void ct__principals_clear(ct__principals *table);
 
 uint64_t ct__siphash(const uint8_t secret[16], const uint8_t *data, size_t len);

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,20 @@ class EdgeTally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeNote:
+    """A call that comet refused for who asked or how often; calls alike are one, with the first one's id and address."""
+
+    count: int
+    status: int
+    is_stream: bool
+    function: str
+    code: str
+    request_id: str
+    peer: str
+    token: str  # of the caller; "": it is not known any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeCounts:
     inflight: int  # requests in hand, whoever answers them
     connections: int
@@ -103,6 +117,20 @@ def grpc_refusal(status: int) -> int:
 
 def _tally(raw: Any) -> EdgeTally:
     return EdgeTally(answered=tuple(raw.answered), slots=tuple(raw.slots), sum_s=raw.sum_ns / 1e9)
+
+
+def _note(raw: Any) -> EdgeNote:
+    address = IPv6Address(bytes(raw.address))
+    return EdgeNote(
+        count=raw.count,
+        status=raw.status,
+        is_stream=bool(raw.is_stream),
+        function=_ffi.string(raw.function).decode(),
+        code=_ffi.string(raw.code).decode(),
+        request_id=_ffi.string(raw.request_id).decode(),
+        peer=str(address.ipv4_mapped or address),
+        token=bytes(raw.token[0 : raw.token_len]).decode(),
+    )
 
 
 def _nanoseconds(seconds: float) -> int:
@@ -286,6 +314,14 @@ class Edge:
             streams=_tally(raw.streams),
             codes=self._codes(),
         )
+
+    def take_notes(self) -> tuple[list[EdgeNote], int]:
+        """Return what was refused since the last time, and how many calls more there was no room to note."""
+        if self._handle == _ffi.NULL:
+            return [], 0
+        raw, lost = _ffi.new("ct_edge_note[]", _lib.CT_EDGE_NOTES), _ffi.new("uint64_t *")
+        count = _lib.ct_edge_notes(self._handle, raw, _lib.CT_EDGE_NOTES, lost)
+        return [_note(raw[index]) for index in range(count)], lost[0]
 
     def _codes(self) -> dict[str, int]:
         if self._handle == _ffi.NULL:

@@ -55,6 +55,7 @@ from constellation.zenith.edge import (
     tunnel_socket_path,
     upstream_socket,
 )
+from constellation.zenith.edge_audit import EdgeAudit
 from constellation.zenith.event import BodyReader, EventReader
 from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import Believed, Cache, ChangeFollower
@@ -235,7 +236,8 @@ def build(
         route.operation: local[route.operation] if route.transport is Transport.LOCAL else by_transport[route.transport]
         for route in ROUTES
     }
-    trail = AuditTrail(control.audit, audit, context.registry)
+    at_edge = None if lane is None else EdgeAudit(lane.edge, identity_key=context.identity_key)
+    trail = AuditTrail(control.audit, audit, context.registry, at_edge=at_edge)
     metrics = GatewayMetrics(
         context.registry, gate, edge=None if lane is None else lane.edge, refusals=refusals(settings)
     )

@@ -7,6 +7,7 @@ a row every fraction of a second, not one each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 BATCH = 500  # chosen: a request of some 200 KiB
 RETRY_S = 0.5  # chosen: nova's restart takes a second or two
+_EDGE_S = 1.0  # chosen: how long a refusal may wait in the edge
 _RESOURCE_CHARS, _AGENT_CHARS = 512, 200
 SITE_ACTION = "domain_request"
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -35,6 +37,7 @@ _TRAFFIC = frozenset({Transport.INVOKE, Transport.STREAM, Transport.FUNCTION_URL
 _TRAFFIC_OPERATIONS = frozenset({"invoke_async", "invoke_durable", "publish", "publish_batch", "signal_execution"})
 
 Write = Callable[[Sequence[AuditEvent]], Awaitable[None]]
+EdgeRefusals = Callable[[], tuple[Sequence[AuditEvent], int]]  # since the last time, and how many were lost
 
 
 def is_change(route: Route, method: str) -> bool:
@@ -53,8 +56,10 @@ class _Waiting:
 class AuditTrail:
     """Takes note; `run` writes. When the buffer is full, events are counted and dropped."""
 
-    def __init__(self, write: Write, settings: AuditSettings, registry: CollectorRegistry) -> None:
-        self._write, self._settings = write, settings
+    def __init__(
+        self, write: Write, settings: AuditSettings, registry: CollectorRegistry, *, at_edge: EdgeRefusals | None = None
+    ) -> None:
+        self._write, self._settings, self._at_edge = write, settings, at_edge
         self._waiting: list[_Waiting] = []
         self._alike: dict[tuple[object, ...], _Waiting] = {}  # of those, refusals
         self._pending: list[AuditEvent] = []  # a batch that is on its way
@@ -122,12 +127,33 @@ class AuditTrail:
             self._alike[key] = waiting
         self._heard.set()
 
+    def hear_edge_nowait(self) -> None:
+        """Take note of what was refused without Python."""
+        if self._at_edge is None:
+            return
+        events, lost = self._at_edge()
+        for event in events:
+            self._put(_Waiting(event, event.count))
+        if lost:
+            self._events.labels("dropped").inc(lost)
+
+    def _put(self, waiting: _Waiting) -> None:
+        if len(self._waiting) >= self._settings.buffer_rows:
+            self._events.labels("dropped").inc(waiting.count)
+            return
+        self._waiting.append(waiting)
+        self._heard.set()
+
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Write what was noted, until cancelled; through any failure of nova."""
         task_status.started()
         is_failing = False
         while True:
-            await self._heard.wait()
+            with anyio.move_on_after(math.inf if self._at_edge is None else _EDGE_S):
+                await self._heard.wait()
+            self.hear_edge_nowait()
+            if not self._waiting:
+                continue
             self._heard = anyio.Event()
             await anyio.sleep(self._settings.flush_interval_s)
             while self._waiting or self._pending:
@@ -143,6 +169,7 @@ class AuditTrail:
 
     async def flush(self, *, within_s: float) -> None:
         """Write what is left, once nothing more comes; what can not be written in time is counted and lost."""
+        self.hear_edge_nowait()
         with anyio.move_on_after(within_s):
             while self._waiting or self._pending:
                 try:
