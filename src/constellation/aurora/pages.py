@@ -9,12 +9,11 @@ from quart import Quart, Response, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 
+from constellation.aurora.metrics.registry import TEXT_FORMAT
 from constellation.aurora.observability.overview import Overview
 from constellation.base.errors import ConstellationError, InvalidRequest, MethodNotAllowed, RouteNotFound
 
 log = structlog.get_logger()
-
-TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def pages(overview: Overview) -> Quart:

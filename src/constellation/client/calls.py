@@ -315,6 +315,18 @@ def redrive_async(*, function: str | None = None) -> Call[i.Redriven]:
     return call("redrive_async", i.Redriven, query={"function": function})
 
 
+def list_dead_async(
+    *, function: str | None = None, page_size: int = DEFAULT_LIMIT
+) -> Call[Page[i.AsyncInvocationBody]]:
+    """Those whose attempts are used up, newest first."""
+    return page_call("list_dead_async", i.AsyncInvocationBody, page_size=page_size, query={"function": function})
+
+
+def purge_async(*, function: str | None = None) -> Call[i.Purged]:
+    """Forget every dead one, or only those of one function."""
+    return call("purge_async", i.Purged, query={"function": function})
+
+
 def delete_async(job_id: UUID) -> Call[None]:
     """Cancel a queued one or forget a dead one."""
     return call("delete_async", None, params={"id": str(job_id)})

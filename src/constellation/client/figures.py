@@ -11,6 +11,11 @@ def function_metrics(name: str, *, range_: str | None = None) -> Call[st.Statist
     return call("function_metrics", st.Statistics, params={"name": name}, query={"range": range_})
 
 
+def metrics(*, scope: str | None = None) -> Call[None]:
+    """Figures since the executor started as Prometheus reads them: of the namespace's functions, or with "platform" all."""
+    return call("metrics", None, query={"scope": scope})
+
+
 def timeseries(*, range_: str | None = None) -> Call[st.Statistics]:
     """The same of the whole namespace."""
     return call("timeseries", st.Statistics, query={"range": range_})

@@ -365,7 +365,7 @@ async def execution_plane(
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     """Return the gRPC service over a plane, data-plane routes included."""
     settings_of = plane.in_force.of
-    status = StatusRoutes(plane.pool, plane.backends, node=context.node, clock=context.clock)
+    status = StatusRoutes(plane.pool, plane.backends, context.registry, node=context.node, clock=context.clock)
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))

@@ -89,9 +89,18 @@ class Running(State):
         self.jobs[job.id] = msgspec.structs.replace(job, status="queued", attempt=0)
         return self.jobs[job.id]
 
-    def redrive_async(self, asked: Asked) -> i.Redriven:
+    def list_dead_async(self, asked: Asked) -> list[i.AsyncInvocationBody]:
         function = asked.query.get("function")
-        dead = [job for job in self.list_async(asked) if job.status == "dead" and function in (None, job.function)]
+        return [job for job in self.list_async(asked) if job.status == "dead" and function in (None, job.function)]
+
+    def purge_async(self, asked: Asked) -> i.Purged:
+        dead = self.list_dead_async(asked)
+        for job in dead:
+            del self.jobs[job.id]
+        return i.Purged(deleted=len(dead))
+
+    def redrive_async(self, asked: Asked) -> i.Redriven:
+        dead = self.list_dead_async(asked)
         for job in dead:
             self.jobs[job.id] = msgspec.structs.replace(job, status="queued", attempt=0)
         return i.Redriven(retried=len(dead))

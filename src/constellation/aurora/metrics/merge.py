@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+
+from constellation.aurora.metrics.registry import text_of
 
 OTHER = "other"
 _OWNER_LABELS = ("tenant", "namespace", "function")
@@ -95,17 +95,7 @@ def merge(families: Sequence[Metric], functions: FunctionLabels) -> bytes:
             series[key] = series.get(key, 0.0) + sample.value
     for name in sorted(merged):
         merged[name].samples = [Sample(key[0], dict(key[1]), value) for key, value in sums.get(name, {}).items()]
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Ready(merged[name] for name in sorted(merged)))
-    return generate_latest(registry)
-
-
-class _Ready(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._families
+    return text_of(merged[name] for name in sorted(merged))
 
 
 def _key(labels: dict[str, str]) -> FunctionKey:

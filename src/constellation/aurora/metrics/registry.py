@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, disable_created_metrics, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 # A `_created` gauge a series would double what is scraped; the process's start time says as much.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library leaves it untyped
@@ -43,6 +48,21 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """Return the registry in the text exposition format."""
+def exposition(registry: CollectorRegistry, more: Iterable[Metric] = ()) -> bytes:
+    """Return the registry, and `more`, in the text exposition format."""
+    return generate_latest(registry) + text_of(more)
+
+
+def text_of(families: Iterable[Metric]) -> bytes:
+    """Return families in the text exposition format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Ready(families))
     return generate_latest(registry)
+
+
+class _Ready(Collector):
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families

@@ -13,7 +13,7 @@ from constellation.comet.dataplane.request import DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.nova.domain.job import Job, JobStatus
 from constellation.nova.store.jobs import QueueSummary
-from constellation.routes.models.invocations import AsyncInvocationBody, Redriven, RetryAsync
+from constellation.routes.models.invocations import AsyncInvocationBody, Purged, Redriven, RetryAsync
 from constellation.routes.models.paging import Page
 from constellation.routes.models.statistics import AsyncSummary
 from constellation.routes.reading import page_of
@@ -50,6 +50,8 @@ class JobBook(Protocol):
 
     async def redrive(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> int: ...
 
+    async def purge(self, tenant: str, namespace: str, *, function_name: str | None = ...) -> int: ...
+
     async def delete(self, tenant: str, namespace: str, job_id: UUID) -> None: ...
 
     async def pause(self, tenant: str, namespace: str, job_id: UUID) -> Job: ...
@@ -70,10 +72,12 @@ class JobRoutes:
         self._jobs, self._executor = jobs, executor
 
     async def list_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
-        return await self._page(request, function_name=None)
+        status = request.query_choice("status", JobStatus)
+        return await self._page(request, function_name=request.query_function(), status=status)
 
     async def list_function_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
-        return await self._page(request, function_name=(await function_of(request, self._executor)).name)
+        name = (await function_of(request, self._executor)).name
+        return await self._page(request, function_name=name, status=request.query_choice("status", JobStatus))
 
     async def get_async(self, request: DataRequest) -> AsyncInvocationBody:
         return body_of(await self._jobs.get(request.tenant, request.namespace, request.id()))
@@ -89,6 +93,13 @@ class JobRoutes:
         function_name = request.query_function()
         count = await self._jobs.redrive(request.tenant, request.namespace, function_name=function_name)
         return Redriven(retried=count)
+
+    async def list_dead_async(self, request: DataRequest) -> Page[AsyncInvocationBody]:
+        return await self._page(request, function_name=request.query_function(), status=JobStatus.DEAD)
+
+    async def purge_async(self, request: DataRequest) -> Purged:
+        function_name = request.query_function()
+        return Purged(deleted=await self._jobs.purge(request.tenant, request.namespace, function_name=function_name))
 
     async def delete_async(self, request: DataRequest) -> None:
         found = await self._jobs.get(request.tenant, request.namespace, request.id())
@@ -139,13 +150,15 @@ class JobRoutes:
             paused_functions={name: since for name, since in found.paused.items() if name},
         )
 
-    async def _page(self, request: DataRequest, *, function_name: str | None) -> Page[AsyncInvocationBody]:
+    async def _page(
+        self, request: DataRequest, *, function_name: str | None, status: JobStatus | None
+    ) -> Page[AsyncInvocationBody]:
         window = request.window
         found = await self._jobs.list(
             request.tenant,
             request.namespace,
             function_name=function_name,
-            status=request.query_choice("status", JobStatus),
+            status=status,
             limit=window.limit,
             offset=window.offset,
         )

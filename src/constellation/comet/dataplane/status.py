@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from constellation.aurora.metrics.registry import TEXT_FORMAT, exposition
+from constellation.aurora.metrics.scoped import scoped_exposition
 from constellation.base.clock import Clock
+from constellation.base.errors import Forbidden, InvalidRequest
 from constellation.comet.backend.contract import Backend
-from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.pool.pool import Pool
-from constellation.nova.domain.access import Identity
+from constellation.nova.domain.access import Identity, Permission
 from constellation.routes.models.invocations import BackendBody, BackendsBody, FunctionStatsBody, StatsBody
 
 
 class StatusRoutes:
     """Operations on the node."""
 
-    def __init__(self, pool: Pool, backends: Sequence[Backend], *, node: str, clock: Clock) -> None:
+    def __init__(
+        self, pool: Pool, backends: Sequence[Backend], registry: CollectorRegistry, *, node: str, clock: Clock
+    ) -> None:
         self._pool, self._backends, self._node, self._clock = pool, tuple(backends), node, clock
+        self._registry = registry
         self._started_s = clock.monotonic_s()
 
     @property
@@ -31,6 +40,34 @@ class StatusRoutes:
             uptime_s=self.uptime_s,
             functions=[each for _, _, each in functions],
         )
+
+    async def metrics(self, request: DataRequest) -> Answer:
+        identity, scope = request.caller.identity, request.query.get("scope", "namespace")
+        if scope not in ("namespace", "platform"):
+            raise InvalidRequest(f"scope must be namespace or platform, not {scope[:40]!r}", field="scope")
+        if scope == "platform" and not identity.is_platform_admin:
+            why = "only platform administrators see the figures of all tenants"
+            raise Forbidden(identity.subject, permission=Permission.METRICS_READ, reason=why)
+        now = self._now(identity, every_scope=scope == "platform")
+        if scope == "platform":
+            text = exposition(self._registry, now)
+        else:
+            text = scoped_exposition(self._registry, now, tenant=identity.tenant, namespace=identity.namespace)
+        return Answer(body=text, content_type=TEXT_FORMAT)
+
+    def _now(self, identity: Identity, *, every_scope: bool) -> list[Metric]:
+        """Return what functions have at this moment, which the registry has for the whole node only."""
+        labels = ("function", "tenant", "namespace")
+        instances = GaugeMetricFamily("constellation_function_instances", "Instances", labels=(*labels, "state"))
+        running = GaugeMetricFamily("constellation_function_calls_running", "Calls that have one", labels=labels)
+        waiting = GaugeMetricFamily("constellation_function_calls_waiting", "Calls in line for one", labels=labels)
+        for tenant, namespace, each in self.functions(identity, every_scope=every_scope):
+            series = (each.function, tenant, namespace)
+            for state, count in (("idle", each.idle), ("busy", each.busy), ("booting", each.booting)):
+                instances.add_metric((*series, state), count)
+            running.add_metric(series, each.inflight)
+            waiting.add_metric(series, each.queued)
+        return [instances, running, waiting]
 
     def functions(self, identity: Identity, *, every_scope: bool) -> list[tuple[str, str, FunctionStatsBody]]:
         """Return (tenant, namespace, figures) of the functions with instances or calls that a caller may see."""

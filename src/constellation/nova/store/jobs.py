@@ -22,7 +22,7 @@ SQL = load("jobs")
 STEPS = load("steps")
 
 CHANNEL = "jobs"  # notified after jobs were put in line
-REDRIVE_BATCH = 1000  # chosen: rows locked by one transaction of a redrive
+REDRIVE_BATCH = 1000  # chosen: rows locked by one transaction of a redrive or a purge
 LEASE_EXPIRED = b'{"type":"lease_expired","message":"the worker went silent","stack":null}'
 WALKED_FUNCTIONS = 10_000  # chosen: functions with queued jobs that one claim looks at; a few microseconds each
 EXPIRED_BATCH = 1000  # chosen: silent jobs put back by one claim
@@ -234,6 +234,16 @@ class Jobs:
             total += count
             if count:
                 await self._bell.ring()
+            if count < REDRIVE_BATCH:
+                return total
+
+    async def purge(self, tenant: str, namespace: str, *, function_name: str | None = None) -> int:
+        """Forget all dead jobs of a scope, or of one function; return how many."""
+        total = 0
+        while True:
+            async with self._db.transaction() as tx:
+                count = await tx.execute(SQL["purge"], tenant, namespace, function_name, REDRIVE_BATCH)
+            total += count
             if count < REDRIVE_BATCH:
                 return total
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from constellation.client import Cost, SlowCall, StatisticsBucket
 from constellation.orbit.commands.arguments import FunctionName
+from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
 from constellation.orbit.session import Session
 
@@ -22,10 +24,26 @@ def register(app: typer.Typer) -> None:
     app.command("prewarm")(prewarm)
 
 
-def metrics(context: typer.Context, name: OneOrAll = None, range_: Range = None) -> None:
+def metrics(
+    context: typer.Context,
+    name: OneOrAll = None,
+    range_: Range = None,
+    is_prometheus: Annotated[
+        bool,
+        typer.Option(
+            "--prometheus", help="the namespace's figures since the executor started, as Prometheus reads them"
+        ),
+    ] = False,
+) -> None:
     """Show calls by time: how many, how many failed, how long they took."""
     session = Session.of(context)
     client, output = session.client, session.output
+    if is_prometheus:
+        if name is not None or range_ is not None:
+            raise OrbitError("--prometheus takes no function and no range")
+        with client.metrics() as pieces:
+            sys.stdout.write(b"".join(pieces).decode())
+        return
     found = client.timeseries(range_=range_) if name is None else client.function_metrics(name, range_=range_)
     if not output.is_table:
         output.data(found)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from constellation.client import AsyncInvocationBody
-from constellation.orbit.commands.arguments import JobId, id_of
+from constellation.orbit.commands.arguments import Agreed, JobId, id_of
 from constellation.orbit.commands.calls import settled, show_job
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
@@ -81,6 +81,15 @@ def redrive(context: typer.Context, function: Function = None) -> None:
     session = Session.of(context)
     done = session.client.redrive_async(function=function)
     session.output.made(done, f"queued {done.retried} again")
+
+
+@app.command("purge")
+def purge(context: typer.Context, function: Function = None, is_agreed: Agreed = False) -> None:
+    """Forget all dead calls."""
+    session = Session.of(context)
+    session.confirm(f"Forget all dead calls{f' of {function}' if function else ''}?", is_agreed=is_agreed)
+    done = session.client.purge_async(function=function)
+    session.output.made(done, f"forgot {done.deleted}")
 
 
 @app.command("pause")

@@ -64,6 +64,10 @@ class RetryAsync(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     max_attempts: Annotated[int, Meta(ge=1, le=100)] | UnsetType = UNSET
 
 
+class Purged(Struct, kw_only=True, frozen=True):
+    deleted: int
+
+
 class Redriven(Struct, kw_only=True, frozen=True):
     retried: int
 

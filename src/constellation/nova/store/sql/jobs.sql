@@ -233,6 +233,15 @@ FROM (SELECT tenant, id FROM jobs
       ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead
 WHERE held.tenant = dead.tenant AND held.id = dead.id;
 
+-- name: purge
+-- Forgets up to $4 dead jobs of a scope, of one function or ($3 null) of all.
+-- index: jobs_dead
+DELETE FROM jobs AS held
+USING (SELECT tenant, id FROM jobs
+       WHERE status = 'dead' AND NOT is_durable AND tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+       ORDER BY id LIMIT $4 FOR UPDATE SKIP LOCKED) AS dead
+WHERE held.tenant = dead.tenant AND held.id = dead.id;
+
 -- name: pause
 -- Takes a queued job out of line.
 -- index: jobs_pkey
