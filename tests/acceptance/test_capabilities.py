@@ -51,6 +51,40 @@ def test_what_keeps_failing_dies_and_can_be_redriven(platform):
     assert done["output"] == 1
 
 
+def test_dead_letters_are_listed_and_purged(platform):
+    platform.deploy("buried", "def handler(event, context):\n    raise RuntimeError('always')\n")
+    made = platform.http.post("/functions/buried/invoke-async", json={"payload": 1, "max_attempts": 1}).json()
+    letters = {"params": {"function": "buried"}}
+    found = platform.eventually(lambda: platform.http.get("/async-invocations/dlq", **letters).json()["items"])
+    assert [(each["id"], each["status"]) for each in found] == [(made["id"], "dead")]
+    assert platform.http.get("/async-invocations/dlq", params={"function": "fails"}).json()["items"] == []
+    assert platform.http.delete("/async-invocations/dlq", **letters).json() == {"deleted": 1}
+    assert platform.http.get(f"/async-invocations/{made['id']}").status_code == 404
+    assert platform.http.get("/async-invocations/dlq", **letters).json()["pagination"]["total"] == 0
+
+
+def test_prometheus_reads_the_figures_of_a_namespace_and_administrators_all(platform):
+    platform.deploy("counted", ECHO)
+    assert platform.output("counted", 1) == 1
+
+    def series() -> str | None:
+        text = platform.http.get("/metrics").text
+        return text if 'constellation_invocations_total{function="counted"' in text else None
+
+    text = platform.eventually(series)
+    assert 'constellation_function_instances{function="counted",namespace="default",state="idle"' in text
+    assert all('tenant="default"' in line for line in text.splitlines() if line and not line.startswith("#"))
+    whole = platform.http.get("/metrics", params={"scope": "platform"})
+    assert whole.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "process_open_fds" in whole.text
+    for role, status in (("viewer", 403), ("invoker", 403)):
+        key = platform.http.post("/apikeys", json={"name": f"reads-{role}", "role": role}).json()["key"]
+        asked = platform.http.get("/metrics", params={"scope": "platform"}, headers={"x-api-key": key})
+        assert asked.status_code == status, asked.text
+        platform.http.delete(f"/apikeys/reads-{role}")
+    assert platform.http.get("/metrics", params={"scope": "all"}).status_code == 400
+
+
 def test_an_unknown_function_is_refused_before_it_is_queued(platform):
     assert platform.http.post("/functions/none/invoke-async", json={"payload": 1}).status_code == 404
 

@@ -262,6 +262,22 @@ async def test_redrive_takes_the_dead_of_one_scope(db: Database) -> None:
     assert (totals[JobStatus.QUEUED], totals[JobStatus.DEAD]) == (3, 1)
 
 
+async def test_a_purge_forgets_the_dead_of_one_scope_and_nothing_else(db: Database) -> None:
+    jobs = Jobs(db)
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO tenants (id) VALUES ('other')")
+    for new in (job("f"), job("f"), job("g"), job("f", tenant="other"), job("f", is_durable=True)):
+        await jobs.enqueue(new)
+    claims = await jobs.claim(owner="w", lease_s=60, limit=10)
+    await jobs.fail([failure(claim, None) for claim in claims])
+    waiting = await jobs.enqueue(job("f"))
+    assert await jobs.purge("default", "default", function_name="f") == 2
+    assert await jobs.purge("default", "default") == 1
+    assert await jobs.purge("default", "default") == 0
+    assert (await jobs.get("default", "default", waiting.job.id)).status is JobStatus.QUEUED
+    assert (await jobs.totals())[JobStatus.DEAD] == 2  # the other tenant's, and an execution
+
+
 async def test_list_merges_live_and_done_newest_first(db: Database) -> None:
     jobs = Jobs(db)
     ids = [(await jobs.enqueue(job("f" if number % 2 else "g"))).job.id for number in range(6)]

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from constellation.aurora.metrics.merge import Exposition, ExpositionInvalid, FunctionLabels, merge, parse
 from constellation.aurora.metrics.registry import exposition, new_registry
+from constellation.aurora.metrics.scoped import scoped_exposition
 from constellation.corona.scheduler.metrics import SchedulerMetrics
 from constellation.nebula.asyncqueue.metrics import QueueMetrics
 from tests.tools import promtool
@@ -31,6 +32,24 @@ def _value(text: str, name: str, **labels: str) -> float | None:
 
 def _plane(name: str, registry: CollectorRegistry) -> Exposition:
     return Exposition(plane=name, node="n1", text=exposition(registry).decode())
+
+
+def test_a_scope_sees_the_series_of_its_functions_and_no_other():
+    registry = new_registry()
+    calls = Counter("calls", "Calls", ("tenant", "namespace", "function"), registry=registry)
+    for scope in (("a", "x"), ("a", "y"), ("b", "x")):
+        calls.labels(*scope, "f").inc(2)
+    gauge = Gauge("now", "Now", ("tenant", "namespace", "function"), registry=CollectorRegistry())
+    gauge.labels("a", "x", "g").set(3)
+    gauge.labels("b", "x", "g").set(4)
+    text = scoped_exposition(registry, gauge.collect(), tenant="a", namespace="x").decode()
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        'calls_total{function="f",namespace="x",tenant="a"} 2.0',
+        'now{function="g",namespace="x",tenant="a"} 3.0',
+    ]
+    whole = exposition(registry, gauge.collect()).decode()
+    assert _value(whole, "now", tenant="b") == 4
+    assert _value(whole, "process_open_fds") > 0
 
 
 def test_families_of_one_name_share_one_block():
