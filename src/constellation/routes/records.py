@@ -57,7 +57,7 @@ RECORDS: tuple[Route, ...] = (
           response=st.CostSummary, query=_RANGE),
     comet("metrics", "GET", "/metrics", P.METRICS_READ,
           "Figures of the namespace's functions since the executor started, as Prometheus reads them; /metrics/timeseries has them by time",
-          media_types=("text/plain",),
+          media_types=("text/plain",), streams=True,
           query=(Query(name="scope", about="namespace, or platform: all that the executor counts, for platform administrators"),)),
     comet("stats", "GET", "/stats", P.METRICS_READ, "Instances, calls in hand and in line", response=i.StatsBody),
     comet("list_backends", "GET", "/backends", P.CONFIG_READ, "Which isolators can run here, and how limits hold",
