@@ -102,6 +102,7 @@ def test_a_route_checks_maps_and_calls_an_alias(users: Platform, tmp_path: Path)
     def put(body: Any, query: str = "") -> Any:
         return users.http.put(f"/orders/A{query}", json=body, headers={"Host": host})
 
+    assert orbit(users, "gateway", "match", host, "/orders/A", "-X", "PUT")["path_params"] == {"sku": "A"}
     users.eventually(lambda: put({"count": 2}).status_code == 201, within_s=10)
     answer = put({"count": 2})
     assert (answer.json(), answer.headers["x-ran"]) == ({"items": ["A", "A"]}, "1")

@@ -45,6 +45,7 @@ from constellation.routes.models.functions import (
 from constellation.routes.models.gateway import (
     DomainBody,
     DomainCreate,
+    GatewayMatchBody,
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
@@ -182,6 +183,7 @@ __all__ = [
     "FunctionUpdate",
     "FunctionUrlBody",
     "FunctionUrlSettings",
+    "GatewayMatchBody",
     "GatewayRouteBody",
     "GatewayRouteCreate",
     "GatewayRouteUpdate",

@@ -43,6 +43,12 @@ def list_gateway_routes(
     return page_call("list_gateway_routes", g.GatewayRouteBody, page_size=page_size, query=query)
 
 
+def match_gateway_route(host: str, path: str, *, method: str = "GET") -> Call[g.GatewayMatchBody]:
+    """Which route serves a request."""
+    query = {"host": host, "path": path, "method": method}
+    return call("match_gateway_route", g.GatewayMatchBody, query=query)
+
+
 def get_gateway_route(route_id: UUID) -> Call[g.GatewayRouteBody]:
     """One route."""
     return call("get_gateway_route", g.GatewayRouteBody, params={"id": str(route_id)})

@@ -195,6 +195,7 @@ class Operations:
     delete_domain = Operation(gateway.delete_domain)
     create_gateway_route = Operation(gateway.create_gateway_route)
     list_gateway_routes = Listing(gateway.list_gateway_routes)
+    match_gateway_route = Operation(gateway.match_gateway_route)
     get_gateway_route = Operation(gateway.get_gateway_route)
     update_gateway_route = Operation(gateway.update_gateway_route)
     delete_gateway_route = Operation(gateway.delete_gateway_route)

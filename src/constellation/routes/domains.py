@@ -21,6 +21,12 @@ DOMAINS: tuple[Route, ...] = (
          status=201, request=g.GatewayRouteCreate, response=g.GatewayRouteBody),
     nova("list_gateway_routes", "GET", "/gateway/routes", P.GATEWAY_READ, "Routes by host and path",
          response=Page[g.GatewayRouteBody], query=(*PAGING, Query(name="host"), Query(name="function"))),
+    nova("match_gateway_route", "GET", "/gateway/match", P.GATEWAY_READ, "Which route serves a request",
+         response=g.GatewayMatchBody,
+         query=(
+             Query(name="host", about="of the request"), Query(name="path", about="as it is sent, percent-encoded"),
+             Query(name="method", about="GET when absent"),
+         )),
     nova("get_gateway_route", "GET", "/gateway/routes/{id}", P.GATEWAY_READ, "One route", response=g.GatewayRouteBody),
     nova("update_gateway_route", "PATCH", "/gateway/routes/{id}", P.GATEWAY_MANAGE, "Change a route",
          request=g.GatewayRouteUpdate, response=g.GatewayRouteBody),

@@ -186,3 +186,28 @@ async def test_schemas_rules_and_retries_are_kept_as_they_were_given(nova):
     assert (made.status_code, made.json().get("policy")) == (201, policy), made.text
     served = (await nova.http.get("/internal/domains", headers=nova.service())).json()
     assert served["items"][0]["routes"][0]["policy"] == policy
+
+
+async def test_which_route_serves_a_request_is_told_without_making_it(nova):
+    await nova.http.post("/tenants", json={"id": "acme"}, headers=nova.admin())
+    await nova.deploy("f")
+    admin = nova.admin()
+    await nova.http.post("/domains", json={"host": "*.example.org"}, headers=admin)
+    made = await nova.http.post("/gateway/routes", json=ROUTE | {"host": "*.example.org"}, headers=admin)
+
+    async def match(headers: dict[str, str] = admin, **query: str):
+        return await nova.http.get("/gateway/match", params=query, headers=headers)
+
+    found = await match(host="Shop.Example.org:443", path="/users/a%2Fb")
+    assert found.json() == {"route": made.json(), "path_params": {"id": "a/b"}}
+    other = await match(host="shop.example.org", path="/users/7", method="PUT")
+    assert (other.status_code, "for GET, HEAD there is one" in other.json()["detail"]) == (404, True)
+    for query in ({"path": "/users"}, {"host": "example.org"}):
+        absent = await match(**{"host": "shop.example.org", "path": "/users/7"} | query)
+        assert (absent.status_code, absent.json()["code"]) == (404, "not_found")
+    for query, field in (({"path": ""}, "path"), ({"method": "BREW"}, "methods")):
+        wrong = await match(**{"host": "shop.example.org", "path": "/users/7"} | query)
+        assert (wrong.status_code, wrong.json()["field"]) == (400, field)
+    assert (await match(nova.member("acme"), host="shop.example.org", path="/users/7")).status_code == 404
+    await nova.http.patch(f"/gateway/routes/{made.json()['id']}", json={"enabled": False}, headers=admin)
+    assert (await match(host="shop.example.org", path="/users/7")).status_code == 404

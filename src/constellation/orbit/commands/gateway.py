@@ -90,6 +90,21 @@ def list_(
     session.output.rows(list(found), columns, empty="There are no routes.")
 
 
+@app.command("match")
+def match(
+    context: typer.Context,
+    host: HostName,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="of a request: /users/7")],
+    method: Annotated[str, typer.Option("--method", "-X", help="of the request")] = "GET",
+) -> None:
+    """Say which route serves a request, without making it."""
+    session = Session.of(context)
+    found = session.client.match_gateway_route(host, path, method=method)
+    route, names = found.route, " ".join(f"{name}={value}" for name, value in found.path_params.items())
+    text = f"{route.id}: {route.host}{route.path} to {route.function}, auth {route.auth}"
+    session.output.made(found, f"{text}; {names}" if names else text)
+
+
 @app.command("create")
 def create(
     context: typer.Context,

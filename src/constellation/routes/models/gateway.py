@@ -99,6 +99,13 @@ class GatewayRouteBody(Struct, kw_only=True, frozen=True):
     updated_at: datetime
 
 
+class GatewayMatchBody(Struct, kw_only=True, frozen=True):
+    """Which route serves a request, and what the names in its path stand for."""
+
+    route: GatewayRouteBody
+    path_params: dict[str, str]
+
+
 class ServedRouteBody(Struct, kw_only=True, frozen=True):
     """What nova tells gateways of an enabled route."""
 

@@ -18,13 +18,15 @@ from constellation.nova.domain.gateway import (
     MAX_POLICY_CHARS,
     Auth,
     Domain,
+    Found,
     GatewayRoute,
+    PathRoutes,
     check_methods,
     check_networks,
     target_of,
 )
 from constellation.nova.domain.globs import check_globs
-from constellation.nova.domain.host import check_host
+from constellation.nova.domain.host import check_host, cover_of, host_in
 from constellation.nova.domain.mapping import ResponseRules, check_request_rules, check_response_rules
 from constellation.nova.domain.path_template import path_template
 from constellation.nova.store.gateway import Domains
@@ -32,6 +34,7 @@ from constellation.routes.models.functions import Deleted
 from constellation.routes.models.gateway import (
     DomainBody,
     DomainCreate,
+    GatewayMatchBody,
     GatewayRouteBody,
     GatewayRouteCreate,
     GatewayRouteUpdate,
@@ -98,6 +101,21 @@ class DomainRoutes:
             offset=call.window.offset,
         )
         return page_of(found, call.window, _route_body)
+
+    async def match_gateway_route(self, call: ApiRequest[None]) -> GatewayMatchBody:
+        for name in ("host", "path"):
+            if not call.query.get(name):
+                raise InvalidRequest(f"the query needs {name}", field=name)
+        host, path = host_in(call.query["host"].encode("latin-1", "replace")), call.query["path"]
+        method = check_methods([call.query.get("method") or "GET"])[0]
+        served = await self._domains.served_at(host) or await self._domains.served_at(cover_of(host))
+        if served is None or (served.domain.tenant, served.domain.namespace) != call.scope:
+            raise NotFound("domain", host[:254])
+        found = PathRoutes(served.routes).find(method, path)
+        if not isinstance(found, Found):
+            others = f" (for {', '.join(found.allow)} there is one)" if found else ""
+            raise NotFound("gateway route", f"{method} {host}{path[:200]}{others}")
+        return GatewayMatchBody(route=_route_body(found.route), path_params=dict(found.params))
 
     async def get_gateway_route(self, call: ApiRequest[None]) -> GatewayRouteBody:
         return _route_body(await self._read(call))
