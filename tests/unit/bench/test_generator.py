@@ -104,7 +104,7 @@ def test_an_open_loop_asks_by_the_clock_and_charges_from_when_a_call_was_due():
         found = measure(url, connections=1, rate=100, duration_s=0.5)
     took_us = found.took_us["ok"]
     assert took_us.count + found.took_us["not sent"].count == 50
-    assert took_us.count <= 10
+    assert took_us.count <= 11
     assert took_us.max > 100_000  # though the server took 50 ms for each
 
 
