@@ -196,7 +196,8 @@ typedef struct ct_request_head {
 enum { CT_CLAIM_MAGIC = 0x314D4C43 }; /* "CLM1" */
 
 /* Makes a sandbox that waits, and has run nobody's code yet, one function's: code_dir is mounted read-only on /code,
- * which is an empty directory until then; a limit of 0 stays as it is. */
+ * which is an empty directory until then, and layers_dir likewise on /opt unless it is empty; a limit of 0 stays as it
+ * is. */
 typedef struct ct_claim {
     uint32_t magic;
     int32_t pid; /* as CT_NOTE_SPAWNED gave it, by the same server */
@@ -205,6 +206,7 @@ typedef struct ct_claim {
     uint64_t tmp_bytes; /* of the tmpfs on /tmp and on /dev/shm */
     uint64_t shm_bytes;
     char code_dir[CT_PATH_BYTES]; /* on the host */
+    char layers_dir[CT_PATH_BYTES];
 } ct_claim;
 
 enum { CT_FURNISH_MAGIC = 0x314E5246 }; /* "FRN1" */

@@ -1,6 +1,6 @@
-/* A waiting sandbox becomes one function's: its limits, its sizes, its code.
+/* A waiting sandbox becomes one function's: its limits, its sizes, its code and layers.
  *
- * The code comes as a mount that is cloned here and moved there, so that no descriptor of a host directory ever enters
+ * The files come as mounts that are cloned here and moved there, so that no descriptor of a host directory ever enters
  * a sandbox. The names that are looked up inside are safe: nobody's code has run there yet. */
 
 #define _GNU_SOURCE
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sched.h>
+#include <stdbool.h>
 #include <unistd.h>
 
 int ct__home_return(const ct__home *home) {
@@ -37,7 +38,7 @@ int ct__home_init(ct__home *home) {
     return 0;
 }
 
-static int clone_code(const char *dir) {
+static int clone_tree(const char *dir) {
     ct_autofd tree = ct__open_tree(dir);
     if (tree < 0)
         return tree;
@@ -53,12 +54,14 @@ static int resize(const char *target, unsigned long flags, uint64_t bytes) {
     return result < 0 ? result : ct__mount("tmpfs", target, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | flags, options);
 }
 
-static int furnish(const ct_claim *claim, int tree, ct__failure *why) {
+static int furnish(const ct_claim *claim, int layers, int tree, ct__failure *why) {
     int result = resize("/tmp", 0, claim->tmp_bytes);
     if (result < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/tmp");
     if ((result = resize("/dev/shm", MS_NOEXEC, claim->shm_bytes)) < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/dev/shm");
+    if (layers >= 0 && (result = ct__move_mount(layers, CT__LAYERS_DIR)) < 0)
+        return ct__fail(why, CT_STEP_CODE, result, CT__LAYERS_DIR);
     /* Last: a program that waits for its code starts at once (guest_main.c) */
     result = ct__move_mount(tree, CT__CODE_DIR);
     return result < 0 ? ct__fail(why, CT_STEP_CODE, result, CT__CODE_DIR) : 0;
@@ -77,9 +80,14 @@ static int set_limits(const ct_claim *claim, ct__failure *why) {
     return result < 0 ? ct__fail(why, CT_STEP_LIMITS, result, "as") : 0;
 }
 
+static bool is_dir(const char path[CT_PATH_BYTES]) {
+    return strnlen(path, CT_PATH_BYTES) < CT_PATH_BYTES && ct__is_path(path);
+}
+
 int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     char path[64];
-    if (claim->pid <= 0 || strnlen(claim->code_dir, CT_PATH_BYTES) == CT_PATH_BYTES || !ct__is_path(claim->code_dir))
+    const bool has_layers = claim->layers_dir[0] != '\0';
+    if (claim->pid <= 0 || !is_dir(claim->code_dir) || (has_layers && !is_dir(claim->layers_dir)))
         return ct__fail(why, CT_STEP_REQUEST, CT_E_RANGE, NULL);
     if (home->mounts_fd < 0)
         return ct__fail(why, CT_STEP_CODE, -EPERM, "home");
@@ -87,14 +95,17 @@ int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     ct_autofd mounts = result < 0 ? result : open(path, O_RDONLY | O_CLOEXEC);
     if (mounts < 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), path);
-    ct_autofd tree = clone_code(claim->code_dir);
+    ct_autofd tree = clone_tree(claim->code_dir);
     if (tree < 0)
         return ct__fail(why, CT_STEP_SOURCE, tree, claim->code_dir);
+    ct_autofd layers = has_layers ? clone_tree(claim->layers_dir) : -1;
+    if (has_layers && layers < 0)
+        return ct__fail(why, CT_STEP_SOURCE, layers, claim->layers_dir);
     if ((result = set_limits(claim, why)) < 0)
         return result;
     if (setns(mounts, CLONE_NEWNS) != 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), "setns");
-    result = furnish(claim, tree, why);
+    result = furnish(claim, layers, tree, why);
     return ct__home_return(home) < 0 ? ct__fail(why, CT_STEP_CODE, -ENOTRECOVERABLE, "home") : result;
 }
 

@@ -42,7 +42,8 @@ static int open_source(const ct_entry *e) {
 
 bool ct__entry_is_own(const ct_entry *e) {
     const bool is_dir = e->kind == CT_ENTRY_BIND || e->kind == CT_ENTRY_DIR;
-    return e->kind == CT_ENTRY_PROC || e->kind == CT_ENTRY_TMPFS || e->kind == CT_ENTRY_PTS || (is_dir && strcmp(e->target, CT__CODE_DIR) == 0);
+    const bool is_place = strcmp(e->target, CT__CODE_DIR) == 0 || strcmp(e->target, CT__LAYERS_DIR) == 0;
+    return e->kind == CT_ENTRY_PROC || e->kind == CT_ENTRY_TMPFS || e->kind == CT_ENTRY_PTS || (is_dir && is_place);
 }
 
 static bool is_in(const ct_entry *e, enum ct__part part) {

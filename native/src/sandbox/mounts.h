@@ -7,7 +7,7 @@
 #include <stdbool.h>
 
 /* Most of a root is the same in many sandboxes and can be made once for all of them (roots.h): all but what is mounted
- * for one alone, which is a /proc, a tmpfs, terminals, and the code. */
+ * for one alone, which is a /proc, a tmpfs, terminals, the code, and the layers. */
 enum ct__part {
     CT__PART_COMMON = 1, /* with empty directories where the others will be mounted */
     CT__PART_OWN = 2,    /* on those directories */
@@ -15,6 +15,7 @@ enum ct__part {
 };
 
 #define CT__CODE_DIR "/code"
+#define CT__LAYERS_DIR "/opt"
 
 bool ct__entry_is_own(const ct_entry *e);
 

@@ -65,6 +65,7 @@ from constellation.routes.models.invocations import (
     Redriven,
     StatsBody,
 )
+from constellation.routes.models.layers import LayerBody, LayerCreate, LayerDeleted, LayerFileBody, LayerUserBody
 from constellation.routes.models.notifications import NotificationBody
 from constellation.routes.models.people import (
     BindingBody,
@@ -191,6 +192,11 @@ __all__ = [
     "IngressPolicyBody",
     "InvocationBody",
     "InvokeBody",
+    "LayerBody",
+    "LayerCreate",
+    "LayerDeleted",
+    "LayerFileBody",
+    "LayerUserBody",
     "LogBody",
     "Login",
     "MasterKeyBody",

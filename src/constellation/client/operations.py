@@ -19,6 +19,7 @@ from constellation.client import (
     entrances,
     executions,
     figures,
+    layer_calls,
     notification_calls,
     people_calls,
     secret_calls,
@@ -168,6 +169,14 @@ class Operations:
 
     list_audit = Listing(audit_calls.list_audit)
 
+    create_layer = Operation(layer_calls.create_layer)
+    put_layer = Operation(layer_calls.put_layer)
+    list_layers = Listing(layer_calls.list_layers)
+    get_layer = Operation(layer_calls.get_layer)
+    list_layer_versions = Listing(layer_calls.list_layer_versions)
+    list_layer_files = Listing(layer_calls.list_layer_files)
+    list_layer_functions = Listing(layer_calls.list_layer_functions)
+    delete_layer = Operation(layer_calls.delete_layer)
     create_secret = Operation(secret_calls.create_secret)
     put_secret = Operation(secret_calls.put_secret)
     list_secrets = Listing(secret_calls.list_secrets)

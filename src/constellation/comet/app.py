@@ -49,6 +49,7 @@ from constellation.comet.executor.record import RecordWriter
 from constellation.comet.executor.rows import RowWriter
 from constellation.comet.functions import FunctionCache
 from constellation.comet.lane import LaneKeeper
+from constellation.comet.layers import LayerShelf, LayerSources
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.network.expected import NetworkExpected
@@ -90,6 +91,7 @@ from constellation.nova.store.functions import Functions
 from constellation.nova.store.invocations import CHANNEL as RECORDS
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
+from constellation.nova.store.layers import Layers
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.notifications import Notifications
@@ -234,7 +236,8 @@ async def execution_plane(
         looks_ahead=looks_ahead,
     )
     secret_values = NovaSecrets(settings.comet.nova_url, context)
-    sources = SecretSources(code, secret_values)
+    layers = LayerShelf(code_root.with_name(code_root.name.replace("code", "layers")), Layers(db))
+    sources = SecretSources(LayerSources(code, layers), secret_values)
     pool = Pool(
         router, sources, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
@@ -264,7 +267,7 @@ async def execution_plane(
         clock=context.clock,
         versions=Aliases(db),
         on_kept=Names(table, pool).tell,
-        watchers=(pool, code, lane, breakers, *(_network_expected(each, router.name) for each in networks)),
+        watchers=(pool, code, layers, lane, breakers, *(_network_expected(each, router.name) for each in networks)),
         on_secret=lambda change: pool.renew(uses(change)),
         looks_ahead=looks_ahead,
     )
@@ -311,6 +314,7 @@ async def execution_plane(
             await tasks.start(SettingsFollower(SetValues(db), in_force).run, listener.subscribe(SETTINGS))
             await tasks.start(desk.run)
             await tasks.start(code.run)
+            await tasks.start(layers.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(once.run)

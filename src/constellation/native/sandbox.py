@@ -179,6 +179,7 @@ class Claim:
     """What a sandbox that waits lacks to be one function's; None leaves what its plan said."""
 
     code_dir: Path  # on the host; mounted read-only on /code
+    layers_dir: Path | None = None  # likewise, on /opt
     processes: int | None = None  # of its first process; what that has started already keeps the plan's
     address_space_bytes: int | None = None
     tmp_bytes: int | None = None
@@ -191,10 +192,10 @@ class Claim:
             LengthOverLimit: the path is too long.
         """
         claim = _ffi.new("ct_claim *")
-        path = os.fsencode(self.code_dir)
-        if len(path) >= len(claim.code_dir):
+        code, layers = os.fsencode(self.code_dir), os.fsencode(self.layers_dir or "")
+        if len(code) >= len(claim.code_dir) or len(layers) >= len(claim.layers_dir):
             raise LengthOverLimit("code directory", _lib.CT_E_TOOBIG)
-        claim.magic, claim.pid, claim.code_dir = _lib.CT_CLAIM_MAGIC, pid, path
+        claim.magic, claim.pid, claim.code_dir, claim.layers_dir = _lib.CT_CLAIM_MAGIC, pid, code, layers
         claim.processes, claim.address_space_bytes = self.processes or 0, self.address_space_bytes or 0
         claim.tmp_bytes, claim.shm_bytes = self.tmp_bytes or 0, self.shm_bytes or 0
         return bytes(_ffi.buffer(claim))

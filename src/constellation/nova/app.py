@@ -36,6 +36,7 @@ from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsB
 from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.layers import LayerRoutes, LayerUses
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
@@ -78,6 +79,7 @@ from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.gateway import Domains
 from constellation.nova.store.ingress import Ingress
+from constellation.nova.store.layers import Layers
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.logins import Logins
 from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
@@ -214,12 +216,13 @@ async def control_app(
     functions = Functions(db, build_queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
-    domains = Domains(db)
+    domains, layers = Domains(db), Layers(db)
     operations = operations_of(
-        FunctionRoutes(functions, Builds(db), Executors(db), secrets, needs_build=needs_build),
+        FunctionRoutes(functions, Builds(db), Executors(db), secrets, LayerUses(layers), needs_build=needs_build),
         DocsRoutes(functions, FunctionDocs(db), clock=clock),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
+        LayerRoutes(layers),
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),

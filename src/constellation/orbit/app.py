@@ -24,6 +24,7 @@ from constellation.orbit.commands import (
     gateway,
     ingress,
     jobs,
+    layers,
     logs,
     notifications,
     people,
@@ -136,6 +137,7 @@ app.add_typer(state.app, name="state")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(platform_settings.app, name="settings")
 app.add_typer(notifications.app, name="notifications")
+app.add_typer(layers.app, name="layers")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

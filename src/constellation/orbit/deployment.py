@@ -131,6 +131,8 @@ def _deploy_function(client: Client, source: Source) -> Deployed:
     present = msgspec.to_builtins(existing)
     if "env" in facts and not source.is_env_whole:
         facts["env"] = {**existing.env, **facts["env"]}
+    if "layers" in facts:
+        facts["layers"] = tuple(_pinned(client, each) for each in facts["layers"])
     differing = {name: value for name, value in facts.items() if present[name] != value}
     changes = [_change(name, present[name], value) for name, value in differing.items()]
     if not source.stated.is_image:
@@ -142,6 +144,11 @@ def _deploy_function(client: Client, source: Source) -> Deployed:
         return _report("unchanged", [], source, existing)
     update = source.stated.update(differing, version=existing.version)
     return _report("updated", changes, source, client.update_function(source.name, update))
+
+
+def _pinned(client: Client, layer: str) -> str:
+    """Return which version of a layer the platform would pin."""
+    return layer if ":" in layer else f"{layer}:{client.get_layer(layer).version}"
 
 
 def _report(action: str, changes: list[Change], source: Source, function: FunctionBody) -> Deployed:

@@ -14,6 +14,7 @@ from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
 from constellation.routes.docs import DOCS
 from constellation.routes.domains import DOMAINS
+from constellation.routes.layers import LAYERS
 from constellation.routes.notifications import NOTIFICATIONS
 from constellation.routes.people import PEOPLE
 from constellation.routes.records import RECORDS
@@ -35,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     *TOPICS,
     *VERSIONS,
     *SECRETS,
+    *LAYERS,
     *AUDIT,
     *SETTINGS,
     *NOTIFICATIONS,

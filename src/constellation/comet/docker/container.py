@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from constellation.comet.backend.contract import InstanceSpec
-from constellation.comet.link.channel import CODE_DIR
+from constellation.comet.link.channel import CODE_DIR, LAYERS_DIR
 from constellation.comet.runtimes.recipe import WORKER_DIR, Contained, Runtime
 
 DOOR_DIR = "/run/constellation"  # in the container: where its socket is
@@ -52,7 +52,11 @@ def container_of(spec: InstanceSpec, runtime: Runtime, contained: Contained, pla
         place,
         command=[program, *runtime.heap_flags(spec.memory_mb), *rest],
         env={name: value for name, value in runtime.env.items() if name != "PATH"},  # the image knows its own
-        mounts=[_read_only(spec.code_dir, CODE_DIR), _read_only(place.guest_dir, WORKER_DIR)],
+        mounts=[
+            _read_only(spec.code_dir, CODE_DIR),
+            _read_only(place.guest_dir, WORKER_DIR),
+            *([] if spec.layers_dir is None else [_read_only(spec.layers_dir, LAYERS_DIR)]),
+        ],
         WorkingDir="/tmp",  # noqa: S108 (the container's own)
     )
 

@@ -29,7 +29,7 @@ from constellation.native.link import End, EndKind, Links
 from constellation.wire.gen import agent_pb2
 
 PROTOCOL = 1
-CODE_DIR = "/code"
+CODE_DIR, LAYERS_DIR = "/code", "/opt"
 _NOTHING = CallLog()
 _RESULT, _ERROR, _INVALID, _TIMEOUT = (
     int(EndKind.RESULT),
@@ -52,6 +52,7 @@ def init_of(spec: InstanceSpec) -> agent_pb2.Init:
         env=dict(spec.env),
         code_dir=CODE_DIR,
         log_limit_bytes=spec.log_limit_bytes,
+        has_layers=spec.layers_dir is not None,
     )
 
 

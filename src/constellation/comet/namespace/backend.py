@@ -22,7 +22,7 @@ from constellation.comet.namespace.instance import NamespaceInstance, watch_memo
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
-from constellation.comet.namespace.plans import NO_FILES, claim_of, plan_of, shape_of, with_files
+from constellation.comet.namespace.plans import NO_FILES, claim_of, plan_of, shape_of, stock_of, with_files
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
@@ -158,6 +158,7 @@ class NamespaceBackend:
                         limits,
                         tenant=self._tenant_of(spec),
                         code_dir=spec.code_dir,
+                        layers_dir=spec.layers_dir,
                         memory_mb=spec.memory_mb,
                         processes=spec.max_pids,
                         tmp_mb=spec.tmp_mb,
@@ -224,6 +225,7 @@ class NamespaceBackend:
         *,
         tenant: int,
         code_dir: Path | None,
+        layers_dir: Path | None = None,
         memory_mb: int,
         processes: int,
         tmp_mb: int,
@@ -243,6 +245,7 @@ class NamespaceBackend:
                     installed,
                     slot,
                     code_dir=code_dir,
+                    layers_dir=layers_dir,
                     kit=kit,
                     memory_mb=memory_mb,
                     processes=processes,
@@ -337,17 +340,7 @@ class NamespaceBackend:
         assert nurseries is not None
         if not spec.preload or spec.secret_files or not self._can_nurse(installed):
             return None
-        found = spec.code_dir.stat()  # as quick as the mount that an ordinary start makes of it
-        stock = Stock(
-            tenant=spec.tenant,
-            function_id=spec.function_id,
-            installed=installed,
-            code_dir=spec.code_dir,
-            code_inode=(found.st_dev, found.st_ino),
-            modules=spec.preload,
-            limits=limits,
-            tmp_mb=spec.tmp_mb,
-        )
+        stock = stock_of(spec, installed, limits)
         nursery = nurseries.get_nowait(stock)
         if nursery is None:
             return None
@@ -377,6 +370,7 @@ class NamespaceBackend:
             stock.limits,
             tenant=self._tenants.number_of(stock.tenant),
             code_dir=stock.code_dir,
+            layers_dir=stock.layers_dir,
             memory_mb=stock.limits.memory_mb,
             processes=0,  # RLIMIT_NPROC counts the host uid, which all its children share; their groups count each
             tmp_mb=stock.tmp_mb,

@@ -48,7 +48,8 @@ class Stock:
     function_id: UUID
     installed: Installed
     code_dir: Path  # of one version
-    code_inode: tuple[int, int]  # device and number: what was removed and made anew under its name is not the same
+    layers_dir: Path | None  # named by what it holds
+    inodes: tuple[tuple[int, int], ...]  # of both: what was removed and made anew under its name is not the same
     modules: tuple[str, ...]
     limits: Limits
     tmp_mb: int
@@ -133,7 +134,9 @@ class Nursery:
         try:
             with anyio.fail_after(_IMPORT_S):
                 await self._hello(sandbox.channel)
-                order = json.dumps({"modules": self.stock.modules, "code_dir": "/code"}).encode()
+                order = json.dumps(
+                    {"modules": self.stock.modules, "code_dir": "/code", "has_layers": bool(self.stock.layers_dir)}
+                ).encode()
                 sandbox.channel.send(_HEADER.pack(len(order), _NURSE, 0, 0, 0) + order)
                 word = _Word(kind=0)
                 async with anyio.create_task_group() as tasks:

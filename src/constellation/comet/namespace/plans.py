@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 
-from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.backend.contract import InstanceSpec, SandboxStartFailed
+from constellation.comet.namespace.nursery import Stock
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import Limits as SlotLimits
 from constellation.comet.namespace.slots import Slot
@@ -23,7 +24,7 @@ from constellation.nova.domain.secret import FILES_DIR
 # leaves the handler about its memory limit. An idle Python maps 60 MiB.
 _ADDRESS_SPACE_SLACK_MB = 192
 _OPEN_FILES = 1024
-_CODE = "/code"
+_CODE, _LAYERS = "/code", "/opt"
 NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -42,6 +43,7 @@ def plan_of(
     slot: Slot,
     *,
     code_dir: Path | None,
+    layers_dir: Path | None = None,
     kit: Path | None,
     memory_mb: int,
     processes: int,
@@ -60,6 +62,7 @@ def plan_of(
         (slot.uid, slot.gid),
         slot.leaf,
         code_dir=code_dir,
+        layers_dir=layers_dir,
         kit=kit,
         memory_mb=memory_mb,
         processes=processes,
@@ -78,6 +81,7 @@ def _plan_of(
     leaf: Leaf | None,
     *,
     code_dir: Path | None,
+    layers_dir: Path | None,
     kit: Path | None,
     memory_mb: int,
     processes: int,
@@ -95,11 +99,15 @@ def _plan_of(
         argv = (program, *runtime.heap_flags(memory_mb), *rest)
     if runtime.is_program and code_dir is None:
         argv = ("--await", _CODE, *argv)  # to ct-guest
-    code: Entry = Directory(target=_CODE) if code_dir is None else Bind(source=str(code_dir), target=_CODE)
+    code, layers = _place(_CODE, code_dir), _place(_LAYERS, layers_dir)
+    root = _root_of(installed, kit, tmp_mb, shm_mb)
+    own = (code,) if _holds_layers_place(root) else (layers, code)
+    if layers_dir is not None and layers not in own:
+        raise SandboxStartFailed(step="layers", reason=f"this host's {runtime.info.id} lies below {_LAYERS} itself")
     return Plan(
         host_uid=ids[0],
         host_gid=ids[1],
-        entries=(*_root_of(installed, kit, tmp_mb, shm_mb), code),
+        entries=(*root, *own),
         argv=argv,
         env=runtime.env,
         has_guest_init=is_exec,
@@ -114,6 +122,15 @@ def _plan_of(
         may_share_memory=has_memory_group,
         is_nursery=is_nursery,
     )
+
+
+def _place(target: str, source: Path | None) -> Entry:
+    return Directory(target=target) if source is None else Bind(source=str(source), target=target)
+
+
+def _holds_layers_place(entries: Iterable[Entry]) -> bool:
+    """Whether something of the host lies below /opt of a root."""
+    return any(entry.target == _LAYERS or entry.target.startswith(f"{_LAYERS}/") for entry in entries)
 
 
 def with_files(plan: Plan, files: Mapping[str, str]) -> Plan:
@@ -136,10 +153,28 @@ def claim_of(spec: InstanceSpec, installed: Installed, settings: NamespaceSettin
     is_tmp_usual = spec.tmp_mb == settings.tmp_mb
     return Claim(
         code_dir=spec.code_dir,
+        layers_dir=spec.layers_dir,
         processes=spec.max_pids,
         address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=has_memory_group),
         tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,
         shm_bytes=None if is_tmp_usual else min(settings.shm_mb, spec.tmp_mb) << 20,
+    )
+
+
+def stock_of(spec: InstanceSpec, installed: Installed, limits: SlotLimits) -> Stock:
+    """Return what a nursery must hold for an instance to be forked from it."""
+    places = [spec.code_dir] if spec.layers_dir is None else [spec.code_dir, spec.layers_dir]
+    found = [place.stat() for place in places]  # as quick as the mounts that an ordinary start makes of them
+    return Stock(
+        tenant=spec.tenant,
+        function_id=spec.function_id,
+        installed=installed,
+        code_dir=spec.code_dir,
+        layers_dir=spec.layers_dir,
+        inodes=tuple((each.st_dev, each.st_ino) for each in found),
+        modules=spec.preload,
+        limits=limits,
+        tmp_mb=spec.tmp_mb,
     )
 
 

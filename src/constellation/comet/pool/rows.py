@@ -21,6 +21,7 @@ def same_sandbox(a: Function, b: Function) -> bool:
         and a.mode == b.mode
         and a.env == b.env
         and a.preload == b.preload
+        and a.layers == b.layers
         and a.backend == b.backend
         and a.network == b.network
     )

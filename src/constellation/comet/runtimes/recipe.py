@@ -84,7 +84,7 @@ class Runtime:
 
 SANDBOX_ENV = MappingProxyType(
     {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/opt/bin",  # the last is of layers
         "LANG": "C.UTF-8",
         "HOME": "/tmp",  # noqa: S108 (the sandbox's own)
     }

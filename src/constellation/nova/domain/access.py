@@ -48,6 +48,8 @@ class Permission(StrEnum):
     SECRET_READ = "secret:read"  # noqa: S105  # names, never values
     SECRET_MANAGE = "secret:manage"  # noqa: S105
     NOTIFICATION_READ = "notification:read"
+    LAYER_READ = "layer:read"
+    LAYER_MANAGE = "layer:manage"
     GATEWAY_READ = "gateway:read"
     GATEWAY_MANAGE = "gateway:manage"  # domains, and the routes under them
 
@@ -83,6 +85,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.TOPIC_READ,
             Permission.GATEWAY_READ,
             Permission.NOTIFICATION_READ,
+            Permission.LAYER_READ,
         }
     ),
 }

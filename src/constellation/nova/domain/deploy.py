@@ -66,7 +66,7 @@ def check_source(runtime: RuntimeInfo, files: Mapping[str, bytes], handler: str,
         raise InvalidRequest(f"{len(files)} files are more than {MAX_CODE_FILES}", field=field)
     for path in files:
         check_path(path)
-    _refuse_file_as_directory(files)
+    refuse_file_as_directory(files)
     if sum(map(len, files.values())) > MAX_CODE_BYTES:
         raise PayloadTooLarge(limit_bytes=MAX_CODE_BYTES)
     check_module(runtime, files, handler)
@@ -163,7 +163,8 @@ def check_path(path: str) -> None:
         raise InvalidRequest(f"file {path[:80]!r} {wrong}", field="files")
 
 
-def _refuse_file_as_directory(files: Mapping[str, bytes]) -> None:
+def refuse_file_as_directory(files: Mapping[str, bytes]) -> None:
+    """Let files through of which none lies below another, or raise `InvalidRequest`."""
     for path in files:
         parts = path.split("/")
         for depth in range(1, len(parts)):

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
+from typing import Protocol
 from uuid import UUID
 
 from constellation.nova.domain.ingress import OPEN_TO_ALL, IngressPolicy
+from constellation.nova.domain.layer_pin import LayerPin
 from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
 
 MAX_CODE_BYTES = 10 << 20
@@ -82,6 +84,7 @@ class Function:
     log_retention_days: int = 0  # of its calls' rows in the log; 0: the platform's. Never longer than that
     backend: str = AUTO_BACKEND  # the isolator of its instances, by name
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
+    layers: tuple[LayerPin, ...] = ()  # merged on /opt, later over earlier
     network: NetworkPolicy = NO_NETWORK
     ingress: IngressPolicy = OPEN_TO_ALL  # known of a function that was read by its name, or to be kept warm
     code_version: int = 0  # of the code that runs; 0: none was built yet
@@ -136,6 +139,10 @@ class Code:
     artifact: str | None = None  # SHA-256 of what was built; None: the sources run as they are
 
 
+class _Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
 def code_hash(files: Mapping[str, bytes]) -> str:
     """Return the SHA-256 of a function's files, hex.
 
@@ -143,7 +150,12 @@ def code_hash(files: Mapping[str, bytes]) -> str:
     """
     digest = sha256()
     for path in sorted(files):
-        name = path.encode()
-        digest.update(b"%d:%s%d:" % (len(name), name, len(files[path])))
-        digest.update(files[path])
+        feed_file(digest, path, files[path])
     return digest.hexdigest()
+
+
+def feed_file(digest: _Digest, path: str, content: bytes) -> None:
+    """Add the next file, in the order of paths, to a hash that becomes a `code_hash`."""
+    name = path.encode()
+    digest.update(b"%d:%s%d:" % (len(name), name, len(content)))
+    digest.update(content)

@@ -16,10 +16,13 @@ from constellation.nova.domain.access import Limit
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
 from constellation.nova.domain.globs import expression
 from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
+from constellation.nova.domain.layer import LayerUnknown
+from constellation.nova.domain.layer_pin import LayerPin
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.domain.secret import SecretUnknown
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
+from constellation.nova.store.layers import USES as LAYER_USES
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -56,10 +59,11 @@ class Functions:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
             SecretUnknown: a variable stands for a secret that does not exist.
+            LayerUnknown: it uses a layer that does not exist.
             BuildQueueFull: too many builds are in line.
         """
         try:
-            async with _tied_to_secrets(), self._db.transaction() as tx:
+            async with _tied(), self._db.transaction() as tx:
                 row = await _insert(tx, function, files, needs_build=needs_build)
                 if needs_build:
                     await self._enqueue(tx, function, version=1, digest=code_hash(files))
@@ -156,7 +160,7 @@ class Functions:
         Raises:
             NotFound: it was deleted.
             VersionConflict: it was changed since it was read.
-            SecretUnknown: as `create`.
+            SecretUnknown, LayerUnknown: as `create`.
             BuildQueueFull: too many builds are in line.
         """
         written = "" if files is None else code_hash(files)
@@ -173,7 +177,7 @@ class Functions:
             else:
                 code_version, digest, pending = version, written, None
         is_superseding = False
-        async with _tied_to_secrets(), self._db.transaction() as tx:
+        async with _tied(), self._db.transaction() as tx:
             row = await self._write(tx, function, code_version, digest, pending, keeps_handler=needs_build)
             if files is not None and is_new_code:
                 await _write_code(tx, function, version=version, digest=written, files=files)
@@ -211,6 +215,7 @@ class Functions:
             function.kept_versions,
             function.live_version,
             msgspec.json.encode(function.tags).decode(),
+            [str(pin) for pin in function.layers],
         )
         if row is None:
             current = await tx.fetch_row(SQL["get"], *function.key)
@@ -242,7 +247,7 @@ class Functions:
             VersionConflict: it was changed since it was read.
             SecretUnknown: it refers to a secret that was deleted since.
         """
-        async with _tied_to_secrets(), self._db.transaction() as tx:
+        async with _tied(), self._db.transaction() as tx:
             row = await self._write(tx, replace(was, version=function.version), was.code_version, was.code_hash, None)
             is_superseding = await builds.supersede(
                 tx, function.tenant, function.id, reason=f"version {was.live_version} was made live"
@@ -297,13 +302,15 @@ class Functions:
 
 
 @asynccontextmanager
-async def _tied_to_secrets() -> AsyncIterator[None]:
-    """Say what it means when a function would refer to a secret that was deleted meanwhile."""
+async def _tied() -> AsyncIterator[None]:
+    """Say what it means when a function would refer to a secret or a layer that was deleted meanwhile."""
     try:
         yield
     except asyncpg.ForeignKeyViolationError as error:
         if error.constraint_name in USES:
             raise SecretUnknown from error
+        if error.constraint_name == LAYER_USES:
+            raise LayerUnknown from error
         raise
 
 
@@ -326,6 +333,7 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
         *_pending_columns(pending),
         function.kept_versions,
         msgspec.json.encode(function.tags).decode(),
+        [str(pin) for pin in function.layers],
     )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)
@@ -385,7 +393,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
     capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
     env, tags = (msgspec.json.decode(columns.pop(name), type=dict[str, str]) for name in ("env", "tags"))
     ingress = _ingress(*(columns.pop(f"ingress_{name}", None) for name in ("callers", "functions", "allow", "deny")))
-    preload = tuple(columns.pop("preload"))
+    preload, layers = tuple(columns.pop("preload")), tuple(map(LayerPin.parse, columns.pop("layers")))
     mode = Mode(columns.pop("mode"))
     network = NetworkPolicy(
         egress=Egress(columns.pop("egress")),
@@ -402,6 +410,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         env=env,
         tags=tags,
         preload=preload,
+        layers=layers,
         mode=mode,
         network=network,
         ingress=ingress,

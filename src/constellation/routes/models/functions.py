@@ -25,7 +25,17 @@ Handler = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^\S(?:.*\S
 Env = dict[Annotated[str, Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,127}$")], Annotated[str, Meta(max_length=32768)]]
 Preload = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=128)], ...],
-    Meta(max_length=16, description="modules of the code or its deps/ that instances start with imported; python"),
+    Meta(
+        max_length=16,
+        description="modules of the code, its deps/ or the layers that instances start with imported; python",
+    ),
+]
+Layers = Annotated[
+    tuple[Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(:[1-9][0-9]{0,8})?$")], ...],
+    Meta(
+        max_length=6,
+        description='"name:3", or "name" for the newest, which is pinned now; merged read-only on /opt, later over earlier',
+    ),
 ]
 Backend = Annotated[
     Literal["auto", "namespace", "docker", "wasm"],
@@ -141,6 +151,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     capacity: CapacityPolicyBody = CapacityPolicyBody()
     env: Env = {}
     preload: Preload = ()
+    layers: Layers = ()
     backend: Backend = "auto"
     mode: Mode = "process"
     log_retention_days: LogRetentionDays = 0
@@ -171,6 +182,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     capacity: CapacityPolicyBody | UnsetType = UNSET
     env: Env | UnsetType = UNSET
     preload: Preload | UnsetType = UNSET
+    layers: Layers | UnsetType = UNSET
     backend: Backend | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     log_retention_days: LogRetentionDays | UnsetType = UNSET
@@ -207,6 +219,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     capacity: CapacityPolicyBody
     env: dict[str, str]
     preload: tuple[str, ...]
+    layers: tuple[str, ...]  # each with its version
     backend: str
     mode: str
     log_retention_days: int

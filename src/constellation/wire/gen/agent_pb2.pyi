@@ -18,7 +18,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., runtime: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Init(_message.Message):
-    __slots__ = ("handler", "function_name", "function_version", "tenant", "namespace", "memory_limit_mb", "concurrency", "env", "code_dir", "log_limit_bytes")
+    __slots__ = ("handler", "function_name", "function_version", "tenant", "namespace", "memory_limit_mb", "concurrency", "env", "code_dir", "log_limit_bytes", "has_layers")
     class EnvEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +36,7 @@ class Init(_message.Message):
     ENV_FIELD_NUMBER: _ClassVar[int]
     CODE_DIR_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    HAS_LAYERS_FIELD_NUMBER: _ClassVar[int]
     handler: str
     function_name: str
     function_version: str
@@ -46,7 +47,8 @@ class Init(_message.Message):
     env: _containers.ScalarMap[str, str]
     code_dir: str
     log_limit_bytes: int
-    def __init__(self, handler: _Optional[str] = ..., function_name: _Optional[str] = ..., function_version: _Optional[str] = ..., tenant: _Optional[str] = ..., namespace: _Optional[str] = ..., memory_limit_mb: _Optional[int] = ..., concurrency: _Optional[int] = ..., env: _Optional[_Mapping[str, str]] = ..., code_dir: _Optional[str] = ..., log_limit_bytes: _Optional[int] = ...) -> None: ...
+    has_layers: bool
+    def __init__(self, handler: _Optional[str] = ..., function_name: _Optional[str] = ..., function_version: _Optional[str] = ..., tenant: _Optional[str] = ..., namespace: _Optional[str] = ..., memory_limit_mb: _Optional[int] = ..., concurrency: _Optional[int] = ..., env: _Optional[_Mapping[str, str]] = ..., code_dir: _Optional[str] = ..., log_limit_bytes: _Optional[int] = ..., has_layers: _Optional[bool] = ...) -> None: ...
 
 class Ready(_message.Message):
     __slots__ = ("ok", "error")

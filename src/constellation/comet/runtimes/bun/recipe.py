@@ -17,7 +17,7 @@ RUNTIME = executed(
     oldest=(1, 1),
     hello="hello.ts",
     env={
-        "NODE_PATH": "/code/node_modules:/code/deps/node_modules",
+        "NODE_PATH": "/code/node_modules:/code/deps/node_modules:/opt/nodejs/node_modules",
         "NO_COLOR": "1",
         "BUN_RUNTIME_TRANSPILER_CACHE_PATH": "0",
     },

@@ -19,7 +19,7 @@ RUNTIME = executed(
     is_one_file=True,
     oldest=(20,),
     hello="hello.js",
-    env={"NODE_PATH": "/code/node_modules:/code/deps/node_modules"},
+    env={"NODE_PATH": "/code/node_modules:/code/deps/node_modules:/opt/nodejs/node_modules"},
     heap_flags=lambda memory_mb: (f"--max-old-space-size={max(16, int(memory_mb * _HEAP_SHARE))}",),
     out_of_memory_texts=(b"JavaScript heap out of memory",),
 )

@@ -31,7 +31,7 @@ from worker_values import (
 )  # fmt: skip
 from worker_wire import (
     CANCEL, CHUNK, ERROR, EXEC, EXEC_HEAD, EXEC_STREAM, HEADER, HELLO, INIT, LOG_STDERR, NURSE, PING, PONG, PROTOCOL, READY, REPLY,
-    RESULT, STOP, CallLog, Channel, Init, LogStream, field,
+    RESULT, STOP, CallLog, Channel, Init, LogStream, field, places,
 )  # fmt: skip
 
 _READY = field(1, 1)
@@ -102,7 +102,7 @@ class Worker:
         init.asker = worker_asks.Asker(self._channel, init.concurrency <= 1)
         self._ambient = CallLog(self._channel, 0, init.log_limit_bytes)
         sys.stdout, sys.stderr = self._streams
-        sys.path[:0] = [init.code_dir, init.code_dir + "/deps"]
+        sys.path[:0] = places(init.code_dir, init.has_layers)
         sys.dont_write_bytecode = True  # /code is read-only: every attempt would cost a cold start its time
         sys.argv = [f"{init.code_dir}/{init.handler.partition('.')[0]}.py"]
         sys.modules["__main__"] = self._main

@@ -17,6 +17,8 @@ import socket
 import struct
 import sys
 
+from worker_wire import places
+
 # kind, ticket, code, signal, text: 256 bytes
 WORD = struct.Struct("!B3xIii240s")
 READY, BRANCHED, EXITED = 1, 2, 3
@@ -61,15 +63,15 @@ def _preload(order):
     """Import what is to be preloaded; return why that failed, or ""."""
     sys.dont_write_bytecode = True
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    places = [order["code_dir"], os.path.join(order["code_dir"], "deps")]
-    sys.path[:0] = places
+    from_here = places(order["code_dir"], order["has_layers"])
+    sys.path[:0] = from_here
     try:
         for name in order["modules"]:
             importlib.import_module(name)
     except BaseException as error:  # whatever it is, the host hears of it and starts instances the ordinary way
         return f"{name}: {type(error).__name__}: {error}"
     finally:
-        for place in places:
+        for place in from_here:
             if place in sys.path:
                 sys.path.remove(place)
         for name in _ONE_THREAD:

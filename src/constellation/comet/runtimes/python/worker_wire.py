@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 
 PROTOCOL = 1
@@ -63,15 +64,21 @@ def fields(data):
         yield tag >> 3, value
 
 
+def places(code_dir, has_layers):
+    """Return where modules are looked for, before those of the interpreter."""
+    layers = [f"/opt/python/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages", "/opt/python"]
+    return [code_dir, code_dir + "/deps", *(layers if has_layers else ())]
+
+
 class Init:
     """What the host says once: whose function this is and where its code lies."""
 
     def __init__(self, data):
-        self.memory_limit_mb, self.concurrency, self.log_limit_bytes = 0, 1, 64 << 10
+        self.memory_limit_mb, self.concurrency, self.log_limit_bytes, self.has_layers = 0, 1, 64 << 10, 0
         self.handler = self.function_name = self.function_version = self.tenant = self.namespace = ""
         self.code_dir, self.env = "/code", {}
         texts = {1: "handler", 2: "function_name", 3: "function_version", 4: "tenant", 5: "namespace", 9: "code_dir"}
-        numbers = {6: "memory_limit_mb", 7: "concurrency", 10: "log_limit_bytes"}
+        numbers = {6: "memory_limit_mb", 7: "concurrency", 10: "log_limit_bytes", 11: "has_layers"}
         for number, value in fields(data):
             if number in texts:
                 setattr(self, texts[number], value.decode())

@@ -12,6 +12,7 @@ from msgspec import UNSET, convert, structs, to_builtins
 from constellation.base.errors import InvalidRequest, PreconditionFailed, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, runtime_for, source_for
+from constellation.nova.api.controlplane.layers import LayerUses
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
@@ -65,9 +66,17 @@ class FunctionRoutes:
     """Operations on functions of the caller's namespace."""
 
     def __init__(
-        self, functions: Functions, builds: Builds, executors: Executors, secrets: Secrets, *, needs_build: NeedsBuild
+        self,
+        functions: Functions,
+        builds: Builds,
+        executors: Executors,
+        secrets: Secrets,
+        layers: LayerUses,
+        *,
+        needs_build: NeedsBuild,
     ) -> None:
-        self._functions, self._builds, self._executors, self._secrets = functions, builds, executors, secrets
+        self._functions, self._builds, self._executors = functions, builds, executors
+        self._secrets, self._layers = secrets, layers
         self._needs_build = needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
@@ -97,6 +106,7 @@ class FunctionRoutes:
             capacity=_policy(body.capacity),
             env=body.env,
             preload=body.preload,
+            layers=await self._layers.pins(tenant, body.layers),
             backend=backend_of(runtime, body.backend),
             mode=Mode(body.mode),
             log_retention_days=body.log_retention_days,
@@ -105,6 +115,7 @@ class FunctionRoutes:
             tags=body.tags,
         )
         _check(function)
+        await self._layers.check(function)
         await self._check_egress(function)
         await self._check_secrets(function)
         needs_build = self._needs_build(runtime, source.files)
@@ -203,6 +214,8 @@ class FunctionRoutes:
             given["mode"] = Mode(given["mode"])
         if "network" in given:
             given["network"] = _network(given["network"])
+        if "layers" in given:
+            given["layers"] = await self._layers.pins(function.tenant, given["layers"])
         if "backend" in given:
             given["backend"] = backend_of(runtime, given["backend"])
         source: Source | None = None
@@ -212,6 +225,8 @@ class FunctionRoutes:
             given["handler"] = source.handler
         changed = replace(function, **given)
         _check(changed)
+        if (changed.layers, changed.backend) != (function.layers, function.backend):
+            await self._layers.check(changed)
         if (changed.network, changed.backend) != (function.network, function.backend):
             await self._check_egress(changed)
         if changed.env != function.env:
@@ -327,6 +342,7 @@ def function_body(function: Function, build: Build | None) -> FunctionBody:
         capacity=_policy_body(function.capacity),
         env=dict(function.env),
         preload=function.preload,
+        layers=tuple(pin.shown for pin in function.layers),
         backend=function.backend,
         mode=function.mode.value,
         log_retention_days=function.log_retention_days,

@@ -35,6 +35,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
 GRANT SELECT ON function_secrets, version_secrets TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE ON layers TO constellation_nova;
+GRANT SELECT, INSERT, DELETE ON layer_versions, layer_contents TO constellation_nova;
+GRANT SELECT, INSERT ON layer_files TO constellation_nova;
+GRANT SELECT ON function_layers TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON audit TO constellation_nova; -- nobody changes a row; they go with their tenant
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
@@ -56,7 +60,7 @@ GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
-    function_files, function_ingress, changes TO constellation_comet;
+    function_files, function_ingress, layer_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.
