@@ -102,7 +102,7 @@ def test_node_finds_modules_of_a_layer(platform):
     code = "exports.handler = async () => [require('hey'), process.env.LD_LIBRARY_PATH]"
     made = platform.http.post(
         "/functions",
-        json={"name": "njs", "runtime": "node", "code": code, "handler": "index.handler", "layers": ["njs"]},
+        json={"name": "njs", "runtime": "node", "code": code, "layers": ["njs"]},
     )
     assert made.status_code == 201, made.text
     assert platform.output("njs", {}) == ["hey", "/opt/lib"]
