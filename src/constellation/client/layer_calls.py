@@ -11,6 +11,30 @@ from constellation.routes.models import layers as x
 from constellation.routes.models.paging import DEFAULT_LIMIT, Page
 
 
+def create_layer(
+    name: str,
+    *,
+    files: Mapping[str, str] | None = None,
+    archive: str | None = None,
+    description: str = "",
+    runtimes: Sequence[str] = (),
+) -> Call[x.LayerBody]:
+    """Keep the first version of a layer; an `ApiProblem` of 409 when the name is taken.
+
+    Args:
+        files: path -> base64; or
+        archive: a ZIP archive in base64.
+    """
+    body = x.LayerCreate(
+        name=name,
+        files=UNSET if files is None else dict(files),
+        archive=UNSET if archive is None else archive,
+        description=description,
+        runtimes=tuple(runtimes),
+    )
+    return call("create_layer", x.LayerBody, body=body)
+
+
 def put_layer(
     name: str,
     *,
@@ -19,12 +43,7 @@ def put_layer(
     description: str = "",
     runtimes: Sequence[str] = (),
 ) -> Call[x.LayerBody]:
-    """Keep a new version of a layer.
-
-    Args:
-        files: path -> base64; or
-        archive: a ZIP archive in base64.
-    """
+    """Keep a new version of a layer, of the same as `create_layer`; what equals the newest one makes none."""
     body = x.LayerPut(
         files=UNSET if files is None else dict(files),
         archive=UNSET if archive is None else archive,
@@ -32,11 +51,6 @@ def put_layer(
         runtimes=tuple(runtimes),
     )
     return call("put_layer", x.LayerBody, params={"name": name}, body=body)
-
-
-def create_layer(creation: x.LayerCreate) -> Call[x.LayerBody]:
-    """Keep the first version of a layer; an `ApiProblem` of 409 when the name is taken."""
-    return call("create_layer", x.LayerBody, body=creation)
 
 
 def list_layers(
