@@ -15,6 +15,7 @@ from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.gateway import DomainRoutes
 from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
+from constellation.nova.api.controlplane.layers import LayerRoutes
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
@@ -40,6 +41,7 @@ GROUPS = (
     DomainRoutes,
     FunctionRoutes,
     KeyRoutes,
+    LayerRoutes,
     NotificationRoutes,
     AliasRoutes,
     CanaryRoutes,
