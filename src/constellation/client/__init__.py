@@ -17,6 +17,7 @@ from constellation.routes.models.access import (
     TenantUpdate,
     WhoAmI,
 )
+from constellation.routes.models.ai import AiEnd, AiStatus
 from constellation.routes.models.audit import AuditBody
 from constellation.routes.models.builds import BuildBody, BuildSummary
 from constellation.routes.models.canaries import CanaryBody, CanaryDetail, CanaryStart
@@ -131,6 +132,8 @@ from constellation.routes.models.versions import AliasBody, AliasPut, VersionBod
 
 __all__ = [
     "DEFAULT_SERVER",
+    "AiEnd",
+    "AiStatus",
     "AliasBody",
     "AliasPut",
     "ApiKeyBody",

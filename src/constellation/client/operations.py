@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from constellation.client import (
+    ai_calls,
     audit_calls,
     calls,
     docs_calls,
@@ -31,7 +32,7 @@ from constellation.client import gateway_calls as gateway
 from constellation.client import sandbox_calls as boxes
 from constellation.client.call import Call
 from constellation.client.sandbox_streams import bytes_reader, exec_reader
-from constellation.client.streams import Reader, build_reader, log_reader, notification_reader, piece_reader
+from constellation.client.streams import Reader, ai_reader, build_reader, log_reader, notification_reader, piece_reader
 from constellation.routes.models.paging import Page
 
 P = ParamSpec("P")
@@ -197,6 +198,12 @@ class Operations:
     follow_notifications = Streaming(notification_calls.follow_notifications, notification_reader)
     read_notification = Operation(notification_calls.read_notification)
     read_all_notifications = Operation(notification_calls.read_all_notifications)
+
+    ai_status = Operation(ai_calls.ai_status)
+    ai_generate = Streaming(ai_calls.ai_generate, ai_reader)
+    ai_review = Streaming(ai_calls.ai_review, ai_reader)
+    ai_explain = Streaming(ai_calls.ai_explain, ai_reader)
+    ai_tests = Streaming(ai_calls.ai_tests, ai_reader)
 
     create_domain = Operation(gateway.create_domain)
     list_domains = Listing(gateway.list_domains)

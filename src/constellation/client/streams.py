@@ -11,6 +11,7 @@ import msgspec
 from constellation.client.failures import ApiProblem
 from constellation.client.replies import problem_of
 from constellation.client.sse import Event, EventReader, MalformedEvent
+from constellation.routes.models.ai import AiEnd, AiPiece
 from constellation.routes.models.builds import BuildBody, BuildLogPart
 from constellation.routes.models.invocations import FunctionError, LogBody
 from constellation.routes.models.notifications import NotificationBody
@@ -104,6 +105,34 @@ class LogReading:
         return ()
 
 
+class AiReading:
+    """What a model writes: text in pieces, and how it ended; `error` is the platform's problem."""
+
+    def __init__(self, _headers: Mapping[str, str]) -> None:
+        self._events = EventReader()
+        self._is_ended = False
+
+    def feed(self, chunk: bytes) -> Iterable[str | AiEnd]:
+        for event in self._events.feed(chunk):
+            data = event.data.encode()
+            match event.name:
+                case "piece":
+                    yield _decoded(data, AiPiece, what=event.name).text
+                case "done":
+                    self._is_ended = True
+                    yield _decoded(data, AiEnd, what=event.name)
+                case "error":
+                    raise _problem_of(data)
+
+    def end(self) -> Iterable[str | AiEnd]:
+        """Raises:
+        MalformedEvent: the stream broke off before its end.
+        """
+        if not self._is_ended:
+            raise MalformedEvent("the stream broke off before the answer's end")
+        return ()
+
+
 class NotificationReading:
     """Notifications as they come: each event `notification` is one, `error` the platform's problem."""
 
@@ -152,6 +181,7 @@ class BuildReading:
 piece_reader: Reader[Piece] = PieceReading
 build_reader: Reader[BuildPiece] = BuildReading
 log_reader: Reader[LogBody] = LogReading
+ai_reader: Reader[str | AiEnd] = AiReading
 notification_reader: Reader[NotificationBody] = NotificationReading
 T = TypeVar("T")
 

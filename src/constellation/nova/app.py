@@ -26,8 +26,10 @@ from constellation.base.json_schema import Checker
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.base.statedir import make_private
+from constellation.nova.ai.endpoint import Endpoint
 from constellation.nova.api import internal
 from constellation.nova.api.changes import ChangeFeed
+from constellation.nova.api.controlplane.ai import AiRoutes
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
@@ -79,6 +81,7 @@ from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.gateway import Domains
 from constellation.nova.store.ingress import Ingress
+from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.layers import Layers
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.logins import Logins
@@ -101,6 +104,7 @@ from constellation.rpc.http import serving_http
 
 log = structlog.get_logger()
 
+CLOSE_S = 1.0  # chosen: of connections that nobody uses any more
 DRAIN_S = 10.0  # chosen: a request in hand has its answer by then, or its caller has given up
 
 
@@ -163,7 +167,7 @@ async def run(loaded: Loaded) -> None:
             in_force.watch(follow_level)
             await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
             await tasks.start(CanaryKeeper(Canaries(db)).run, wakeups.subscribe(CANARIES))
-            told = Notifications(db)
+            told, endpoint = Notifications(db), Endpoint()
             news = NotificationFeed(told, wakeups, now_s=context.clock.monotonic_s)
             await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
             vault = await open_vault(
@@ -175,6 +179,7 @@ async def run(loaded: Loaded) -> None:
                 vault=vault,
                 feed=feed,
                 news=news,
+                endpoint=endpoint,
                 verifier=context.verifier,
                 clock=context.clock,
                 registry=context.registry,
@@ -194,6 +199,8 @@ async def run(loaded: Loaded) -> None:
                 feed.close()
                 news.close()
             tasks.cancel_scope.cancel()
+            with anyio.move_on_after(CLOSE_S, shield=True):
+                await endpoint.close()
 
 
 async def control_app(
@@ -202,6 +209,7 @@ async def control_app(
     vault: Vault,
     feed: ChangeFeed,
     news: NotificationFeed,
+    endpoint: Endpoint,
     verifier: CallerVerifier,
     clock: Clock,
     registry: CollectorRegistry,
@@ -239,7 +247,16 @@ async def control_app(
         UrlRoutes(urls := FunctionUrls(db)),
         DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain, schemas=Checker()),
         IngressRoutes(functions, Ingress(db)),
-        SettingRoutes(values := SetValues(db), in_force),
+        SettingRoutes(values := SetValues(db), in_force, vault),
+        AiRoutes(
+            endpoint,
+            in_force,
+            values,
+            vault,
+            functions=functions,
+            versions=Versions(db),
+            invocations=Invocations(db),
+        ),
         RuntimeRoutes(functions, find=partial(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),
         internal.InternalRoutes(

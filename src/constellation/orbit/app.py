@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from constellation.client import ClientError
 from constellation.orbit.commands import (
     access,
+    ai,
     aliases,
     audit,
     builds,
@@ -138,6 +139,7 @@ app.add_typer(secrets.app, name="secrets")
 app.add_typer(platform_settings.app, name="settings")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(layers.app, name="layers")
+app.add_typer(ai.app, name="ai")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from constellation.routes.ai import AI
 from constellation.routes.audit import AUDIT
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *AUDIT,
     *SETTINGS,
     *NOTIFICATIONS,
+    *AI,
 )
 
 

@@ -112,7 +112,7 @@ class HttpRelay:
             target=target,
             headers=headers,
             body=None if request.body_done else _pieces(request),
-            timeout_s=_ANSWER_S,
+            timeout_s=_STREAM_S if match.route.streams else _ANSWER_S,
         ) as answer:
             passing = _Passing(request)
             passing.head(answer.status, answer.headers)

@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
+from constellation.nova.ai.endpoint import Endpoint
 from constellation.nova.api.changes import ChangeFeed
 from constellation.nova.api.notification_feed import NotificationFeed
 from constellation.nova.app import control_app
@@ -107,7 +108,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         )
         in_force = InForce(Loaded(settings=settings))
         await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
-        told = Notifications(db)
+        told, endpoint = Notifications(db), Endpoint()
         news = NotificationFeed(told, wakeups, now_s=clock.monotonic_s, ping_s=PING_S)
         await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
         vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="", resealed=told.tell_resealed)
@@ -117,6 +118,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             vault=vault,
             feed=feed,
             news=news,
+            endpoint=endpoint,
             verifier=CallerVerifier(service_token=SERVICE_TOKEN, identity_key=IDENTITY_KEY, clock=clock),
             clock=clock,
             registry=registry,
@@ -129,4 +131,5 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             yield Rig(http=client, registry=registry, vault=vault)
             feed.close()
             news.close()
+            await endpoint.close()
         tasks.cancel_scope.cancel()

@@ -23,8 +23,13 @@ def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Mu
         if _SECRET_FIELD.search(name):
             event[name] = HIDDEN
         elif isinstance(value, str):
-            event[name] = _SECRET_TEXT.sub(HIDDEN, value)
+            event[name] = hide(value)
     return event
+
+
+def hide(text: str) -> str:
+    """Return a text without what looks like a credential."""
+    return _SECRET_TEXT.sub(HIDDEN, text)
 
 
 def set_level(level: str) -> None:

@@ -18,6 +18,7 @@ from constellation.nova.api.controlplane.gateway import policy_of
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.auth.authenticate import Authenticator
 from constellation.nova.config.live import PLATFORM
+from constellation.nova.config.live_keys import planes_of
 from constellation.nova.domain.access import Permission
 from constellation.nova.domain.audit import AuditEvent
 from constellation.nova.domain.secret import MAX_RESOLVED
@@ -284,7 +285,8 @@ class InternalRoutes:
         return ServedDomains(items=tuple(map(_served_body, domains)), is_last=len(domains) < _DOMAINS_AT_ONCE)
 
     async def platform_settings(self, _call: ApiRequest[None]) -> SettingValues:
-        return SettingValues(values=dict((await self._values.values()).get(PLATFORM, {})))
+        values = (await self._values.values()).get(PLATFORM, {})
+        return SettingValues(values={key: text for key, text in values.items() if "zenith" in planes_of(key)})
 
     async def health(self, _call: ApiRequest[None]) -> HealthBody:
         seq = await self._changes.head()

@@ -50,6 +50,7 @@ log = structlog.get_logger()
 Operation = Callable[[ApiRequest[Any]], Awaitable[Any]]
 
 REQUEST_BUDGET_S = 30.0  # chosen: longer than the database's statement and acquire timeouts together
+STREAM_BUDGET_S = 660.0  # chosen: until a stream begins; a model thinks for ai.timeout at most, ten minutes
 BODY_WAIT_S = 20.0  # chosen: 16 MiB at 1 MiB/s, which a slow uplink still makes
 MAX_REQUESTS = 256  # chosen: in hand at a time; the database pool is far smaller and waits in line itself
 _LARGE_BODY_BYTES = 256 << 10  # decoding more than this takes over 1 ms, so it goes to a thread
@@ -152,10 +153,11 @@ class Mount:
             raise Overloaded("nova", limit=MAX_REQUESTS)
         self._in_hand += 1
         try:
-            with anyio.fail_after(REQUEST_BUDGET_S):
+            budget_s = STREAM_BUDGET_S if route.streams else REQUEST_BUDGET_S
+            with anyio.fail_after(budget_s):
                 return await self._run(request, route, params, request_id)
         except TimeoutError as error:
-            raise DeadlineExceeded(route.operation, after_s=REQUEST_BUDGET_S) from error
+            raise DeadlineExceeded(route.operation, after_s=budget_s) from error
         finally:
             self._in_hand -= 1
 

@@ -61,6 +61,8 @@ def refusals(route: Route) -> list[int]:
         found |= {422, 429, 502}
     if route.transport in _CALLS:
         found.add(508)
+    if route.template.startswith("/ai/") and route.streams:
+        found.add(502)
     if route.template.startswith("/sandboxes/{id}"):
         found |= {409, 421}
     if route.transport is Transport.TERMINAL:

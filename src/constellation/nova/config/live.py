@@ -18,6 +18,7 @@ from constellation.nova.config.sections import Settings
 from constellation.nova.config.setting import Facts
 
 PLATFORM = ""  # the tenant of a value that is the platform's
+SET = "(set)"  # all that is told of a secret
 
 Values = Mapping[str, Mapping[str, str]]  # tenant -> key -> text
 
@@ -130,7 +131,7 @@ def overlaid(settings: Settings, values: Mapping[str, str]) -> Settings:
     """Return settings with some keys' values replaced."""
     for key, text in values.items():
         known_key = _KNOWN.get(key)
-        if known_key is None:
+        if known_key is None or known_key.facts.is_secret:  # that one is sealed: whoever uses it opens it
             continue
         try:
             value = known_key.parse(text)
@@ -154,7 +155,11 @@ def rows_with(loaded: Loaded, values: Values) -> list[tuple[str, str, str]]:
         for key, text in sorted(values[tenant].items())
         if key in LIVE
     ]
-    return [*rows(held), *of_tenants]
+    shown_rows = [
+        (key, SET if source == "run time" and key in LIVE and known(key).facts.is_secret else value, source)
+        for key, value, source in rows(held)
+    ]
+    return [*shown_rows, *of_tenants]
 
 
 def _with(group: Any, path: list[str], value: object) -> Any:

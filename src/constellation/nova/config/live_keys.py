@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ALL_PLANES = ("nova", "comet", "corona", "nebula", "aurora", "zenith")
-_COMET = ("comet",)
+_COMET, _NOVA = ("comet",), ("nova",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Live:
 
 LIVE: Mapping[str, Live] = {
     "platform.log_level": Live("the least important lines that planes write to their logs", ALL_PLANES),
-    "auth.session_ttl": Live("how long a login lasts; sessions that have begun keep their end", ("nova",)),
+    "auth.session_ttl": Live("how long a login lasts; sessions that have begun keep their end", _NOVA),
     "state.max_keys": Live("keys of one store of functions' state", _COMET, per_tenant=True),
     "state.max_steps": Live("steps of one durable execution", _COMET, per_tenant=True),
     "idempotency.ttl": Live("how long an answer is kept for repetitions of its call", _COMET),
@@ -49,6 +49,11 @@ LIVE: Mapping[str, Live] = {
     "prices.gb_second": Live("price of a second of run time with one GiB of memory", _COMET, per_tenant=True),
     "prices.cold_start": Live("price of one cold start", _COMET, per_tenant=True),
     "queue.call_timeout": Live("how long one attempt of a durable call may take", ("nebula",)),
+    "ai.base_url": Live("address of an OpenAI-compatible endpoint; empty: AI is off", _NOVA),
+    "ai.model": Live("the model that answers; empty: AI is off", _NOVA),
+    "ai.key": Live("the endpoint's key; it is sealed, and never shown", _NOVA),
+    "ai.timeout": Live("how long one answer may take", _NOVA),
+    "ai.max_tokens": Live("tokens of one answer", _NOVA),
     "zenith.sockets.max_open": Live("WebSockets that one gateway has open", ("zenith",)),
     "zenith.sockets.max_open_per_key": Live("WebSockets that one caller has open at one gateway", ("zenith",)),
     "zenith.sockets.max_message": Live("the largest message of a WebSocket", ("zenith",)),
@@ -57,3 +62,9 @@ LIVE: Mapping[str, Live] = {
         "how long a WebSocket lasts at most; one that is open keeps its end", ("zenith",)
     ),
 }
+
+
+def planes_of(key: str) -> tuple[str, ...]:
+    """Return which planes take a key at once; none of one that is not known."""
+    found = LIVE.get(key)
+    return () if found is None else found.planes

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from constellation.base.errors import ConstellationError
 from constellation.base.units import format_duration, format_size, parse_duration, parse_size
@@ -203,6 +204,8 @@ def _parse(kind: Kind, value: object) -> object:
             return parse_size(str(value))
         case Kind.PATH:
             return _path(value)
+        case Kind.URL:
+            return _url(value)
         case Kind.CERTIFICATES:
             return _certificates(value)
         case Kind.ISSUERS:
@@ -216,6 +219,21 @@ def _number(kind: type[int | float], value: float | str) -> int | float:
         return kind(value)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"must be a {'whole ' if kind is int else ''}number, not {value!r}") from error
+
+
+def _url(value: object) -> str:
+    # What is given by mistake may hold a password: it is never repeated.
+    refusal = f"must be a {Kind.URL.value}, without a user, a query or a fragment"
+    if not isinstance(value, str) or not value.isprintable() or len(value) > 500 or " " in value:
+        raise ValueError(refusal)
+    try:
+        parts = urlsplit(value)
+        is_one = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        raise ValueError(refusal) from None
+    if value and (not is_one or "@" in parts.netloc or parts.query or parts.fragment):
+        raise ValueError(refusal)
+    return value
 
 
 def _path(value: object) -> str:

@@ -219,6 +219,17 @@ class NotificationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AiSettings:
+    """Section `ai`: an OpenAI-compatible endpoint; without an address and a model AI is off."""
+
+    base_url: str = setting("base_url", "", kind=Kind.URL)
+    model: str = setting("model", "")
+    key: str = setting("key", "", is_secret=True)  # empty: none is sent
+    timeout_s: float = setting("timeout", 120.0, kind=Kind.DURATION, low=1, high=600)  # of one answer
+    max_tokens: int = setting("max_tokens", 4096, kind=Kind.INT, low=16, high=131_072)  # of one answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSettings:
     """Section `prices`: what calls are said to cost; the defaults are what public clouds ask."""
 
@@ -315,6 +326,7 @@ class Settings:
     invocation_log: LogSettings = LogSettings()
     audit: AuditSettings = AuditSettings()
     notifications: NotificationSettings = NotificationSettings()
+    ai: AiSettings = AiSettings()
     prices: PriceSettings = PriceSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     DURATION = 'duration such as "30s"'
     SIZE = 'size such as "128MiB"'
     PATH = "absolute path of a file"
+    URL = "URL such as https://host/v1"
     ISSUERS = "object of trusted issuers by name"
     CERTIFICATES = 'object such as {"api.example.org": {"cert": "/path", "key": "/path"}}'
 

@@ -47,6 +47,7 @@ class Permission(StrEnum):
     AUDIT_READ = "audit:read"
     SECRET_READ = "secret:read"  # noqa: S105  # names, never values
     SECRET_MANAGE = "secret:manage"  # noqa: S105
+    AI_USE = "ai:use"  # ask the model; what it is shown needs its own permission
     NOTIFICATION_READ = "notification:read"
     LAYER_READ = "layer:read"
     LAYER_MANAGE = "layer:manage"

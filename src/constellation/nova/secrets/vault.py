@@ -7,6 +7,7 @@ background, and again after each start until nothing is left, so a kill at any i
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError, StateConflict
 from constellation.base.statedir import write_private
+from constellation.nova.config.live import PLATFORM, known_keys
 from constellation.nova.domain.secret import Sealed, Secret
 from constellation.nova.secrets.envelope import Place, SecretDamaged, open_sealed, resealed, seal
 from constellation.nova.secrets.keyring import Keyring, fingerprint, keyring_of, new_keyring
@@ -30,6 +32,7 @@ RETRY_S = 5.0  # chosen: the database is away
 SAFETY_POLL_S = 300.0  # chosen: another nova with the same database may still write with an older key
 
 
+SECRET_KEYS = [key for key, each in known_keys().items() if each.facts.is_secret]
 Resealed = Callable[[int, int], Awaitable[None]]
 
 
@@ -79,6 +82,14 @@ class Vault:
             name: open_sealed(self._keyring, (tenant, namespace, name), sealed).decode()
             for name, sealed in found.items()
         }
+
+    def seal_setting(self, key: str, value: str) -> str:
+        """Return the value of a setting as it is kept."""
+        return _text(seal(self._keyring, _place(key), value.encode()))
+
+    def open_setting(self, key: str, text: str) -> str:
+        """Return the value of a setting that was sealed. Raises `MasterKeyMissing`, `SecretDamaged`."""
+        return open_sealed(self._keyring, _place(key), _sealed(key, text)).decode()
 
     async def master_keys(self) -> tuple[MasterKey, ...]:
         """Return the keys that there have been, the newest first."""
@@ -146,9 +157,22 @@ class Vault:
                 break
             await self._secrets.reseal(renewed)
             done += len(renewed)
+        done += await self._reseal_settings(self._keyring)
         if done:
             log.info("secrets.resealed", count=done, version=keyring.newest)
             await self._resealed(keyring.newest, done)
+
+    async def _reseal_settings(self, keyring: Keyring) -> int:
+        done = 0
+        for key, text in (await self._secrets.sealed_settings(SECRET_KEYS)).items():
+            try:
+                sealed = _sealed(key, text)
+                if sealed.key_version == keyring.newest or sealed.key_version not in keyring.keys:
+                    continue
+                done += await self._secrets.reseal_setting(key, text, _text(resealed(keyring, _place(key), sealed)))
+            except SecretDamaged as error:
+                log.warning("setting.damaged", setting=key, reason=str(error))
+        return done
 
 
 async def _nobody(_version: int, _count: int) -> None:
@@ -193,3 +217,19 @@ async def open_vault(secrets: Secrets, *, state_dir: Path, configured: str, rese
 
 def _fingerprints(keyring: Keyring) -> dict[int, bytes]:
     return {version: fingerprint(key) for version, key in keyring.keys.items()}
+
+
+def _place(key: str) -> Place:
+    return PLATFORM, "settings", key
+
+
+def _text(sealed: Sealed) -> str:
+    return f"{sealed.key_version}:{b64encode(sealed.key).decode()}:{b64encode(sealed.value).decode()}"
+
+
+def _sealed(key: str, text: str) -> Sealed:
+    try:
+        version, inner, value = text.split(":")
+        return Sealed(key_version=int(version), key=b64decode(inner), value=b64decode(value))
+    except ValueError as error:
+        raise SecretDamaged(key) from error

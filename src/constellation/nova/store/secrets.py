@@ -141,6 +141,15 @@ class Secrets:
                     SQL["reseal"], *old.place, old.version, new.key_version, new.key, old.sealed.key_version
                 )
 
+    async def sealed_settings(self, keys: Collection[str]) -> Mapping[str, str]:
+        """Return the platform's settings of these that are set, as they are sealed."""
+        return {row["key"]: row["value"] for row in await self._db.fetch(SQL["sealed_settings"], list(keys))}
+
+    async def reseal_setting(self, key: str, old: str, new: str) -> int:
+        """Write a setting under another master key; 0 when it was set anew meanwhile."""
+        async with self._db.transaction() as tx:
+            return await tx.execute(SQL["reseal_setting"], key, old, new)
+
     async def master_keys(self) -> tuple[MasterKey, ...]:
         """Return the master keys that there have been, the newest first."""
         return tuple(MasterKey(**row) for row in await self._db.fetch(SQL["master_keys"]))

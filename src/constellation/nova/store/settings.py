@@ -80,12 +80,21 @@ class SetValues:
         return {row["key"]: SetValue(**row) for row in await self._db.fetch(SQL["list"], tenant)}
 
     async def put(
-        self, tenant: str, key: str, value: str | None, *, actor: str, note: str = "", version: int | None = None
+        self,
+        tenant: str,
+        key: str,
+        value: str | None,
+        *,
+        actor: str,
+        note: str = "",
+        version: int | None = None,
+        told: str | None = None,
     ) -> None:
         """Set a value, or (None) take it back, and write down what it was; what is so already stays as it is.
 
         Args:
             version: it must be at this one; 0: never set. None: at any.
+            told: what the history has instead of values that are not to be told.
 
         Raises:
             PreconditionFailed: it is at another version.
@@ -101,7 +110,8 @@ class SetValues:
                 if was == value:
                     return
                 await tx.execute(SQL["put"], tenant, key, value, actor, at + 1)
-                await tx.execute(SQL["insert_change"], tenant, key, at + 1, was, value, note, actor)
+                shown = [each if each is None or told is None else told for each in (was, value)]
+                await tx.execute(SQL["insert_change"], tenant, key, at + 1, *shown, note, actor)
                 await tx.execute(SQL["trim_changes"], tenant, key, KEPT_CHANGES)
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound("tenant", tenant) from error

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
 from constellation.nova.api import internal
+from constellation.nova.api.controlplane.ai import AiRoutes
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
@@ -43,6 +44,7 @@ GROUPS = (
     KeyRoutes,
     LayerRoutes,
     NotificationRoutes,
+    AiRoutes,
     AliasRoutes,
     CanaryRoutes,
     OpenApiRoutes,

@@ -9,20 +9,23 @@ from constellation.base.errors import InvalidRequest
 from constellation.base.units import format_duration, format_size
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_tag
-from constellation.nova.config.live import PLATFORM, InForce, Known, known, known_keys, value_of
+from constellation.nova.config.live import PLATFORM, SET, InForce, Known, SettingInvalid, known, known_keys, value_of
 from constellation.nova.config.setting import Kind
 from constellation.nova.domain.scope import check_platform, check_tenant
+from constellation.nova.secrets.vault import Vault
 from constellation.nova.store.settings import SettingChange, SetValue, SetValues
 from constellation.routes.models.paging import Page, page_facts
 from constellation.routes.models.settings import SettingBody, SettingChangeBody, SettingPut, SettingRevert
 from constellation.routes.reading import page_of
 
+MAX_SECRET_CHARS = 400  # sealed and written as text it fits its column
+
 
 class SettingRoutes:
     """Operations on settings: everybody who may reads those of the own tenant, platform administrators all."""
 
-    def __init__(self, values: SetValues, in_force: InForce) -> None:
-        self._values, self._in_force = values, in_force
+    def __init__(self, values: SetValues, in_force: InForce, vault: Vault) -> None:
+        self._values, self._in_force, self._vault = values, in_force, vault
 
     async def list_settings(self, call: ApiRequest[None]) -> Page[SettingBody]:
         tenant = _tenant_of(call)
@@ -50,7 +53,12 @@ class SettingRoutes:
     async def put_setting(self, call: ApiRequest[SettingPut]) -> Tagged[SettingBody]:
         check_platform(call.identity, "change settings")
         _, setting = self._about(call)
-        return await self._write(call, setting.text(setting.parse(call.body.value)), note=call.body.note)
+        value = setting.parse(call.body.value)
+        if not setting.facts.is_secret:
+            return await self._write(call, setting.text(value), note=call.body.note)
+        if not value or len(str(value)) > MAX_SECRET_CHARS:
+            raise SettingInvalid(setting.key, f"must have 1 to {MAX_SECRET_CHARS} characters; unset takes it back")
+        return await self._write(call, self._vault.seal_setting(setting.key, str(value)), note=call.body.note)
 
     async def unset_setting(self, call: ApiRequest[None]) -> Tagged[SettingBody]:
         check_platform(call.identity, "change settings")
@@ -64,6 +72,8 @@ class SettingRoutes:
     async def revert_setting(self, call: ApiRequest[SettingRevert]) -> Tagged[SettingBody]:
         check_platform(call.identity, "change settings")
         tenant, setting = self._about(call)
+        if setting.facts.is_secret:
+            raise SettingInvalid(setting.key, "earlier values of a secret are not kept; set it anew")
         was = await self._values.value_at(tenant, setting.key, call.body.version)
         value = None if was is None else setting.text(setting.parse(was))  # ranges may have changed since
         return await self._write(call, value, note=call.body.note or f"back to version {call.body.version}")
@@ -75,7 +85,9 @@ class SettingRoutes:
             held = await self._values.try_get(tenant, setting.key)
             version = 0 if held is None else held.version
             check_tag("setting", setting.key, _tag(version), call.if_match)
-        await self._values.put(tenant, setting.key, value, actor=call.identity.subject, note=note, version=version)
+        told = SET if setting.facts.is_secret else None
+        actor = call.identity.subject
+        await self._values.put(tenant, setting.key, value, actor=actor, note=note, version=version, told=told)
         return await self._shown(tenant, setting)
 
     async def _shown(self, tenant: str, setting: Known) -> Tagged[SettingBody]:
@@ -100,7 +112,7 @@ class SettingRoutes:
         value, source = configured, loaded.sources.get(setting.key, "default")
         for values, name in ((platform, "run time (platform)" if tenant else "run time"), (own, "run time")):
             if _is_set(values, setting.key):
-                value, source = str(values[setting.key].value), name
+                value, source = SET if setting.facts.is_secret else str(values[setting.key].value), name
         facts = setting.facts
         return SettingBody(
             key=setting.key,

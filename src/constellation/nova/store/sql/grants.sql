@@ -29,6 +29,9 @@ GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
 -- it looks how the versions of a canary do.
 GRANT SELECT (id, function_name, function_version, status, duration_ms, cold_start) ON invocations TO constellation_nova;
+-- it has failed calls explained to those who may read the log.
+GRANT SELECT (function_id, runtime, node, started_at, queued_ms, error, input_bytes, output_bytes, log, log_truncated, source)
+    ON invocations TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE
     ON users, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;

@@ -94,3 +94,13 @@ ORDER BY version DESC;
 -- name: insert_master_key
 -- That a master key is in use.
 INSERT INTO master_keys (version, fingerprint) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- name: sealed_settings
+-- Those of the platform's settings $1 that are set: they are sealed as secrets are.
+-- index: settings_pkey
+SELECT key, value FROM settings WHERE tenant = '' AND key = ANY ($1::text[]) AND value IS NOT NULL;
+
+-- name: reseal_setting
+-- The same value under another master key, unless it was set anew meanwhile; no change to those who look at its history.
+-- index: settings_pkey
+UPDATE settings SET value = $3 WHERE tenant = '' AND key = $1 AND value = $2;

@@ -1,0 +1,1 @@
+"""Writing and explaining code with a model behind an OpenAI-compatible endpoint."""
