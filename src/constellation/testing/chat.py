@@ -49,7 +49,7 @@ def serving_chat() -> Iterator[Chat]:
             self.close_connection = True
             _ANSWERS.get(body["model"], _streamed)(self, chat)
 
-        def log_message(self, format: str, *args: object) -> None:  # the library's name
+        def log_message(self, *_args: object) -> None:
             return
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

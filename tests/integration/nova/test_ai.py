@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import anyio
 import pytest
@@ -124,14 +125,11 @@ async def test_places_are_given_back_however_an_answer_ends(nova, chat):
     for _ in range(6):  # more than a tenant may have at a time
         assert (await ask(nova, "/ai/generate", {"description": "x"}))[0] == 502
     await turn_on(nova, chat, "stalled", timeout="60s")
-    for _ in range(6):
+    for number in range(4):  # callers who leave in the middle
         async with nova.http.stream(
             "POST", "/ai/generate", json={"description": "x"}, headers=nova.admin(), timeout=60
         ) as answer:
-            with anyio.fail_after(20):
-                while answer.status_code == 503:
-                    await anyio.sleep(0.05)
-                    break
+            assert answer.status_code == 200, number
     await turn_on(nova, chat, "good")
     with anyio.fail_after(20):  # that a caller left is noticed a moment later
         while (await ask(nova, "/ai/generate", {"description": "x"}))[0] != 200:
@@ -184,7 +182,7 @@ async def failed_call(nova, database, *, name: str, status: str = "error", log: 
     function = (await nova.http.get(f"/functions/{name}", headers=nova.admin())).json()
     record = InvocationRecord(
         tenant="default", namespace="default", id=uuid7(), function_id=function["id"], function_name=name,
-        function_version=1, runtime="python", node="here", started_at=None, duration_ms=3.0, queued_ms=0.0,
+        function_version=1, runtime="python", node="here", started_at=datetime.now(UTC), duration_ms=3.0, queued_ms=0.0,
         cold_start=False, status=status, error="KeyError: 'name'", input_bytes=2, output_bytes=0, log=log,
         log_truncated=False, source="api",
     )  # fmt: skip

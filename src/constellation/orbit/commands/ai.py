@@ -51,7 +51,7 @@ def review(context: typer.Context, about: About, runtime: Runtime = "python") ->
 
 
 @app.command("tests")
-def tests_(context: typer.Context, about: About, runtime: Runtime = "python") -> None:
+def write_tests(context: typer.Context, about: About, runtime: Runtime = "python") -> None:
     """Have tests written for a function, or for the code of a file."""
     function, code = _material(about)
     _show(Session.of(context).client.ai_tests(function=function, code=code, runtime=runtime))
