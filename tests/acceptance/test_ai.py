@@ -29,7 +29,8 @@ def test_a_failed_call_is_explained_and_a_function_written(platform: Platform) -
             for key, value in (("ai.base_url", chat.url), ("ai.model", "good")):
                 assert platform.http.put(f"/settings/{key}", json={"value": value}).status_code == 200
             platform.eventually(lambda: platform.http.get("/ai/status").json()["is_on"])
-            platform.eventually(lambda: platform.http.get(f"/invocations/{failed['request_id']}").status_code == 200)
+            logs = f"/functions/unlucky/logs?request_id={failed['request_id']}"
+            platform.eventually(lambda: platform.http.get(logs).json()["items"])
             assert orbit(platform, "ai", "explain", failed["request_id"]).stdout.strip() == ANSWER
             assert "KeyError" in chat.asked[-1].prompt
             assert "event['name']" in chat.asked[-1].prompt
