@@ -59,7 +59,7 @@ async def ask(nova, path: str, body: object, headers=None) -> tuple[int, str, di
 
 async def test_it_is_off_until_an_address_and_a_model_are_set(nova):
     status, _, problem = await ask(nova, "/ai/generate", {"description": "x"})
-    assert (status, problem["code"]) == (503, "ai_off")
+    assert (status, problem["code"]) == (409, "ai_off")
     assert "ai.base_url" in str(problem["detail"])
     seen = (await nova.http.get("/ai/status", headers=nova.admin())).json()
     assert seen == {"is_on": False, "model": "", "has_key": False}

@@ -37,7 +37,7 @@ CLOSE_S = 1.0  # chosen: a connection is closed, or left to itself
 class AiOff(ConstellationError):
     """No endpoint and model are set."""
 
-    code, http_status = "ai_off", 503
+    code, http_status = "ai_off", 409
 
     def __init__(self) -> None:
         super().__init__(
