@@ -2,7 +2,7 @@
  * so it holds plain declarations and enums only. C files include it through base/abi.h. */
 
 /* Raised with every change below that an older caller could misread. */
-enum { CT_ABI_VERSION = 2 };
+enum { CT_ABI_VERSION = 3 };
 
 int ct_abi_version(void);
 
@@ -588,7 +588,11 @@ enum ct_status {
     CT_STATUS_INVALID_REQUEST = 21,
     CT_STATUS_FORBIDDEN = 22,
     CT_STATUS_UNAUTHENTICATED = 23,
-    CT_STATUS_FIRST_FREE = 24,
+    /* of the chain, between the key's bucket and the in-flight limit: what the tenant's functions may in all */
+    CT_STATUS_QUOTA_EXCEEDED = 24,
+    CT_STATUS_TENANT_INFLIGHT_LIMIT = 25,
+    CT_STATUS_TENANT_RATE_LIMITED = 26,
+    CT_STATUS_FIRST_FREE = 27,
     CT_STATUS_OTHER = 63
 };
 
@@ -669,6 +673,39 @@ int ct_function_prewarm(ct_table *table, uint64_t function, uint32_t target);
 /* 0 when there is none of that name. */
 uint64_t ct_function_find(const ct_table *table, const uint8_t *tenant, uint32_t tenant_len, const uint8_t *space,
                           uint32_t space_len, const uint8_t *name, uint32_t name_len);
+
+/* -- tenants: what all functions of one may in all, and did -- */
+
+typedef struct ct_tenant_row {
+    double calls_per_s; /* 0: any number */
+    double publishes_per_s; /* 0: any number */
+    uint32_t calls_burst; /* 0: one second's worth, at least 1 */
+    uint32_t publishes_burst;
+    uint32_t max_inflight; /* 0: any number */
+    uint64_t calls_until; /* no call is let in once its count, as ct_tenant_stats has it, is that; UINT64_MAX: never */
+    uint64_t quota_ends_ns; /* when there will be more */
+} ct_tenant_row;
+
+/* Limits a tenant from now on, whether it has functions yet or not; until then it has no limits. What it did stays
+ * counted while it is told of or has functions. Returns 0, CT_E_FULL, CT_E_TOOBIG or -ENOMEM. */
+int ct_tenant_put(ct_table *table, const uint8_t *name, uint32_t name_len, const ct_tenant_row *row, uint64_t *out);
+int ct_tenant_drop(ct_table *table, uint64_t tenant); /* it has no limits any more; 0 or -ESTALE */
+
+typedef struct ct_tenant_stats {
+    uint64_t tenant;
+    uint64_t calls; /* let in, since the table got to know it */
+    uint32_t inflight;
+    uint32_t functions; /* that the table has of it, versions beside the live ones too */
+} ct_tenant_stats;
+
+int ct_tenant_stats_get(const ct_table *table, uint64_t tenant, ct_tenant_stats *out);
+
+/* Of those that were told of, the ones whose calls grew since this listed them, after `*cursor` (0 to begin). */
+size_t ct_tenant_stats_list(ct_table *table, uint64_t *cursor, ct_tenant_stats *out, size_t cap);
+
+/* Takes so many messages out of its bucket. 0: they may be published; else ns until they may, UINT64_MAX: not so many at
+ * once. */
+uint64_t ct_tenant_publish(ct_table *table, uint64_t tenant, uint32_t messages, uint64_t now_ns);
 
 /* -- aliases: names under which a function's versions are called -- */
 
@@ -754,13 +791,14 @@ typedef struct ct_ask {
     uint32_t subject_len;
 } ct_ask;
 
-/* The guard chain: removed, halted, suspended, depth, cycle, size, key bucket, in-flight, breaker; the first refusal wins.
+/* The guard chain: removed, halted, suspended, depth, cycle, size, key bucket, the tenant's quota, in-flight limit and
+ * bucket, the function's in-flight limit, breaker; the first refusal wins. Only what is let in counts for the tenant.
  * Returns 0 and the call's handle, which ct_call_end gives back; 1 and the verdict, counted as an end of the function and as
  * shed; or -ESTALE. */
 int ct_admit(ct_table *table, uint64_t function, const ct_ask *ask, uint64_t now_ns, uint64_t *call, ct_verdict *out);
 
-/* The part of the chain for a call that is accepted now and run later: no in-flight limit, no breaker, and a payload of at
- * most max_payload_bytes. Returns 0, 1 or -ESTALE; counts nothing but the bucket. */
+/* The part of the chain for a call that is accepted now and run later: no in-flight limits, no breaker, of the tenant's
+ * limits the quota alone, and a payload of at most max_payload_bytes. Returns 0, 1 or -ESTALE; counts nothing but the bucket. */
 int ct_check_job(ct_table *table, uint64_t function, const ct_ask *ask, uint64_t max_payload_bytes, uint64_t now_ns,
                  ct_verdict *out);
 

@@ -300,6 +300,22 @@ static void on_member(sim *s, uint32_t event) {
     }
 }
 
+/* Limits come and go while calls are in hand. */
+static void limit_tenant(sim *s, const sim_function *f) {
+    uint64_t handle = 0;
+    ct_tenant_row row = {.calls_until = UINT64_MAX, .quota_ends_ns = s->now_ns + CT__SECOND_NS};
+    DEMAND(s, ct_tenant_put(s->t, f->row.tenant, f->row.tenant_len, &row, &handle) == 0, "a tenant was not told of");
+    ct_tenant_stats stats;
+    DEMAND(s, ct_tenant_stats_get(s->t, handle, &stats) == 0, "a tenant that was told of is not known");
+    row.calls_per_s = sim_one_of(s, 0, 3, 50);
+    row.max_inflight = sim_one_of(s, 0, 2, 12);
+    row.calls_until = sim_below(s, 3) == 0 ? stats.calls + sim_below(s, 9) : UINT64_MAX;
+    if (sim_below(s, 3) == 0)
+        DEMAND(s, ct_tenant_drop(s->t, handle) == 0, "a tenant was not dropped");
+    else
+        DEMAND(s, ct_tenant_put(s->t, f->row.tenant, f->row.tenant_len, &row, &handle) == 0, "a tenant was not limited");
+}
+
 static void on_update(sim *s, uint32_t event) {
     const uint32_t i = sim_below(s, FUNCTIONS);
     sim_function *f = &s->functions[i];
@@ -310,6 +326,7 @@ static void on_update(sim *s, uint32_t event) {
         f->row.min_replicas = sim_one_of(s, 0, 0, 1);
         f->row.flags &= ~(uint32_t)CT_FUNCTION_HALTED;
         f->row.flags |= sim_below(s, 8) == 0 ? CT_FUNCTION_HALTED : 0u;
+        limit_tenant(s, f);
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 1, s->now_ns) == 0, "an update was refused");
         break;
     case EV_DEPLOY:

@@ -22,6 +22,7 @@ from constellation.native.table_values import (
     Status,
     TableOptions,
     Taker,
+    TenantRow,
     Verdict,
 )
 from constellation.nova.domain.function import CapacityPolicy, Function, Mode
@@ -48,6 +49,9 @@ STATUS_AND_RETRY = {
     Status.RECURSION: (508, None),
     Status.PAYLOAD_TOO_LARGE: (413, None),
     Status.RATE_LIMITED: (429, None),
+    Status.QUOTA_EXCEEDED: (429, None),
+    Status.TENANT_INFLIGHT_LIMIT: (429, 1),
+    Status.TENANT_RATE_LIMITED: (429, None),
     Status.BREAKER_OPEN: (503, None),
     Status.TIMEOUT: (504, None),
 }
@@ -67,6 +71,8 @@ EVENTS = {
     "prewarm": 2,
     "sweep": 4,
     "wait": 4,
+    "tenant": 2,
+    "publish": 2,
 }
 
 
@@ -91,6 +97,7 @@ class Both:
         self.members: dict[int, ModelMember] = {}  # by handle
         self.calls: dict[int, object] = {}  # by handle
         self.verdicts: set[int] = set()
+        self.tenants: dict[str, int] = {}  # handles of those that were told of
         for place in range(3):
             self.functions.append(self.put(place))
         self.table.open(is_open=True, now_ns=self.now_ns)
@@ -100,7 +107,7 @@ class Both:
     def function(self, place: int) -> Function:
         rng = self.rng
         return Function(
-            tenant="t",
+            tenant=f"t{place % 2}",
             namespace="n",
             name=f"f{place}",
             id=UUID(int=place + 1),
@@ -137,7 +144,7 @@ class Both:
         row = self.rows[place]
         error = refusal(got, row, subject=ask.subject, rate_per_s=ask.rate_per_s, budget_s=1.0)
         status, after_s = STATUS_AND_RETRY.get(got.code, (row.capacity.shed_status_code, row.capacity.retry_after_s))
-        if got.code in (Status.RATE_LIMITED, Status.BREAKER_OPEN):
+        if got.code in (Status.RATE_LIMITED, Status.TENANT_RATE_LIMITED, Status.QUOTA_EXCEEDED, Status.BREAKER_OPEN):
             after_s = max(1, math.ceil(got.limit / 1e9))
         assert (error.code, error.http_status) == (Status(got.code).name.lower(), status)
         assert headers_of(error) == ({} if after_s is None else {"retry-after": str(after_s)})
@@ -282,9 +289,9 @@ class Both:
         handle, function = self.functions[place]
         self.table.remove_function(handle, now_ns=self.now_ns)
         self.model.remove_function(function)
-        assert self.table.find_function("t", "n", f"f{place}") is None
+        assert self.table.find_function(function.row.tenant, "n", f"f{place}") is None
         self.functions[place] = self.put(place)
-        assert self.table.find_function("t", "n", f"f{place}") == self.functions[place][0]
+        assert self.table.find_function(function.row.tenant, "n", f"f{place}") == self.functions[place][0]
 
     def on_prewarm(self) -> None:
         handle, function = self.rng.choice(self.functions)
@@ -299,7 +306,51 @@ class Both:
     def on_wait(self) -> None:
         self.now_ns += self.rng.randrange(1, 8) * SECOND_NS
 
+    def on_tenant(self) -> None:
+        rng = self.rng
+        name = rng.choice(("t0", "t1"))
+        model = self.model.tenants[name]
+        if name in self.tenants and rng.random() < 0.2:
+            self.table.drop_tenant(self.tenants.pop(name))
+            model.row = None
+            return
+        row = TenantRow(
+            calls_per_s=rng.choice((0.0, 0.0, 0.9, 20.0)),
+            calls_burst=rng.choice((0, 3)),
+            publishes_per_s=rng.choice((0.0, 0.5, 7.0)),
+            publishes_burst=rng.choice((0, 4)),
+            max_inflight=rng.choice((0, 0, 2, 6)),
+            calls_until=rng.choice((None, None, model.calls, model.calls + 3)),
+            quota_ends_ns=self.now_ns + rng.randrange(3 * SECOND_NS),
+        )
+        self.tenants[name] = self.table.put_tenant(name, row)
+        model.row = row
+
+    def on_publish(self) -> None:
+        if self.tenants:
+            name, handle = self.rng.choice(sorted(self.tenants.items()))
+            messages = self.rng.choice((1, 2, 6))
+            got = self.table.publish_wait_ns(handle, messages, now_ns=self.now_ns)
+            assert got == self.model.tenants[name].publish(messages, self.now_ns)
+
+    def compare_tenants(self) -> None:
+        for name, handle in self.tenants.items():
+            model = self.model.tenants[name]
+            calls = [call for _, call in self.calls.items() if call.function.row.tenant == name]
+            assert self.table.tenant_stats(handle)[1:3] == (model.calls, len(calls))
+        listed = {stats.tenant: stats.calls for stats in self.table.called_tenants()}
+        models = self.model.tenants
+        grown = {
+            handle: models[name].calls
+            for name, handle in self.tenants.items()
+            if models[name].calls > models[name].listed
+        }
+        assert listed == grown
+        for name in self.tenants:
+            models[name].listed = models[name].calls
+
     def compare(self) -> None:
+        self.compare_tenants()
         assert self.table.check() == 0
         numbers = {call.number: handle for handle, call in self.calls.items()}
         handles = {member.number: handle for handle, member in self.members.items()}
@@ -365,6 +416,7 @@ def test_every_refusal_of_the_chain_is_met():
     chain = range(Status.HALTED, Status.QUEUE_FULL)
     assert {Status(code) for code in chain} - met == set()
     assert Status.QUEUE_WAIT_TIMEOUT in met
+    assert {Status.QUOTA_EXCEEDED, Status.TENANT_INFLIGHT_LIMIT, Status.TENANT_RATE_LIMITED} <= met
 
 
 @pytest.mark.slow

@@ -83,26 +83,34 @@ static bucket *bucket_of(ct__buckets *b, const ct_ask *ask) {
     return found;
 }
 
-uint64_t ct__bucket_take(ct__buckets *b, const ct_ask *ask, uint64_t now_ns) {
-    const double wanted_ns = 1e9 / ask->rate_per_s + 0.5;
+ct__rate ct__rate_of(double per_s, uint32_t burst) {
+    const double wanted_ns = 1e9 / per_s + 0.5;
     uint64_t interval_ns = wanted_ns < (double)INTERVAL_MAX_NS ? (uint64_t)wanted_ns : INTERVAL_MAX_NS;
     if (interval_ns == 0)
         interval_ns = 1;
-    uint64_t burst = ask->burst;
-    if (burst == 0)
-        burst = ask->rate_per_s < 1 ? 1 : ask->rate_per_s < 4e9 ? (uint64_t)ask->rate_per_s : 4000000000;
-    const uint64_t depth_ns = burst <= DEPTH_MAX_NS / interval_ns ? burst * interval_ns : DEPTH_MAX_NS;
+    uint64_t tokens = burst;
+    if (tokens == 0)
+        tokens = per_s < 1 ? 1 : per_s < 4e9 ? (uint64_t)per_s : 4000000000;
+    return (ct__rate){.interval_ns = interval_ns,
+                      .depth_ns = tokens <= DEPTH_MAX_NS / interval_ns ? tokens * interval_ns : DEPTH_MAX_NS};
+}
+
+uint64_t ct__rate_left(const ct__rate *rate, uint64_t *full_at_ns, uint32_t tokens, uint64_t now_ns) {
+    if (*full_at_ns < now_ns)
+        *full_at_ns = now_ns;
+    if (*full_at_ns - now_ns > rate->depth_ns) /* the rate was changed */
+        *full_at_ns = now_ns + rate->depth_ns;
+    const uint64_t missing_ns = *full_at_ns - now_ns + tokens * rate->interval_ns;
+    return missing_ns > rate->depth_ns ? missing_ns - rate->depth_ns : 0;
+}
+
+uint64_t ct__bucket_take(ct__buckets *b, const ct_ask *ask, uint64_t now_ns) {
+    const ct__rate rate = ct__rate_of(ask->rate_per_s, ask->burst);
     bucket *own = bucket_of(b, ask);
-    uint64_t full_at_ns = own->full_at_ns > now_ns ? own->full_at_ns : now_ns;
-    if (full_at_ns - now_ns > depth_ns) /* the rate was changed */
-        full_at_ns = now_ns + depth_ns;
-    const uint64_t missing_ns = full_at_ns - now_ns + interval_ns;
-    if (missing_ns > depth_ns) {
-        own->full_at_ns = full_at_ns;
-        return missing_ns - depth_ns;
-    }
-    own->full_at_ns = full_at_ns + interval_ns;
-    return 0;
+    const uint64_t left_ns = ct__rate_left(&rate, &own->full_at_ns, 1, now_ns);
+    if (left_ns == 0)
+        own->full_at_ns += rate.interval_ns;
+    return left_ns;
 }
 
 int ct__buckets_check(const ct__buckets *b) {

@@ -165,5 +165,6 @@ int ct_table_check(const ct_table *t) {
             waits++;
         MUST(waits == t->takers[taker].waits);
     }
-    return ct__buckets_check(t->buckets);
+    const int tenants = ct__tenants_check(t);
+    return tenants != 0 ? tenants : ct__buckets_check(t->buckets);
 }

@@ -81,6 +81,12 @@ int ct_function_put(ct_table *t, const ct_function_row *row, uint64_t now_ns, ui
         free(key);
         return CT_E_FULL;
     }
+    const int joined = ct__tenant_join(t, row->tenant, row->tenant_len, &f->tenant);
+    if (joined != 0) {
+        ct__slab_give(&t->function_slab, &f->slot);
+        free(key);
+        return joined;
+    }
     ct__list_init(&f->members);
     ct__list_init(&f->shelf);
     ct__list_init(&f->line);
@@ -191,6 +197,7 @@ void ct__function_free(ct_table *t, ct__function *f) {
         f->sayings = next;
     }
     ct__aliases_free(f);
+    ct__tenant_leave(t, f->tenant);
     free(f->row_head);
     f->row_head = NULL;
     free(f->key);

@@ -5,7 +5,7 @@ static ct_verdict plain(uint32_t code, uint32_t detail, uint64_t limit) {
     return (ct_verdict){.code = code, .detail = detail, .limit = limit};
 }
 
-static ct_verdict later(uint32_t code, uint64_t left_ns) {
+ct_verdict ct__later(uint32_t code, uint64_t left_ns) {
     const uint64_t left_s = left_ns / CT__SECOND_NS + (left_ns % CT__SECOND_NS != 0);
     return (ct_verdict){.code = code, .limit = left_ns,
                         .retry_after_s = left_s == 0 ? 1 : left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX};
@@ -29,7 +29,7 @@ static bool is_in_chain(const ct__function *f, const uint8_t *chain, uint32_t le
 }
 
 /* The part of the chain that every call and every job passes. */
-static bool check(const ct_table *t, const ct__function *f, const ct_ask *ask, uint64_t max_payload_bytes,
+static bool check(const ct_table *t, const ct__function *f, const ct_ask *ask, uint64_t max_payload_bytes, bool is_job,
                   uint64_t now_ns, ct_verdict *out) {
     if (f->is_removed)
         *out = plain(CT_STATUS_NOT_FOUND, CT_DETAIL_NONE, 0);
@@ -46,8 +46,8 @@ static bool check(const ct_table *t, const ct__function *f, const ct_ask *ask, u
     else {
         const uint64_t left_ns = ask->rate_per_s > 0 ? ct__bucket_take(t->buckets, ask, now_ns) : 0;
         if (left_ns == 0)
-            return true;
-        *out = later(CT_STATUS_RATE_LIMITED, left_ns);
+            return !f->tenant->is_limited || !ct__tenant_refuses(f->tenant, is_job, now_ns, out);
+        *out = ct__later(CT_STATUS_RATE_LIMITED, left_ns);
     }
     return false;
 }
@@ -58,16 +58,16 @@ int ct_check_job(ct_table *t, uint64_t function, const ct_ask *ask, uint64_t max
     if (f == NULL)
         return -ESTALE;
     const uint64_t own = f->row.max_payload_bytes;
-    return check(t, f, ask, own < max_payload_bytes ? own : max_payload_bytes, now_ns, out) ? 0 : 1;
+    return check(t, f, ask, own < max_payload_bytes ? own : max_payload_bytes, true, now_ns, out) ? 0 : 1;
 }
 
 static ct__call *admit(ct_table *t, ct__function *f, const ct_ask *ask, uint64_t now_ns, ct_verdict *out) {
     if (t->call_slab.count >= t->call_slab.cap) {
-        *out = later(CT_STATUS_OVERLOADED, 0);
+        *out = ct__later(CT_STATUS_OVERLOADED, 0);
         out->limit = t->call_slab.cap;
         return NULL;
     }
-    if (!check(t, f, ask, f->row.max_payload_bytes, now_ns, out))
+    if (!check(t, f, ask, f->row.max_payload_bytes, false, now_ns, out))
         return NULL;
     if (f->row.max_inflight > 0 && f->leases + f->waiting >= f->row.max_inflight) {
         *out = (ct_verdict){.code = CT_STATUS_INFLIGHT_LIMIT, .http_status = f->row.shed_status,
@@ -78,11 +78,12 @@ static ct__call *admit(ct_table *t, ct__function *f, const ct_ask *ask, uint64_t
     bool is_probe = false;
     uint64_t left_ns = 0;
     if (!ct__breaker_admit(f, now_ns, &is_probe, &left_ns)) {
-        *out = later(CT_STATUS_BREAKER_OPEN, left_ns);
+        *out = ct__later(CT_STATUS_BREAKER_OPEN, left_ns);
         return NULL;
     }
     ct__call *c = ct__slab_take(&t->call_slab, t->calls, sizeof *c);
     assert(c != NULL);
+    ct__tenant_enter(f->tenant);
     c->function = f;
     c->admitted_ns = now_ns;
     c->owner = ask->owner;
@@ -114,7 +115,7 @@ int ct_node_enter(ct_table *t, ct_verdict *out) {
         t->inflight++;
         return 0;
     }
-    *out = later(t->is_draining ? CT_STATUS_DRAINING : CT_STATUS_OVERLOADED, 0);
+    *out = ct__later(t->is_draining ? CT_STATUS_DRAINING : CT_STATUS_OVERLOADED, 0);
     out->limit = t->options.max_calls;
     ct_shed(t, out->code);
     return 1;

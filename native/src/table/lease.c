@@ -233,6 +233,7 @@ int ct_call_end(ct_table *t, uint64_t call, uint32_t status, uint32_t flags, uin
         give_back(t, c, is_broken, now_ns);
     ct__slab_give(&t->call_slab, &c->slot);
     f->calls--;
+    f->tenant->inflight--;
     if (f->calls == 0)
         ct__function_settle(t, f);
     return 0;

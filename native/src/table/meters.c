@@ -3,7 +3,7 @@
 
 /* Refused before it ran: counted as shed, and its time says nothing. */
 static bool is_shed(uint32_t status) {
-    return status >= CT_STATUS_DRAINING && status <= CT_STATUS_UNAUTHENTICATED;
+    return status >= CT_STATUS_DRAINING && status < CT_STATUS_FIRST_FREE;
 }
 
 static uint32_t bucket_at(const ct_table *t, uint64_t took_ns) {

@@ -90,9 +90,28 @@ typedef struct ct__saying { /* a refusal, ready to be sent */
 
 typedef struct ct__alias ct__alias;
 
+typedef struct ct__tenant {
+    ct__slot slot;
+    struct ct__tenant *hash_next;
+    uint8_t *name;
+    uint64_t hash;
+    uint32_t name_len;
+    uint32_t functions; /* of it; it stays while there are any, or while Python has told of it */
+    bool is_told;
+    bool is_limited; /* there is something that a call is to be checked against */
+    uint32_t inflight;
+    uint64_t calls;  /* let in, since it was made */
+    uint64_t listed; /* of them, those that were told to whoever keeps the count */
+    uint64_t call_full_at_ns;
+    uint64_t call_interval_ns; /* what the call that was just checked will cost; 0: nothing */
+    uint64_t publish_full_at_ns;
+    ct_tenant_row row;
+} ct__tenant;
+
 typedef struct ct__function {
     ct__slot slot;
     ct_function_row row; /* its names point into key */
+    ct__tenant *tenant;
     uint8_t *key;
     uint64_t hash;
     struct ct__function *hash_next;
@@ -186,6 +205,7 @@ typedef struct ct__word {
 
 typedef struct ct__buckets ct__buckets;
 typedef struct ct__identities ct__identities;
+typedef struct ct__tenants ct__tenants;
 typedef struct ct__records ct__records;
 
 struct ct_table {
@@ -212,6 +232,7 @@ struct ct_table {
     ct__taker takers[2];
     ct__buckets *buckets;
     ct__identities *identities;
+    ct__tenants *tenants;
     ct__records *records;
     ct__word status_names[CT_STATUS_MAX];
     ct_meter *meters;
@@ -294,6 +315,34 @@ ct__buckets *ct__buckets_new(uint32_t cap, uint64_t seed);
 void ct__buckets_free(ct__buckets *b);
 uint64_t ct__bucket_take(ct__buckets *b, const ct_ask *ask, uint64_t now_ns); /* 0, or ns until it may be tried again */
 int ct__buckets_check(const ct__buckets *b);
+
+typedef struct ct__rate { /* a token bucket: what one token takes to come, and what all of them take */
+    uint64_t interval_ns;
+    uint64_t depth_ns;
+} ct__rate;
+
+ct__rate ct__rate_of(double per_s, uint32_t burst); /* burst 0: one second's worth, at least 1 */
+/* 0: there are so many tokens, and full_at_ns may be moved by what they take; else ns until there are. */
+uint64_t ct__rate_left(const ct__rate *rate, uint64_t *full_at_ns, uint32_t tokens, uint64_t now_ns);
+
+/* guard.c */
+ct_verdict ct__later(uint32_t code, uint64_t left_ns);
+
+/* tenants.c */
+ct__tenants *ct__tenants_new(uint32_t cap, uint64_t seed);
+void ct__tenants_free(ct__tenants *all);
+int ct__tenants_check(const ct_table *t);
+int ct__tenant_join(ct_table *t, const uint8_t *name, uint32_t len, ct__tenant **out); /* one more function of it */
+void ct__tenant_leave(ct_table *t, ct__tenant *tenant);
+bool ct__tenant_refuses(ct__tenant *tenant, bool is_job, uint64_t now_ns, ct_verdict *out); /* of a limited one */
+
+/* A call is let in, after ct__tenant_refuses if the tenant is limited. */
+static inline void ct__tenant_enter(ct__tenant *tenant) {
+    tenant->calls++;
+    tenant->inflight++;
+    if (tenant->is_limited)
+        tenant->call_full_at_ns += tenant->call_interval_ns;
+}
 
 /* identities.c, records.c */
 ct__identities *ct__identities_new(uint32_t cap, uint64_t seed);

@@ -78,8 +78,9 @@ static bool allocate(ct_table *t) {
     t->buckets = ct__buckets_new(o->max_buckets, o->hash_seed);
     t->identities = ct__identities_new(o->max_identities, o->hash_seed);
     t->records = ct__records_new(o->max_records);
+    t->tenants = ct__tenants_new(o->max_functions, o->hash_seed); /* each has a function, or is about to */
     return t->index != NULL && t->functions != NULL && t->members != NULL && t->calls != NULL && t->meters != NULL &&
-           t->buckets != NULL && t->identities != NULL && t->records != NULL;
+           t->buckets != NULL && t->identities != NULL && t->records != NULL && t->tenants != NULL;
 }
 
 ct_table *ct_table_new(const ct_table_options *options) {
@@ -112,6 +113,7 @@ void ct_table_free(ct_table *t) {
     for (uint32_t i = 0; t->functions != NULL && i < t->function_slab.fresh; i++)
         if (t->functions[i].slot.is_used)
             ct__function_free(t, &t->functions[i]);
+    ct__tenants_free(t->tenants);
     ct__records_free(t->records);
     ct__identities_free(t->identities);
     ct__buckets_free(t->buckets);

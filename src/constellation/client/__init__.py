@@ -85,6 +85,7 @@ from constellation.routes.models.people import (
     UserCreate,
     UserUpdate,
 )
+from constellation.routes.models.quotas import QuotaBody, QuotaSet, TierBody, TierLimit, TierPut, UsageBody
 from constellation.routes.models.sandboxes import (
     SandboxBody,
     SandboxCode,
@@ -216,6 +217,8 @@ __all__ = [
     "Prewarmed",
     "PublishedBatch",
     "PublishedBody",
+    "QuotaBody",
+    "QuotaSet",
     "Redriven",
     "ReplayedBody",
     "RoleBody",
@@ -264,10 +267,14 @@ __all__ = [
     "TenantCreate",
     "TenantUpdate",
     "Terminal",
+    "TierBody",
+    "TierLimit",
+    "TierPut",
     "TopicBody",
     "TopicCreate",
     "TopicUpdate",
     "Unreachable",
+    "UsageBody",
     "UserBody",
     "UserCreate",
     "UserUpdate",

@@ -23,6 +23,7 @@ from constellation.client import (
     layer_calls,
     notification_calls,
     people_calls,
+    quota_calls,
     secret_calls,
     setting_calls,
     topics,
@@ -192,6 +193,13 @@ class Operations:
     unset_setting = Operation(setting_calls.unset_setting)
     list_setting_changes = Listing(setting_calls.list_setting_changes)
     revert_setting = Operation(setting_calls.revert_setting)
+    list_quotas = Listing(quota_calls.list_quotas)
+    put_quota = Operation(quota_calls.put_quota)
+    delete_quota = Operation(quota_calls.delete_quota)
+    list_usage = Listing(quota_calls.list_usage)
+    list_tiers = Listing(quota_calls.list_tiers)
+    put_tier = Operation(quota_calls.put_tier)
+    delete_tier = Operation(quota_calls.delete_tier)
 
     list_notifications = Listing(notification_calls.list_notifications)
     unread_notifications = Operation(notification_calls.unread_notifications)

@@ -63,6 +63,7 @@ from constellation.comet.sandboxes.tunnels import Tunnels
 from constellation.comet.secrets import NovaSecrets, SecretSources, uses
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
+from constellation.comet.tenants import Tenants
 from constellation.comet.wakefulness import Wakefulness
 from constellation.comet.wasm.backend import WasmBackend
 from constellation.comet.wasm.settings import WasmSettings
@@ -96,13 +97,13 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.notifications import Notifications
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.quotas import Quotas
 from constellation.nova.store.sandboxes import Sandboxes
 from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.state import State
 from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.steps import Steps
-from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.topics import Topics
 from constellation.rpc.near import listening_near
 from constellation.rpc.server import Guarded
@@ -224,8 +225,8 @@ async def execution_plane(
     builds = Builds(db, queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     state = State(db, max_keys=lambda tenant: in_force.of(tenant).state.max_keys)
     steps = Steps(db, jobs)
-    messages = Messages(db)
-    publishing = Publishing(messages, clock=context.clock, registry=context.registry)
+    messages, tenants = Messages(db), Tenants(Quotas(db), table, context.clock)
+    publishing = Publishing(messages, tenants, clock=context.clock, registry=context.registry)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
         code_root,
@@ -262,7 +263,7 @@ async def execution_plane(
     networks = [each for each in router.backends if isinstance(each, NamespaceBackend | DockerBackend)]
     cache = FunctionCache(
         functions,
-        Tenancy(db),
+        tenants,
         Changes(db),
         clock=context.clock,
         versions=Aliases(db),
@@ -281,6 +282,7 @@ async def execution_plane(
         node=context.node,
         is_json=is_json,
         qualified=Qualified(table, pool, cache),
+        queue_depth=tenants.queue_depth,
     )
     once = Once(
         executor, CallKeys(db), lambda: in_force.settings.idempotency, clock=context.clock, registry=context.registry
@@ -317,6 +319,7 @@ async def execution_plane(
             await tasks.start(layers.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
+            await tasks.start(tenants.run)
             await tasks.start(once.run)
             await tasks.start(templates.run, listener.subscribe(CHANGES))
             if builder is not None:
@@ -364,6 +367,7 @@ async def execution_plane(
             async with anyio.create_task_group() as ending:
                 ending.start_soon(partial(records.flush, within_s=FLUSH_S))
                 ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
+                ending.start_soon(partial(tenants.flush, within_s=FLUSH_S))
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:

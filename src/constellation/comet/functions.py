@@ -240,6 +240,10 @@ class FunctionCache:
             self._keep(await self._entry(function, await self._is_suspended(function.tenant)))
         for key in list(self._kept):
             await self._refresh(key)
+        suspended = {tenant: await self._is_suspended(tenant) for tenant in {key[0] for key in self._kept}}
+        for key, entry in list(self._kept.items()):
+            if entry.is_suspended is not suspended.get(key[0], entry.is_suspended):
+                self._keep(replace(entry, is_suspended=not entry.is_suspended))
         self._on_secret(None)
         self._absent.clear()
         for reading in self._loads.values():

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from constellation.base.clock import Clock
 from constellation.base.errors import DeadlineExceeded, InvalidRequest, PayloadTooLarge
 from constellation.comet.executor.budget import Budget
+from constellation.comet.tenants import Tenants
 from constellation.native.json_check import is_json
 from constellation.nova.domain.message import (
     MAX_BATCH_BYTES,
@@ -28,8 +29,8 @@ from constellation.rpc.caller import Caller
 class Publishing:
     """Checks messages, commits them, counts them."""
 
-    def __init__(self, messages: Messages, *, clock: Clock, registry: CollectorRegistry) -> None:
-        self._messages, self._clock = messages, clock
+    def __init__(self, messages: Messages, tenants: Tenants, *, clock: Clock, registry: CollectorRegistry) -> None:
+        self._messages, self._tenants, self._clock = messages, tenants, clock
         self._published = Counter(
             "constellation_messages_published",
             "Messages that were accepted, and repetitions of such",
@@ -48,6 +49,7 @@ class Publishing:
         Raises:
             InvalidRequest, PayloadTooLarge: a message is not as it may be.
             MessageLoop: messages and calls led to each other as far as they may.
+            TenantRateLimit, QuotaExceeded: the tenant published as much as it may, or its queue has no room for deliveries.
             TopicNotFound
         """
         check_name("topic", topic)
@@ -59,7 +61,10 @@ class Publishing:
             raise PayloadTooLarge(limit_bytes=MAX_BATCH_BYTES)
         left_s = budget.left_s(self._clock.monotonic_s())
         with anyio.move_on_after(left_s):
-            published = await self._messages.publish(identity.tenant, identity.namespace, topic, publisher, messages)
+            max_depth = await self._tenants.publish(identity.tenant, len(messages))
+            published = await self._messages.publish(
+                identity.tenant, identity.namespace, topic, publisher, messages, max_depth=max_depth
+            )
             for each in published:
                 self._published.labels(str(each.is_duplicate).lower()).inc()
                 self._begun.inc(each.deliveries)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 from constellation.base.errors import ConstellationError
 from constellation.nova.domain.function import CapacityPolicy, Function
+from constellation.nova.domain.quota import ABOUT, Dimension, whole_seconds
 
 
 class FunctionHalted(ConstellationError):
@@ -128,6 +127,32 @@ class KeyRateLimit(ConstellationError):
         )
 
 
+class TenantRateLimit(ConstellationError):
+    """All callers of a tenant together did as much as its limits let them, for now."""
+
+    code, http_status, retryable = "tenant_rate_limited", 429, True
+
+    def __init__(self, dimension: Dimension, *, left_s: float) -> None:
+        super().__init__(
+            f"the tenant did as much as it may for now ({ABOUT[dimension]})",
+            extras={"dimension": dimension.value, "left_s": max(left_s, 0.0)},
+            retry_after_s=whole_seconds(left_s),
+        )
+
+
+class TenantInflightLimit(ConstellationError):
+    """As many calls of the tenant's functions are in hand as its limits let in."""
+
+    code, http_status, retryable = "tenant_inflight_limit", 429, True
+
+    def __init__(self, *, limit: int) -> None:
+        super().__init__(
+            f"{limit} calls of the tenant are in hand already ({ABOUT[Dimension.CONCURRENT_INVOCATIONS]})",
+            extras={"dimension": Dimension.CONCURRENT_INVOCATIONS.value, "limit": limit},
+            retry_after_s=1,
+        )
+
+
 class CometDraining(ConstellationError):
     """Comet is going down; another one, or this one after its restart, takes the call."""
 
@@ -149,8 +174,3 @@ def refuse_unbuilt(function: Function) -> None:
     if pending.error is None:
         raise CompilePending(function.name, version=pending.version)
     raise CompileFailed(function.name, version=pending.version, error=pending.error)
-
-
-def whole_seconds(left_s: float) -> int:
-    """Return a wait as `Retry-After` states it: whole seconds, rounded up, at least one."""
-    return max(ceil(left_s), 1)

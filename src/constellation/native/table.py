@@ -11,7 +11,6 @@ from typing import Any
 
 from constellation.native import _core
 from constellation.native.errors import checked
-from constellation.native.ledger import Ledger
 from constellation.native.table_values import (
     Ask,
     Breaker,
@@ -30,6 +29,7 @@ from constellation.native.table_values import (
     Taker,
     Verdict,
 )
+from constellation.native.tenants import TenantLedger
 
 _lib, _ffi = _core.lib, _core.ffi
 
@@ -38,7 +38,7 @@ _GRANTED: int = _lib.CT_LEASE_GRANTED
 _LISTED = 256  # functions a C call
 
 
-class Table(Ledger):
+class Table(TenantLedger):
     """One `ct_table`. Closed by `close`, or with the object."""
 
     def __init__(self, options: TableOptions) -> None:

@@ -14,6 +14,7 @@ _lib = _core.lib
 FunctionHandle = NewType("FunctionHandle", int)
 MemberHandle = NewType("MemberHandle", int)
 CallHandle = NewType("CallHandle", int)
+TenantHandle = NewType("TenantHandle", int)
 
 NEVER_NS = 2**64 - 1
 REFUSAL_BYTES_MAX: int = _lib.CT_REFUSAL_BYTES_MAX
@@ -47,6 +48,9 @@ class Status(IntEnum):
     INVALID_REQUEST = _lib.CT_STATUS_INVALID_REQUEST
     FORBIDDEN = _lib.CT_STATUS_FORBIDDEN
     UNAUTHENTICATED = _lib.CT_STATUS_UNAUTHENTICATED
+    QUOTA_EXCEEDED = _lib.CT_STATUS_QUOTA_EXCEEDED
+    TENANT_INFLIGHT_LIMIT = _lib.CT_STATUS_TENANT_INFLIGHT_LIMIT
+    TENANT_RATE_LIMITED = _lib.CT_STATUS_TENANT_RATE_LIMITED
     OTHER = _lib.CT_STATUS_OTHER
 
 
@@ -145,6 +149,28 @@ class FunctionRow:
     breaker_open_s: float = 5.0
     breaker_probes: int = 1
     meter: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantRow:
+    """What all functions of a tenant may in all. 0: any number; a burst of 0: one second's worth."""
+
+    calls_per_s: float = 0.0
+    calls_burst: int = 0
+    publishes_per_s: float = 0.0
+    publishes_burst: int = 0
+    max_inflight: int = 0
+    calls_until: int | None = None  # no call is let in once that many were, as its stats count them
+    quota_ends_ns: int = 0  # when there will be more
+
+
+class TenantStats(NamedTuple):
+    """What a tenant did since the table got to know it."""
+
+    tenant: TenantHandle
+    calls: int  # let in
+    inflight: int
+    functions: int  # that the table has of it
 
 
 class Ask(NamedTuple):

@@ -40,6 +40,7 @@ from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.layers import LayerRoutes, LayerUses
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
+from constellation.nova.api.controlplane.quotas import QuotaRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
@@ -89,6 +90,7 @@ from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
 from constellation.nova.store.notifications import OUTBOX, Notifications
 from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.quotas import Quotas
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.service_accounts import ServiceAccounts
@@ -244,6 +246,7 @@ async def control_app(
         ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
+        QuotaRoutes(Quotas(db), clock=clock),
         UrlRoutes(urls := FunctionUrls(db)),
         DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain, schemas=Checker()),
         IngressRoutes(functions, Ingress(db)),

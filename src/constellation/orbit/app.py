@@ -31,6 +31,7 @@ from constellation.orbit.commands import (
     people,
     platform,
     platform_settings,
+    quotas,
     sandbox,
     schedules,
     secrets,
@@ -147,6 +148,7 @@ app.add_typer(access.keys, name="keys")
 people.register(app)
 app.add_typer(service_accounts.app, name="service-accounts")
 app.add_typer(access.tenants, name="tenants")
+app.add_typer(quotas.tiers, name="tiers")
 app.add_typer(access.namespaces, name="namespaces")
 audit.register(app)
 platform.register(app)

@@ -77,7 +77,7 @@ CONTROL: tuple[Route, ...] = (
          response=Page[a.TenantBody], query=PAGING),
     nova("create_tenant", "POST", "/tenants", P.TENANT_MANAGE, "Create a tenant with its default namespace",
          status=201, request=a.TenantCreate, response=a.TenantBody),
-    nova("update_tenant", "PATCH", "/tenants/{tenant}", P.TENANT_MANAGE, "Rename or suspend a tenant",
+    nova("update_tenant", "PATCH", "/tenants/{tenant}", P.TENANT_MANAGE, "Rename or suspend a tenant, or give it another tier",
          request=a.TenantUpdate, response=a.TenantBody),
     nova("delete_tenant", "DELETE", "/tenants/{tenant}", P.TENANT_MANAGE, "Delete a tenant and all it has",
          response=f.Deleted),

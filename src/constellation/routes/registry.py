@@ -18,6 +18,7 @@ from constellation.routes.domains import DOMAINS
 from constellation.routes.layers import LAYERS
 from constellation.routes.notifications import NOTIFICATIONS
 from constellation.routes.people import PEOPLE
+from constellation.routes.quotas import QUOTAS
 from constellation.routes.records import RECORDS
 from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
@@ -32,6 +33,7 @@ ROUTES: tuple[Route, ...] = (
     *DOMAINS,
     *CALLS,
     *PEOPLE,
+    *QUOTAS,
     *RECORDS,
     *SANDBOXES,
     *TOPICS,

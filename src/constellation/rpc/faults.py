@@ -12,6 +12,7 @@ class Fault(Enum):
 
     UNDELIVERED = auto()  # nothing reached the other side, for a reason that has nothing to do with the call
     REFUSED = auto()  # the other side answered that it did not begin, and may begin later
+    HELD = auto()  # the tenant may not have it run now, however long that is; it did not begin
     FAILED = auto()  # it may have begun; another try may succeed
     PERMANENT = auto()  # the same call fails every time
 
@@ -31,11 +32,16 @@ _REFUSING_CODES = frozenset(
     }
 )
 
+# What a tenant may not, or not now, is no fault of the call: it waits until the tenant may.
+_HOLDING_CODES = frozenset({"tenant_suspended", "tenant_rate_limited", "tenant_inflight_limit", "quota_exceeded"})
+
 
 def fault_of(error: ConstellationError) -> Fault:
     """Return how `error` bears on another try of the same call."""
     if isinstance(error, Unavailable) and not error.may_have_begun:
         return Fault.UNDELIVERED
+    if error.code in _HOLDING_CODES:
+        return Fault.HELD
     if error.http_status in _REFUSING_STATUS or error.code in _REFUSING_CODES:
         return Fault.REFUSED
     if error.retryable:

@@ -231,7 +231,8 @@ class Catalogue(Building):
             raise NotFound("tenant", tenant)
         now = datetime.now(UTC)
         status = "suspended" if tenant in self.suspended else "active"
-        return a.TenantBody(id=tenant, name=tenant, status=status, created_at=now, updated_at=now)
+        tier = self.tiers.get(tenant, "standard")
+        return a.TenantBody(id=tenant, name=tenant, status=status, tier=tier, created_at=now, updated_at=now)
 
     def list_tenants(self, _: Asked) -> list[a.TenantBody]:
         return [self._tenant(tenant) for tenant in self.tenants]
@@ -244,6 +245,8 @@ class Catalogue(Building):
 
     def update_tenant(self, asked: Asked) -> a.TenantBody:
         tenant = self._tenant(asked.params["tenant"]).id
+        if asked.body.tier is not msgspec.UNSET:
+            self.tiers[tenant] = asked.body.tier
         (self.suspended.add if asked.body.status == "suspended" else self.suspended.discard)(tenant)
         return self._tenant(tenant)
 

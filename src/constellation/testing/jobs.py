@@ -12,6 +12,7 @@ from constellation.base.clock import Clock
 from constellation.base.errors import NotFound, StateConflict
 from constellation.base.ids import uuid7
 from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.domain.quota import Dimension, QuotaExceeded
 from constellation.nova.store.jobs import LEASE_EXPIRED, ClaimedJob, Completion, Enqueued, Failure
 
 
@@ -31,8 +32,11 @@ class MemoryJobs:
         self._keys: dict[tuple[str, str, str, str], tuple[UUID, datetime]] = {}
         self.outcomes: dict[UUID, list[JobStatus]] = defaultdict(list)  # each end that was written
 
-    async def enqueue(self, job: NewJob, *, delay_s: float = 0.0) -> Enqueued:
+    async def enqueue(self, job: NewJob, *, delay_s: float = 0.0, max_depth: int | None = None) -> Enqueued:
         now = self._clock.now()
+        own = sum(row.job.tenant == job.tenant and row.job.status is not JobStatus.DEAD for row in self._rows.values())
+        if max_depth is not None and own >= max_depth:
+            raise QuotaExceeded(Dimension.QUEUE_DEPTH, used=own + 1, limit=max_depth, retry_after_s=1)
         key = (job.tenant, job.namespace, job.function_name, job.idempotency_key or "")
         bound = self._keys.get(key) if job.idempotency_key else None
         if bound is not None and bound[1] > now and bound[0] in self._rows:

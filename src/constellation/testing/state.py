@@ -67,6 +67,7 @@ class State:
     keys: dict[str, a.ApiKeyBody] = field(default_factory=dict)
     tenants: dict[str, list[str]] = field(default_factory=lambda: {"default": ["default"]})
     suspended: set[str] = field(default_factory=set)
+    tiers: dict[str, str] = field(default_factory=dict)  # of tenants
     jobs: dict[UUID, i.AsyncInvocationBody] = field(default_factory=dict)
     calls: list[tuple[Scope, i.InvocationBody, str]] = field(default_factory=list)
     builds: dict[UUID, b.BuildBody] = field(default_factory=dict)

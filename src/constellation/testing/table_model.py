@@ -6,6 +6,8 @@ are numbered by their boots, its functions and calls by their making.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from constellation.native.table_values import (
     CALL_DEPTH_MAX,
     NEVER_NS,
@@ -18,21 +20,11 @@ from constellation.native.table_values import (
     TableOptions,
     Verdict,
 )
-from constellation.testing.table_parts import SECOND_NS, ModelCall, ModelFunction, ModelMember, later
+from constellation.testing.table_parts import FAILURES, ModelCall, ModelFunction, ModelMember, later
+from constellation.testing.table_tenants import ModelTenant, rate_of
 
 BREAKER_PARTS = 10
 CHAIN_NAMES = 64
-FAILURES = frozenset(
-    {
-        Status.FUNCTION_ERROR,
-        Status.TIMEOUT,
-        Status.INSTANCE_DIED,
-        Status.OUTPUT_INVALID,
-        Status.HANDLER_LOAD_FAILED,
-        Status.SANDBOX_START_FAILED,
-        Status.RUNTIME_UNAVAILABLE,
-    }
-)
 
 
 def ns(seconds: float) -> int:
@@ -53,6 +45,7 @@ class TableModel:
         self.active: list[ModelFunction] = []
         self.effects: list[Effect] = []
         self.buckets: dict[tuple[str, str], int] = {}
+        self.tenants: defaultdict[str, ModelTenant] = defaultdict(ModelTenant)  # never forgotten
         self.is_open = False
         self._functions = self._members = self._calls = self._tickets = 0
 
@@ -109,7 +102,7 @@ class TableModel:
         row = function.row
         if len([call for each in self.functions for call in each.calls]) >= self.options.max_calls:
             return Verdict(Status.OVERLOADED, retry_after_s=1, limit=self.options.max_calls)
-        verdict = self._check(function, ask, row.max_payload_bytes, now_ns)
+        verdict = self._check(function, ask, row.max_payload_bytes, now_ns, is_job=False)
         if verdict is not None:
             return verdict
         if 0 < row.max_inflight <= function.leases + len(function.line):
@@ -127,13 +120,17 @@ class TableModel:
         self._calls += 1
         call = ModelCall(self._calls, function, breaker.epoch if is_probe else None, breaker.epoch, ask.taker)
         function.calls.append(call)
+        self.tenants[row.tenant].enter()
         self._settle(function)
         return call
 
     def check_job(self, function: ModelFunction, ask: Ask, max_payload_bytes: int, now_ns: int) -> Verdict | None:
-        return self._check(function, ask, min(function.row.max_payload_bytes, max_payload_bytes), now_ns)
+        most = min(function.row.max_payload_bytes, max_payload_bytes)
+        return self._check(function, ask, most, now_ns, is_job=True)
 
-    def _check(self, function: ModelFunction, ask: Ask, max_payload_bytes: int, now_ns: int) -> Verdict | None:
+    def _check(
+        self, function: ModelFunction, ask: Ask, max_payload_bytes: int, now_ns: int, *, is_job: bool
+    ) -> Verdict | None:
         row = function.row
         if function.is_removed:
             return Verdict(Status.NOT_FOUND)
@@ -148,12 +145,13 @@ class TableModel:
         if ask.payload_bytes > max_payload_bytes:
             return Verdict(Status.PAYLOAD_TOO_LARGE, limit=max_payload_bytes)
         left_ns = self._take_token(ask, now_ns) if ask.rate_per_s > 0 else 0
-        return later(Status.RATE_LIMITED, left_ns) if left_ns else None
+        if left_ns:
+            return later(Status.RATE_LIMITED, left_ns)
+        inflight = sum(len(each.calls) for each in self.functions if each.row.tenant == row.tenant)
+        return self.tenants[row.tenant].refusal(inflight, now_ns, is_job=is_job)
 
     def _take_token(self, ask: Ask, now_ns: int) -> int:
-        interval_ns = max(1, min(int(1e9 / ask.rate_per_s + 0.5), 86_400 * SECOND_NS))
-        burst = ask.burst or max(1, int(ask.rate_per_s))
-        depth_ns = burst * interval_ns
+        interval_ns, depth_ns = rate_of(ask.rate_per_s, ask.burst)
         key = (ask.tenant, ask.subject)
         full_at_ns = min(max(self.buckets.get(key, 0), now_ns), now_ns + depth_ns)
         if full_at_ns - now_ns + interval_ns > depth_ns:

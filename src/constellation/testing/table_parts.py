@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from constellation.native.table_values import Breaker, FunctionRow, State, Verdict
+from constellation.native.table_values import Breaker, FunctionRow, State, Status, Verdict
 
 SECOND_NS = 1_000_000_000
+FAILURES = frozenset(
+    {
+        Status.FUNCTION_ERROR,
+        Status.TIMEOUT,
+        Status.INSTANCE_DIED,
+        Status.OUTPUT_INVALID,
+        Status.HANDLER_LOAD_FAILED,
+        Status.SANDBOX_START_FAILED,
+        Status.RUNTIME_UNAVAILABLE,
+    }
+)
 
 
 @dataclass(eq=False)

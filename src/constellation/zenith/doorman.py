@@ -9,7 +9,7 @@ from constellation.nova.domain.access import Permission
 from constellation.routes.permit import authorize_route
 from constellation.routes.reading import params_of
 from constellation.routes.registry import Match
-from constellation.routes.route import Transport
+from constellation.routes.route import Route, Transport
 from constellation.zenith.follow import Freshness
 from constellation.zenith.peer import PeerLookup
 from constellation.zenith.principals import Access, Credential, KeptAccess, Principals
@@ -66,7 +66,7 @@ class Doorman:
         request.access = access
         if route.permission not in access.identity.permissions:
             authorize_route(access.identity, route, params_of(match.params))
-        if access.is_suspended and (request.method not in _READS or route.transport is Transport.FUNCTION_URL):
+        if access.is_suspended and not _is_only_read(request.method, route):
             raise TenantSuspended(access.identity.tenant)
         # Whoever stands in front knows no function by name, so it is told of those alone who may call them all.
         is_free = Permission.FUNCTION_INVOKE in access.identity.permissions
@@ -109,3 +109,9 @@ def credential_of(api_key: bytes | None, authorization: bytes | None) -> Credent
     if not text or len(text) > _CREDENTIAL_BYTES or not text.isascii() or not text.isprintable():
         raise Unauthenticated("the credential is malformed")
     return Credential(kind="presented", text=text)
+
+
+def _is_only_read(method: str, route: Route) -> bool:
+    """Tell whether a request runs nothing of a tenant: a GET of a function's URL does, and one into a sandbox."""
+    is_running = route.transport is Transport.FUNCTION_URL or route.permission is Permission.SANDBOX_USE
+    return method in _READS and not is_running

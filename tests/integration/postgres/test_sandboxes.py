@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +11,7 @@ import pytest
 from constellation.base.errors import NotFound, StateConflict
 from constellation.nova.config.sections import MachineSettings
 from constellation.nova.domain.sandbox import OnIdle, SandboxState
+from constellation.nova.domain.tenancy import TenantStatus
 from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.sandboxes import MAX_PORTS, NewSandbox, Sandboxes, SandboxLimit
 from constellation.nova.store.tenancy import Tenancy
@@ -154,3 +155,14 @@ async def test_what_ended_is_forgotten_and_a_deleted_tenant_takes_its_rows_along
     await rig.book.insert(new("b"))
     await rig.tenancy.delete_tenant("b")
     assert await rig.book.of_node() == ()
+
+
+async def test_a_node_knows_which_of_its_sandboxes_are_of_suspended_tenants(rig: Rig) -> None:
+    of_a, of_b = await rig.book.insert(new("a")), await rig.book.insert(new("b"))
+    await rig.of("two").insert(new("a"))
+    assert await rig.book.suspended() == frozenset()
+    await rig.tenancy.update_tenant(replace(await rig.tenancy.get_tenant("a"), status=TenantStatus.SUSPENDED))
+    assert await rig.book.suspended() == {of_a.id}
+    await rig.book.move(await rig.book.move(of_a, SandboxState.ENDING), SandboxState.ENDED)
+    assert await rig.book.suspended() == frozenset()
+    assert (await rig.book.get("b", "default", of_b.id)).state is SandboxState.CREATING

@@ -73,6 +73,9 @@ async def test_a_suspended_tenant_can_not_invoke(rig, http):
 
     await until(refused)
     problem(await call(http, X_API_Key="sk_acme"), 403, "tenant_suspended")
+    for path in ("/fn/hello", "/sandboxes/x/ports/80/", "/sandboxes/x/files?path=a", "/sandboxes/x/terminal"):
+        answer = await http.get(path, headers={"X-API-Key": "sk_acme"})
+        problem(answer, 403, "tenant_suspended")  # a GET, and yet it runs something
 
 
 async def test_a_revoked_key_is_refused_at_once(rig, http):

@@ -16,6 +16,7 @@ from constellation.client import (
     executions,
     gateway_calls,
     people_calls,
+    quota_calls,
     sandbox_calls,
     topics,
     versions,
@@ -84,9 +85,22 @@ def sample(parameter: inspect.Parameter) -> Any:
         "v.AliasPut": {"version": 1},
         "c.CanaryStart": {"alias": "x", "version": 1},
         "ing.IngressPolicyBody": {},
+        "q.QuotaSet": {"limit": 1},
+        "q.TierPut": {},
     }
     kind = str(parameter.annotation)
-    modules = (calls, docs_calls, entrances, executions, gateway_calls, people_calls, sandbox_calls, topics, versions)
+    modules = (
+        calls,
+        docs_calls,
+        entrances,
+        executions,
+        gateway_calls,
+        people_calls,
+        quota_calls,
+        sandbox_calls,
+        topics,
+        versions,
+    )
     known = {name: value for module in modules for name, value in vars(module).items()}
     model = eval(kind, known) if "." in kind else None
     return msgspec.convert(kinds.get(kind, {}), model) if model is not None else kinds[kind]

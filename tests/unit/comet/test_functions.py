@@ -78,7 +78,9 @@ class Store:
 
     async def try_get_tenant(self, tenant):
         await self._answer()
-        return Tenant(id=tenant, name=tenant, status=self.status, version=1, created_at=EPOCH, updated_at=EPOCH)
+        return Tenant(
+            id=tenant, name=tenant, status=self.status, tier="standard", version=1, created_at=EPOCH, updated_at=EPOCH
+        )
 
     async def after(self, seq, *, limit=1000):
         await self._answer()
@@ -294,11 +296,12 @@ def test_without_the_database_what_is_kept_is_served_and_it_recovers():
 
 
 def test_a_log_cut_during_an_outage_means_reading_everything_again():
-    async def main(store, cache, _watcher):
+    async def main(store, cache, watcher):
         store.write(FUNCTION)
         await cache.load(KEY)
         store.is_away = True
         store.write(replace(FUNCTION, version=2))
+        store.status = TenantStatus.SUSPENDED
         for _ in range(3):
             store.write(None, key=("t", "n", "other"))
         store.cut = store.log[-1].seq - 1
@@ -306,6 +309,7 @@ def test_a_log_cut_during_an_outage_means_reading_everything_again():
         store.is_away = False
         await anyio.sleep(1)
         assert cache.get_nowait(KEY).function.version == 2
+        assert (cache.get_nowait(KEY).is_suspended, watcher.suspended) == (True, {FUNCTION.id})
 
     simulate(main)
 

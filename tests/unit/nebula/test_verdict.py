@@ -122,7 +122,6 @@ def test_what_may_have_begun_uses_an_attempt_up(error):
         Forbidden("s", permission="function:invoke"),
         PayloadTooLarge(limit_bytes=1),
         _remote(403, "halted"),
-        _remote(403, "tenant_suspended"),
         _remote(508, "recursion"),
         _remote(501, "unimplemented"),
         _remote(404, "not_found"),
@@ -133,6 +132,23 @@ def test_what_fails_every_time_is_dead_at_once(error):
     dead = of_error(_job(max_attempts=9), error, now=NOW, jitter=0.5)
     assert isinstance(dead, Dead)
     assert json.loads(dead.error)["code"] == error.code
+
+
+@pytest.mark.parametrize(
+    ("error", "wait_s"),
+    [
+        (_remote(403, "tenant_suspended"), 1.0),
+        (_remote(429, "tenant_rate_limited", retryable=True, retry_after_s=7), 7.0),
+        (_remote(429, "tenant_inflight_limit", retryable=True, retry_after_s=1), 1.0),
+        (_remote(429, "quota_exceeded", retryable=True, retry_after_s=2_000_000), 60.0),
+    ],
+    ids=lambda each: getattr(each, "code", each),
+)
+def test_what_a_tenants_limits_hold_back_waits_as_long_as_they_do(error, wait_s):
+    for age in (timedelta(minutes=1), timedelta(days=40)):
+        held = of_error(_job(attempt=3, age=age), error, now=NOW, jitter=0.5)
+        assert isinstance(held, PutBack)
+        assert held.delay_s == wait_s
 
 
 def test_what_did_not_reach_comet_uses_no_attempt_up():

@@ -12,7 +12,7 @@ import anyio
 import msgspec
 
 from constellation.base.clock import Clock
-from constellation.base.errors import ConstellationError, DeadlineExceeded, InvalidRequest
+from constellation.base.errors import ConstellationError, DeadlineExceeded, InvalidRequest, TenantSuspended
 from constellation.base.ids import uuid7, uuid7_time_s
 from constellation.comet.backend.contract import (
     Call,
@@ -60,8 +60,8 @@ class Enqueued(Protocol):
 
 
 class JobSink(Protocol):
-    async def enqueue(self, job: NewJob) -> Enqueued:
-        """Commit a job; a live idempotency key answers with the job that it is bound to."""
+    async def enqueue(self, job: NewJob, *, max_depth: int | None = ...) -> Enqueued:
+        """Commit a job, if its tenant has room; a live idempotency key answers with the job that it is bound to."""
         ...
 
 
@@ -80,10 +80,12 @@ class Executor:
         node: str,
         is_json: Callable[[bytes], bool],
         qualified: Qualified,
+        queue_depth: Callable[[str], int | None] = lambda _tenant: None,
     ) -> None:
         self._functions, self._pool, self._jobs = functions, pool, jobs
         self._records, self._meters, self._clock = records, meters, clock
         self._node, self._is_json, self._qualified = node, is_json, qualified
+        self._queue_depth = queue_depth  # of a tenant: how many jobs it may have
 
     @property
     def inflight(self) -> int:
@@ -179,7 +181,7 @@ class Executor:
             self._check_json(payload)
             job = new_job(caller, entry.function, payload, options, is_durable=is_durable)
             with _within(budget.left_s(self._clock.monotonic_s()), "the job queue"):
-                enqueued = await self._jobs.enqueue(job)
+                enqueued = await self._jobs.enqueue(job, max_depth=self._queue_depth(job.tenant))
         except ConstellationError as error:
             self._meters.shed(error.code)
             raise
@@ -213,10 +215,12 @@ class Executor:
         """Begin instances of a function until there are `target`; return its counts.
 
         Raises:
-            NotFound, FunctionHalted
+            NotFound, FunctionHalted, TenantSuspended
         """
         entry = await self._entry(caller, name, budget)
-        if entry.function.halted or entry.is_suspended:
+        if entry.is_suspended:
+            raise TenantSuspended(entry.function.tenant)
+        if entry.function.halted:
             raise FunctionHalted(name)
         return self._pool.prewarm(self._pool.serve(entry.function, is_suspended=False), target)
 

@@ -41,6 +41,8 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         meter: the series that counts its calls.
     """
     policy = function.capacity
+    # Nothing is kept warm of a suspended tenant, nor of a version beside the live one that is not served any more.
+    is_served = not is_suspended and (is_kept or not function.pin)
     return FunctionRow(
         tenant=function.tenant,
         namespace=function.namespace,
@@ -54,8 +56,7 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         version=function.live_version,
         max_payload_bytes=function.max_payload_bytes,
         timeout_s=function.timeout_s,
-        # A version beside the live one that is not served any more is not kept warm either.
-        min_replicas=function.min_replicas if function.is_runnable and (is_kept or not function.pin) else 0,
+        min_replicas=function.min_replicas if is_served and function.is_runnable else 0,
         max_replicas=function.max_replicas,
         instance_concurrency=function.instance_concurrency,
         max_inflight=policy.max_inflight,

@@ -13,9 +13,12 @@ from constellation.comet.refusals import (
     QueueFull,
     QueueWaitTimeout,
     Recursion,
+    TenantInflightLimit,
+    TenantRateLimit,
 )
 from constellation.native.table_values import Detail, Status, Verdict
 from constellation.nova.domain.function import Function
+from constellation.nova.domain.quota import Dimension, QuotaExceeded, whole_seconds
 
 
 def node_refusal(verdict: Verdict) -> ConstellationError:
@@ -46,6 +49,12 @@ def refusal(
             return PayloadTooLarge(limit_bytes=limit)
         case Status.RATE_LIMITED:
             return KeyRateLimit(subject, rate_per_s=rate_per_s, left_s=limit / 1e9)
+        case Status.QUOTA_EXCEEDED:
+            return QuotaExceeded(Dimension.INVOCATIONS_PER_MONTH, retry_after_s=whole_seconds(limit / 1e9))
+        case Status.TENANT_RATE_LIMITED:
+            return TenantRateLimit(Dimension.INVOCATIONS_PER_S, left_s=limit / 1e9)
+        case Status.TENANT_INFLIGHT_LIMIT:
+            return TenantInflightLimit(limit=limit)
         case Status.INFLIGHT_LIMIT:
             return InflightLimit(name, function.capacity)
         case Status.BREAKER_OPEN:

@@ -23,7 +23,7 @@ from constellation.comet.sandboxes.files import File, write
 from constellation.comet.sandboxes.keeping import ForkFailed
 from constellation.comet.sandboxes.link import AgentGone, ask
 from constellation.comet.sandboxes.wanted import Answer, Kept
-from constellation.nova.domain.sandbox import IDLE, Due, Sandbox, SandboxState, due
+from constellation.nova.domain.sandbox import Due, Sandbox, SandboxState, due
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 
 log = structlog.get_logger()
@@ -295,7 +295,7 @@ class Machines:
             kept |= {each.id: each for each in told.kept}
             why |= {each.id: each.reason for each in told.ended}
             there |= dict.fromkeys([*(each.id for each in told.kept), *(each.id for each in told.ended)], place)
-        now = await self._book.now()
+        now, suspended = await self._book.now(), await self._book.suspended()
         for sandbox in rows.values():
             if sandbox.id in self._changing or sandbox.backend in silent:
                 continue
@@ -306,19 +306,19 @@ class Machines:
                 elif found is None:
                     await self._end(sandbox, reason=why.get(str(sandbox.id), "the process that held it ended"))
                 else:
-                    await self._tend_one(sandbox, found, now=now)
+                    await self._tend_one(sandbox, found, now=now, is_suspended=sandbox.id in suspended)
         await self._end_strays(there, rows)
         if anyio.current_time() >= self._forgets_at_s:
             self._forgets_at_s = anyio.current_time() + _FORGET_S
             await self._book.forget(ended_s=_KEPT_S)
 
-    async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime) -> None:
+    async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime, is_suspended: bool) -> None:
         if found.is_paused is not (sandbox.state is _S.PAUSED):  # a comet was killed between the two
             place = self._place_of(sandbox)
             await (place.pause if sandbox.state is _S.PAUSED else place.resume)(found.id)
         is_busy = self._users.get(sandbox.id, 0) > 0
         used_at = max(sandbox.used_at, self._used.get(sandbox.id, sandbox.used_at))
-        what, reason = due(sandbox, now=now, used_at=used_at, is_busy=is_busy)
+        what, reason = due(sandbox, now=now, used_at=used_at, is_busy=is_busy, is_suspended=is_suspended)
         scope = sandbox.tenant, sandbox.namespace, sandbox.id
         match what:
             case Due.REMOVE:
@@ -326,12 +326,18 @@ class Machines:
                     await self._end(sandbox, reason=reason)
             case Due.PAUSE:
                 try:
-                    await self.pause(*scope, reason=IDLE)
+                    await self.pause(*scope, reason=reason)
                 except StateConflict:
                     raise
                 except ConstellationError as error:  # it is asked again when it has been idle once more
+                    if is_suspended:  # what can not stand still ends
+                        async with self._locked(sandbox.id):
+                            await self._end(sandbox, reason=reason)
+                        return
                     self._used[sandbox.id] = now
                     log.warning("sandboxes.not_paused", id=str(sandbox.id), error=str(error))
+            case Due.RESUME:
+                await self.resume(*scope)
             case Due.NOTHING:
                 pass
 

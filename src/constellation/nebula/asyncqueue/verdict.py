@@ -1,7 +1,8 @@
 """What becomes of a job after one attempt: pure rules.
 
 A handler that raised is tried again, like a call that may have begun and failed. What fails every time is dead at
-once. What provably never began goes back in line and uses no attempt up.
+once. What provably never began goes back in line and uses no attempt up; what the tenant's limits hold back does so for
+as long as they do.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from constellation.rpc.invoker import Invoked
 # Chosen: as long as a large queue's operator may take to notice. A function that has no room for longer than this
 # uses up attempts like any other failure, so no job goes round for ever.
 REFUSED_FREE_FOR = timedelta(hours=6)
+HELD_LOOK_S = 60.0  # chosen: limits may be raised long before the month of a quota is over
 NULL = b"null"
 
 
@@ -82,6 +84,9 @@ def of_error(job: Job, error: ConstellationError, *, now: datetime, jitter: floa
     match fault_of(error):
         case Fault.UNDELIVERED:
             return PutBack(delay_s=0.0, is_undelivered=True)
+        case Fault.HELD:
+            wait_s = max(job.backoff_base_s, min(float(error.retry_after_s or 0), HELD_LOOK_S))
+            return PutBack(delay_s=backoff_s(1, base_s=wait_s, cap_s=wait_s, jitter=jitter))
         case Fault.REFUSED if now - job.created_at < REFUSED_FREE_FOR:
             wait_s = max(job.backoff_base_s, float(error.retry_after_s or 0))
             return PutBack(delay_s=backoff_s(1, base_s=wait_s, cap_s=wait_s, jitter=jitter))

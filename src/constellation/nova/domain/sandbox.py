@@ -34,6 +34,7 @@ class OnIdle(StrEnum):
 
 
 IDLE = "idle"  # the reason of a pause that the next use ends
+SUSPENDED = "its tenant is suspended"  # likewise, until the tenant may work again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,15 +74,25 @@ class Sandbox:
 class Due(StrEnum):
     NOTHING = "nothing"
     PAUSE = "pause"
+    RESUME = "resume"
     REMOVE = "remove"
 
 
-def due(sandbox: Sandbox, *, now: datetime, used_at: datetime, is_busy: bool) -> tuple[Due, str]:
-    """Return what time asks for, and why. Who is busy is not idle; nobody lives longer than its time."""
+def due(
+    sandbox: Sandbox, *, now: datetime, used_at: datetime, is_busy: bool, is_suspended: bool = False
+) -> tuple[Due, str]:
+    """Return what time asks for, or that its tenant is suspended, and why.
+
+    Who is busy is not idle; nobody lives longer than its time. What was paused with its tenant goes on with it.
+    """
     if sandbox.state not in (SandboxState.RUNNING, SandboxState.PAUSED):
         return Due.NOTHING, ""
     if now >= sandbox.expires_at:
         return Due.REMOVE, "its time was over"
+    if is_suspended:
+        return (Due.PAUSE, SUSPENDED) if sandbox.state is SandboxState.RUNNING else (Due.NOTHING, "")
+    if sandbox.state is SandboxState.PAUSED and sandbox.reason == SUSPENDED:
+        return Due.RESUME, ""
     is_idle = sandbox.idle_timeout_s > 0 and now >= used_at + timedelta(seconds=sandbox.idle_timeout_s)
     if is_busy or not is_idle or sandbox.state is SandboxState.PAUSED:
         return Due.NOTHING, ""

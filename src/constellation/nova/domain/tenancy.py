@@ -19,6 +19,7 @@ class Tenant:
     id: str
     name: str  # for people
     status: TenantStatus
+    tier: str  # whose limits it has, but for its own
     version: int  # of the row; moves with each change
     created_at: datetime
     updated_at: datetime

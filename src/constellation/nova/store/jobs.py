@@ -17,6 +17,7 @@ from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record
 from constellation.nova.store.queries import load
+from constellation.nova.store.quotas import refuse_full
 
 SQL = load("jobs")
 STEPS = load("steps")
@@ -82,10 +83,17 @@ class Jobs:
     def __init__(self, db: Database) -> None:
         self._db, self._bell = db, Bell(db, CHANNEL)
 
-    async def enqueue(self, job: NewJob, *, delay_s: float = 0.0) -> Enqueued:
-        """Accept a job; when this returns it is committed. A live idempotency key answers with the job it is bound to."""
+    async def enqueue(self, job: NewJob, *, delay_s: float = 0.0, max_depth: int | None = None) -> Enqueued:
+        """Accept a job; when this returns it is committed. A live idempotency key answers with the job it is bound to.
+
+        Args:
+            max_depth: how many jobs its tenant may have in line or running; None: any number.
+
+        Raises:
+            QuotaExceeded: it has as many.
+        """
         if job.idempotency_key is None:
-            (accepted,) = await self.enqueue_many([job], delay_s=delay_s)
+            (accepted,) = await self.enqueue_many([job], delay_s=delay_s, max_depth=max_depth)
             return Enqueued(job=accepted, is_replay=False)
         key = (job.tenant, job.namespace, job.function_name, job.idempotency_key)
         job_id = uuid7()
@@ -97,13 +105,16 @@ class Jobs:
                     if row is not None:
                         return Enqueued(job=job_of(row), is_replay=True)
                 await tx.execute(SQL["rebind_key"], *key, job_id, job.idempotency_ttl_s)
+            await refuse_full(tx, job.tenant, 1, max_depth=max_depth)
             row = await tx.fetch_row(SQL["insert"], *_columns([job], [job_id], delay_s))
             assert row is not None
         await self._bell.ring()
         return Enqueued(job=_accepted(job, row), is_replay=False)
 
-    async def enqueue_many(self, jobs: Sequence[NewJob], *, delay_s: float = 0.0) -> tuple[Job, ...]:
-        """Accept jobs without idempotency keys in one commit.
+    async def enqueue_many(
+        self, jobs: Sequence[NewJob], *, delay_s: float = 0.0, max_depth: int | None = None
+    ) -> tuple[Job, ...]:
+        """Accept jobs without idempotency keys in one commit; with `max_depth` they are of one tenant.
 
         Raises:
             InvalidRequest: a job has an idempotency key; such jobs go in one by one.
@@ -112,6 +123,8 @@ class Jobs:
             raise InvalidRequest("a batch takes no idempotency keys", field="idempotency_key")
         ids = [uuid7() for _ in jobs]
         async with self._db.transaction() as tx:
+            if jobs:
+                await refuse_full(tx, jobs[0].tenant, len(jobs), max_depth=max_depth)
             rows = {row["id"]: row for row in await tx.fetch(SQL["insert"], *_columns(jobs, ids, delay_s))}
         await self._bell.ring()
         return tuple(_accepted(job, rows[job_id]) for job, job_id in zip(jobs, ids, strict=True))

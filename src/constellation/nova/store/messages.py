@@ -18,6 +18,7 @@ from constellation.nova.store.jobs import CHANNEL
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
+from constellation.nova.store.quotas import refuse_full
 from constellation.nova.store.topics import SQL as TOPICS
 from constellation.nova.store.topics import TopicNotFound, subscription_of
 
@@ -61,14 +62,25 @@ class Messages:
         self._db, self._bell = db, Bell(db, CHANNEL)
 
     async def publish(
-        self, tenant: str, namespace: str, topic_name: str, publisher: Publisher, messages: Sequence[NewMessage]
+        self,
+        tenant: str,
+        namespace: str,
+        topic_name: str,
+        publisher: Publisher,
+        messages: Sequence[NewMessage],
+        *,
+        max_depth: int | None = None,
     ) -> tuple[Published, ...]:
         """Accept messages and begin their deliveries; when this returns all are committed, or none is.
 
         A live idempotency key answers with the message that it is bound to, and delivers nothing.
 
+        Args:
+            max_depth: how many jobs, deliveries among them, the tenant may have; None: any number.
+
         Raises:
             TopicNotFound
+            QuotaExceeded: there is no room for the deliveries.
         """
         async with self._db.transaction() as tx:
             # In a statement of its own: the next sees the subscriptions of whoever changed them before.
@@ -86,6 +98,7 @@ class Messages:
             kept = await self._keep(tx, topic, publisher, new)
             subscriptions = await self._subscriptions(tx, topic) if kept else ()
             counts = await self._deliver(tx, topic, kept, subscriptions)
+            await refuse_full(tx, tenant, sum(counts.values()), max_depth=max_depth, are_in=True)
         if any(counts.values()):
             await self._bell.ring()
         return tuple(

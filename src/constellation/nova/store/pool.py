@@ -16,6 +16,7 @@ import asyncpg
 
 from constellation.base.errors import ConstellationError
 from constellation.nova.config.sections import PostgresSettings
+from constellation.nova.domain.quota import Dimension, QuotaExceeded
 
 Record = asyncpg.Record
 if TYPE_CHECKING:  # generic in the stubs only
@@ -31,6 +32,8 @@ COPY_PIECE_BYTES = 64 << 10  # chosen: what a socket takes at once
 _BEGIN = "BEGIN READ WRITE"
 _BEGIN_UNSYNCED = "BEGIN READ WRITE; SET LOCAL synchronous_commit TO off"
 IDLE_CONNECTION_S = 60.0  # chosen: each idle backend holds a few MiB of the server's memory
+
+_BEYOND_QUOTA = "CQ429"  # what `refuse_beyond_quota` raises
 
 # The server ended the session or has no room for one: the same call may succeed later.
 _GONE = (
@@ -170,11 +173,18 @@ class Database:
 
 @contextmanager
 def translated(connection: Connection | None = None) -> Iterator[None]:
-    """Turn the driver's errors of a server that can not answer into `DatabaseUnavailable`; let all others through."""
+    """Turn the driver's errors of a server that can not answer into `DatabaseUnavailable`, and what a trigger refuses for
+    a tenant's quota into `QuotaExceeded`; let all others through.
+    """
     try:
         yield
     except _GONE as error:
         raise DatabaseUnavailable(reason=str(error) or type(error).__name__) from error
+    except asyncpg.PostgresError as error:
+        if error.sqlstate != _BEYOND_QUOTA:
+            raise
+        dimension, used, limit = (error.detail or "").split()
+        raise QuotaExceeded(Dimension(dimension), used=float(used), limit=float(limit)) from error
     except asyncpg.InterfaceError as error:
         # The driver says "connection is closed" with the class it uses for our own mistakes.
         if connection is not None and _is_open(connection):

@@ -157,6 +157,10 @@ class Sandboxes:
         """Return what this node has."""
         return tuple(map(_sandbox, await self._db.fetch(SQL["of_node"], self._node)))
 
+    async def suspended(self) -> frozenset[UUID]:
+        """Return those of this node whose tenant is suspended."""
+        return frozenset(row["id"] for row in await self._db.fetch(SQL["suspended"], self._node))
+
     async def now(self) -> datetime:
         found: datetime = await self._db.fetch_value(SQL["now"])
         return found

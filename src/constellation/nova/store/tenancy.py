@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncpg
 
-from constellation.base.errors import AlreadyExists, NotFound, StateConflict, VersionConflict
+from constellation.base.errors import AlreadyExists, InvalidRequest, NotFound, StateConflict, VersionConflict
 from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
+from constellation.nova.domain.quota import DEFAULT_TIER
 from constellation.nova.domain.tenancy import Namespace, Tenant, TenantStatus
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
@@ -20,15 +21,22 @@ class Tenancy:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def create_tenant(self, tenant: str, *, name: str = "") -> Tenant:
-        """Write a new tenant with its default namespace. Raises `AlreadyExists`."""
+    async def create_tenant(self, tenant: str, *, name: str = "", tier: str = DEFAULT_TIER) -> Tenant:
+        """Write a new tenant with its default namespace.
+
+        Raises:
+            AlreadyExists: there is one of this id.
+            InvalidRequest: there is no such tier.
+        """
         try:
             async with self._db.transaction() as tx:
-                row = await tx.fetch_row(SQL["insert_tenant"], tenant, name)
+                row = await tx.fetch_row(SQL["insert_tenant"], tenant, name, tier)
                 assert row is not None
                 await tx.fetch_row(SQL["insert_namespace"], tenant, DEFAULT_NAMESPACE)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("tenant", tenant) from error
+        except asyncpg.ForeignKeyViolationError as error:
+            raise _no_tier(tier) from error
         return _tenant(row)
 
     async def get_tenant(self, tenant: str) -> Tenant:
@@ -49,18 +57,23 @@ class Tenancy:
         return Page(items=tuple(map(_tenant, rows)), total=total, has_more=offset + len(rows) < total)
 
     async def update_tenant(self, tenant: Tenant) -> Tenant:
-        """Write name and status over the row that the caller read.
+        """Write name, status and tier over the row that the caller read.
 
         Raises:
             NotFound: it was deleted.
+            InvalidRequest: there is no such tier.
             VersionConflict: it was changed since it was read.
         """
-        async with self._db.transaction() as tx:
-            row = await tx.fetch_row(SQL["update_tenant"], tenant.id, tenant.name, tenant.status, tenant.version)
-            if row is None:
-                if await tx.fetch_row(SQL["get_tenant"], tenant.id) is None:
-                    raise NotFound("tenant", tenant.id)
-                raise VersionConflict("tenant", tenant.id)
+        written = (tenant.id, tenant.name, tenant.status, tenant.version, tenant.tier)
+        try:
+            async with self._db.transaction() as tx:
+                row = await tx.fetch_row(SQL["update_tenant"], *written)
+                if row is None:
+                    if await tx.fetch_row(SQL["get_tenant"], tenant.id) is None:
+                        raise NotFound("tenant", tenant.id)
+                    raise VersionConflict("tenant", tenant.id)
+        except asyncpg.ForeignKeyViolationError as error:
+            raise _no_tier(tenant.tier) from error
         return _tenant(row)
 
     async def delete_tenant(self, tenant: str) -> None:
@@ -131,6 +144,10 @@ class Tenancy:
 async def _delete_history(tx: Session, tenant: str, namespace: str | None) -> None:
     for table in ("jobs", "job_keys", "call_keys", "jobs_done", "invocations", "messages", "notices", "notifications"):
         await tx.execute(SQL[f"delete_{table}"], tenant, namespace)
+
+
+def _no_tier(name: str) -> InvalidRequest:
+    return InvalidRequest(f"there is no tier {name[:80]!r}", field="tier")
 
 
 def _tenant(row: Record) -> Tenant:

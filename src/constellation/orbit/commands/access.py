@@ -137,6 +137,7 @@ def list_tenants(context: typer.Context) -> None:
         Column[TenantBody]("ID", lambda tenant: tenant.id),
         Column[TenantBody]("NAME", lambda tenant: tenant.name),
         Column[TenantBody]("STATUS", lambda tenant: tenant.status),
+        Column[TenantBody]("TIER", lambda tenant: tenant.tier),
         Column[TenantBody]("CREATED", lambda tenant: output.age(tenant.created_at)),
     ]
     output.rows(list(session.client.list_tenants()), columns, empty="There are no tenants.")
@@ -147,10 +148,12 @@ def create_tenant(
     context: typer.Context,
     tenant: TenantName,
     name: Annotated[str, typer.Option(help="what people call it")] = "",
+    tier: Annotated[str, typer.Option(help="whose limits it has; the usual one when absent")] = "",
 ) -> None:
     """Make a tenant with its default namespace."""
     session = Session.of(context)
-    session.output.made(session.client.create_tenant(TenantCreate(id=tenant, name=name)), f"created {tenant}")
+    wanted = TenantCreate(id=tenant, name=name, tier=tier or UNSET)
+    session.output.made(session.client.create_tenant(wanted), f"created {tenant}")
 
 
 @tenants.command("suspend")

@@ -8,6 +8,7 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+TierName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 ServiceAccountName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 RatePerS = Annotated[
     float, Meta(ge=0, le=1_000_000, description="calls of functions that it may make in a second; 0: any number")
@@ -75,17 +76,20 @@ class ApiKeyCreated(Struct, kw_only=True, frozen=True):
 class TenantCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     id: ScopeName
     name: Annotated[str, Meta(max_length=200)] = ""
+    tier: TierName | UnsetType = UNSET  # absent: the usual one
 
 
 class TenantUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(max_length=200)] | UnsetType = UNSET
     status: str | UnsetType = UNSET
+    tier: TierName | UnsetType = UNSET
 
 
 class TenantBody(Struct, kw_only=True, frozen=True):
     id: str
     name: str
     status: str
+    tier: str  # whose limits it has, but for its own
     created_at: datetime
     updated_at: datetime
 

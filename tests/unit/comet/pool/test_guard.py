@@ -9,6 +9,7 @@ import pytest
 
 from constellation.base.errors import ConstellationError
 from constellation.comet.pool.pool import Pool
+from constellation.comet.pool.rows import row_of
 from constellation.native.table import Table
 from constellation.native.table_values import Ask, TableOptions
 from constellation.nova.domain.function import MAX_ASYNC_PAYLOAD_BYTES, CapacityPolicy, Function
@@ -93,6 +94,12 @@ def test_chain(function, facts, is_suspended, inflight, refusal):
     for _ in range(inflight):
         assert refusal_of(made, function, ask(1)) is None
     assert refusal_of(made, function, facts, is_suspended=is_suspended) == refusal
+
+
+def test_nothing_is_kept_warm_of_a_suspended_tenant():
+    warm = replace(FUNCTION, min_replicas=2)
+    for is_suspended, kept in ((False, 2), (True, 0)):
+        assert row_of(warm, is_suspended=is_suspended, is_kept=True, meter=0).min_replicas == kept
 
 
 def test_a_job_has_the_smaller_limit_and_neither_line_nor_breaker():

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from constellation.nova.domain.sandbox import FROM, IDLE, Due, OnIdle, Sandbox, SandboxState, due
+from constellation.nova.domain.sandbox import FROM, IDLE, SUSPENDED, Due, OnIdle, Sandbox, SandboxState, due
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 BOX = Sandbox(
@@ -37,10 +37,35 @@ def test_time_asks_for_what_was_agreed(change, now, is_busy, expected):
     assert due(replace(BOX, **change), now=now, used_at=NOW, is_busy=is_busy) == expected
 
 
+@pytest.mark.parametrize(
+    ("change", "now", "is_suspended", "expected"),
+    [
+        ({}, NOW, True, (Due.PAUSE, SUSPENDED)),
+        ({"on_idle": OnIdle.REMOVE}, NOW + MINUTE, True, (Due.PAUSE, SUSPENDED)),
+        ({"state": SandboxState.PAUSED, "reason": SUSPENDED}, NOW, True, (Due.NOTHING, "")),
+        ({"state": SandboxState.PAUSED, "reason": SUSPENDED}, NOW + MINUTE, False, (Due.RESUME, "")),
+        ({"state": SandboxState.PAUSED, "reason": ""}, NOW, False, (Due.NOTHING, "")),  # a person paused it
+        ({"state": SandboxState.PAUSED, "reason": ""}, NOW, True, (Due.NOTHING, "")),
+        (
+            {"state": SandboxState.PAUSED, "reason": SUSPENDED},
+            NOW + 60 * MINUTE,
+            True,
+            (Due.REMOVE, "its time was over"),
+        ),
+        ({"state": SandboxState.CREATING}, NOW, True, (Due.NOTHING, "")),
+    ],
+)
+def test_a_sandbox_stands_still_while_its_tenant_is_suspended(change, now, is_suspended, expected):
+    for is_busy in (False, True):
+        box = replace(BOX, **change)
+        assert due(box, now=now, used_at=NOW, is_busy=is_busy, is_suspended=is_suspended) == expected
+
+
 def test_only_a_pause_for_being_idle_ends_by_itself():
     paused = replace(BOX, state=SandboxState.PAUSED)
     assert not paused.is_waking
     assert replace(paused, reason=IDLE).is_waking
+    assert not replace(paused, reason=SUSPENDED).is_waking
     assert not replace(BOX, reason=IDLE).is_waking
 
 

@@ -10,6 +10,7 @@ from constellation.base.errors import InvalidRequest, StateConflict
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.names import DEFAULT_TENANT, check_scope_name
+from constellation.nova.domain.quota import DEFAULT_TIER
 from constellation.nova.domain.scope import check_platform, check_tenant
 from constellation.nova.domain.tenancy import Namespace, Tenant, TenantStatus
 from constellation.nova.store import page as store
@@ -57,12 +58,15 @@ class TenancyRoutes:
     async def create_tenant(self, call: ApiRequest[TenantCreate]) -> TenantBody:
         check_platform(call.identity, "create a tenant")
         tenant = check_scope_name("id", call.body.id)
-        return _tenant_body(await self._tenancy.create_tenant(tenant, name=call.body.name))
+        tier = DEFAULT_TIER if call.body.tier is UNSET else call.body.tier
+        return _tenant_body(await self._tenancy.create_tenant(tenant, name=call.body.name, tier=tier))
 
     async def update_tenant(self, call: ApiRequest[TenantUpdate]) -> TenantBody:
         check_tenant(call.identity, call.params["tenant"])
         if call.body.status is not UNSET:
             check_platform(call.identity, "change a tenant's status")
+        if call.body.tier is not UNSET:
+            check_platform(call.identity, "change a tenant's tier")
         return await until_written(lambda: self._update(call))
 
     async def delete_tenant(self, call: ApiRequest[None]) -> Deleted:
@@ -101,6 +105,7 @@ class TenancyRoutes:
             tenant,
             name=tenant.name if call.body.name is UNSET else call.body.name,
             status=tenant.status if call.body.status is UNSET else _status(call.body.status),
+            tier=tenant.tier if call.body.tier is UNSET else call.body.tier,
         )
         if tenant.id == DEFAULT_TENANT and changed.status is TenantStatus.SUSPENDED:
             raise StateConflict("tenant", tenant.id, state="the default tenant", wanted="another one")
@@ -119,6 +124,7 @@ def _tenant_body(tenant: Tenant) -> TenantBody:
         id=tenant.id,
         name=tenant.name,
         status=tenant.status.value,
+        tier=tenant.tier,
         created_at=tenant.created_at,
         updated_at=tenant.updated_at,
     )

@@ -61,10 +61,17 @@ GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, c
 GRANT SELECT (tenant, namespace) ON jobs_done, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
 
+-- it writes tiers and limits; what was used it only shows.
+GRANT SELECT, INSERT, UPDATE, DELETE ON tiers, tier_limits, tenant_limits TO constellation_nova;
+GRANT SELECT ON tenant_usage TO constellation_nova;
+GRANT SELECT (status) ON jobs TO constellation_nova;
+GRANT EXECUTE ON FUNCTION limits_of(text) TO constellation_nova, constellation_comet;
+
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
     function_files, function_ingress, layer_files, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (calls) ON tenant_usage TO constellation_comet; -- it counts calls
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
 -- it builds code, keeps what was made, and puts it live.
 GRANT SELECT, INSERT, UPDATE, DELETE ON builds TO constellation_comet;
@@ -98,7 +105,9 @@ GRANT UPDATE (function_name, filter, enabled, is_paused, max_attempts, backoff_b
 GRANT SELECT, INSERT, DELETE ON messages TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE (message_id, expires_at) ON message_keys TO constellation_comet;
 
--- corona claims schedules and plans their next run; it fires through comet.
+-- corona claims schedules and plans their next run; it fires through comet. Neither it nor nebula claims anything of a
+-- suspended tenant.
+GRANT SELECT (id, status) ON tenants TO constellation_corona, constellation_nebula;
 GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
 

@@ -305,10 +305,11 @@ DELETE FROM jobs WHERE tenant = $1 AND id = $3 AND namespace = $2 AND status <> 
 -- name: seconds_to_next
 -- Seconds until the earliest job can be claimed, negative when it is late; null when there is none. Only where a queue
 -- stands still are the functions walked, $1 of them at most.
+-- index: tenants_suspended
 -- index: jobs_due
 -- index: jobs_leased
 SELECT least(
-    CASE WHEN EXISTS (SELECT FROM job_pauses)
+    CASE WHEN EXISTS (SELECT FROM job_pauses) OR EXISTS (SELECT FROM tenants WHERE status = 'suspended')
         THEN (SELECT extract(epoch FROM min(run_at) - now()) FROM queue_heads($1))
         ELSE (SELECT extract(epoch FROM run_at - now()) FROM jobs WHERE status = 'queued' ORDER BY run_at LIMIT 1)
     END,

@@ -101,6 +101,14 @@ SELECT tenant, namespace, id, template, backend, image, state, reason, memory_mb
 FROM sandboxes
 WHERE node = $1 AND state <> 'ended';
 
+-- name: suspended
+-- Those of a node whose tenant is suspended.
+-- index: sandboxes_by_node
+SELECT sandboxes.id
+FROM sandboxes
+JOIN tenants ON tenants.id = sandboxes.tenant
+WHERE sandboxes.node = $1 AND sandboxes.state <> 'ended' AND tenants.status = 'suspended';
+
 -- name: now
 -- The database's time, by which sandboxes end.
 SELECT now();

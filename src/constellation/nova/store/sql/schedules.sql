@@ -46,12 +46,13 @@ RETURNING tenant, namespace, id, function_name, cron, time_zone, input, enabled,
 DELETE FROM schedules WHERE tenant = $1 AND id = $3 AND namespace = $2;
 
 -- name: claim
--- Takes up to $3 schedules that are due and that nobody holds, for $2 seconds.
+-- Takes up to $3 schedules that are due and that nobody holds, for $2 seconds; of suspended tenants none.
 -- index: schedules_due
 WITH due AS (
     SELECT tenant, id
     FROM schedules
     WHERE enabled AND next_run_at <= now() AND (lease_until IS NULL OR lease_until < now())
+      AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = schedules.tenant AND tenants.status = 'suspended')
     ORDER BY next_run_at
     LIMIT $3
     FOR UPDATE SKIP LOCKED
@@ -85,9 +86,11 @@ SELECT extract(epoch FROM least(
     (SELECT next_run_at
      FROM schedules
      WHERE enabled AND next_run_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= now())
+       AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = schedules.tenant AND tenants.status = 'suspended')
      ORDER BY next_run_at
      LIMIT 1),
     (SELECT min(greatest(next_run_at, lease_until))
      FROM schedules
-     WHERE enabled AND next_run_at IS NOT NULL AND lease_until > now())
+     WHERE enabled AND next_run_at IS NOT NULL AND lease_until > now()
+       AND NOT EXISTS (SELECT FROM tenants WHERE tenants.id = schedules.tenant AND tenants.status = 'suspended'))
 ) - now())::double precision;

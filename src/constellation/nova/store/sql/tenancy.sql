@@ -1,28 +1,28 @@
 -- name: insert_tenant
 -- A new tenant.
-INSERT INTO tenants (id, name) VALUES ($1, $2)
-RETURNING id, name, status, version, created_at, updated_at;
+INSERT INTO tenants (id, name, tier) VALUES ($1, $2, $3)
+RETURNING id, name, status, tier, version, created_at, updated_at;
 
 -- name: get_tenant
 -- One tenant.
 -- index: tenants_pkey
-SELECT id, name, status, version, created_at, updated_at FROM tenants WHERE id = $1;
+SELECT id, name, status, tier, version, created_at, updated_at FROM tenants WHERE id = $1;
 
 -- name: list_tenants
 -- Tenants by id.
 -- index: tenants_pkey
-SELECT id, name, status, version, created_at, updated_at FROM tenants ORDER BY id LIMIT $1 OFFSET $2;
+SELECT id, name, status, tier, version, created_at, updated_at FROM tenants ORDER BY id LIMIT $1 OFFSET $2;
 
 -- name: count_tenants
 -- How many tenants there are.
 SELECT count(*) FROM tenants;
 
 -- name: update_tenant
--- Name and status of a tenant that is still at row version $4.
+-- Name, status and tier of a tenant that is still at row version $4.
 -- index: tenants_pkey
-UPDATE tenants SET name = $2, status = $3, version = version + 1, updated_at = now()
+UPDATE tenants SET name = $2, status = $3, tier = $5, version = version + 1, updated_at = now()
 WHERE id = $1 AND version = $4
-RETURNING id, name, status, version, created_at, updated_at;
+RETURNING id, name, status, tier, version, created_at, updated_at;
 
 -- name: delete_tenant
 -- A tenant; namespaces, keys, functions and schedules go with it.

@@ -1,0 +1,209 @@
+/* What all functions of a tenant may in all, one rule a case; histories are the simulation's. */
+#include "ct_test.h"
+#include "table/state.h"
+
+static const uint64_t SECOND = 1000000000;
+
+static ct_table *table(void) {
+    const ct_table_options made = {.idle_ttl_ns = 60 * SECOND, .recheck_ns = SECOND / 4, .max_functions = 3,
+                                   .max_instances = 4, .max_boots = 2, .max_calls = 16, .max_buckets = 2,
+                                   .max_identities = 2, .max_records = 3, .max_meters = 1};
+    ct_table *t = ct_table_new(&made);
+    CHECK(t != NULL);
+    return t;
+}
+
+static uint64_t function_of(ct_table *t, const char *tenant, const char *name) {
+    const ct_function_row row = {.tenant = (const uint8_t *)tenant, .tenant_len = (uint32_t)strlen(tenant),
+                                 .space = (const uint8_t *)"n", .space_len = 1, .name = (const uint8_t *)name,
+                                 .name_len = (uint32_t)strlen(name), .flags = CT_FUNCTION_KEPT,
+                                 .max_payload_bytes = 100, .max_replicas = 2, .instance_concurrency = 1,
+                                 .max_queue_depth = 100};
+    uint64_t handle = 0;
+    CHECK_INT(ct_function_put(t, &row, 0, &handle), 0);
+    return handle;
+}
+
+static uint64_t limited(ct_table *t, const char *name, ct_tenant_row row) {
+    uint64_t handle = 0;
+    if (row.calls_until == 0)
+        row.calls_until = UINT64_MAX;
+    CHECK_INT(ct_tenant_put(t, (const uint8_t *)name, (uint32_t)strlen(name), &row, &handle), 0);
+    return handle;
+}
+
+/* 0 and the call, or the code of the refusal. */
+static uint32_t call(ct_table *t, uint64_t function, uint64_t now, uint64_t *out, ct_verdict *why) {
+    uint64_t handle = 0;
+    const int result = ct_admit(t, function, &(ct_ask){.taker = CT_TAKER_PYTHON}, now, &handle, why);
+    CHECK(result == 0 || result == 1);
+    if (out != NULL)
+        *out = handle;
+    CHECK_INT(ct_table_check(t), 0);
+    return result == 0 ? 0 : why->code;
+}
+
+static void a_rate_is_shared_by_all_functions_of_a_tenant_and_by_no_other(void) {
+    ct_table *t = table();
+    const uint64_t f = function_of(t, "a", "f");
+    const uint64_t g = function_of(t, "a", "g");
+    const uint64_t other = function_of(t, "b", "f");
+    (void)limited(t, "a", (ct_tenant_row){.calls_per_s = 2, .calls_burst = 3});
+    ct_verdict why;
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, g, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, g, SECOND, NULL, &why), CT_STATUS_TENANT_RATE_LIMITED);
+    CHECK_INT(why.limit, SECOND / 2);
+    CHECK_INT(why.retry_after_s, 1);
+    CHECK_INT(call(t, other, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, f, SECOND + SECOND / 2, NULL, &why), 0);
+    CHECK_INT(call(t, f, SECOND + SECOND / 2, NULL, &why), CT_STATUS_TENANT_RATE_LIMITED);
+    ct_table_free(t);
+}
+
+static void what_is_refused_by_others_takes_no_token(void) {
+    ct_table *t = table();
+    const uint64_t f = function_of(t, "a", "f");
+    const uint64_t a = limited(t, "a", (ct_tenant_row){.calls_per_s = 1, .calls_burst = 1});
+    ct_verdict why;
+    uint64_t out = 0;
+    CHECK_INT(ct_admit(t, f, &(ct_ask){.payload_bytes = 101}, SECOND, &out, &why), 1);
+    CHECK_INT(why.code, CT_STATUS_PAYLOAD_TOO_LARGE);
+    CHECK_INT(ct_check_job(t, f, &(ct_ask){.payload_bytes = 1}, 100, SECOND, &why), 0); /* a job is no call yet */
+    ct_tenant_stats stats;
+    CHECK_INT(ct_tenant_stats_get(t, a, &stats), 0);
+    CHECK_INT(stats.calls, 0);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    ct_table_free(t);
+}
+
+static void calls_in_hand_are_bounded_and_come_free_with_their_end(void) {
+    ct_table *t = table();
+    const uint64_t f = function_of(t, "a", "f");
+    const uint64_t g = function_of(t, "a", "g");
+    (void)limited(t, "a", (ct_tenant_row){.max_inflight = 2});
+    ct_verdict why;
+    uint64_t first = 0;
+    CHECK_INT(call(t, f, SECOND, &first, &why), 0);
+    CHECK_INT(call(t, g, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, g, SECOND, NULL, &why), CT_STATUS_TENANT_INFLIGHT_LIMIT);
+    CHECK_INT(why.limit, 2);
+    CHECK_INT(why.retry_after_s, 1);
+    CHECK_INT(ct_call_end(t, first, CT_STATUS_CANCELLED, 0, SECOND), 0);
+    CHECK_INT(call(t, g, SECOND, NULL, &why), 0);
+    ct_table_free(t);
+}
+
+static void a_quota_ends_calls_and_jobs_until_there_is_more(void) {
+    ct_table *t = table();
+    const uint64_t f = function_of(t, "a", "f");
+    ct_verdict why;
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0); /* counted before anybody told of the tenant */
+    (void)limited(t, "a", (ct_tenant_row){.calls_until = 2, .quota_ends_ns = 11 * SECOND + 1});
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), CT_STATUS_QUOTA_EXCEEDED);
+    CHECK_INT(why.retry_after_s, 11);
+    CHECK_INT(ct_check_job(t, f, &(ct_ask){.payload_bytes = 1}, 100, SECOND, &why), 1);
+    CHECK_INT(why.code, CT_STATUS_QUOTA_EXCEEDED);
+    CHECK_INT(call(t, f, 12 * SECOND, NULL, &why), CT_STATUS_QUOTA_EXCEEDED); /* whoever keeps the count says when */
+    CHECK_INT(why.retry_after_s, 1);
+    (void)limited(t, "a", (ct_tenant_row){.calls_until = 3, .quota_ends_ns = 20 * SECOND});
+    CHECK_INT(call(t, f, 12 * SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, f, 12 * SECOND, NULL, &why), CT_STATUS_QUOTA_EXCEEDED);
+    ct_table_free(t);
+}
+
+static void messages_are_taken_out_of_a_bucket_all_or_none(void) {
+    ct_table *t = table();
+    const uint64_t a = limited(t, "a", (ct_tenant_row){.publishes_per_s = 2, .publishes_burst = 4});
+    CHECK_INT(ct_tenant_publish(t, a, 5, SECOND), UINT64_MAX);
+    CHECK_INT(ct_tenant_publish(t, a, UINT32_MAX, SECOND), UINT64_MAX);
+    CHECK_INT(ct_tenant_publish(t, a, 3, SECOND), 0);
+    CHECK_INT(ct_tenant_publish(t, a, 2, SECOND), SECOND / 2);
+    CHECK_INT(ct_tenant_publish(t, a, 1, SECOND), 0);
+    CHECK_INT(ct_tenant_publish(t, a, 4, 3 * SECOND), 0);
+    (void)limited(t, "a", (ct_tenant_row){.calls_per_s = 1});
+    CHECK_INT(ct_tenant_publish(t, a, 9, 3 * SECOND), 0);
+    CHECK_INT(ct_tenant_drop(t, a), 0);
+    CHECK_INT(ct_tenant_publish(t, a, 9, 3 * SECOND), 0);
+    ct_table_free(t);
+}
+
+static void calls_are_listed_once_with_what_they_grew_to(void) {
+    ct_table *t = table();
+    const uint64_t f = function_of(t, "a", "f");
+    const uint64_t a = limited(t, "a", (ct_tenant_row){.max_inflight = 0});
+    (void)limited(t, "b", (ct_tenant_row){.max_inflight = 0});
+    (void)function_of(t, "c", "f"); /* nobody told of it */
+    ct_verdict why;
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0);
+    ct_tenant_stats found[4];
+    uint64_t cursor = 0;
+    CHECK_INT(ct_tenant_stats_list(t, &cursor, found, 4), 1);
+    CHECK_INT(found[0].tenant, a);
+    CHECK_INT(found[0].calls, 2);
+    CHECK_INT(found[0].inflight, 2);
+    CHECK_INT(found[0].functions, 1);
+    CHECK_INT(ct_tenant_stats_list(t, &cursor, found, 4), 0);
+    cursor = 0;
+    CHECK_INT(ct_tenant_stats_list(t, &cursor, found, 4), 0);
+    ct_table_free(t);
+}
+
+static void a_tenant_stays_while_it_is_told_of_or_has_functions(void) {
+    ct_table *t = table();
+    const uint64_t a = limited(t, "a", (ct_tenant_row){.calls_per_s = 1, .calls_burst = 1});
+    const uint64_t f = function_of(t, "a", "f");
+    ct_verdict why;
+    uint64_t c = 0;
+    CHECK_INT(call(t, f, SECOND, &c, &why), 0);
+    CHECK_INT(ct_tenant_drop(t, a), 0);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), 0); /* no limits any more */
+    CHECK_INT(limited(t, "a", (ct_tenant_row){.calls_per_s = 1, .calls_burst = 1}), a);
+    CHECK_INT(call(t, f, SECOND, NULL, &why), CT_STATUS_TENANT_RATE_LIMITED); /* the bucket was not forgotten */
+    CHECK_INT(ct_tenant_drop(t, a), 0);
+    CHECK_INT(ct_function_remove(t, f, SECOND), 0);
+    ct_tenant_stats stats;
+    CHECK_INT(ct_tenant_stats_get(t, a, &stats), 0); /* its calls are not over */
+    CHECK_INT(stats.inflight, 2);
+    const uint64_t b = limited(t, "b", (ct_tenant_row){.max_inflight = 1});
+    CHECK_INT(ct_tenant_drop(t, b), 0);
+    CHECK_INT(ct_tenant_stats_get(t, b, &stats), -ESTALE);
+    CHECK_INT(ct_tenant_drop(t, b), -ESTALE);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
+static void tenants_are_as_bounded_as_functions(void) {
+    ct_table *t = table();
+    for (const char *name = "abc"; *name != 0; name++) {
+        uint64_t handle = 0;
+        CHECK_INT(ct_tenant_put(t, (const uint8_t *)name, 1, &(ct_tenant_row){.calls_until = UINT64_MAX}, &handle), 0);
+    }
+    const ct_tenant_row row = {.calls_until = UINT64_MAX};
+    uint64_t handle = 0;
+    CHECK_INT(ct_tenant_put(t, (const uint8_t *)"d", 1, &row, &handle), CT_E_FULL);
+    CHECK_INT(ct_tenant_put(t, (const uint8_t *)"d", CT_KEY_BYTES_MAX + 1, &row, &handle), CT_E_TOOBIG);
+    const ct_function_row function = {.tenant = (const uint8_t *)"d", .tenant_len = 1, .max_replicas = 1,
+                                      .instance_concurrency = 1};
+    CHECK_INT(ct_function_put(t, &function, 0, &handle), CT_E_FULL);
+    CHECK_INT(ct_table_check(t), 0);
+    (void)function_of(t, "a", "f");
+    ct_table_free(t);
+}
+
+int main(void) {
+    static const ct_case cases[] = {
+        CASE(a_rate_is_shared_by_all_functions_of_a_tenant_and_by_no_other),
+        CASE(what_is_refused_by_others_takes_no_token),
+        CASE(calls_in_hand_are_bounded_and_come_free_with_their_end),
+        CASE(a_quota_ends_calls_and_jobs_until_there_is_more),
+        CASE(messages_are_taken_out_of_a_bucket_all_or_none),
+        CASE(calls_are_listed_once_with_what_they_grew_to),
+        CASE(a_tenant_stays_while_it_is_told_of_or_has_functions),
+        CASE(tenants_are_as_bounded_as_functions),
+    };
+    return RUN("tenants", cases);
+}

@@ -1,0 +1,62 @@
+"""What the table keeps of tenants: what all functions of one may in all, and how often they were called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from constellation.native import _core
+from constellation.native.errors import checked
+from constellation.native.ledger import Ledger
+from constellation.native.table_values import NEVER_NS, TenantHandle, TenantRow, TenantStats
+
+_lib, _ffi = _core.lib, _core.ffi
+
+_LISTED = 256  # tenants a C call
+
+
+class TenantLedger(Ledger):
+    """The part of a table that is about tenants; `native.table.Table` is one."""
+
+    def put_tenant(self, name: str, row: TenantRow) -> TenantHandle:
+        """Limit a tenant from now on, whether it has functions yet or not.
+
+        Raises:
+            TableFull, LengthOverLimit
+        """
+        text, out = name.encode(), _ffi.new("uint64_t *")
+        given = _ffi.new(
+            "ct_tenant_row *",
+            {
+                "calls_per_s": row.calls_per_s,
+                "calls_burst": row.calls_burst,
+                "publishes_per_s": row.publishes_per_s,
+                "publishes_burst": row.publishes_burst,
+                "max_inflight": row.max_inflight,
+                "calls_until": NEVER_NS if row.calls_until is None else row.calls_until,
+                "quota_ends_ns": row.quota_ends_ns,
+            },
+        )
+        checked("tenant", _lib.ct_tenant_put(self._table, _ffi.from_buffer("uint8_t[]", text), len(text), given, out))
+        return TenantHandle(out[0])
+
+    def drop_tenant(self, tenant: TenantHandle) -> None:
+        """It has no limits any more, and without functions it is not known any more."""
+        checked("tenant", _lib.ct_tenant_drop(self._table, tenant))
+
+    def tenant_stats(self, tenant: TenantHandle) -> TenantStats:
+        """Return what a tenant did since the table got to know it."""
+        out = _ffi.new("ct_tenant_stats *")
+        checked("tenant", _lib.ct_tenant_stats_get(self._table, tenant, out))
+        return TenantStats(out.tenant, out.calls, out.inflight, out.functions)
+
+    def called_tenants(self) -> Iterator[TenantStats]:
+        """Yield the tenants whose calls grew since this was last asked."""
+        cursor, found = _ffi.new("uint64_t *"), _ffi.new("ct_tenant_stats[]", _LISTED)
+        while count := _lib.ct_tenant_stats_list(self._table, cursor, found, _LISTED):
+            for place in range(count):
+                row = found[place]
+                yield TenantStats(row.tenant, row.calls, row.inflight, row.functions)
+
+    def publish_wait_ns(self, tenant: TenantHandle, messages: int, *, now_ns: int) -> int:
+        """Take messages out of a tenant's bucket; above 0: when they may be published, `NEVER_NS`: not so many at once."""
+        return int(_lib.ct_tenant_publish(self._table, tenant, messages, now_ns))
