@@ -87,7 +87,8 @@ NAMES: dict[str, dict[str, str]] = {
     "/functions/{name}/builds": {"name": "built"},
     "/fn/{name}": {"name": "same", "rest": "x"},
     "/url/{tenant}": {"tenant": "{tenant}", "namespace": "default", "name": "same", "rest": "x"},
-    "/tenants/{tenant}": {"tenant": "{tenant}", "namespace": "default"},
+    "/tenants/{tenant}": {"tenant": "{tenant}", "namespace": "default", "dimension": "functions"},
+    "/tiers/{tier}": {"tier": "free"},
     "/async-invocations/{id}": {"id": "{job}"},
     "/executions/{id}": {"id": "{execution}", "event": "same"},
     "/state/{store}": {"store": "same", "key": "same"},
@@ -137,6 +138,7 @@ BODIES: dict[str, Any] = {
     "create_domain": {"host": "new.example.org"}, "create_gateway_route": {"host": "{host}", "path": "/new", "function": "same"},
     "update_gateway_route": {"enabled": False}, "create_tenant": {"id": "stolen"}, "update_tenant": {"name": "stolen"},
     "create_namespace": {"name": "new"}, "put_setting": {"value": 1}, "revert_setting": {"version": 0},
+    "put_quota": {"limit": None}, "put_tier": {},
 }  # fmt: skip
 LEFT_OUT = {
     "login": "it says the tenant itself",
@@ -146,11 +148,17 @@ LEFT_OUT = {
     "sandbox_terminal": "a WebSocket; it is found as every route below /sandboxes/{id} is",
 }
 # What a tenant reads of its own moves by itself, so that it is looked at and not compared.
-MOVING = {"stats", "function_metrics", "timeseries", "heatmap", "function_heatmap", "diagnostics", "function_cost",
+MOVING = {"list_usage", "stats", "function_metrics", "timeseries", "heatmap", "function_heatmap", "diagnostics", "function_cost",
           "cost_summary", "list_sandbox_processes", "download_sandbox_archive", "list_backends", "list_runtimes",
           "sandbox_port"}  # fmt: skip
 NOTHING_TO_READ = {"sandbox_port"}  # nobody listens in the sandbox
-PLATFORMS = {"list_master_keys", "rotate_master_key", "create_tenant"}  # not a tenant's, so refused
+PLATFORMS = {
+    "list_master_keys",
+    "rotate_master_key",
+    "create_tenant",
+    "put_tier",
+    "delete_tier",
+}  # not a tenant's, so refused
 MOVING_FIELDS = re.compile(r'"(last_used_at|used_at|expires_at)":[^,}]*')
 LAST = ("delete_secret", "delete_topic", "delete_function", "delete_apikey", "delete_tenant")
 
