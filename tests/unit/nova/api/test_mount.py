@@ -18,6 +18,7 @@ from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.layers import LayerRoutes
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
+from constellation.nova.api.controlplane.quotas import QuotaRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
@@ -56,6 +57,7 @@ GROUPS = (
     ServiceAccountRoutes,
     SessionRoutes,
     TenancyRoutes,
+    QuotaRoutes,
     UrlRoutes,
     UserRoutes,
     VersionRoutes,
