@@ -224,8 +224,7 @@ async def execution_plane(
     functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
     builds = Builds(db, queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     state = State(db, max_keys=lambda tenant: in_force.of(tenant).state.max_keys)
-    steps = Steps(db, jobs)
-    messages, tenants = Messages(db), Tenants(Quotas(db), table, context.clock)
+    steps, messages, tenants = Steps(db, jobs), Messages(db), Tenants(Quotas(db), table, context.clock)
     publishing = Publishing(messages, tenants, clock=context.clock, registry=context.registry)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
     code = CodeShelf(
@@ -365,9 +364,8 @@ async def execution_plane(
         secret_values.close()
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as ending:
-                ending.start_soon(partial(records.flush, within_s=FLUSH_S))
-                ending.start_soon(partial(rows.flush, within_s=FLUSH_S))
-                ending.start_soon(partial(tenants.flush, within_s=FLUSH_S))
+                for flush in (records.flush, rows.flush, tenants.flush):
+                    ending.start_soon(partial(flush, within_s=FLUSH_S))
 
 
 def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
