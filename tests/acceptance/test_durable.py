@@ -226,3 +226,37 @@ def test_what_is_asked_for_wrongly_is_refused(platform):
     assert platform.http.put("/functions/plain/state/k", json={"value": "x" * (257 << 10)}).status_code == 413
     assert platform.http.get("/functions/plain/state/none").status_code == 404
     assert platform.http.put("/functions/plain/state/k", json={"value": 1, "if_version": 5}).status_code == 409
+
+
+def test_a_published_message_wakes_who_waits_for_it_whoever_is_killed(own_platform):
+    platform = own_platform
+    code = (
+        "def handler(e, c):\n"
+        "    came = c.steps.wait_for_message('orders', key=e['order'], filter={'kind': ['paid', {'prefix': 'gift'}]})\n"
+        "    return [came['data'], came['attributes'], came['subject']]\n"
+    )
+    platform.deploy("shipping", code)
+    assert platform.http.post("/topics", json={"name": "orders"}).status_code == 201
+    waiting = [begin(platform, "shipping", {"order": order}) for order in ("7", "8")]
+    for execution in waiting:
+        until(platform, execution, "suspended")
+    for name in ("comet", "nebula"):
+        pid = platform.planes()[name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        platform.eventually(lambda name=name, pid=pid: platform.planes()[name]["pid"] not in (pid, None), within_s=30)
+
+    def publish(data: int, kind: str) -> bool:
+        message = {"payload": data, "key": "7", "attributes": {"kind": kind}}
+        return platform.http.post("/topics/orders/messages", json=message).status_code in (200, 201, 202)
+
+    platform.eventually(lambda: publish(1, "placed"), within_s=30)
+    platform.eventually(lambda: publish(2, "gift.card"), within_s=30)
+    os.kill(
+        platform.planes()["nebula"]["pid"], signal.SIGKILL
+    )  # the message is committed, and so is the end of the wait
+    done = until(platform, waiting[0], "succeeded", within_s=60)
+    assert done["output"] == [2, {"kind": "gift.card"}, "7"]
+    assert [(step["kind"], step["name"], step["status"]) for step in done["steps"]["items"]] == [
+        ("message", "orders", "succeeded")
+    ]
+    assert look(platform, waiting[1])["status"] == "suspended"

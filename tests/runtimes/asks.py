@@ -53,6 +53,12 @@ def handler(event, context):
             steps.wait_for_event("never", 0.2)
         except Exception as error:
             out.append(error.code)
+        steps.run("tell", lambda: context.publish("news", 7, key="w", attributes={"is": "old"}))
+        out.append(steps.wait_for_message("news", key="w", filter={"is": [{"prefix": "o"}]}, timeout=60)["data"])
+        try:
+            steps.wait_for_message("news", key="none", timeout=0.2)
+        except Exception as error:
+            out.append(error.code)
     return out
 """,
     "node": """
@@ -87,6 +93,9 @@ exports.handler = async (event, context) => {
     } catch (error) { out.push([error.code, error.type]); }
     out.push(await steps.wait_for_event('go', 60));
     try { await steps.wait_for_event('never', 0.2); } catch (error) { out.push(error.code); }
+    await steps.run('tell', () => context.publish('news', 7, { key: 'w', attributes: { is: 'old' } }));
+    out.push((await steps.wait_for_message('news', { key: 'w', filter: { is: [{ prefix: 'o' }] }, timeout: 60 })).data);
+    try { await steps.wait_for_message('news', { key: 'none', timeout: 0.2 }); } catch (error) { out.push(error.code); }
   }
   return out;
 };
@@ -136,6 +145,13 @@ def handler(event, context)
     out << steps.wait_for_event("go", 60)
     begin
       steps.wait_for_event("never", 0.2)
+    rescue => error
+      out << error.code
+    end
+    steps.run("tell") { context.publish("news", 7, key: "w", attributes: { is: "old" }) }
+    out << steps.wait_for_message("news", key: "w", filter: { is: [{ prefix: "o" }] }, timeout: 60)["data"]
+    begin
+      steps.wait_for_message("news", key: "none", timeout: 0.2)
     rescue => error
       out << error.code
     end
@@ -239,7 +255,17 @@ func Handler(ctx context.Context, event struct{ Durable bool }) ([]any, error) {
 			return nil, err
 		}
 		late := steps.WaitForEvent("never", 200*time.Millisecond, nil)
-		out = append(out, one, codeOf(bad), paid, codeOf(late)[0])
+		told := constellation.Message{Payload: 7, Key: "w", Attributes: map[string]string{"is": "old"}}
+		if err = steps.Run("tell", nil, func() (any, error) { return call.Publish("news", told) }); err != nil {
+			return nil, err
+		}
+		var news struct{ Data int }
+		old := map[string]any{"is": []any{map[string]string{"prefix": "o"}}}
+		if err = steps.WaitForMessage("news", constellation.MessageWait{Key: "w", Filter: old, Timeout: time.Minute}, &news); err != nil {
+			return nil, err
+		}
+		none := steps.WaitForMessage("news", constellation.MessageWait{Key: "none", Timeout: 200 * time.Millisecond}, nil)
+		out = append(out, one, codeOf(bad), paid, codeOf(late)[0], news.Data, codeOf(none)[0])
 	}
 	return out, err
 }
@@ -294,13 +320,17 @@ public class Main {
             out.add(codeOf(() -> context.steps().run("bad", () -> { throw new ValueError("no"); })));
             out.add(context.steps().waitForEvent("go", Duration.ofMinutes(1)));
             out.add(codeOf(() -> context.steps().waitForEvent("never", Duration.ofMillis(200))).get(0));
+            context.steps().run("tell", () -> context.publish("news", 7, "w", Map.of("is", "old")));
+            Map<String, ?> old = Map.of("is", List.of(Map.of("prefix", "o")));
+            out.add(context.steps().waitForMessage("news", "w", old, Duration.ofMinutes(1)).get("data"));
+            out.add(codeOf(() -> context.steps().waitForMessage("news", "none", null, Duration.ofMillis(200))).get(0));
         }
         return out;
     }
 }
 """,
     "rust": """
-use crate::constellation::{Context, Error, Message, Put, Value};
+use crate::constellation::{Context, Error, Message, MessageWait, Put, Value};
 use std::time::Duration;
 
 fn code_of<T>(result: Result<T, Error>) -> Vec<Value> {
@@ -345,6 +375,14 @@ pub fn handler(event: Value, context: &Context) -> Result<Value, Error> {
         out.push(code_of(steps.run("bad", || Err::<Value, _>(Error::new("ValueError", "no")))).into());
         out.push(steps.wait_for_event("go", Some(Duration::from_secs(60)))?);
         out.push(code_of(steps.wait_for_event("never", Some(Duration::from_millis(200)))).remove(0));
+        let attributes = [("is".to_string(), "old".to_string())].into();
+        let told = Message { key: "w".into(), attributes, ..Message::default() };
+        steps.run("tell", || context.publish_with("news", 7, told))?;
+        let filter = [("is".to_string(), Value::object([("prefix", "o")]))].into();
+        let wait = MessageWait { key: Some("w".into()), filter, timeout: Some(Duration::from_secs(60)) };
+        out.push(steps.wait_for_message("news", wait)?.get("data").clone());
+        let wait = MessageWait { key: Some("none".into()), timeout: Some(Duration::from_millis(200)), ..MessageWait::default() };
+        out.push(code_of(steps.wait_for_message("news", wait)).remove(0));
     }
     Ok(out.into())
 }

@@ -69,4 +69,7 @@ def test_steps_are_replayed_and_waits_end(platform, asking):  # noqa: F811
         ("run", "bad", "failed"),
         ("event", "go", "succeeded"),
         ("event", "never", "failed"),
+        ("run", "tell", "succeeded"),
+        ("message", "news", "succeeded"),
+        ("message", "news", "failed"),
     ]

@@ -40,5 +40,6 @@ def answers_of(
         Op.STEP_DONE: record.end,
         Op.SLEEP: record.sleep,
         Op.WAIT: record.wait,
+        Op.WAIT_MESSAGE: record.wait_for_message,
         Op.PUBLISH: PublishAnswers(publishing).publish,
     }

@@ -5,7 +5,7 @@ Deterministic by rule: the nth step of every run has the same kind and name, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
@@ -14,10 +14,12 @@ from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.comet.asks.question import Failed, Question
 from constellation.comet.executor.turn import Turn
+from constellation.comet.filters import filter_of
 from constellation.native.json_check import is_handler_error
 from constellation.nova.domain.execution import (
     MAX_STEP_BYTES,
     MAX_WAIT_S,
+    MessageWait,
     Step,
     StepKind,
     StepsDiverged,
@@ -25,7 +27,10 @@ from constellation.nova.domain.execution import (
     check_step_name,
     check_wait,
 )
+from constellation.nova.domain.topic import check_name
 from constellation.nova.store.steps import RunLost, Steps
+from constellation.routes.models.topics import Conditions
+from constellation.routes.reading import decode_body
 
 
 class NotDurable(ConstellationError):
@@ -125,17 +130,38 @@ class StepAnswers:
             raise Failed("timeout", step.error)
         return b'{"payload":' + (step.output or b"null") + b"}"
 
+    async def wait_for_message(self, question: Question) -> bytes:
+        """Answer with a message of a topic, as a function that subscribes to it gets it."""
+        ask = question.ask
+        topic = check_name("topic", ask.name)
+        wanted: Conditions = decode_body(question.json(), Conditions) if ask.value else {}
+        wait = MessageWait(key=ask.key or None, filter=filter_of(wanted))
+        seconds = check_wait(ask.for_ms / 1000, field="timeout") or MAX_WAIT_S
+        namespace = question.spec.namespace
+        step = await self._waited(
+            question,
+            lambda turn: self._steps.wait_for_message(turn.run, turn.next_seq, namespace, topic, wait, seconds=seconds),
+        )
+        if step.error is not None:
+            raise Failed("timeout", step.error)
+        return b'{"message":' + (step.output or b"null") + b"}"
+
     async def _wait(self, question: Question, kind: StepKind) -> Step:
         ask = question.ask
         name = check_step_name(ask.name)
         seconds = check_wait(ask.for_ms / 1000, field="seconds")
         if kind is StepKind.EVENT and not ask.for_ms:
             seconds = MAX_WAIT_S
+        return await self._waited(
+            question, lambda turn: self._steps.wait(turn.run, turn.next_seq, kind, name, seconds=seconds)
+        )
+
+    async def _waited(self, question: Question, wait: Callable[[Turn], Awaitable[Step | None]]) -> Step:
         with self._taken(question) as turn:
             await self._find(turn)
             self._check_room(turn)
             try:
-                step = await self._steps.wait(turn.run, turn.next_seq, kind, name, seconds=seconds)
+                step = await wait(turn)
             except StepsDiverged as error:
                 turn.failure = error
                 raise

@@ -9,15 +9,15 @@ from msgspec import UNSET, UnsetType
 
 from constellation.base.ids import uuid7
 from constellation.comet.dataplane.request import DataRequest
+from constellation.comet.filters import filter_of
 from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.names import check_function_name
-from constellation.nova.domain.topic import Condition, Filter, Subscription, Topic, check_filter, check_name
+from constellation.nova.domain.topic import Condition, Subscription, Topic, check_name
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.topics import Topics
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
 from constellation.routes.models.topics import (
-    Conditions,
     Prefix,
     SubscriptionBody,
     SubscriptionCreate,
@@ -83,7 +83,7 @@ class TopicRoutes:
             name=check_name("subscription", wanted.name),
             topic_name=request.params["name"],
             function_name=check_function_name(wanted.function),
-            filter=_filter(wanted.filter),
+            filter=filter_of(wanted.filter),
             enabled=wanted.enabled,
             max_attempts=wanted.max_attempts,
             backoff_base_s=wanted.backoff_base_ms / 1000,
@@ -117,7 +117,7 @@ class TopicRoutes:
             request.namespace,
             request.params["name"],
             function_name=None if wanted.function is UNSET else check_function_name(wanted.function),
-            filter=None if wanted.filter is UNSET else _filter(wanted.filter),
+            filter=None if wanted.filter is UNSET else filter_of(wanted.filter),
             enabled=_given(wanted.enabled),
             max_attempts=_given(wanted.max_attempts),
             backoff_base_s=None if base_ms is None else base_ms / 1000,
@@ -163,19 +163,6 @@ async def subscription_in(request: DataRequest, topics: Topics) -> Subscription:
 
 def _given(value: T | UnsetType) -> T | None:
     return None if isinstance(value, UnsetType) else value
-
-
-def _filter(wanted: Conditions) -> Filter:
-    return check_filter(tuple(_condition(name, each) for name, each in wanted.items()))
-
-
-def _condition(attribute: str, wanted: str | Prefix | list[str | Prefix]) -> Condition:
-    alternatives = wanted if isinstance(wanted, list) else [wanted]
-    return Condition(
-        attribute=attribute,
-        equals=tuple(each for each in alternatives if isinstance(each, str)),
-        prefixes=tuple(each.prefix for each in alternatives if isinstance(each, Prefix)),
-    )
 
 
 def _shown(condition: Condition) -> str | Prefix | list[str | Prefix]:

@@ -9,10 +9,15 @@ from uuid import UUID
 
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.nova.domain.job import Job, JobStatus
+from constellation.nova.domain.message import Message
+from constellation.nova.domain.topic import Filter, holds
 
 MAX_WAIT_S = 366 * 86_400.0  # one sleep, one wait for an event
 MAX_STEP_BYTES = 256 << 10  # output or error of a step; payload of an event
 MAX_EVENTS = 1000  # of one execution, that nobody has taken
+MAX_WAITING = (
+    1000  # steps that wait for a message of one topic without naming its key: each is looked at for each message
+)
 _MAX_NAME_CHARS = 128
 
 
@@ -20,6 +25,7 @@ class StepKind(StrEnum):
     RUN = "run"
     SLEEP = "sleep"
     EVENT = "event"
+    MESSAGE = "message"
 
 
 class ExecutionStatus(StrEnum):
@@ -88,6 +94,29 @@ class EventsFull(ConstellationError):
 
     def __init__(self, execution_id: UUID) -> None:
         super().__init__(f"execution {execution_id} has {MAX_EVENTS} events that it has not taken", retry_after_s=1)
+
+
+class WaitsFull(ConstellationError):
+    """Too many executions wait for a message of one topic, whatever its key."""
+
+    code, http_status, retryable = "waits_full", 429, True
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(
+            f"{MAX_WAITING} executions wait for any message of topic {topic!r}: name the key of the message",
+            retry_after_s=1,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageWait:
+    """Which message of a topic a step waits for."""
+
+    key: str | None = None  # None: any
+    filter: Filter = ()
+
+    def takes(self, message: Message) -> bool:
+        return self.key in (None, message.key) and holds(self.filter, message.attributes)
 
 
 def status_of(job: Job, *, now: datetime) -> ExecutionStatus:

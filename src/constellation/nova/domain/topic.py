@@ -46,6 +46,11 @@ class Condition:
 Filter = tuple[Condition, ...]
 
 
+def holds(wanted: Filter, attributes: Mapping[str, str]) -> bool:
+    """Does a filter take a message with these attributes? Every condition must hold."""
+    return all(condition.holds(attributes.get(condition.attribute)) for condition in wanted)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
     """A function that is called with the messages of a topic."""
@@ -67,8 +72,8 @@ class Subscription:
     updated_at: datetime | None = None
 
     def takes(self, attributes: Mapping[str, str]) -> bool:
-        """Does a message with these attributes go here? Every condition must hold."""
-        return all(condition.holds(attributes.get(condition.attribute)) for condition in self.filter)
+        """Does a message with these attributes go here?"""
+        return holds(self.filter, attributes)
 
 
 def check_name(kind: str, name: str) -> str:

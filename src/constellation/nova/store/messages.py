@@ -13,14 +13,15 @@ from constellation.base.ids import uuid7
 from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.message import KEY_TTL_S, Delivery, Message, NewMessage, Publisher, envelope
 from constellation.nova.domain.topic import Subscription, Topic
+from constellation.nova.store import waits
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.jobs import CHANNEL
 from constellation.nova.store.page import COUNT_LIMIT, Page
-from constellation.nova.store.pool import Database, Record, Session
+from constellation.nova.store.pool import Database, Session
 from constellation.nova.store.queries import load
 from constellation.nova.store.quotas import refuse_full
 from constellation.nova.store.topics import SQL as TOPICS
-from constellation.nova.store.topics import TopicNotFound, subscription_of
+from constellation.nova.store.topics import TopicNotFound, message_of, subscription_of
 
 SQL = load("messages")
 
@@ -99,7 +100,8 @@ class Messages:
             subscriptions = await self._subscriptions(tx, topic) if kept else ()
             counts = await self._deliver(tx, topic, kept, subscriptions)
             await refuse_full(tx, tenant, sum(counts.values()), max_depth=max_depth, are_in=True)
-        if any(counts.values()):
+            has_woken = bool(kept) and await waits.answer(tx, topic, kept)
+        if has_woken or any(counts.values()):
             await self._bell.ring()
         return tuple(
             Published(id=owner, deliveries=counts.get(message_id, 0), is_duplicate=owner != message_id)
@@ -111,7 +113,7 @@ class Messages:
         rows = await self._db.fetch(SQL["list"], topic.tenant, topic.id, key, limit + 1, offset)
         total: int = await self._db.fetch_value(SQL["count"], topic.tenant, topic.id, key, COUNT_LIMIT + 1)
         return Page(
-            items=tuple(map(_message, rows[:limit])),
+            items=tuple(map(message_of, rows[:limit])),
             total=min(total, COUNT_LIMIT),
             total_is_exact=total <= COUNT_LIMIT,
             has_more=len(rows) > limit,
@@ -131,7 +133,7 @@ class Messages:
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["lock_shared"], topic.tenant, topic.namespace, topic.name)
             window = (topic.tenant, topic.id, after or _FIRST, since, until, limit, REPLAY_BYTES)
-            page = [_message(row) for row in await tx.fetch(SQL["window"], *window)]
+            page = [message_of(row) for row in await tx.fetch(SQL["window"], *window)]
             counts = await self._deliver(tx, topic, page, (subscription,))
         count = sum(counts.values())
         if count:
@@ -271,14 +273,3 @@ class Messages:
             message_id = messages[place - 1].id
             counts[message_id] = counts.get(message_id, 0) + 1
         return counts
-
-
-def _message(row: Record) -> Message:
-    columns = dict(row)
-    return Message(
-        **columns
-        | {
-            "attributes": msgspec.json.decode(columns["attributes"], type=dict[str, str]),
-            "call_chain": tuple(columns["call_chain"]),
-        }
-    )

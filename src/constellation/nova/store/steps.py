@@ -17,20 +17,26 @@ from constellation.nova.domain.execution import (
     MAX_EVENTS,
     EventsFull,
     ExecutionCancelled,
+    MessageWait,
     Run,
     Step,
     StepKind,
     check_step,
 )
 from constellation.nova.domain.job import Job
+from constellation.nova.domain.topic import Topic
+from constellation.nova.store import waits
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.jobs import CHANNEL, Jobs, job_of
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
+from constellation.nova.store.topics import SQL as TOPICS
+from constellation.nova.store.topics import TopicNotFound
 
 SQL = load("steps")
 
 _TIMED_OUT = msgspec.json.encode({"type": "Timeout", "message": "no such event came in time", "stack": ""})
+_NO_MESSAGE = msgspec.json.encode({"type": "Timeout", "message": "no such message came in time", "stack": ""})
 
 
 class RunLost(ConstellationError):
@@ -99,6 +105,46 @@ class Steps:
             error = _TIMED_OUT if kind is StepKind.EVENT and payload is None else None
             await tx.execute(SQL["finish"], *run.key, seq, payload, error)
             return _step(row, output=payload, error=error)
+
+    async def wait_for_message(
+        self, run: Run, seq: int, namespace: str, topic_name: str, wait: MessageWait, *, seconds: float
+    ) -> Step | None:
+        """Wait for a message of a topic; return the step when that is over, None when it is not.
+
+        Raises:
+            TopicNotFound
+            WaitsFull
+            RunLost
+            StepsDiverged: the record has another step here.
+        """
+        before = await self.get(run, seq)
+        if before is not None and before.finished_at is not None:
+            check_step(before, StepKind.MESSAGE, topic_name)
+            return before
+        scope = (run.tenant, namespace, topic_name)
+        async with self._db.transaction() as tx:
+            # Nobody publishes there meanwhile, so no message falls between the look at what there is and the wait.
+            await tx.fetch_value(TOPICS["lock_alone"], *scope)
+            found = await tx.fetch_row(TOPICS["get_topic"], *scope)
+            if found is None:
+                raise TopicNotFound(topic_name)
+            topic = Topic(**found)
+            if await tx.fetch_value(SQL["hold"], *run.key, run.token) is None:
+                raise RunLost(run.execution_id)
+            row = await tx.fetch_row(SQL["get"], *run.key, seq)
+            if row is not None:
+                check_step(_step(row), StepKind.MESSAGE, topic_name)
+                if row["finished_at"] is not None:
+                    return _step(row)
+            await waits.begin(tx, run, seq, StepKind.MESSAGE, topic, wait, seconds=seconds)
+            message = await waits.missed(tx, run, seq, topic, wait)
+            row = await tx.fetch_row(SQL["get"], *run.key, seq)
+            assert row is not None
+            if message is None and not row["is_due"]:
+                return None
+            error = _NO_MESSAGE if message is None else None
+            await tx.execute(SQL["finish"], *run.key, seq, message, error)
+            return _step(row, output=message, error=error)
 
     @asynccontextmanager
     async def _held(self, run: Run) -> AsyncIterator[Session]:

@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from constellation.base.errors import AlreadyExists, ConstellationError, NotFound
+from constellation.nova.domain.message import Message
 from constellation.nova.domain.topic import MAX_SUBSCRIPTIONS, Condition, Filter, Subscription, Topic
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.jobs import CHANNEL
@@ -137,7 +138,7 @@ class Topics:
                     new.name,
                     new.topic_name,
                     new.function_name,
-                    _filter_text(new.filter),
+                    filter_text(new.filter),
                     new.enabled,
                     new.max_attempts,
                     new.backoff_base_s,
@@ -199,7 +200,7 @@ class Topics:
                     namespace,
                     name,
                     function_name,
-                    None if filter is None else _filter_text(filter),
+                    None if filter is None else filter_text(filter),
                     enabled,
                     max_attempts,
                     backoff_base_s,
@@ -274,13 +275,29 @@ class Topics:
 
 def subscription_of(row: Record) -> Subscription:
     columns = dict(row)
-    kept: Mapping[str, Mapping[str, tuple[str, ...]]] = msgspec.json.decode(
-        columns.pop("filter"), type=dict[str, dict[str, tuple[str, ...]]]
+    return Subscription(**columns | {"filter": filter_of(columns["filter"])})
+
+
+def message_of(row: Record) -> Message:
+    columns = dict(row)
+    return Message(
+        **columns
+        | {
+            "attributes": msgspec.json.decode(columns["attributes"], type=dict[str, str]),
+            "call_chain": tuple(columns["call_chain"]),
+        }
     )
-    return Subscription(**columns, filter=tuple(Condition(attribute=name, **kinds) for name, kinds in kept.items()))
 
 
-def _filter_text(wanted: Filter) -> str:
+def filter_of(text: str) -> Filter:
+    """Return the filter that a row has."""
+    kept: Mapping[str, Mapping[str, tuple[str, ...]]] = msgspec.json.decode(
+        text, type=dict[str, dict[str, tuple[str, ...]]]
+    )
+    return tuple(Condition(attribute=name, **kinds) for name, kinds in kept.items())
+
+
+def filter_text(wanted: Filter) -> str:
     kept = {}
     for condition in wanted:
         columns = asdict(condition)

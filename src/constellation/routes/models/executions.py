@@ -45,7 +45,7 @@ class ExecutionBody(Struct, kw_only=True, frozen=True):
 
 class StepBody(Struct, kw_only=True, frozen=True):
     seq: int
-    kind: str  # run, sleep, event
+    kind: str  # run, sleep, event, message
     name: str
     status: str  # waiting, succeeded, failed
     output: Any

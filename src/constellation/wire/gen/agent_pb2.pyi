@@ -73,6 +73,7 @@ class Ask(_message.Message):
         STEP_DONE: _ClassVar[Ask.Op]
         SLEEP: _ClassVar[Ask.Op]
         WAIT: _ClassVar[Ask.Op]
+        WAIT_MESSAGE: _ClassVar[Ask.Op]
         PUBLISH: _ClassVar[Ask.Op]
     NONE: Ask.Op
     STATE_GET: Ask.Op
@@ -85,6 +86,7 @@ class Ask(_message.Message):
     STEP_DONE: Ask.Op
     SLEEP: Ask.Op
     WAIT: Ask.Op
+    WAIT_MESSAGE: Ask.Op
     PUBLISH: Ask.Op
     ID_FIELD_NUMBER: _ClassVar[int]
     OP_FIELD_NUMBER: _ClassVar[int]

@@ -1,8 +1,8 @@
 'use strict';
 // What a handler asks of the platform: context.state, context.invoke, context.publish, context.steps. Each ask is answered once.
 
-const [GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH] =
-  Array.from({ length: 11 }, (_, i) => i + 1);
+const [GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH, WAIT_MESSAGE] =
+  Array.from({ length: 12 }, (_, i) => i + 1);
 const FIELDS = {
   op: 2, name: 3, key: 4, value: 5, if_version: 6, ttl_ms: 7, for_ms: 8, limit: 9, after: 10, seq: 11, error: 12,
 }; // of Ask
@@ -115,6 +115,16 @@ class Steps {
   async wait_for_event(name, timeout) {
     const for_ms = timeout === undefined ? undefined : Math.max(1, Math.floor(timeout * 1000));
     return (await this.#ask(WAIT, { name, for_ms })).payload;
+  }
+
+  /**
+   * The next message of a topic as a function that subscribes to it gets it: `data` is its payload. Messages count from the step
+   * before on. `filter` has attributes, each with the text that it has, `{prefix}` or a list of these; throws EventTimeout.
+   */
+  async wait_for_message(topic, { key, filter, timeout } = {}) {
+    const for_ms = timeout === undefined ? undefined : Math.max(1, Math.floor(timeout * 1000));
+    const value = filter === undefined ? undefined : this.#ask.encoded(filter);
+    return (await this.#ask(WAIT_MESSAGE, { name: topic, key, value, for_ms })).message;
   }
 }
 

@@ -14,7 +14,7 @@ import threading
 from worker_values import encode_error, encode_output
 from worker_wire import ASK, PING, PONG, REPLY, STOP, field, fields
 
-GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH = range(1, 12)
+GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH, WAIT_MESSAGE = range(1, 13)
 OP, NAME, KEY, VALUE, IF_VERSION, TTL_MS, FOR_MS, LIMIT, AFTER, SEQ, ERROR = range(2, 13)
 
 
@@ -220,6 +220,22 @@ class Steps:
         """
         for_ms = None if timeout is None else max(1, int(timeout * 1000))
         return self._ask(WAIT, (NAME, name), (FOR_MS, for_ms))["payload"]
+
+    def wait_for_message(self, topic, *, key=None, filter=None, timeout=None):  # as of a subscription
+        """Return the next message of a topic as a function that subscribes to it gets it: `["data"]` is its payload.
+
+        Messages count from the step before on, so what answers that step is not missed.
+
+        Args:
+            key: only a message with this one.
+            filter: attribute to the text that it has, `{"prefix": …}` or a list of these.
+
+        Raises:
+            EventTimeout: none came within `timeout` seconds.
+        """
+        for_ms = None if timeout is None else max(1, int(timeout * 1000))
+        wanted = None if filter is None else encode_output(filter)
+        return self._ask(WAIT_MESSAGE, (NAME, topic), (KEY, key), (VALUE, wanted), (FOR_MS, for_ms))["message"]
 
     def _done(self, begun, value):
         raw = encode_output(value)

@@ -24,7 +24,7 @@ module ConstellationWorker
 
   # Asks for all calls of one worker.
   class Asker
-    GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH = (1..11).to_a
+    GET, PUT, DELETE, LIST, INVOKE, INVOKE_ASYNC, STEP, STEP_DONE, SLEEP, WAIT, PUBLISH, WAIT_MESSAGE = (1..12).to_a
     FIELDS = { op: 2, name: 3, key: 4, value: 5, if_version: 6, ttl_ms: 7, for_ms: 8, limit: 9, after: 10, seq: 11, error: 12 }.freeze
     KINDS = { "function_error" => FunctionFailed, "step_failed" => StepFailed, "timeout" => EventTimeout }.freeze
     attr_reader :was_used, :is_stopped
@@ -164,6 +164,13 @@ module ConstellationWorker
     # The payload of the next event of this name; raises EventTimeout when none came within `timeout` seconds.
     def wait_for_event(name, timeout = nil)
       @ask.call(Asker::WAIT, name: name, for_ms: timeout && [1, (timeout * 1000).to_i].max)["payload"]
+    end
+
+    # The next message of a topic as a function that subscribes to it gets it: "data" is its payload. Messages count from the
+    # step before on. `filter` has attributes, each with the text that it has, `{ prefix: … }` or a list of these; raises EventTimeout.
+    def wait_for_message(topic, key: nil, filter: nil, timeout: nil)
+      for_ms = timeout && [1, (timeout * 1000).to_i].max
+      @ask.call(Asker::WAIT_MESSAGE, name: topic, key: key, value: filter && JSON.generate(filter), for_ms: for_ms)["message"]
     end
   end
 end

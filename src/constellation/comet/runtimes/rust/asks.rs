@@ -20,6 +20,7 @@ const STEP_DONE: u64 = 8;
 const SLEEP: u64 = 9;
 const WAIT: u64 = 10;
 const PUBLISH: u64 = 11;
+const WAIT_MESSAGE: u64 = 12;
 
 const NAME: u64 = 3;
 const KEY: u64 = 4;
@@ -234,6 +235,15 @@ pub struct Message {
     pub idempotency_key: Option<String>,
 }
 
+/// Which message of a topic is waited for, and how long. The filter has attributes, each with the text that it has, an object
+/// {"prefix": ...} or a list of these.
+#[derive(Default)]
+pub struct MessageWait {
+    pub key: Option<String>,
+    pub filter: BTreeMap<String, Value>,
+    pub timeout: Option<Duration>,
+}
+
 /// Values under keys, kept between calls: the function's own, or those of a `store`, which its namespace shares.
 pub struct State {
     call_id: u32,
@@ -351,5 +361,19 @@ impl Steps {
     pub fn wait_for_event(&self, name: &str, timeout: Option<Duration>) -> Result<Value, Error> {
         let fields = Fields::default().text(NAME, name).number(FOR_MS, timeout.map_or(0, milliseconds));
         Ok(ask(self.call_id, WAIT, fields)?.get("payload").clone())
+    }
+
+    /// The next message of a topic as a function that subscribes to it gets it; its "data" is the payload. Messages count
+    /// from the step before on; an error with the code "timeout" when none came in time.
+    pub fn wait_for_message(&self, topic: &str, wait: MessageWait) -> Result<Value, Error> {
+        let mut fields = Fields::default().text(NAME, topic);
+        if let Some(key) = wait.key {
+            fields = fields.text(KEY, &key);
+        }
+        if !wait.filter.is_empty() {
+            fields = fields.json(VALUE, &Value::Object(wait.filter))?;
+        }
+        let fields = fields.number(FOR_MS, wait.timeout.map_or(0, milliseconds));
+        Ok(ask(self.call_id, WAIT_MESSAGE, fields)?.get("message").clone())
     }
 }

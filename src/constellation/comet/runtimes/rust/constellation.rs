@@ -18,7 +18,7 @@ mod json;
 pub use json::Value;
 #[path = "asks.rs"]
 mod asks;
-pub use asks::{Entry, Keys, Message, Put, State, Steps};
+pub use asks::{Entry, Keys, Message, MessageWait, Put, State, Steps};
 
 const HELLO: u8 = 1;
 const INIT: u8 = 2;

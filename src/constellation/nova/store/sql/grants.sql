@@ -94,7 +94,7 @@ GRANT UPDATE (state, reason, idle_timeout_s, ports, generation, used_at, expires
 
 -- it keeps the state of functions, and what durable executions leave on record.
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_state TO constellation_comet;
-GRANT SELECT, INSERT, UPDATE (output, error, finished_at) ON execution_steps TO constellation_comet;
+GRANT SELECT, INSERT, UPDATE (output, error, finished_at, topic_id) ON execution_steps TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
 
 -- it keeps topics and subscriptions, and accepts messages with the jobs that deliver them.

@@ -457,15 +457,20 @@ CREATE TABLE execution_steps (
     tenant        text NOT NULL,
     execution_id  uuid NOT NULL,
     seq           integer NOT NULL CHECK (seq >= 0),
-    kind          text NOT NULL CHECK (kind IN ('run', 'sleep', 'event')),
+    kind          text NOT NULL CHECK (kind IN ('run', 'sleep', 'event', 'message')),
     name          text NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
     due_at        timestamptz, -- when a sleep is over, or an event is waited for no longer
-    output        bytea CHECK (octet_length(output) <= 262144),
+    output        bytea CHECK (octet_length(output) <= 524288), -- a message with its attributes
     error         bytea CHECK (octet_length(error) <= 262144),
     started_at    timestamptz NOT NULL DEFAULT now(),
     finished_at   timestamptz,
+    topic_id      uuid, -- whose message is waited for; null: it is not looked for
+    message_key   text,
+    filter        jsonb, -- as of a subscription
     PRIMARY KEY (tenant, execution_id, seq)
 );
+CREATE INDEX execution_steps_waiting ON execution_steps (tenant, topic_id, message_key)
+    WHERE topic_id IS NOT NULL AND finished_at IS NULL;
 
 -- Events that came and that no step has taken yet.
 CREATE TABLE execution_events (

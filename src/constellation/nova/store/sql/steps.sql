@@ -92,6 +92,7 @@ FROM jobs AS held
 JOIN unnest($1::text[], $2::uuid[], $3::bigint[]) AS mine (tenant, id, token)
   ON held.tenant = mine.tenant AND held.id = mine.id AND held.token = mine.token
 WHERE held.status = 'running'
+ORDER BY held.tenant, held.id
 FOR UPDATE OF held;
 
 -- name: suspend

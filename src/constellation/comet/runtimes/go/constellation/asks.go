@@ -22,6 +22,7 @@ const (
 	opSleep
 	opWait
 	opPublish
+	opWaitMessage
 )
 
 const (
@@ -396,4 +397,37 @@ func (s Steps) WaitForEvent(name string, timeout time.Duration, out any) error {
 		return err
 	}
 	return json.Unmarshal(came.Payload, out)
+}
+
+// MessageWait says which message of a topic is waited for, and how long; what is zero does not matter.
+type MessageWait struct {
+	Key     string
+	Filter  map[string]any // attributes, each with the text that it has, {"prefix": ...} or a list of these
+	Timeout time.Duration
+}
+
+// WaitForMessage reads the next message of a topic into out as a function that subscribes to it gets it; its "data" is the
+// payload. Messages count from the step before on; *Error with the code "timeout" when none came in time.
+func (s Steps) WaitForMessage(topic string, wait MessageWait, out any) error {
+	var came struct {
+		Message json.RawMessage `json:"message"`
+	}
+	fields := appendText(nil, fieldName, topic)
+	if wait.Key != "" {
+		fields = appendText(fields, fieldKey, wait.Key)
+	}
+	if len(wait.Filter) > 0 {
+		raw, err := encode(wait.Filter)
+		if err != nil {
+			return err
+		}
+		fields = appendText(fields, fieldValue, string(raw))
+	}
+	if wait.Timeout > 0 {
+		fields = appendNumber(fields, fieldForMs, milliseconds(wait.Timeout))
+	}
+	if err := s.call.ask(opWaitMessage, fields, &came); err != nil || out == nil {
+		return err
+	}
+	return json.Unmarshal(came.Message, out)
 }

@@ -12,7 +12,8 @@ import java.util.concurrent.locks.ReentrantLock;
  * reply is there; with more, the main thread reads for all.
  */
 final class Asker {
-    static final int GET = 1, PUT = 2, DELETE = 3, LIST = 4, INVOKE = 5, INVOKE_ASYNC = 6, STEP = 7, STEP_DONE = 8, SLEEP = 9, WAIT = 10, PUBLISH = 11;
+    static final int GET = 1, PUT = 2, DELETE = 3, LIST = 4, INVOKE = 5, INVOKE_ASYNC = 6, STEP = 7, STEP_DONE = 8, SLEEP = 9, WAIT = 10, PUBLISH = 11,
+            WAIT_MESSAGE = 12;
     static final int NAME = 3, KEY = 4, VALUE = 5, IF_VERSION = 6, TTL_MS = 7, FOR_MS = 8, LIMIT = 9, AFTER = 10, SEQ = 11, ERROR = 12;
 
     private final Channel channel;

@@ -45,6 +45,17 @@ public final class Steps {
         return context.ask(Asker.WAIT, named(name).put(Asker.FOR_MS, most)).get("payload");
     }
 
+    /**
+     * The next message of a topic as a function that subscribes to it gets it; its "data" is the payload. Messages count from the
+     * step before on. Key, filter and timeout may be null; of a filter each attribute has the text that it must have, a map
+     * {"prefix": ...} or a list of these. A ConstellationError "timeout" when none came in time.
+     */
+    public Map<?, ?> waitForMessage(String topic, String key, Map<String, ?> filter, Duration timeout) {
+        Long most = timeout == null ? null : Math.max(1, timeout.toMillis());
+        Asker.Fields fields = named(topic).put(Asker.KEY, key).put(Asker.VALUE, filter == null ? null : Json.write(filter));
+        return (Map<?, ?>) context.ask(Asker.WAIT_MESSAGE, fields.put(Asker.FOR_MS, most)).get("message");
+    }
+
     private static Asker.Fields named(String name) {
         return new Asker.Fields().put(Asker.NAME, name);
     }
