@@ -247,7 +247,7 @@ def test_a_published_message_wakes_who_waits_for_it_whoever_is_killed(own_platfo
 
     def publish(data: int, kind: str) -> bool:
         message = {"payload": data, "key": "7", "attributes": {"kind": kind}}
-        return platform.http.post("/topics/orders/messages", json=message).status_code in (200, 201, 202)
+        return platform.http.post("/topics/orders/publish", json=message).status_code in (200, 201, 202)
 
     platform.eventually(lambda: publish(1, "placed"), within_s=30)
     platform.eventually(lambda: publish(2, "gift.card"), within_s=30)
