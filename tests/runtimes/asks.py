@@ -405,4 +405,4 @@ PLAIN = [
     True,
     "topic_not_found",
 ]
-DURABLE = [*PLAIN, [1], ["step_failed", "ValueError"], {"paid": 1}, "timeout"]
+DURABLE = [*PLAIN, [1], ["step_failed", "ValueError"], {"paid": 1}, "timeout", 7, "timeout"]
