@@ -68,7 +68,7 @@ async def begin(tx: Session, run: Run, seq: int, kind: str, topic: Topic, wait: 
 
 
 async def missed(tx: Session, run: Run, seq: int, topic: Topic, wait: MessageWait) -> bytes | None:
-    """Return the message that came before the step began to wait: the oldest since the step before it began or ended."""
+    """Return the message that came before the step began to wait: the oldest of those that may be meant."""
     since, behind = await _since(tx, run, seq)
     after = _FIRST
     for _ in range(MISSED_BATCHES):
@@ -86,10 +86,7 @@ async def missed(tx: Session, run: Run, seq: int, topic: Topic, wait: MessageWai
 async def _since(tx: Session, run: Run, seq: int) -> tuple[datetime, UUID]:
     row = await tx.fetch_row(SQL["since"], *run.key, seq)
     assert row is not None  # the run is held
-    if row["kind"] is None:
-        return row["created_at"], _FIRST
     if row["output"] is not None:
         taken = msgspec.json.decode(row["output"], type=_Taken)
         return taken.time, taken.id
-    # What a step did may be what the message answers; nothing answers a step that only waited.
-    return row["started_at"] if row["kind"] == "run" else row["finished_at"], _FIRST
+    return row["finished_at"] or row["created_at"], _FIRST

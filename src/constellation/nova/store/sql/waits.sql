@@ -48,13 +48,15 @@ VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7, $8, $9)
 ON CONFLICT (tenant, execution_id, seq) DO UPDATE SET topic_id = excluded.topic_id;
 
 -- name: since
--- What an execution did before a step, or that it began: what came after that is the step's.
+-- What an execution did before a step, or that it began: what came after that is the step's. What ran just before it may be
+-- what the message answers, so the step before that one counts: nothing answers a step that only waited.
 -- index: execution_steps_pkey
 -- index: jobs_pkey
-SELECT job.created_at, step.kind, step.started_at, step.finished_at,
-       CASE WHEN step.kind = 'message' THEN step.output END AS output
+SELECT job.created_at, step.finished_at, CASE WHEN step.kind = 'message' THEN step.output END AS output
 FROM jobs AS job
-LEFT JOIN execution_steps AS step ON step.tenant = job.tenant AND step.execution_id = job.id AND step.seq = $3 - 1
+LEFT JOIN execution_steps AS last ON last.tenant = job.tenant AND last.execution_id = job.id AND last.seq = $3 - 1
+LEFT JOIN execution_steps AS step ON step.tenant = job.tenant AND step.execution_id = job.id
+    AND step.seq = $3 - CASE WHEN last.kind = 'run' THEN 2 ELSE 1 END
 WHERE job.tenant = $1 AND job.id = $2;
 
 -- name: missed
