@@ -5,7 +5,10 @@ from __future__ import annotations
 from constellation.nova.domain.access import Permission
 from constellation.routes.registry import ROUTES, Match, RouteTable
 
-PUBLIC = {"health_live", "health_startup", "health", "health_ready", "openapi", "login", "read_shared_docs"}
+PUBLIC = {
+    "health_live", "health_startup", "health", "health_ready", "openapi", "login", "list_login_providers",
+    "begin_oidc_login", "return_oidc_login", "finish_oidc_login", "read_shared_docs",
+}  # fmt: skip
 
 
 def test_every_route_declares_a_permission():

@@ -230,6 +230,9 @@ class Operations:
     delete_apikey = Operation(calls.delete_apikey)
 
     login = Operation(people_calls.login)
+    list_login_providers = Operation(people_calls.list_login_providers)
+    begin_oidc_login = Operation(people_calls.begin_oidc_login)
+    finish_oidc_login = Operation(people_calls.finish_oidc_login)
     logout = Operation(people_calls.logout)
     change_password = Operation(people_calls.change_password)
     list_sessions = Listing(people_calls.list_sessions)

@@ -16,6 +16,21 @@ def login(who: p.Login) -> Call[p.LoggedInBody]:
     return call("login", p.LoggedInBody, body=who)
 
 
+def list_login_providers() -> Call[p.LoginProviders]:
+    """Where people log in besides with a password."""
+    return call("list_login_providers", p.LoginProviders)
+
+
+def begin_oidc_login(provider: str, login: p.OidcBegin) -> Call[p.OidcBegun]:
+    """Get the address that a browser opens to log in at a provider. `not_found` (404) when there is no such one."""
+    return call("begin_oidc_login", p.OidcBegun, params={"provider": provider}, body=login)
+
+
+def finish_oidc_login(login: p.OidcFinish) -> Call[p.LoggedInBody]:
+    """Begin a session with the code that the browser brought; its token is a credential."""
+    return call("finish_oidc_login", p.LoggedInBody, body=login)
+
+
 def logout() -> Call[p.Done]:
     """End the session whose token this client has."""
     return call("logout", p.Done)

@@ -40,13 +40,14 @@ from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.layers import LayerRoutes, LayerUses
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
+from constellation.nova.api.controlplane.oidc import OidcRoutes
 from constellation.nova.api.controlplane.quotas import QuotaRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes, probe
 from constellation.nova.api.controlplane.schedules import ScheduleRoutes
 from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
-from constellation.nova.api.controlplane.sessions import SessionRoutes
+from constellation.nova.api.controlplane.sessions import Begins, SessionRoutes
 from constellation.nova.api.controlplane.settings import SettingRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
@@ -56,11 +57,13 @@ from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.notification_feed import NotificationFeed
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.auth.authenticate import Authenticator
+from constellation.nova.auth.oidc import OidcLogins
+from constellation.nova.auth.provider import ProviderDoor
 from constellation.nova.auth.tokens import Tokens
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.live import InForce
 from constellation.nova.config.load import ConfigInvalid, Loaded
-from constellation.nova.config.sections import NovaSettings
+from constellation.nova.config.sections import AuthSettings, NovaSettings
 from constellation.nova.domain.build import needs_build
 from constellation.nova.domain.host import check_host, function_domain_in
 from constellation.nova.secrets.vault import Vault, open_vault
@@ -81,6 +84,7 @@ from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.gateway import Domains
+from constellation.nova.store.identities import Identities
 from constellation.nova.store.ingress import Ingress
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.layers import Layers
@@ -188,6 +192,7 @@ async def run(loaded: Loaded) -> None:
                 max_body_bytes=settings.nova.max_body_bytes,
                 interpreters=configured_in(settings.runtimes),
                 in_force=in_force,
+                identity_key=platform.identity_key,
                 own_hosts=own_hosts,
                 function_domain=function_domain_in(settings.zenith.function_domain),
             )
@@ -218,6 +223,7 @@ async def control_app(
     max_body_bytes: int,
     interpreters: Mapping[str, Path] = MappingProxyType({}),
     in_force: InForce,
+    identity_key: bytes,
     own_hosts: tuple[str, ...] = (),
     function_domain: str = "",
     needs_build: NeedsBuild = needs_build,
@@ -226,7 +232,9 @@ async def control_app(
     functions = Functions(db, build_queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
-    domains, layers = Domains(db), Layers(db)
+    domains, layers, logins = Domains(db), Layers(db), Logins(db)
+    auth = in_force.settings.auth
+    begins = Begins(users, clock=clock, ttl_s=lambda: in_force.settings.auth.session_ttl_s)
     operations = operations_of(
         FunctionRoutes(functions, Builds(db), Executors(db), secrets, LayerUses(layers), needs_build=needs_build),
         DocsRoutes(functions, FunctionDocs(db), clock=clock),
@@ -239,10 +247,11 @@ async def control_app(
         NotificationRoutes(Notifications(db), news),
         ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
-        SessionRoutes(
-            users, Logins(db), passwords, clock=clock, session_ttl_s=lambda: in_force.settings.auth.session_ttl_s
+        SessionRoutes(users, logins, passwords, begins, clock=clock),
+        OidcRoutes(
+            oidc_logins(auth, key=identity_key, clock=clock), Identities(db), users, logins, begins, clock=clock
         ),
-        UserRoutes(users, bindings, passwords, clock=clock),
+        UserRoutes(users, bindings, passwords, clock=clock, providers=auth.oidc),
         ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),
         TenancyRoutes(tenancy, functions),
@@ -284,6 +293,15 @@ async def control_app(
         max_body_bytes=max_body_bytes,
         registry=registry,
     ).app()
+
+
+def oidc_logins(auth: AuthSettings, *, key: bytes, clock: Clock) -> OidcLogins:
+    """Return what knows the configured login providers. `key`: seals what browsers carry between two requests."""
+    root = auth.public_url.rstrip("/")
+    doors = [
+        ProviderDoor(each, redirect_uri=f"{root}/auth/oidc/{each.name}/callback", clock=clock) for each in auth.oidc
+    ]
+    return OidcLogins(doors, key=key, clock=clock)
 
 
 def own_hosts_of(settings: NovaSettings) -> tuple[str, ...]:

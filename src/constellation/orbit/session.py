@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import webbrowser
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Host:
     home: Path
     connect: Callable[[Connection], Client] = _connect
     connect_async: Callable[[Connection], AsyncClient] = _connect_async
+    browse: Callable[[str], object] = webbrowser.open
 
     @property
     def config_path(self) -> Path:

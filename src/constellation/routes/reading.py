@@ -78,6 +78,8 @@ def query_of(route: Route, raw: bytes) -> dict[str, str]:
     query: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
+            if route.takes_more:
+                continue
             raise InvalidRequest(f"unknown parameter {name[:40]!r}; this route takes {_listed(known)}", field=name[:40])
         if name in query:
             raise InvalidRequest(f"{name} is given twice", field=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 import httpx
@@ -83,7 +83,13 @@ class Rig:
 
 
 @pytest.fixture
-async def nova(database, tmp_path) -> AsyncIterator[Rig]:
+def auth() -> AuthSettings:
+    """How people log in, besides what all tests have."""
+    return AuthSettings()
+
+
+@pytest.fixture
+async def nova(database, tmp_path, auth) -> AsyncIterator[Rig]:
     registry = CollectorRegistry()
     clock = SystemClock()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -104,7 +110,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
         await tasks.start(wakeups.run)
         await tasks.start(feed.run)
         settings = Settings(
-            builds=BuildSettings(queue_depth=2), auth=AuthSettings(issuers=issuers_of({"corp": issuer}))
+            builds=BuildSettings(queue_depth=2), auth=replace(auth, issuers=issuers_of({"corp": issuer}))
         )
         in_force = InForce(Loaded(settings=settings))
         await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
@@ -125,6 +131,7 @@ async def nova(database, tmp_path) -> AsyncIterator[Rig]:
             max_body_bytes=MAX_BODY_BYTES,
             function_domain="fn.platform.example",
             in_force=in_force,
+            identity_key=IDENTITY_KEY,
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:

@@ -131,6 +131,7 @@ INSERT INTO service_accounts (tenant, name)
 INSERT INTO api_key_uses SELECT tenant, name, now() FROM api_keys;
 INSERT INTO users (tenant, name, password_hash)
     SELECT 't' || t, 'u' || u, 'x' FROM generate_series(1, 20) t, generate_series(1, 50) u;
+INSERT INTO user_identities (tenant, user_name, issuer, subject) SELECT tenant, name, 'i', name FROM users;
 INSERT INTO roles (tenant, name, permissions)
     SELECT 't' || t, 'r' || r, '{log:read}' FROM generate_series(1, 20) t, generate_series(1, 50) r;
 INSERT INTO role_bindings (tenant, id, subject, role, created_by)

@@ -40,6 +40,7 @@ ALLOWED = {
         "schedules": "SIUD",
         "function_urls": "SIUD",
         "users": "SIUD",
+        "user_identities": "SIUD",
         "roles": "SIUD",
         "role_bindings": "SIUD",
         "sessions": "SIUD",

@@ -28,6 +28,7 @@ from constellation.routes.route import Route
 # Every operation is a method, but for these.
 WITHOUT_METHOD = {
     "health_live": "a probe for whoever runs the process",
+    "return_oidc_login": "where a browser comes by on its way",
     "health_startup": "a probe for whoever runs the process",
     "sandbox_terminal": "a WebSocket: constellation.client.Terminal opens it",
     "sandbox_port": "any HTTP client calls it: what is asked and answered is the affair of the server in the sandbox",
@@ -77,6 +78,8 @@ def sample(parameter: inspect.Parameter) -> Any:
         "u.FunctionUrlSettings": {},
         "p.ServiceAccountCreate": {"name": "x"},
         "p.Login": {"user": "x", "password": "x"},
+        "p.OidcBegin": {"challenge": "x" * 43},
+        "p.OidcFinish": {"code": "x", "verifier": "x" * 43},
         "p.PasswordChange": {"current": "x", "new": "x" * 8},
         "p.PasswordReset": {"password": "x" * 8},
         "p.UserCreate": {"name": "x", "password": "x" * 8},

@@ -31,6 +31,8 @@ from constellation.base.ids import RequestId
 from constellation.nova.api.request import (
     DISCARDED_BYTES,
     ApiRequest,
+    Redirect,
+    Shown,
     Tagged,
     read_body,
 )
@@ -181,6 +183,8 @@ class Mount:
         answer = await self._operations[route.operation](call)
         if route.streams:
             return _stream_response(answer, route)
+        if isinstance(answer, Redirect | Shown):
+            return _page_response(answer)
         body = answer.body if isinstance(answer, Tagged) else answer
         response = Response(
             b"" if body is None else msgspec.json.encode(body), status=route.status, content_type="application/json"
@@ -212,6 +216,23 @@ def problem_response(error: ConstellationError) -> Response:
     body = msgspec.json.encode(error.problem())
     response = Response(body, status=error.http_status, content_type=PROBLEM_JSON)
     response.headers.update(headers_of(error))
+    return response
+
+
+def _page_response(answer: Redirect | Shown) -> Response:
+    """Return what a browser gets. It may have a code in it: no cache keeps it, and no page is told of it."""
+    if isinstance(answer, Redirect):
+        response = Response(b"", status=303, headers={"location": answer.location})
+    else:
+        response = Response(answer.text, content_type="text/plain; charset=utf-8")
+    response.headers.update(
+        {
+            "cache-control": "no-store",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        }
+    )
     return response
 
 

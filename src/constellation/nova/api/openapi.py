@@ -72,8 +72,27 @@ def document(routes: Sequence[Route], *, version: str) -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {
-                "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-                "Bearer": {"type": "http", "scheme": "bearer"},
+                "ApiKey": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "X-API-Key",
+                    "description": "A key of `POST /apikeys`; also `Authorization: ApiKey KEY` or `Bearer KEY`.",
+                },
+                "Session": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of a session (`ss_...`): of `POST /auth/login` with a password, or of "
+                    "`POST /auth/oidc/token` after a login at a provider of OpenID Connect (`GET /auth/providers`; "
+                    "authorization code flow with PKCE, begun by `POST /auth/oidc/{provider}/login`). What the "
+                    "provider itself hands out is no credential here. `POST /auth/logout` ends it.",
+                },
+                "Jwt": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "A signed token (RS256, ES256 or HS256) of an issuer that `auth.issuers` of the "
+                    "configuration trusts, for the audience that it names.",
+                },
             },
             "parameters": {
                 "Tenant": _header(
@@ -127,7 +146,7 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
         "tags": [_tag(route)],
         "parameters": parameters,
         "responses": _responses(route, schema_of),
-        "security": [] if is_public else [{"ApiKey": []}, {"Bearer": []}],
+        "security": [] if is_public else [{"ApiKey": []}, {"Session": []}, {"Jwt": []}],
         "x-permission": route.permission.value,
     }
     if route.request is not None:
@@ -153,11 +172,14 @@ def _responses(route: Route, schema_of: dict[Any, dict[str, Any]]) -> dict[str, 
         answer["content"] = {JSON if route.method == "GET" else ANYTHING: {}}
     if route.has_tag:
         answer["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "For If-Match"}}
-    repeated = (
-        {"200": {**answer, "description": "The answer of before: the key was there already"}} if repeats(route) else {}
-    )
+    besides: dict[str, Any] = {}
+    if repeats(route):
+        besides["200"] = {**answer, "description": "The answer of before: the key was there already"}
+    if route.status == 303:  # where the browser can be sent on to
+        besides["200"] = {"description": REASONS[200], "content": answer.pop("content")}
+        answer["headers"] = {"Location": {"schema": {"type": "string", "format": "uri"}}}
     responses = {
-        **repeated,
+        **besides,
         str(route.status): answer,
         **{
             str(status): {"description": REASONS[status], "content": {PROBLEM: {"schema": schema_of[Problem]}}}

@@ -47,6 +47,20 @@ class Tagged(Generic[Body_co]):
     tag: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """An answer that sends a browser elsewhere."""
+
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """An answer for a person to read."""
+
+    text: str
+
+
 async def read_body(request: quart.Request, *, limit_bytes: int, wait_s: float) -> bytes:
     """Return the whole body.
 

@@ -10,6 +10,7 @@ REASONS = {
     201: "Created",
     202: "Accepted: committed, not yet done",
     204: "Done; there is nothing to say",
+    303: "The browser is sent on",
     400: "The request can not be understood or is out of range",
     401: "No credential, or one that is unknown, disabled or expired",
     403: "The caller may not do this, or the tenant is suspended",
@@ -45,8 +46,8 @@ def refusals(route: Route) -> list[int]:
     found = set(_ANY_REQUEST)
     if route.permission is not Permission.PUBLIC:
         found |= {401, 403, 404}  # 404: a tenant or namespace that a header names
-    elif route.request is not None:
-        found |= {401, 403}  # whoever logs in says who it is in the body
+    elif route.template.startswith("/auth/"):
+        found |= {401, 403, 409, 429}  # whoever logs in says who it is in the body, or a provider does
     if "{" in route.template:
         found.add(404)
     if route.method in _CHANGING:

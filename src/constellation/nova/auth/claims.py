@@ -34,24 +34,11 @@ def claimed_by(issuer: Issuer, claims: Mapping[str, object], *, now: datetime) -
     Raises:
         Unauthenticated: the token is expired, not yet valid, for somebody else, or lacks what the mapping needs.
     """
-    now_s = now.timestamp()
-    expires_at_s = _time(claims, "exp")
-    if expires_at_s is None:
-        raise Unauthenticated("the token never expires: it needs exp")
-    if expires_at_s + LEEWAY_S <= now_s:
-        raise Unauthenticated("the token has expired")
-    not_before_s = _time(claims, "nbf")
-    if not_before_s is not None and not_before_s - LEEWAY_S > now_s:
-        raise Unauthenticated("the token is not valid yet")
-    if claims.get("iss") != issuer.issuer:
-        raise Unauthenticated("the token is another issuer's")
-    audience = claims.get("aud")
-    if issuer.audience not in (audience if isinstance(audience, list) else [audience]):
-        raise Unauthenticated("the token is for another audience")
+    expires_at_s = check_registered(claims, issuer=issuer.issuer, audience=issuer.audience, now=now)
     name = claims.get(issuer.subject_claim)
     if not isinstance(name, str) or _SUBJECT.fullmatch(name) is None:
         raise Unauthenticated(f"the token's claim {issuer.subject_claim} names nobody")
-    tenant = issuer.tenant or _tenant(claims, issuer.tenant_claim)
+    tenant = issuer.tenant or tenant_in(claims, issuer.tenant_claim)
     is_platform = tenant == ANY
     return Claimed(
         subject=f"{'platform-jwt' if is_platform else 'jwt'}:{issuer.name}/{name}",
@@ -60,6 +47,30 @@ def claimed_by(issuer: Issuer, claims: Mapping[str, object], *, now: datetime) -
         roles=_roles(issuer, claims),
         expires_at_s=expires_at_s + LEEWAY_S,
     )
+
+
+def check_registered(claims: Mapping[str, object], *, issuer: str, audience: str, now: datetime) -> float:
+    """Return when a token expires, in seconds since 1970.
+
+    Raises:
+        Unauthenticated: it is over, not yet valid, of another issuer, or for another audience.
+    """
+    now_s = now.timestamp()
+    expires_at_s = _time(claims, "exp")
+    if expires_at_s is None:
+        raise Unauthenticated("the token never expires: it needs exp")
+    if expires_at_s + LEEWAY_S <= now_s:
+        raise Unauthenticated("the token has expired")
+    for claim in ("nbf", "iat"):
+        begins_at_s = _time(claims, claim)
+        if begins_at_s is not None and begins_at_s - LEEWAY_S > now_s:
+            raise Unauthenticated("the token is not valid yet")
+    if claims.get("iss") != issuer:
+        raise Unauthenticated("the token is another issuer's")
+    found = claims.get("aud")
+    if audience not in (found if isinstance(found, list) else [found]):
+        raise Unauthenticated("the token is for another audience")
+    return expires_at_s
 
 
 def _time(claims: Mapping[str, object], name: str) -> float | None:
@@ -71,8 +82,9 @@ def _time(claims: Mapping[str, object], name: str) -> float | None:
     return float(value)
 
 
-def _tenant(claims: Mapping[str, object], claim: str) -> str:
-    value = _at(claims, claim)
+def tenant_in(claims: Mapping[str, object], claim: str) -> str:
+    """Return the tenant that a claim names, or raise `Unauthenticated`."""
+    value = claim_at(claims, claim)
     try:
         return check_scope_name("tenant", value if isinstance(value, str) else "")
     except InvalidRequest as error:  # "*" too: no token makes itself the platform's
@@ -80,15 +92,20 @@ def _tenant(claims: Mapping[str, object], claim: str) -> str:
 
 
 def _roles(issuer: Issuer, claims: Mapping[str, object]) -> tuple[str, ...]:
-    value = _at(claims, issuer.roles_claim)
-    texts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    named = [text for text in texts[:_MAX_ROLES] if isinstance(text, str)]
+    named = texts_at(claims, issuer.roles_claim)[:_MAX_ROLES]
     if issuer.roles:
         named = [issuer.roles[text] for text in named if text in issuer.roles]
     return tuple(dict.fromkeys(named))
 
 
-def _at(claims: Mapping[str, object], path: str) -> object:
+def texts_at(claims: Mapping[str, object], path: str) -> list[str]:
+    """Return the texts that a claim has: a list of them, or one with blanks between."""
+    value = claim_at(claims, path)
+    found = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
+    return [text for text in found if isinstance(text, str)]
+
+
+def claim_at(claims: Mapping[str, object], path: str) -> object:
     """Return the claim of that name, or what a path of names with dots between them leads to."""
     if path in claims:
         return claims[path]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -16,13 +17,12 @@ from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
 
 from constellation.base.clock import Clock
 from constellation.base.errors import Unavailable
+from constellation.nova.auth.web import Web
 from constellation.nova.config.issuers import Issuer
 
 log = structlog.get_logger()
 
 Key = OctKey | RSAKey | ECKey
-_FETCH_S = 5.0
-_ANSWER_BYTES = 256 << 10
 _MAX_KEYS = 64
 _LIFE_S = 600.0  # chosen: a key that the issuer took back is trusted no longer than this
 _PAUSE_S = 30.0  # chosen: tokens with made-up key ids must not become a flood at the issuer
@@ -35,10 +35,18 @@ class _Set(msgspec.Struct):
 
 
 class Keys:
-    """One issuer's keys. `transport`: for tests of what an issuer may answer."""
+    """One issuer's keys. `web`: how they are fetched; by default from wherever the operator's `jwks_url` is."""
 
-    def __init__(self, issuer: Issuer, *, clock: Clock, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._issuer, self._clock, self._transport = issuer, clock, transport
+    def __init__(
+        self,
+        issuer: Issuer,
+        *,
+        clock: Clock,
+        transport: httpx.AsyncBaseTransport | None = None,
+        web: Web | None = None,
+    ) -> None:
+        self._issuer, self._clock = issuer, clock
+        self._web = web or Web(home=urlsplit(issuer.jwks_url).hostname or "", transport=transport)
         self._known: list[Key] = []
         self._read_at_s: float | None = None  # monotonic; of the last success
         self._tried_at_s: float | None = None  # of the last attempt
@@ -85,19 +93,7 @@ class Keys:
             self._known = []
 
     async def _fetched(self) -> list[Key]:
-        body = bytearray()
-        async with httpx.AsyncClient(
-            trust_env=False, follow_redirects=False, timeout=_FETCH_S, transport=self._transport
-        ) as http:
-            with anyio.fail_after(_FETCH_S):
-                async with http.stream("GET", self._issuer.jwks_url, headers={"accept": "application/json"}) as answer:
-                    if answer.status_code != 200:
-                        raise ValueError(f"the answer is {answer.status_code}")
-                    async for piece in answer.aiter_bytes():
-                        body += piece
-                        if len(body) > _ANSWER_BYTES:
-                            raise ValueError("the answer is too long")
-        return _set_of(bytes(body))
+        return _set_of(await self._web.get(self._issuer.jwks_url))
 
     def _stored(self) -> list[Key]:
         issuer = self._issuer

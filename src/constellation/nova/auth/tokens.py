@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import httpx
 import msgspec
@@ -56,32 +56,41 @@ class Tokens:
         """
         if len(text) > _MAX_TOKEN_CHARACTERS:
             raise Unauthenticated("the token is too long")
-        head_part, payload_part, _ = text.split(".")
         try:
-            head = msgspec.json.decode(_decoded(head_part), type=_Head)
-            told = msgspec.json.decode(_decoded(payload_part), type=_Payload).iss
+            told = msgspec.json.decode(_decoded(text.split(".")[1]), type=_Payload).iss
         except (ValueError, msgspec.MsgspecError, RecursionError) as error:
             raise Unauthenticated("the token is malformed") from error
         failure: Unauthenticated | None = None
         for issuer, keys in self._issuers.get(told, ()):  # several may differ in audience only
             try:
-                return await self._of_issuer(issuer, keys, head, text)
+                claims = await signed_claims(text, keys, issuer.algorithms)
+                return claimed_by(issuer, claims, now=self._clock.now())
             except Unauthenticated as error:
                 failure = error
         raise failure or Unauthenticated("the token is of no issuer that is trusted here")
 
-    async def _of_issuer(self, issuer: Issuer, keys: Keys, head: _Head, text: str) -> Claimed:
-        if head.alg not in issuer.algorithms:
-            raise Unauthenticated("the token is signed in a way that its issuer does not use")
-        key = await keys.find(head.alg, head.kid)
-        if key is None:
-            raise Unauthenticated("the token is signed with a key that its issuer does not have")
-        try:
-            signed = jws.deserialize_compact(text, key, algorithms=[head.alg])
-            claims = msgspec.json.decode(signed.payload, type=dict[str, object])
-        except (JoseError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-            raise Unauthenticated("the token's signature is not its issuer's") from error
-        return claimed_by(issuer, claims, now=self._clock.now())
+
+async def signed_claims(text: str, keys: Keys, algorithms: Collection[str]) -> dict[str, object]:
+    """Return what a token claims, once it is known that one of `keys` signed it with one of `algorithms`.
+
+    Raises:
+        Unauthenticated: it is malformed, or signed in another way or by somebody else.
+        Unavailable: the keys can not be had.
+    """
+    try:
+        head = msgspec.json.decode(_decoded(text.partition(".")[0]), type=_Head)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise Unauthenticated("the token is malformed") from error
+    if head.alg not in algorithms:
+        raise Unauthenticated("the token is signed in a way that its issuer does not use")
+    key = await keys.find(head.alg, head.kid)
+    if key is None:
+        raise Unauthenticated("the token is signed with a key that its issuer does not have")
+    try:
+        signed = jws.deserialize_compact(text, key, algorithms=[head.alg])
+        return msgspec.json.decode(signed.payload, type=dict[str, object])
+    except (JoseError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise Unauthenticated("the token's signature is not its issuer's") from error
 
 
 def _decoded(part: str) -> bytes:

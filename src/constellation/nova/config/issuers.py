@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 ALGORITHMS = ("HS256", "RS256", "ES256")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
-_SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+SCOPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEY_SOURCES = ("jwks_url", "jwks", "key", "secret")
 _PATHS = ("jwks", "key", "secret")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ def issuers_of(value: object) -> tuple[Issuer, ...]:
 
 
 def _issuer(name: str, facts: object) -> Issuer:
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise ValueError(f"{name[:40]!r} is no name: lower-case letters, digits, '_' and '-'")
     if not isinstance(facts, dict):
         raise ValueError(f"{name} must be an object")  # noqa: TRY004  # as above
@@ -87,9 +87,9 @@ def _check(name: str, given: Mapping[str, str], algorithms: list[str]) -> None:
             raise ValueError(f"{name}: {key} must be an absolute path of a file")
     if given.get("jwks_url"):
         url = urlsplit(given["jwks_url"])
-        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
             raise ValueError(f"{name}: jwks_url must begin with https://")
     if bool(given.get("tenant")) == bool(given.get("tenant_claim")):
         raise ValueError(f"{name}: needs either tenant or tenant_claim")
-    if given.get("tenant") and given["tenant"] != "*" and not _SCOPE.fullmatch(given["tenant"]):
+    if given.get("tenant") and given["tenant"] != "*" and not SCOPE.fullmatch(given["tenant"]):
         raise ValueError(f"{name}: tenant must be a tenant's id, or * for the platform")

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from constellation.base.errors import ConstellationError
 from constellation.base.units import format_duration, format_size, parse_duration, parse_size
 from constellation.nova.config.issuers import issuers_of
+from constellation.nova.config.oidc import providers_of
 from constellation.nova.config.sections import Settings
 from constellation.nova.config.setting import Facts, Kind
 from constellation.nova.config.tls import HostCertificate, KeyFault
@@ -210,6 +211,8 @@ def _parse(kind: Kind, value: object) -> object:
             return _certificates(value)
         case Kind.ISSUERS:
             return issuers_of(value)
+        case Kind.PROVIDERS:
+            return providers_of(value)
         case _:
             raise ValueError(f"must be a {kind.value}, not {value!r}")
 
@@ -280,7 +283,7 @@ def shown(facts: Facts, value: object) -> str:
         return format_duration(value)
     if facts.kind is Kind.SIZE and isinstance(value, int):
         return format_size(value)
-    if facts.kind is Kind.ISSUERS and isinstance(value, tuple):
+    if facts.kind in (Kind.ISSUERS, Kind.PROVIDERS) and isinstance(value, tuple):
         return ", ".join(f"{each.name}: {each.issuer}" for each in value)
     if facts.kind is Kind.CERTIFICATES and isinstance(value, tuple):
         return ", ".join(f"{each.host}: {each.cert}" for each in value)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from constellation.nova.config.issuers import Issuer
+from constellation.nova.config.issuers import LOOPBACK, Issuer
+from constellation.nova.config.oidc import Provider
 from constellation.nova.config.packages import PUBLIC_PACKAGES, PackageSettings
 from constellation.nova.config.setting import Kind, setting
 from constellation.nova.config.tls import (
@@ -12,6 +14,7 @@ from constellation.nova.config.tls import (
     PLANE_TLS_OFF,
     PUBLIC_TLS_OFF,
     CallerTlsSettings,
+    KeyFault,
     PlaneTlsSettings,
     PublicTlsSettings,
 )
@@ -62,6 +65,17 @@ class AuthSettings:
 
     session_ttl_s: float = setting("session_ttl", 43_200.0, kind=Kind.DURATION, low=60, high=90 * 86_400)
     issuers: tuple[Issuer, ...] = setting("issuers", (), kind=Kind.ISSUERS)  # whose JWTs are credentials
+    oidc: tuple[Provider, ...] = setting("oidc", (), kind=Kind.PROVIDERS)  # where people log in besides here
+    # Where people reach the gateway, https://faas.example.org: providers send them back to it.
+    public_url: str = setting("public_url", "")
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.public_url)
+        is_fit = url.scheme == "https" or (url.scheme == "http" and url.hostname in LOOPBACK)
+        if self.public_url and (not is_fit or url.query or url.fragment):
+            raise KeyFault("public_url", "must begin with https://, or http:// of this machine, and have no ? and #")
+        if self.oidc and not self.public_url:
+            raise KeyFault("public_url", "is missing: providers of auth.oidc send people back to the gateway there")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     PATH = "absolute path of a file"
     URL = "URL such as https://host/v1"
     ISSUERS = "object of trusted issuers by name"
+    PROVIDERS = "object of OpenID Connect providers by name"
     CERTIFICATES = 'object such as {"api.example.org": {"cert": "/path", "key": "/path"}}'
 
 

@@ -37,6 +37,20 @@ class User:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody as a provider of OpenID Connect tells of it, and what the configuration makes of that."""
+
+    provider: str  # its name in the configuration
+    issuer: str
+    subject: str  # what the issuer calls it, for ever
+    tenant: str
+    is_platform: bool
+    name: str  # of the user that it is, or would be
+    display_name: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedIn:
     """A session as it is looked up by its token, and what is known of its user."""
 

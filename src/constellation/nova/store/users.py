@@ -19,6 +19,7 @@ from constellation.nova.store.queries import load
 
 SQL = load("users")
 SESSIONS = load("sessions")
+IDENTITIES = load("identities")
 
 SESSION_PREFIX = "ss_"
 TOKEN_CHARACTERS = 40
@@ -43,8 +44,12 @@ class Users:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def create(self, user: User, *, password_hash: str, binding: Binding | None) -> User:
+    async def create(
+        self, user: User, *, password_hash: str | None, binding: Binding | None, issuer: str | None = None
+    ) -> User:
         """Write a new user, with a first role; version and times are the database's.
+
+        `issuer`: whose provider the user logs in at, and will be met there by its name.
 
         Raises:
             AlreadyExists: the tenant has a user of this name.
@@ -55,6 +60,8 @@ class Users:
                 row = await tx.fetch_row(
                     SQL["insert"], user.tenant, user.name, user.display_name, password_hash, user.is_platform
                 )
+                if issuer is not None:
+                    await tx.execute(IDENTITIES["expect"], user.tenant, user.name, issuer)
                 if binding is not None:
                     await bindings.insert(tx, binding)
         except asyncpg.UniqueViolationError as error:
@@ -135,19 +142,23 @@ class Users:
 
         Raises:
             NotFound: the user was deleted or disabled meanwhile.
+            AlreadyExists: there is a session of this id.
         """
-        async with self._db.transaction() as tx:
-            begun = await tx.fetch_value(
-                SESSIONS["insert"],
-                session.tenant,
-                session.id,
-                session.user_name,
-                session.token_hash,
-                session.address,
-                session.expires_at,
-            )
-            if begun is None:
-                raise NotFound("user", session.user_name)
+        try:
+            async with self._db.transaction() as tx:
+                begun = await tx.fetch_value(
+                    SESSIONS["insert"],
+                    session.tenant,
+                    session.id,
+                    session.user_name,
+                    session.token_hash,
+                    session.address,
+                    session.expires_at,
+                )
+                if begun is None:
+                    raise NotFound("user", session.user_name)
+        except asyncpg.UniqueViolationError as error:
+            raise AlreadyExists("session", str(session.id)) from error
         async with self._db.transaction() as tx:
             await tx.execute(SESSIONS["delete_oldest"], session.tenant, session.user_name, MAX_SESSIONS)
             await tx.execute(SESSIONS["forget_ended"])

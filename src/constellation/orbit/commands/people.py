@@ -12,7 +12,10 @@ from constellation.client import (
     ApiProblem,
     BindingBody,
     BindingCreate,
+    LoggedInBody,
     Login,
+    OidcBegin,
+    OidcFinish,
     PasswordChange,
     PasswordReset,
     RoleBody,
@@ -26,6 +29,7 @@ from constellation.client import (
 from constellation.orbit.commands.arguments import Agreed, id_of
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
+from constellation.orbit.provider_login import Landing, Proof
 from constellation.orbit.session import Session
 
 users = typer.Typer(help="Users of the tenant.", no_args_is_help=True)
@@ -45,16 +49,64 @@ def register(app: typer.Typer) -> None:
     app.add_typer(roles, name="roles")
 
 
-def login(context: typer.Context, name: UserName, is_piped: FromStdin = False) -> None:
-    """Log in; the session's token is kept in the profile, readable by you only."""
+def login(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="name of the user, with a password")] = None,
+    provider: Annotated[
+        str | None, typer.Option("--provider", metavar="PROVIDER", help="log in there, in a browser, instead")
+    ] = None,
+    is_quiet: Annotated[bool, typer.Option("--no-browser", help="print the address and open none")] = False,
+    is_pasted: Annotated[
+        bool, typer.Option("--paste", help="the browser is elsewhere: ask for the code it shows")
+    ] = False,
+    wait_s: Annotated[int, typer.Option("--wait", metavar="SECONDS", min=1, max=600, help="for the browser")] = 300,
+    is_piped: FromStdin = False,
+) -> None:
+    """Log in with a password, or at a provider of OpenID Connect.
+
+    The session's token is kept in the profile, readable by you only.
+    """
     session = Session.of(context)
-    tenant = session.settings["tenant"].value if "tenant" in session.settings else "default"
-    made = session.client.login(Login(user=name, password=_password("Password", is_piped), tenant=tenant))
+    if (name is None) == (provider is None):
+        known = ", ".join(each.name for each in session.client.list_login_providers().providers)
+        raise OrbitError(
+            "give either a user's NAME or a --provider",
+            hint=f"Providers are {known}."
+            if known
+            else "No provider is configured: `orbit login NAME` asks for a password.",
+        )
+    if provider is not None:
+        made = _provider_login(session, provider, opens=not is_quiet, is_pasted=is_pasted, wait_s=wait_s)
+    else:
+        assert name is not None
+        tenant = session.settings["tenant"].value if "tenant" in session.settings else "default"
+        made = session.client.login(Login(user=name, password=_password("Password", is_piped), tenant=tenant))
     session.store("token", made.token)
     if session.output.is_table:
         session.output.line(f"logged in as {made.subject} of {made.tenant}, until {made.expires_at:%Y-%m-%d %H:%M} UTC")
     else:
         session.output.data({"subject": made.subject, "tenant": made.tenant, "expires_at": made.expires_at})
+
+
+def _provider_login(session: Session, provider: str, *, opens: bool, is_pasted: bool, wait_s: int) -> LoggedInBody:
+    """Send a browser to a provider and come back with a session."""
+    proof = Proof()
+    if is_pasted:
+        begun = session.client.begin_oidc_login(provider, OidcBegin(challenge=proof.challenge))
+        typer.echo(f"Log in at\n\n    {begun.url}\n", err=True)
+        try:
+            code = str(typer.prompt("Code", err=True)).strip()
+        except typer.Abort as error:
+            raise OrbitError("nobody gave a code") from error
+    else:
+        with Landing() as landing:
+            login = OidcBegin(challenge=proof.challenge, port=landing.port)
+            begun = session.client.begin_oidc_login(provider, login)
+            typer.echo(f"Log in at\n\n    {begun.url}\n", err=True)
+            if opens:
+                session.host.browse(begun.url)
+            code = landing.wait(wait_s)
+    return session.client.finish_oidc_login(OidcFinish(code=code, verifier=proof.verifier))
 
 
 def logout(context: typer.Context) -> None:
@@ -116,13 +168,17 @@ def create_user(
     role: Annotated[str, typer.Option(help="in the whole tenant; none: give roles later")] = "viewer",
     display_name: Annotated[str, typer.Option(help="what people call it")] = "",
     is_platform: Annotated[bool, typer.Option("--platform", help="acts in every tenant")] = False,
+    provider: Annotated[
+        str | None, typer.Option("--provider", help="it logs in there, where it has this name, and needs no password")
+    ] = None,
     is_piped: FromStdin = False,
 ) -> None:
     """Make a user."""
     session = Session.of(context)
     user = UserCreate(
         name=name,
-        password=_password("Password", is_piped, is_new=True),
+        password=_password("Password", is_piped, is_new=True) if provider is None else UNSET,
+        provider=UNSET if provider is None else provider,
         display_name=display_name,
         role=None if role == "none" else role,
         is_platform=is_platform,

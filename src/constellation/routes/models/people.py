@@ -32,6 +32,37 @@ class LoggedInBody(Struct, kw_only=True, frozen=True):
     tenant: str
 
 
+class LoginProviderBody(Struct, kw_only=True, frozen=True):
+    name: str
+    issuer: str
+
+
+class LoginProviders(Struct, kw_only=True, frozen=True):
+    providers: list[LoginProviderBody]
+
+
+class OidcBegin(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """`challenge`: the SHA-256, in base64url, of a secret that the program keeps and shows with the code.
+
+    `port`: where the program waits on the browser's own machine (127.0.0.1); null: the browser shows the code.
+    """
+
+    challenge: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$")]
+    port: Annotated[int, Meta(ge=1024, le=65535)] | None = None
+
+
+class OidcBegun(Struct, kw_only=True, frozen=True):
+    url: str  # for the browser
+    expires_at: datetime
+
+
+class OidcFinish(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The code that the browser brought, and the secret whose challenge began the login."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=4096)]
+    verifier: Annotated[str, Meta(min_length=43, max_length=128)]
+
+
 class Done(Struct, kw_only=True, frozen=True):
     status: str
 
@@ -60,11 +91,13 @@ class SessionBody(Struct, kw_only=True, frozen=True):
 class UserCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A user of the caller's tenant, who has `role` in all of it; null: none yet.
 
+    It logs in with its `password`, or at a `provider` (`GET /auth/providers`) that calls it by this name.
     `is_platform`: acts in every tenant; only a platform administrator may make one.
     """
 
     name: UserName
-    password: NewPassword
+    password: NewPassword | UnsetType = UNSET
+    provider: Annotated[str, Meta(max_length=32)] | UnsetType = UNSET
     display_name: Annotated[str, Meta(max_length=200)] = ""
     role: RoleName | None = "viewer"
     is_platform: bool = False

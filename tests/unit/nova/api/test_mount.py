@@ -18,6 +18,7 @@ from constellation.nova.api.controlplane.ingress import IngressRoutes
 from constellation.nova.api.controlplane.keys import KeyRoutes
 from constellation.nova.api.controlplane.layers import LayerRoutes
 from constellation.nova.api.controlplane.notifications import NotificationRoutes
+from constellation.nova.api.controlplane.oidc import OidcRoutes
 from constellation.nova.api.controlplane.quotas import QuotaRoutes
 from constellation.nova.api.controlplane.rbac import RbacRoutes
 from constellation.nova.api.controlplane.runtimes import RuntimeRoutes
@@ -55,6 +56,7 @@ GROUPS = (
     SecretRoutes,
     SettingRoutes,
     ServiceAccountRoutes,
+    OidcRoutes,
     SessionRoutes,
     TenancyRoutes,
     QuotaRoutes,
@@ -69,6 +71,12 @@ def operations() -> dict[str, object]:
     return {name: operation for group in GROUPS for name, operation in operations_of(group).items()}
 
 
+PUBLIC = {
+    "openapi", "login", "list_login_providers", "begin_oidc_login", "return_oidc_login", "finish_oidc_login",
+    "read_shared_docs",
+}  # fmt: skip
+
+
 def test_routes_of_nova_and_operations_are_the_same_set():
     routes = {route.operation for route in ROUTES if route.plane is Plane.NOVA}
     assert operations().keys() == routes
@@ -79,9 +87,7 @@ def test_each_route_of_nova_asks_for_a_permission():
     for route in ROUTES:
         if route.plane is Plane.NOVA:
             assert isinstance(route.permission, Permission)
-            assert (route.permission is Permission.PUBLIC) == (
-                route.operation in ("openapi", "login", "read_shared_docs")
-            )
+            assert (route.permission is Permission.PUBLIC) == (route.operation in PUBLIC)
 
 
 def test_internal_routes_are_none_of_the_public_ones():

@@ -33,6 +33,29 @@ def test_each_route_is_there_with_its_permission():
             assert (operation["security"] == []) == (route.permission.value == "public")
 
 
+def test_every_kind_of_credential_is_said_and_every_route_takes_it():
+    told = _document()
+    schemes = told["components"]["securitySchemes"]
+    kinds = {
+        name: (scheme["type"], scheme.get("scheme"), scheme.get("bearerFormat")) for name, scheme in schemes.items()
+    }
+    assert kinds == {
+        "ApiKey": ("apiKey", None, None),
+        "Session": ("http", "bearer", None),
+        "Jwt": ("http", "bearer", "JWT"),
+    }
+    for item in told["paths"].values():
+        for operation in item.values():
+            assert operation["security"] in ([], [{name: []} for name in schemes])
+
+
+def test_a_browser_that_comes_back_is_sent_on_or_shown_a_code():
+    told = _document()["paths"]["/auth/oidc/{provider}/callback"]["get"]
+    assert "Location" in told["responses"]["303"]["headers"]
+    assert list(told["responses"]["200"]["content"]) == ["text/plain"]
+    assert {"401", "403", "404"} <= set(told["responses"])
+
+
 def test_operation_ids_are_unique():
     ids = [operation["operationId"] for item in _document()["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))

@@ -21,34 +21,45 @@ from constellation.routes.models.paging import Page
 from constellation.routes.models.people import Done, LoggedInBody, Login, PasswordChange, SessionBody
 from constellation.routes.reading import page_of
 
+DISABLED = "the user is disabled"
+
+
+class Begins:
+    """Begins sessions. `ttl_s`: how long a login lasts."""
+
+    def __init__(self, users: Users, *, clock: Clock, ttl_s: Callable[[], float]) -> None:
+        self._users, self._clock, self._ttl_s = users, clock, ttl_s
+
+    async def begin(self, user: User, *, session: UUID, address: str) -> LoggedInBody:
+        """Return the token of a new session; errors as in `Users.begin_session`."""
+        token, expires_at = new_session_token(), self._clock.now() + timedelta(seconds=self._ttl_s())
+        await self._users.begin_session(
+            NewSession(
+                id=session,
+                tenant=user.tenant,
+                user_name=user.name,
+                token_hash=hash_api_key(token),
+                address=address,
+                expires_at=expires_at,
+            )
+        )
+        return LoggedInBody(token=token, expires_at=expires_at, subject=user.subject, tenant=user.tenant)
+
 
 class SessionRoutes:
-    """Operations of users on themselves. `session_ttl_s`: how long a login lasts."""
+    """Operations of users on themselves."""
 
-    def __init__(
-        self, users: Users, logins: Logins, passwords: Passwords, *, clock: Clock, session_ttl_s: Callable[[], float]
-    ) -> None:
+    def __init__(self, users: Users, logins: Logins, passwords: Passwords, begins: Begins, *, clock: Clock) -> None:
         self._users, self._logins, self._passwords, self._clock = users, logins, passwords, clock
-        self._session_ttl_s = session_ttl_s
+        self._begins = begins
 
     async def login(self, call: ApiRequest[Login]) -> LoggedInBody:
         tenant, name = call.body.tenant, check_user_name(call.body.user)
         user = await self._proven(tenant, name, call.body.password, address=call.client)
-        now = self._clock.now()
-        token, expires_at = new_session_token(), now + timedelta(seconds=self._session_ttl_s())
-        session = NewSession(
-            id=uuid7(),
-            tenant=tenant,
-            user_name=name,
-            token_hash=hash_api_key(token),
-            address=call.client,
-            expires_at=expires_at,
-        )
         try:
-            await self._users.begin_session(session)
+            return await self._begins.begin(user, session=uuid7(), address=call.client)
         except NotFound as error:  # deleted or disabled while the password was checked
             raise _wrong() from error
-        return LoggedInBody(token=token, expires_at=expires_at, subject=user.subject, tenant=tenant)
 
     async def logout(self, call: ApiRequest[None]) -> Done:
         tenant, name, session = self._caller(call)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from msgspec import UNSET
 
 from constellation.base.clock import Clock
+from constellation.base.errors import InvalidRequest
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.rights import refuse_outranked, refuse_unheld
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
+from constellation.nova.config.oidc import Provider
 from constellation.nova.domain.access import ANY
 from constellation.nova.domain.grants import Effect
+from constellation.nova.domain.names import DEFAULT_TENANT
 from constellation.nova.domain.people import Binding, User, check_password, check_user_name, user_subject
 from constellation.nova.domain.scope import check_platform, check_user_visible
 from constellation.nova.store.bindings import Bindings
@@ -25,15 +29,26 @@ from constellation.routes.reading import page_of
 
 
 class UserRoutes:
-    """Operations on users; nobody touches one who may more than itself."""
+    """Operations on users; nobody touches one who may more than itself. `providers`: where users may log in."""
 
-    def __init__(self, users: Users, bindings: Bindings, passwords: Passwords, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        users: Users,
+        bindings: Bindings,
+        passwords: Passwords,
+        *,
+        clock: Clock,
+        providers: Sequence[Provider] = (),
+    ) -> None:
         self._users, self._bindings, self._passwords, self._clock = users, bindings, passwords, clock
+        self._providers = {provider.name: provider for provider in providers}
 
     async def create_user(self, call: ApiRequest[UserCreate]) -> UserBody:
         body, identity = call.body, call.identity
         name = check_user_name(body.name)
-        check_password(body.password, user=name)
+        issuer = self._issuer(call)
+        if body.password is not UNSET:
+            check_password(body.password, user=name)
         if body.is_platform:
             check_platform(identity, "make a user of every tenant")
         now = self._clock.now()
@@ -54,8 +69,9 @@ class UserRoutes:
         if body.role is not None:
             await refuse_unheld(self._bindings, identity, body.role, namespace=ANY)
             binding = first_binding(user, body.role, by=identity.subject)
-        password_hash = await self._passwords.hash(body.password)
-        return _user_body(await self._users.create(user, password_hash=password_hash, binding=binding))
+        password_hash = None if body.password is UNSET else await self._passwords.hash(body.password)
+        made = await self._users.create(user, password_hash=password_hash, binding=binding, issuer=issuer)
+        return _user_body(made)
 
     async def list_users(self, call: ApiRequest[None]) -> Page[UserBody]:
         found = await self._users.list(
@@ -87,6 +103,23 @@ class UserRoutes:
         user = await self._touched(call)
         await self._users.end_sessions(user.tenant, user.name)
         return Done(status="logged out")
+
+    def _issuer(self, call: ApiRequest[UserCreate]) -> str | None:
+        """Return whose provider a new user is to log in at, None for one with a password."""
+        body = call.body
+        if (body.password is UNSET) == (body.provider is UNSET):
+            raise InvalidRequest("a user needs either a password or a provider to log in at", field="password")
+        if body.provider is UNSET:
+            return None
+        provider = self._providers.get(body.provider)
+        if provider is None:
+            raise InvalidRequest(
+                f"there is no login provider {body.provider!r}; GET /auth/providers lists them", field="provider"
+            )
+        home = DEFAULT_TENANT if provider.tenant == ANY else provider.tenant
+        if home and home != call.identity.tenant:
+            raise InvalidRequest(f"who logs in at {provider.name} is of tenant {home}", field="provider")
+        return provider.issuer
 
     async def _update(self, call: ApiRequest[UserUpdate]) -> UserBody:
         user, wanted = await self._touched(call), call.body

@@ -34,7 +34,7 @@ GRANT SELECT (function_id, runtime, node, started_at, queued_ms, error, input_by
     ON invocations TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON users, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
+    ON users, user_identities, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
 GRANT SELECT ON function_secrets, version_secrets TO constellation_nova;

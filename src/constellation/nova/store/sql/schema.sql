@@ -929,13 +929,25 @@ CREATE TABLE users (
     tenant         text NOT NULL REFERENCES tenants ON DELETE CASCADE,
     name           text NOT NULL CHECK (name ~ '^[a-z0-9][a-z0-9._@+-]{0,127}$'),
     display_name   text NOT NULL DEFAULT '',
-    password_hash  text NOT NULL, -- argon2id, with its parameters and salt
+    password_hash  text, -- argon2id, with its parameters and salt; null: none, it logs in at a provider
     is_platform    boolean NOT NULL DEFAULT false, -- acts in any tenant
     enabled        boolean NOT NULL DEFAULT true,
     version        bigint NOT NULL DEFAULT 1,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, name)
+);
+
+-- Users who log in at a provider of OpenID Connect: whom its issuer means. They need no password.
+CREATE TABLE user_identities (
+    tenant      text NOT NULL,
+    user_name   text NOT NULL,
+    issuer      text NOT NULL CHECK (length(issuer) <= 2000),
+    subject     text CHECK (length(subject) <= 255), -- null: expected, and not yet met
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (tenant, user_name),
+    UNIQUE (tenant, issuer, subject),
+    FOREIGN KEY (tenant, user_name) REFERENCES users ON DELETE CASCADE
 );
 
 -- A tenant's own roles, besides the built-in ones.
