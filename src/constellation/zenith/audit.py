@@ -151,10 +151,10 @@ class AuditTrail:
         while True:
             with anyio.move_on_after(math.inf if self._at_edge is None else _EDGE_S):
                 await self._heard.wait()
+            self._heard = anyio.Event()  # whatever comes next: what was heard may have been written already
             self.hear_edge_nowait()
             if not self._waiting:
                 continue
-            self._heard = anyio.Event()
             await anyio.sleep(self._settings.flush_interval_s)
             while self._waiting or self._pending:
                 try:
