@@ -163,6 +163,29 @@ async def test_a_nova_that_is_away_gets_the_same_batch_later(nova, registry):
     assert len({event.id for event in nova.events}) == BATCH + 1
 
 
+async def test_an_event_that_comes_while_others_are_written_leaves_nothing_spinning(nova, registry):
+    looks = 0
+
+    def at_edge():
+        nonlocal looks
+        looks += 1
+        return (), 0
+
+    trail = AuditTrail(nova.write, AuditSettings(flush_interval_s=0.01), registry, at_edge=at_edge)
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(trail.run)
+        trail.note_nowait(request(), BY_NAME["put_secret"], None, 200)
+        while not looks:  # it has heard, and gathers what else comes
+            await anyio.sleep(0)
+        trail.note_nowait(request(), BY_NAME["put_secret"], None, 200)
+        while len(nova.events) < 2:
+            await anyio.sleep(0.001)
+        for _ in range(200):
+            await anyio.sleep(0)
+        assert looks <= 3
+        tasks.cancel_scope.cancel()
+
+
 async def test_what_can_not_be_written_at_the_end_is_counted(nova, registry):
     nova.refusals = 10**9
     trail = AuditTrail(nova.write, AuditSettings(), registry)
