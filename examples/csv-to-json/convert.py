@@ -29,6 +29,8 @@ def typed(value):
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     # "007" is a code and no number; "nan" and "1_000" are words to everybody but Python.
-    if text.lstrip("-").replace(".", "", 1).isdigit() and not (text.lstrip("-")[:1] == "0" and text.lstrip("-")[1:2].isdigit()):
+    if text.lstrip("-").replace(".", "", 1).isdigit() and not (
+        text.lstrip("-")[:1] == "0" and text.lstrip("-")[1:2].isdigit()
+    ):
         return float(text) if "." in text else int(text)
     return text

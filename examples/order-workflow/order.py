@@ -42,7 +42,9 @@ def book(stock, entry, item, change):
         if left < 0:
             raise ValueError(f"there are only {books['left']} of {item}")
         try:
-            stock.put(item, {"left": left, "booked": [*books["booked"], entry]}, if_version=shelf.version if shelf else 0)
+            stock.put(
+                item, {"left": left, "booked": [*books["booked"], entry]}, if_version=shelf.version if shelf else 0
+            )
         except Exception as error:
             if getattr(error, "code", None) != "version_conflict":
                 raise

@@ -64,7 +64,9 @@ def main() -> None:
         prepared = client.create_sandbox(SandboxCreate(memory_mb=128, disk_mb=16, ttl_s=600, files=files))
         try:
             with ThreadPoolExecutor() as pool:
-                taken = dict(zip(SOLUTIONS, pool.map(lambda code: attempt(client, prepared.id, code), SOLUTIONS.values())))
+                taken = dict(
+                    zip(SOLUTIONS, pool.map(lambda code: attempt(client, prepared.id, code), SOLUTIONS.values()))
+                )
         finally:
             client.delete_sandbox(prepared.id)
     for name, seconds in sorted(taken.items(), key=lambda item: item[1] or float("inf")):

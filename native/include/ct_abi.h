@@ -193,11 +193,11 @@ typedef struct ct_request_head {
     uint32_t tenant; /* of a plan and of a claim */
 } ct_request_head;
 
-enum { CT_CLAIM_MAGIC = 0x314D4C43 }; /* "CLM1" */
+enum { CT_CLAIM_MAGIC = 0x324D4C43 }; /* "CLM2" */
 
 /* Makes a sandbox that waits, and has run nobody's code yet, one function's: code_dir is mounted read-only on /code,
- * which is an empty directory until then, and layers_dir likewise on /opt unless it is empty; a limit of 0 stays as it
- * is. */
+ * which is an empty directory until then, and likewise, unless they are empty, layers_dir on /opt and sockets_dir on
+ * /run/db; a limit of 0 stays as it is. */
 typedef struct ct_claim {
     uint32_t magic;
     int32_t pid; /* as CT_NOTE_SPAWNED gave it, by the same server */
@@ -207,6 +207,7 @@ typedef struct ct_claim {
     uint64_t shm_bytes;
     char code_dir[CT_PATH_BYTES]; /* on the host */
     char layers_dir[CT_PATH_BYTES];
+    char sockets_dir[CT_PATH_BYTES]; /* likewise */
 } ct_claim;
 
 enum { CT_FURNISH_MAGIC = 0x314E5246 }; /* "FRN1" */

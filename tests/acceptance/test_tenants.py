@@ -47,6 +47,7 @@ class Step:
 F = "/functions/same"
 MADE = (
     Step("POST", "/secrets", {"name": "same", "value": "{mark}"}),
+    Step("POST", "/databases", {"name": "same"}, "database=role_name"),
     Step("POST", "/functions", {"name": "same", "runtime": "python", "code": CODE, "description": "{mark}",
                                 "tags": {"owner": "{mark}"}, "env": {"S": "$SECRET:same"}}, "function=id"),
     Step("PATCH", F, {"env": {"MARK": "{mark}"}}),
@@ -97,6 +98,7 @@ NAMES: dict[str, dict[str, str]] = {
     "/topics/{name}": {"name": "same"},
     "/subscriptions/{name}": {"name": "same"},
     "/secrets/{name}": {"name": "same"},
+    "/databases/{name}": {"name": "same"},
     "/users/{name}": {"name": "same"},
     "/service-accounts/{name}": {"name": "same"},
     "/rbac/roles/{name}": {"name": "same"},
@@ -135,6 +137,7 @@ BODIES: dict[str, Any] = {
     "create_role": {"name": "new", "permissions": ["log:read"]}, "update_role": THEFT,
     "create_binding": {"subject": "user:same", "role": "viewer"}, "create_apikey": {"name": "new"},
     "update_apikey": {"enabled": False}, "create_secret": {"name": "new", "value": "x"}, "put_secret": {"value": "stolen"},
+    "create_database": {"name": "new"}, "update_database": {"limits": {"max_rows": 1}},
     "create_domain": {"host": "new.example.org"}, "create_gateway_route": {"host": "{host}", "path": "/new", "function": "same"},
     "update_gateway_route": {"enabled": False}, "create_tenant": {"id": "stolen"}, "update_tenant": {"name": "stolen"},
     "create_namespace": {"name": "new"}, "put_setting": {"value": 1}, "revert_setting": {"version": 0},

@@ -38,11 +38,12 @@ int ct__home_init(ct__home *home) {
     return 0;
 }
 
-static int clone_tree(const char *dir) {
+static int clone_tree(const char *dir, uint64_t attributes) {
     ct_autofd tree = ct__open_tree(dir);
     if (tree < 0)
         return tree;
-    const int result = ct__mount_restrict(tree, NULL, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+    const int result =
+        ct__mount_restrict(tree, NULL, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes);
     return result < 0 ? result : ct_take_fd(&tree);
 }
 
@@ -54,7 +55,8 @@ static int resize(const char *target, unsigned long flags, uint64_t bytes) {
     return result < 0 ? result : ct__mount("tmpfs", target, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV | flags, options);
 }
 
-static int furnish(const ct_claim *claim, int layers, int tree, ct__failure *why) {
+/* layers, sockets: -1 for none. */
+static int furnish(const ct_claim *claim, int layers, int sockets, int tree, ct__failure *why) {
     int result = resize("/tmp", 0, claim->tmp_bytes);
     if (result < 0)
         return ct__fail(why, CT_STEP_ENTRY, result, "/tmp");
@@ -62,6 +64,8 @@ static int furnish(const ct_claim *claim, int layers, int tree, ct__failure *why
         return ct__fail(why, CT_STEP_ENTRY, result, "/dev/shm");
     if (layers >= 0 && (result = ct__move_mount(layers, CT__LAYERS_DIR)) < 0)
         return ct__fail(why, CT_STEP_CODE, result, CT__LAYERS_DIR);
+    if (sockets >= 0 && (result = ct__move_mount(sockets, CT__SOCKETS_DIR)) < 0)
+        return ct__fail(why, CT_STEP_ENTRY, result, CT__SOCKETS_DIR);
     /* Last: a program that waits for its code starts at once (guest_main.c) */
     result = ct__move_mount(tree, CT__CODE_DIR);
     return result < 0 ? ct__fail(why, CT_STEP_CODE, result, CT__CODE_DIR) : 0;
@@ -86,8 +90,9 @@ static bool is_dir(const char path[CT_PATH_BYTES]) {
 
 int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     char path[64];
-    const bool has_layers = claim->layers_dir[0] != '\0';
-    if (claim->pid <= 0 || !is_dir(claim->code_dir) || (has_layers && !is_dir(claim->layers_dir)))
+    const bool has_layers = claim->layers_dir[0] != '\0', has_sockets = claim->sockets_dir[0] != '\0';
+    if (claim->pid <= 0 || !is_dir(claim->code_dir) || (has_layers && !is_dir(claim->layers_dir)) ||
+        (has_sockets && !is_dir(claim->sockets_dir)))
         return ct__fail(why, CT_STEP_REQUEST, CT_E_RANGE, NULL);
     if (home->mounts_fd < 0)
         return ct__fail(why, CT_STEP_CODE, -EPERM, "home");
@@ -95,17 +100,20 @@ int ct__claim(const ct_claim *claim, const ct__home *home, ct__failure *why) {
     ct_autofd mounts = result < 0 ? result : open(path, O_RDONLY | O_CLOEXEC);
     if (mounts < 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), path);
-    ct_autofd tree = clone_tree(claim->code_dir);
+    ct_autofd tree = clone_tree(claim->code_dir, 0);
     if (tree < 0)
         return ct__fail(why, CT_STEP_SOURCE, tree, claim->code_dir);
-    ct_autofd layers = has_layers ? clone_tree(claim->layers_dir) : -1;
+    ct_autofd layers = has_layers ? clone_tree(claim->layers_dir, 0) : -1;
     if (has_layers && layers < 0)
         return ct__fail(why, CT_STEP_SOURCE, layers, claim->layers_dir);
+    ct_autofd sockets = has_sockets ? clone_tree(claim->sockets_dir, MOUNT_ATTR_NOEXEC) : -1;
+    if (has_sockets && sockets < 0)
+        return ct__fail(why, CT_STEP_SOURCE, sockets, claim->sockets_dir);
     if ((result = set_limits(claim, why)) < 0)
         return result;
     if (setns(mounts, CLONE_NEWNS) != 0)
         return ct__fail(why, CT_STEP_CODE, ct__errno(), "setns");
-    result = furnish(claim, layers, tree, why);
+    result = furnish(claim, layers, sockets, tree, why);
     return ct__home_return(home) < 0 ? ct__fail(why, CT_STEP_CODE, -ENOTRECOVERABLE, "home") : result;
 }
 

@@ -16,6 +16,7 @@ enum ct__part {
 
 #define CT__CODE_DIR "/code"
 #define CT__LAYERS_DIR "/opt"
+#define CT__SOCKETS_DIR "/run/db"
 
 bool ct__entry_is_own(const ct_entry *e);
 

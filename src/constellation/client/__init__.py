@@ -21,6 +21,14 @@ from constellation.routes.models.ai import AiEnd, AiStatus
 from constellation.routes.models.audit import AuditBody
 from constellation.routes.models.builds import BuildBody, BuildSummary
 from constellation.routes.models.canaries import CanaryBody, CanaryDetail, CanaryStart
+from constellation.routes.models.databases import (
+    DatabaseBody,
+    DatabaseCreate,
+    DatabaseLimitsBody,
+    DatabaseLimitsChange,
+    DatabaseRequestBody,
+    DatabaseUpdate,
+)
 from constellation.routes.models.docs import DocsBody, ShareBody, ShareCreate, ShareCreated, SharedDocsBody
 from constellation.routes.models.executions import (
     DurableInvoke,
@@ -171,6 +179,12 @@ __all__ = [
     "CorsBody",
     "Cost",
     "CostSummary",
+    "DatabaseBody",
+    "DatabaseCreate",
+    "DatabaseLimitsBody",
+    "DatabaseLimitsChange",
+    "DatabaseRequestBody",
+    "DatabaseUpdate",
     "Deleted",
     "DeliveryBody",
     "Diagnostics",

@@ -16,6 +16,7 @@ from constellation.client import (
     ai_calls,
     audit_calls,
     calls,
+    database_calls,
     docs_calls,
     entrances,
     executions,
@@ -206,6 +207,12 @@ class Operations:
     follow_notifications = Streaming(notification_calls.follow_notifications, notification_reader)
     read_notification = Operation(notification_calls.read_notification)
     read_all_notifications = Operation(notification_calls.read_all_notifications)
+    create_database = Operation(database_calls.create_database)
+    list_databases = Listing(database_calls.list_databases)
+    get_database = Operation(database_calls.get_database)
+    update_database = Operation(database_calls.update_database)
+    delete_database = Operation(database_calls.delete_database)
+    list_database_requests = Listing(database_calls.list_database_requests)
 
     ai_status = Operation(ai_calls.ai_status)
     ai_generate = Streaming(ai_calls.ai_generate, ai_reader)

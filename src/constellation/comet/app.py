@@ -27,6 +27,7 @@ from constellation.comet.builds.contract import Builder
 from constellation.comet.builds.start import build_options, builder_of, ended_builds
 from constellation.comet.builds.worker import BuildWorker
 from constellation.comet.code import CodeShelf
+from constellation.comet.databases.proxy import proxy_of
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
 from constellation.comet.dataplane.executions import ExecutionRoutes
@@ -57,6 +58,7 @@ from constellation.comet.pool.pool import Pool
 from constellation.comet.port import serving_port
 from constellation.comet.publishing import Publishing
 from constellation.comet.qualified import Names, Qualified
+from constellation.comet.resolving import NovaAnswers
 from constellation.comet.sandboxes.machines import Machines
 from constellation.comet.sandboxes.start import machines_of
 from constellation.comet.sandboxes.tunnels import Tunnels
@@ -235,9 +237,10 @@ async def execution_plane(
         log_limit_bytes=settings.sandbox.log_limit_bytes,
         looks_ahead=looks_ahead,
     )
-    secret_values = NovaSecrets(settings.comet.nova_url, context)
+    nova = NovaAnswers(settings.comet.nova_url, context)
+    proxy = proxy_of(context, settings, nova, db)
     layers = LayerShelf(code_root.with_name(code_root.name.replace("code", "layers")), Layers(db))
-    sources = SecretSources(LayerSources(code, layers), secret_values)
+    sources = proxy.sources(SecretSources(LayerSources(code, layers), NovaSecrets(nova)))
     pool = Pool(
         router, sources, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
     )
@@ -250,13 +253,7 @@ async def execution_plane(
         wakefulness.wake_nowait()
 
     lane = LaneKeeper(
-        reactor,
-        links,
-        table,
-        pool,
-        on_records=wake,
-        service_token=context.service_token,
-        node=context.node,
+        reactor, links, table, pool, on_records=wake, service_token=context.service_token, node=context.node
     )
     breakers = BreakerWatch(table, pool, Notifications(db), clock=context.clock)
     networks = [each for each in router.backends if isinstance(each, NamespaceBackend | DockerBackend)]
@@ -316,6 +313,7 @@ async def execution_plane(
             await tasks.start(desk.run)
             await tasks.start(code.run)
             await tasks.start(layers.run)
+            await tasks.start(proxy.doors.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(tenants.run)
@@ -336,6 +334,7 @@ async def execution_plane(
                 await tasks.start(machines.run)
             tasks.start_soon(records.run)
             tasks.start_soon(breakers.run)
+            tasks.start_soon(proxy.requests.run)
             tasks.start_soon(rows.run, lane.hear_records)
             if settings.comet.low_latency and looks_ahead:
                 tasks.start_soon(wakefulness.run)
@@ -361,10 +360,10 @@ async def execution_plane(
                 in_force=in_force,
             )
             tasks.cancel_scope.cancel()
-        secret_values.close()
+        nova.close()
         with anyio.CancelScope(shield=True):
             async with anyio.create_task_group() as ending:
-                for flush in (records.flush, rows.flush, tenants.flush):
+                for flush in (records.flush, rows.flush, proxy.requests.flush, tenants.flush):
                     ending.start_soon(partial(flush, within_s=FLUSH_S))
 
 

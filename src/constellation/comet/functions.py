@@ -133,7 +133,7 @@ class FunctionCache:
         Args:
             versions: None: functions have no other version than the live one.
             on_kept: told of an entry after the watchers were told of its functions.
-            on_secret: told of each secret that was changed, and with None that any may have been.
+            on_secret: told of each secret and database that was changed, and with None that any may have been.
             looks_ahead: keep also what is deployed, before anybody calls it here, while there is room.
         """
         self._looks_ahead, self._on_secret = looks_ahead, on_secret
@@ -265,7 +265,7 @@ class FunctionCache:
                 for key, entry in list(self._kept.items()):
                     if key[0] == change.tenant:
                         self._keep(replace(entry, is_suspended=is_suspended))
-            case ChangeKind.SECRET:
+            case ChangeKind.SECRET | ChangeKind.DATABASE:
                 self._on_secret(change)
             case (
                 ChangeKind.API_KEY

@@ -5,30 +5,23 @@ Each boot asks anew: an instance that begins after a value was replaced never ha
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import msgspec
 
-from constellation.aurora.observability.plane import PlaneContext
 from constellation.base.errors import ConstellationError
 from constellation.comet.backend.contract import InstanceSpec
 from constellation.comet.pool.sources import Sources
-from constellation.nova.domain.change import Change
+from constellation.comet.resolving import NotResolved, NovaAnswers
+from constellation.nova.domain import database
+from constellation.nova.domain.change import Change, ChangeKind
 from constellation.nova.domain.deploy import MAX_ENV_BYTES
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.secret import MAX_FILES_BYTES, file_names, references, resolved
-from constellation.rpc.http1 import HttpPool, PeerLost
-from constellation.rpc.metadata import AUTHORIZATION, IDENTITY
-from constellation.rpc.owner import OwnerTokens
 
-_CONNECT_S = 2.0
 _ANSWER_S = 5.0  # chosen: some rows by their key, and a few microseconds for each
-_CONNECTIONS = 32  # chosen: boots at a time are fewer
-_IDLE_S = 2.0  # nova closes quiet connections after its own time: ours are given up first
 _PATH = b"/internal/secrets/resolve"
 
 
@@ -51,12 +44,13 @@ class SecretsRefused(ConstellationError):
 
 
 def uses(change: Change | None) -> Callable[[Function], bool]:
-    """Return which functions a changed secret concerns; None: any secret may have changed."""
+    """Return which functions a changed secret or database concerns; None: any of them may have changed."""
 
     def is_concerned(function: Function) -> bool:
-        names = references(function.env).values()
         if change is None:
-            return bool(names)
+            return bool(references(function.env) or database.references(function.env))
+        named = database.references if change.kind is ChangeKind.DATABASE else references
+        names = named(function.env).values()
         scope = (function.tenant, function.namespace)
         return scope == (change.tenant, change.namespace) and change.name in names
 
@@ -73,32 +67,11 @@ class _Resolved(msgspec.Struct):
     values: dict[str, str]
 
 
-class _Problem(msgspec.Struct):
-    detail: str = ""
-
-
 class NovaSecrets:
-    """Asks nova, as the function's owner. Implements `SecretValues`."""
+    """Asks nova. Implements `SecretValues`."""
 
-    def __init__(self, url: str, context: PlaneContext) -> None:
-        where = urlsplit(url)
-        is_tls = where.scheme == "https"
-        self._tokens = OwnerTokens(context.identity_key, clock=context.clock)
-        self._headers = [
-            (b"host", where.netloc.encode()),
-            (AUTHORIZATION.encode(), f"Bearer {context.service_token}".encode()),
-            (b"content-type", b"application/json"),
-        ]
-        self._pool = HttpPool(
-            where.hostname or "",
-            where.port or (443 if is_tls else 80),
-            tls=ssl.create_default_context() if is_tls else None,
-            connect_s=_CONNECT_S,
-            wait_s=_ANSWER_S,
-            max_connections=_CONNECTIONS,
-            max_idle=_CONNECTIONS,
-            idle_s=_IDLE_S,
-        )
+    def __init__(self, nova: NovaAnswers) -> None:
+        self._nova = nova
 
     async def of(self, function: Function) -> Mapping[str, str]:
         """Return the values of a function's secrets by their names.
@@ -108,30 +81,12 @@ class NovaSecrets:
             SecretsRefused: it says why there is no value.
         """
         names = sorted(set(references(function.env).values()))
-        body = msgspec.json.encode({"names": names})
-        token = self._tokens.token(
-            tenant=function.tenant, namespace=function.namespace, subject=f"function:{function.name}"
-        )
-        headers = [*self._headers, (IDENTITY.encode(), token.encode()), (b"content-length", b"%d" % len(body))]
         try:
-            async with self._pool.request("POST", _PATH, headers, _once(body), quiet_s=_ANSWER_S) as answer:
-                status, said = answer.status, b"".join([piece async for piece in answer.body])
-        except TimeoutError as error:
-            raise SecretsUnavailable(function.name, reason="nova does not answer in time") from error
-        except PeerLost as error:
-            raise SecretsUnavailable(function.name, reason=f"nova can not be reached: {error}") from error
-        try:
-            if status == 200:
-                return msgspec.json.decode(said, type=_Resolved).values
-            detail = msgspec.json.decode(said, type=_Problem).detail
-        except msgspec.DecodeError:  # the error would show the answer
-            raise SecretsUnavailable(function.name, reason="nova's answer is not understood") from None
-        if status in (404, 500):
-            raise SecretsRefused(function.name, reason=detail)
-        raise SecretsUnavailable(function.name, reason=detail or f"nova answered {status}")
-
-    def close(self) -> None:
-        self._pool.close()
+            found = await self._nova.ask(function, _PATH, {"names": names}, _Resolved, within_s=_ANSWER_S)
+        except NotResolved as error:
+            kind = SecretsRefused if error.is_final else SecretsUnavailable
+            raise kind(function.name, reason=str(error)) from error.__cause__
+        return found.values
 
 
 class SecretSources:
@@ -174,7 +129,3 @@ def _filled(function: Function, spec: InstanceSpec, values: Mapping[str, str]) -
             function.name, reason=f"as files they hold {size_bytes} bytes; {MAX_FILES_BYTES} is the most"
         )
     return replace(spec, env=env, secret_files=files)
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body

@@ -180,6 +180,7 @@ class Claim:
 
     code_dir: Path  # on the host; mounted read-only on /code
     layers_dir: Path | None = None  # likewise, on /opt
+    sockets_dir: Path | None = None  # likewise, on /run/db
     processes: int | None = None  # of its first process; what that has started already keeps the plan's
     address_space_bytes: int | None = None
     tmp_bytes: int | None = None
@@ -189,13 +190,15 @@ class Claim:
         """Return the request as ct-zygote reads it.
 
         Raises:
-            LengthOverLimit: the path is too long.
+            LengthOverLimit: a path is too long.
         """
         claim = _ffi.new("ct_claim *")
         code, layers = os.fsencode(self.code_dir), os.fsencode(self.layers_dir or "")
-        if len(code) >= len(claim.code_dir) or len(layers) >= len(claim.layers_dir):
-            raise LengthOverLimit("code directory", _lib.CT_E_TOOBIG)
+        sockets = os.fsencode(self.sockets_dir or "")
+        if max(len(code), len(layers), len(sockets)) >= len(claim.code_dir):
+            raise LengthOverLimit("code, layer or socket directory", _lib.CT_E_TOOBIG)
         claim.magic, claim.pid, claim.code_dir, claim.layers_dir = _lib.CT_CLAIM_MAGIC, pid, code, layers
+        claim.sockets_dir = sockets
         claim.processes, claim.address_space_bytes = self.processes or 0, self.address_space_bytes or 0
         claim.tmp_bytes, claim.shm_bytes = self.tmp_bytes or 0, self.shm_bytes or 0
         return bytes(_ffi.buffer(claim))

@@ -33,6 +33,7 @@ from constellation.nova.api.controlplane.ai import AiRoutes
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
+from constellation.nova.api.controlplane.databases import DatabaseRoutes
 from constellation.nova.api.controlplane.docs import DocsRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.gateway import DomainRoutes
@@ -63,12 +64,14 @@ from constellation.nova.auth.tokens import Tokens
 from constellation.nova.config.interpreters import configured_in
 from constellation.nova.config.live import InForce
 from constellation.nova.config.load import ConfigInvalid, Loaded
-from constellation.nova.config.sections import AuthSettings, NovaSettings
+from constellation.nova.config.sections import AuthSettings, DatabaseSettings, NovaSettings
 from constellation.nova.domain.build import needs_build
+from constellation.nova.domain.database import Networks, read_networks
 from constellation.nova.domain.host import check_host, function_domain_in
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.service.canaries import CanaryKeeper
+from constellation.nova.service.databases import DatabaseKeeper, EmbeddedServer
 from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
@@ -79,6 +82,7 @@ from constellation.nova.store.builds import Builds
 from constellation.nova.store.canaries import CHANNEL as CANARIES
 from constellation.nova.store.canaries import Canaries
 from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.databases import Databases
 from constellation.nova.store.docs import FunctionDocs
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.function_urls import FunctionUrls
@@ -134,6 +138,7 @@ async def run(loaded: Loaded) -> None:
     """
     settings = loaded.settings
     own_hosts = own_hosts_of(settings.nova)
+    networks = networks_of(settings.databases)
     state_dir = state_dir_of(settings.platform)
     with _alone_in(state_dir):
         listener, address = listen_tcp(parse_address(settings.nova.http))
@@ -180,9 +185,18 @@ async def run(loaded: Loaded) -> None:
                 Secrets(db), state_dir=state_dir, configured=settings.secrets.key, resealed=told.tell_resealed
             )
             await tasks.start(vault.run)
+            own_databases: EmbeddedServer | None = None
+            if settings.databases.own_server:
+                own_databases = EmbeddedServer(state_dir, uid=settings.databases.uid)
+                await tasks.start(own_databases.run)
+            keeper = DatabaseKeeper(
+                Databases(db), vault, own_databases, networks=networks, own_per_tenant=settings.databases.per_tenant
+            )
+            await tasks.start(keeper.run)
             app = await control_app(
                 db,
                 vault=vault,
+                keeper=keeper,
                 feed=feed,
                 news=news,
                 endpoint=endpoint,
@@ -214,6 +228,7 @@ async def control_app(
     db: Database,
     *,
     vault: Vault,
+    keeper: DatabaseKeeper,
     feed: ChangeFeed,
     news: NotificationFeed,
     endpoint: Endpoint,
@@ -232,15 +247,18 @@ async def control_app(
     functions = Functions(db, build_queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
-    domains, layers, logins = Domains(db), Layers(db), Logins(db)
+    domains, layers, logins, databases = Domains(db), Layers(db), Logins(db), Databases(db)
     auth = in_force.settings.auth
     begins = Begins(users, clock=clock, ttl_s=lambda: in_force.settings.auth.session_ttl_s)
     operations = operations_of(
-        FunctionRoutes(functions, Builds(db), Executors(db), secrets, LayerUses(layers), needs_build=needs_build),
+        FunctionRoutes(
+            functions, Builds(db), Executors(db), secrets, LayerUses(layers), databases, needs_build=needs_build
+        ),
         DocsRoutes(functions, FunctionDocs(db), clock=clock),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
         LayerRoutes(layers),
+        DatabaseRoutes(databases, keeper),
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),
@@ -280,6 +298,8 @@ async def control_app(
             feed=feed,
             urls=urls,
             vault=vault,
+            databases=databases,
+            keeper=keeper,
             audit=audit,
             domains=domains,
             values=values,
@@ -310,6 +330,14 @@ def own_hosts_of(settings: NovaSettings) -> tuple[str, ...]:
         return tuple(check_host(part) for part in settings.own_hosts.split(",") if part.strip())
     except InvalidRequest as error:
         raise ConfigInvalid("nova.own_hosts", str(error)) from error
+
+
+def networks_of(databases: DatabaseSettings) -> Networks:
+    """Return where servers of databases may be besides. Raises `ConfigInvalid` for what is no network."""
+    try:
+        return read_networks(databases.networks)
+    except ValueError as error:
+        raise ConfigInvalid("databases.networks", str(error)) from error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from constellation.orbit.commands import (
     audit,
     builds,
     canary,
+    databases,
     docs,
     executions,
     figures,
@@ -141,6 +142,7 @@ app.add_typer(platform_settings.app, name="settings")
 app.add_typer(notifications.app, name="notifications")
 app.add_typer(layers.app, name="layers")
 app.add_typer(ai.app, name="ai")
+app.add_typer(databases.app, name="databases")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

@@ -1,11 +1,11 @@
-"""`function.yaml`: what a function is, beside its code. Its fields are those of the API, `files` and `subscriptions`."""
+"""`function.yaml`: what a function is, beside its code. Its fields are those of the API, and some of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import yaml
@@ -18,7 +18,10 @@ from constellation.orbit.subscribing import Wanted
 T = TypeVar("T")
 # The code comes from the directory, so the API's own fields for it are not taken from the manifest.
 FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files"))
-OWN_FIELDS = ("files", "subscriptions")
+OWN_FIELDS = ("files", "subscriptions", "databases")
+
+
+Alias = Annotated[str, msgspec.Meta(pattern="^[A-Za-z_][A-Za-z0-9_]{0,39}$")]  # of a database, as env names it
 
 
 class FilePatterns(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +92,11 @@ def read(directory: Path) -> Manifest:
         data.pop("env", None)
     elif not isinstance(env, dict):
         raise OrbitError(f"{path}: env must be a mapping of names to text")
+    bound = _own(path, data, "databases", dict[Alias, str], {})
+    if bound:
+        data["env"] = {f"DATABASE_URL_{alias.upper()}": f"$DATABASE:{name}" for alias, name in bound.items()} | (
+            env or {}
+        )
     return Manifest(path=path, facts=data, files=files, subscriptions=subscriptions)
 
 

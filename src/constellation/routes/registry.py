@@ -13,6 +13,7 @@ from constellation.routes.ai import AI
 from constellation.routes.audit import AUDIT
 from constellation.routes.calls import CALLS
 from constellation.routes.control import CONTROL
+from constellation.routes.databases import DATABASES
 from constellation.routes.docs import DOCS
 from constellation.routes.domains import DOMAINS
 from constellation.routes.layers import LAYERS
@@ -40,6 +41,7 @@ ROUTES: tuple[Route, ...] = (
     *VERSIONS,
     *SECRETS,
     *LAYERS,
+    *DATABASES,
     *AUDIT,
     *SETTINGS,
     *NOTIFICATIONS,

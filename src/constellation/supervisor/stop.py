@@ -92,12 +92,14 @@ async def stop_sandboxes(data_dir: Path) -> bool:
 
 
 async def stop_postgres(data_dir: Path) -> bool:
-    """Stop the embedded server; return whether it ran."""
+    """Stop the embedded servers, the platform's and that of functions' databases; return whether the first ran."""
     # Here, so that the supervisor does not carry the store through its life.
     from constellation.nova.store.embedded import EmbeddedPostgres  # noqa: PLC0415
 
-    server = EmbeddedPostgres(data_dir)
+    server, databases = EmbeddedPostgres(data_dir), EmbeddedPostgres(data_dir / "databases")
     ran = server.pid is not None
+    if databases.pid is not None:
+        await databases.stop()
     if ran:
         await server.stop()
     return ran

@@ -193,7 +193,7 @@ class Principals:
 
     def forget(self, change: ChangeLine) -> None:
         """Drop what a change may have made untrue."""
-        if change.kind in ("function", "secret", "domain", "setting"):
+        if change.kind in ("function", "secret", "database", "domain", "setting"):
             return
         self._on_forget()
         self._generation += 1

@@ -11,6 +11,7 @@ from constellation.aurora.observability.plane import new_context
 from constellation.base.errors import ConstellationError
 from constellation.base.ids import uuid7
 from constellation.comet.backend.contract import InstanceSpec
+from constellation.comet.resolving import NovaAnswers
 from constellation.comet.secrets import NovaSecrets, SecretSources, SecretsRefused, SecretsUnavailable, uses
 from constellation.nova.config.sections import PlatformSettings
 from constellation.nova.domain.change import Change, ChangeKind
@@ -45,13 +46,13 @@ async def asked(tmp_path, answers, *, port=None):
     context = new_context("comet", PlatformSettings(), state_dir=tmp_path, service_token="token", identity_key="key")
     refusal = None
     async with FakeNova("token", public=answers).serving() as address:
-        values = NovaSecrets(f"http://127.0.0.1:{port or address.port}", context)
+        nova = NovaAnswers(f"http://127.0.0.1:{port or address.port}", context)
         try:
-            return await values.of(FUNCTION)
+            return await NovaSecrets(nova).of(FUNCTION)
         except ConstellationError as error:
             refusal = error
         finally:
-            values.close()
+            nova.close()
     raise refusal
 
 

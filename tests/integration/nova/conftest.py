@@ -22,11 +22,14 @@ from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuthSettings, BuildSettings, Settings
 from constellation.nova.domain.access import ANY, Role
+from constellation.nova.domain.database import read_networks
 from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.secrets.vault import Vault, open_vault
+from constellation.nova.service.databases import DatabaseKeeper
 from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.changes import CHANNEL, Changes
+from constellation.nova.store.databases import Databases
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
 from constellation.nova.store.notifications import OUTBOX, Notifications
@@ -36,6 +39,7 @@ from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.rpc.caller import CallerVerifier
 from constellation.rpc.http import serving_http
+from constellation.testing.databases import OwnServerOfTests
 
 SERVICE_TOKEN = "service-token-of-the-tests"
 IDENTITY_KEY = b"identity-key-of-the-tests"
@@ -51,6 +55,7 @@ class Rig:
 
     http: httpx.AsyncClient
     vault: Vault
+    keeper: DatabaseKeeper
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def service(self) -> dict[str, str]:
@@ -119,9 +124,17 @@ async def nova(database, tmp_path, auth) -> AsyncIterator[Rig]:
         await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
         vault = await open_vault(Secrets(db), state_dir=tmp_path, configured="", resealed=told.tell_resealed)
         await tasks.start(vault.run)
+        keeper = DatabaseKeeper(
+            Databases(db),
+            vault,
+            OwnServerOfTests(database.server),
+            networks=read_networks("127.0.0.0/8"),
+            own_per_tenant=2,
+        )
         app = await control_app(
             db,
             vault=vault,
+            keeper=keeper,
             feed=feed,
             news=news,
             endpoint=endpoint,
@@ -135,7 +148,7 @@ async def nova(database, tmp_path, auth) -> AsyncIterator[Rig]:
             needs_build=lambda _runtime, files: BUILD_FILE in files,
         )
         async with serving_http(app, listener=listener, drain_s=2.0), httpx.AsyncClient(base_url=url) as client:
-            yield Rig(http=client, registry=registry, vault=vault)
+            yield Rig(http=client, registry=registry, vault=vault, keeper=keeper)
             feed.close()
             news.close()
             await endpoint.close()

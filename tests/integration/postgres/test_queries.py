@@ -148,6 +148,21 @@ INSERT INTO secrets (tenant, namespace, name, key_version, sealed_key, sealed_va
 INSERT INTO version_secrets
     SELECT f.tenant, f.namespace, 's' || s, made.function_id, made.version
     FROM function_versions made JOIN functions f ON f.tenant = made.tenant AND f.id = made.function_id, generate_series(1, 2) s;
+INSERT INTO secrets (tenant, namespace, name, key_version, sealed_key, sealed_value)
+    SELECT 't' || t, 'n' || n, 'admin', 1, '', '' FROM generate_series(1, 20) t, generate_series(1, 3) n;
+INSERT INTO databases (tenant, namespace, name, kind, access, admin_secret, database_name, role_name, key_version, sealed_key,
+                       sealed_value, max_sessions, instance_sessions, statement_timeout_s, idle_transaction_s, max_rows,
+                       max_bytes, statements_per_s)
+    SELECT 't' || t, 'n' || n, 'd' || d, 'postgres', 'write', CASE d % 2 WHEN 0 THEN 'admin' END, 'd',
+           't' || t || 'n' || n || 'd' || d, d, '', '', 1, 1, 1, 1, 1, 1024, 1
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 30) d;
+INSERT INTO function_databases SELECT tenant, name, 'd' || f, 'f' || f
+    FROM namespaces, generate_series(1, 20) f WHERE tenant <> 'default';
+INSERT INTO database_leftovers SELECT 't' || t, 'n1', 'r' || r, 'd', 'admin'
+    FROM generate_series(1, 20) t, generate_series(1, 50) r;
+INSERT INTO database_requests
+    SELECT tenant, namespace, name, uuidv7(random() * interval '-1 day'), 'f', '1', 's', 'SELECT', 'succeeded', '', 1, 1, 1
+    FROM databases, generate_series(1, 10);
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

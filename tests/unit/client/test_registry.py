@@ -11,6 +11,7 @@ import pytest
 
 from constellation.client import (
     calls,
+    database_calls,
     docs_calls,
     entrances,
     executions,
@@ -70,6 +71,8 @@ def sample(parameter: inspect.Parameter) -> Any:
         "e.DurableInvoke": {},
         "g.DomainCreate": {"host": "x.example.org"},
         "g.GatewayRouteCreate": {"host": "x.example.org", "path": "/", "function": "x"},
+        "dbs.DatabaseCreate": {"name": "x"},
+        "dbs.DatabaseUpdate": {"limits": {}},
         "t.TopicCreate": {"name": "x"},
         "t.SubscriptionCreate": {"name": "x", "function": "f"},
         "object": 1,
@@ -94,6 +97,7 @@ def sample(parameter: inspect.Parameter) -> Any:
     kind = str(parameter.annotation)
     modules = (
         calls,
+        database_calls,
         docs_calls,
         entrances,
         executions,

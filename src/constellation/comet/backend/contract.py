@@ -41,6 +41,7 @@ class InstanceSpec:
     code_dir: Path  # on the host; read-only inside
     layers_dir: Path | None = None  # likewise: merged, on /opt
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # values of secrets among them
+    sockets_dir: Path | None = None  # on the host; what is SOCKETS_DIR inside
     secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)  # below FILES_DIR: name -> text
     preload: tuple[str, ...] = ()  # modules of the code that instances may start with; a backend may ignore it
     backend: str = AUTO_BACKEND  # whose instance it is to be

@@ -12,7 +12,7 @@ from constellation.comet.backend.contract import (
     InstanceSpec,
     SandboxStartFailed,
 )
-from constellation.nova.domain.deploy import NO_SECRET_FILES
+from constellation.nova.domain.deploy import NOTHING_SHOWN
 from constellation.nova.domain.function import AUTO_BACKEND
 
 
@@ -45,8 +45,10 @@ class Router:
             SandboxStartFailed, RuntimeUnavailable
         """
         backend = self._chosen(spec.backend, spec.runtime)
-        if spec.secret_files and backend.name in NO_SECRET_FILES:
+        if spec.secret_files and backend.name in NOTHING_SHOWN:
             raise SandboxStartFailed(step="secrets", reason=f"{backend.name} can not show them as files; use $SECRET:")
+        if spec.sockets_dir is not None and backend.name in NOTHING_SHOWN:
+            raise SandboxStartFailed(step="databases", reason=f"{backend.name} can not show their sockets")
         return await backend.create(spec, timeout_s=timeout_s)
 
     def _chosen(self, name: str, runtime: str) -> Backend:

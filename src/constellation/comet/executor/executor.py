@@ -74,7 +74,7 @@ class Executor:
         functions: FunctionCache,
         pool: Pool,
         jobs: JobSink,
-        records: RecordWriter,
+        records: RecordWriter[InvocationRecord],
         meters: Meters,
         clock: Clock,
         node: str,

@@ -1,10 +1,10 @@
-"""The invocation log's writer: records wait in a bounded buffer and are written in batches; a call never waits."""
+"""The writer of logs, of calls and of databases: records wait in a bounded buffer and are written in batches; a call never waits."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import anyio
 import structlog
@@ -12,7 +12,6 @@ import structlog
 from constellation.base.backoff import backoff_s
 from constellation.base.errors import ConstellationError
 from constellation.nova.config.sections import LogSettings
-from constellation.nova.domain.invocation import InvocationRecord
 
 log = structlog.get_logger()
 
@@ -20,8 +19,17 @@ ROWS_AT_ONCE = 500  # measured: one costs Python about 20 us, and the calls in h
 RETRY_BASE_S, RETRY_CAP_S = 0.1, 2.0  # while the database is away
 
 
-class RecordSink(Protocol):
-    async def record(self, records: Sequence[InvocationRecord]) -> None:
+class Record(Protocol):
+    @property
+    def function_name(self) -> str: ...
+
+
+R = TypeVar("R", bound=Record)
+R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
+
+
+class RecordSink(Protocol[R_contra]):
+    async def record(self, records: Sequence[R_contra]) -> None:
         """Write a batch in one commit; writing one again that may have been written does no harm."""
         ...
 
@@ -30,20 +38,20 @@ class DropCounter(Protocol):
     def inc(self, amount: float = 1) -> None: ...
 
 
-class RecordWriter:
+class RecordWriter(Generic[R]):
     """Takes records without ever waiting; over the bound they are dropped and counted."""
 
-    def __init__(self, sink: RecordSink, settings: LogSettings, *, dropped: DropCounter) -> None:
+    def __init__(self, sink: RecordSink[R], settings: LogSettings, *, dropped: DropCounter) -> None:
         self._sink, self._settings, self._dropped = sink, settings, dropped
         self._batch_rows = min(settings.batch_rows, ROWS_AT_ONCE)
-        self._buffer: deque[InvocationRecord] = deque()
+        self._buffer: deque[R] = deque()
         self._some, self._enough = anyio.Event(), anyio.Event()
         self._failures = 0
 
     def __len__(self) -> int:
         return len(self._buffer)
 
-    def put_nowait(self, record: InvocationRecord) -> None:
+    def put_nowait(self, record: R) -> None:
         """Keep a record for the next batch."""
         count = len(self._buffer)
         if count >= self._settings.buffer_rows:
@@ -96,7 +104,7 @@ class RecordWriter:
         if len(self._buffer) >= self._batch_rows:
             self._enough.set()
 
-    async def _write_one_by_one(self, batch: Sequence[InvocationRecord]) -> None:
+    async def _write_one_by_one(self, batch: Sequence[R]) -> None:
         for record in batch:
             try:
                 await self._sink.record([record])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from constellation.comet.namespace.instance import NamespaceInstance, watch_memo
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
-from constellation.comet.namespace.plans import NO_FILES, claim_of, plan_of, shape_of, stock_of, with_files
+from constellation.comet.namespace.plans import claim_of, plan_of, shape_of, stock_of, with_shown
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
@@ -163,7 +163,7 @@ class NamespaceBackend:
                         processes=spec.max_pids,
                         tmp_mb=spec.tmp_mb,
                         setup_s=min(self._settings.spawn_s, timeout_s),
-                        files=spec.secret_files,
+                        shown=spec,
                     )
                 instance = self._adopt(spec, installed.runtime, sandbox)
                 if spec.network.reaches_out:
@@ -231,7 +231,7 @@ class NamespaceBackend:
         tmp_mb: int,
         setup_s: float,
         is_nursery: bool = False,
-        files: Mapping[str, str] = NO_FILES,
+        shown: InstanceSpec | None = None,
     ) -> Sandbox:
         """Make a sandbox; its slot is given back when that fails. Its interpreter's own limits may be 0, none yet."""
         assert self._servers is not None
@@ -240,7 +240,7 @@ class NamespaceBackend:
         return await self._spawned(
             await self._servers.of(installed),
             limits,
-            lambda slot: with_files(
+            lambda slot: with_shown(
                 plan_of(
                     installed,
                     slot,
@@ -255,7 +255,7 @@ class NamespaceBackend:
                     setup_s=setup_s,
                     is_nursery=is_nursery,
                 ),
-                files,
+                shown,
             ),
             tenant=tenant,
         )
@@ -338,7 +338,7 @@ class NamespaceBackend:
         """Fork an instance from the nursery of its function; None when there is none (yet), or none that will."""
         nurseries = self._nurseries
         assert nurseries is not None
-        if not spec.preload or spec.secret_files or not self._can_nurse(installed):
+        if not spec.preload or spec.secret_files or spec.sockets_dir or not self._can_nurse(installed):
             return None
         stock = stock_of(spec, installed, limits)
         nursery = nurseries.get_nowait(stock)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 
 from constellation.comet.backend.contract import InstanceSpec, SandboxStartFailed
 from constellation.comet.namespace.nursery import Stock
@@ -18,6 +17,7 @@ from constellation.comet.runtimes.recipe import KIT_DIR, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.cgroups import Leaf
 from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, TextFile, standard_entries
+from constellation.nova.domain.database import SOCKETS_DIR
 from constellation.nova.domain.secret import FILES_DIR
 
 # Chosen: what an interpreter maps without using it (libraries, locale archives, allocator arenas), so that RLIMIT_AS
@@ -25,7 +25,6 @@ from constellation.nova.domain.secret import FILES_DIR
 _ADDRESS_SPACE_SLACK_MB = 192
 _OPEN_FILES = 1024
 _CODE, _LAYERS = "/code", "/opt"
-NO_FILES: Mapping[str, str] = MappingProxyType({})
 
 
 @lru_cache(maxsize=256)  # chosen: some runtimes times a few sizes; looking at the host again costs 0.2 ms
@@ -35,7 +34,7 @@ def _root_of(installed: Installed, kit: Path | None, tmp_mb: int, shm_mb: int) -
         prefixes=runtime.prefixes(interpreter), tmp_bytes=tmp_mb << 20, shm_bytes=min(shm_mb, tmp_mb) << 20
     )
     shared = () if kit is None else (Bind(source=str(kit), target=KIT_DIR),)
-    return (*entries, *runtime.binds(interpreter), *shared)
+    return (*entries, *runtime.binds(interpreter), *shared, Directory(target=SOCKETS_DIR))
 
 
 def plan_of(
@@ -133,11 +132,15 @@ def _holds_layers_place(entries: Iterable[Entry]) -> bool:
     return any(entry.target == _LAYERS or entry.target.startswith(f"{_LAYERS}/") for entry in entries)
 
 
-def with_files(plan: Plan, files: Mapping[str, str]) -> Plan:
-    """Return the plan of a sandbox that shows secrets: its root is its own, and no copy of the plan is kept."""
-    if not files:
+def with_shown(plan: Plan, spec: InstanceSpec | None) -> Plan:
+    """Return the plan of a sandbox that shows secrets or sockets: its root is its own, and no copy of the plan is kept."""
+    if spec is None or not (spec.secret_files or spec.sockets_dir):
         return plan
-    shown = (TextFile(target=f"{FILES_DIR}/{name}", text=text, mode=0o400) for name, text in files.items())
+    shown: list[Entry] = [
+        TextFile(target=f"{FILES_DIR}/{name}", text=text, mode=0o400) for name, text in spec.secret_files.items()
+    ]
+    if spec.sockets_dir is not None:
+        shown.append(Bind(source=str(spec.sockets_dir), target=SOCKETS_DIR, is_executable=False))
     return replace(plan, entries=(*plan.entries, *shown), is_alone=True)
 
 
@@ -154,6 +157,7 @@ def claim_of(spec: InstanceSpec, installed: Installed, settings: NamespaceSettin
     return Claim(
         code_dir=spec.code_dir,
         layers_dir=spec.layers_dir,
+        sockets_dir=spec.sockets_dir,
         processes=spec.max_pids,
         address_space_bytes=address_space_bytes(installed, spec.memory_mb, has_memory_group=has_memory_group),
         tmp_bytes=None if is_tmp_usual else spec.tmp_mb << 20,

@@ -1,4 +1,5 @@
-"""What planes ask nova: who holds a credential, whether a scope exists, what changes, and what secrets are.
+"""What planes ask nova: who holds a credential, whether a scope exists, what changes, what secrets are, and how to log
+in to the databases of functions.
 
 Never routed by zenith.
 """
@@ -21,14 +22,18 @@ from constellation.nova.config.live import PLATFORM
 from constellation.nova.config.live_keys import planes_of
 from constellation.nova.domain.access import Permission
 from constellation.nova.domain.audit import AuditEvent
+from constellation.nova.domain.database import MAX_BOUND, DatabaseLogin
 from constellation.nova.domain.secret import MAX_RESOLVED
 from constellation.nova.secrets.vault import Vault
+from constellation.nova.service.databases import DatabaseKeeper
 from constellation.nova.store.audit import Audit
 from constellation.nova.store.changes import Changes
+from constellation.nova.store.databases import Databases
 from constellation.nova.store.function_urls import FunctionUrls
 from constellation.nova.store.gateway import Domains, ServedDomain
 from constellation.nova.store.settings import SetValues
 from constellation.nova.store.tenancy import Tenancy
+from constellation.routes.models.databases import DatabaseName
 from constellation.routes.models.gateway import ServedDomainBody, ServedDomains, ServedRouteBody
 from constellation.routes.models.secrets import SecretName
 from constellation.routes.route import Plane, Query, Route, Transport
@@ -86,6 +91,18 @@ class SecretValues(Struct, kw_only=True, frozen=True):
 
     def __repr__(self) -> str:
         return f"SecretValues({', '.join(self.values)})"
+
+
+class DatabaseNames(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    names: Annotated[list[DatabaseName], Meta(min_length=1, max_length=MAX_BOUND)]
+    repair: bool = False  # the servers do not let the roles in any more: have them as they should be
+
+
+class DatabaseLogins(Struct, kw_only=True, frozen=True):
+    logins: list[DatabaseLogin]  # in the order of the names
+
+    def __repr__(self) -> str:
+        return f"DatabaseLogins({', '.join(login.name for login in self.logins)})"
 
 
 class AuditBatch(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -156,6 +173,18 @@ ROUTES: tuple[Route, ...] = (
         max_body_bytes=64 << 10,
     ),
     Route(
+        operation="resolve_databases",
+        method="POST",
+        template="/internal/databases/resolve",
+        plane=Plane.NOVA,
+        transport=Transport.LOCAL,
+        permission=Permission.AUTHENTICATED,  # as of secrets
+        summary="How to log in to databases, for an instance that is about to begin",
+        request=DatabaseNames,
+        response=DatabaseLogins,
+        max_body_bytes=64 << 10,
+    ),
+    Route(
         operation="record_audit",
         method="POST",
         template="/internal/audit",
@@ -204,6 +233,8 @@ class InternalRoutes:
         feed: ChangeFeed,
         urls: FunctionUrls,
         vault: Vault,
+        databases: Databases,
+        keeper: DatabaseKeeper,
         audit: Audit,
         domains: Domains,
         values: SetValues,
@@ -211,6 +242,7 @@ class InternalRoutes:
         self._authenticator, self._tenancy, self._changes, self._feed = authenticator, tenancy, changes, feed
         self._urls, self._vault, self._audit = urls, vault, audit
         self._domains, self._values = domains, values
+        self._domains, self._databases, self._keeper = domains, databases, keeper
 
     async def authenticate(self, call: ApiRequest[Credential]) -> PrincipalBody:
         match call.body:
@@ -271,6 +303,13 @@ class InternalRoutes:
 
     async def resolve_secrets(self, call: ApiRequest[SecretNames]) -> SecretValues:
         return SecretValues(values=dict(await self._vault.reveal(*call.scope, call.body.names)))
+
+    async def resolve_databases(self, call: ApiRequest[DatabaseNames]) -> DatabaseLogins:
+        found = [await self._databases.get(*call.scope, name) for name in call.body.names]
+        if call.body.repair:
+            for each in found:
+                await self._keeper.repair(each)
+        return DatabaseLogins(logins=[await self._keeper.login(each) for each in found])
 
     async def record_audit(self, call: ApiRequest[AuditBatch]) -> AuditWritten:
         await self._audit.add(call.body.events)

@@ -244,6 +244,20 @@ class AiSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Section `databases`: those that functions use."""
+
+    own_server: bool = setting("own_server", True, kind=Kind.BOOL)  # the platform makes some, on a server of its own
+    per_tenant: int = setting("per_tenant", 10, kind=Kind.INT, low=0, high=10_000)  # of those
+    uid: int = setting("uid", 999_998, kind=Kind.INT, low=1, high=2**31)  # of that server under root
+    # Of external servers, by commas: those that may be reached although they are this host or its link
+    networks: str = setting("networks", "")
+    max_sessions: int = setting(
+        "max_sessions", 500, kind=Kind.INT, low=1, high=100_000
+    )  # of all functions on one comet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PriceSettings:
     """Section `prices`: what calls are said to cost; the defaults are what public clouds ask."""
 
@@ -341,6 +355,7 @@ class Settings:
     audit: AuditSettings = AuditSettings()
     notifications: NotificationSettings = NotificationSettings()
     ai: AiSettings = AiSettings()
+    databases: DatabaseSettings = DatabaseSettings()
     prices: PriceSettings = PriceSettings()
     corona: CoronaSettings = CoronaSettings()
     queue: NebulaSettings = NebulaSettings()

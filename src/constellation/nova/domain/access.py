@@ -51,6 +51,8 @@ class Permission(StrEnum):
     NOTIFICATION_READ = "notification:read"
     LAYER_READ = "layer:read"
     LAYER_MANAGE = "layer:manage"
+    DATABASE_READ = "database:read"  # and the log of what functions asked of them
+    DATABASE_MANAGE = "database:manage"
     GATEWAY_READ = "gateway:read"
     GATEWAY_MANAGE = "gateway:manage"  # domains, and the routes under them
 

@@ -14,6 +14,7 @@ class ChangeKind(StrEnum):
     NAMESPACE = "namespace"
     PRINCIPAL = "principal"
     SECRET = "secret"  # noqa: S105  # a kind of thing
+    DATABASE = "database"
     DOMAIN = "domain"  # or a route of it
     SETTING = "setting"  # that can be set at run time; with an empty tenant the platform's
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
+from constellation.nova.domain import database
 from constellation.nova.domain.function import AUTO_BACKEND, MAX_CODE_BYTES, MAX_CODE_FILES, Mode
 from constellation.nova.domain.image import read_image
 from constellation.nova.domain.runtimes import CUSTOM, EVERY, IMAGE, RUNTIMES, RuntimeInfo
@@ -19,7 +20,7 @@ MAX_HANDLER_CHARS = 128
 MAX_COMMAND_CHARS = 512
 MAX_PRELOAD = 16  # chosen: packages, whose own modules come with them
 MAX_MODULE_CHARS = 128
-NO_SECRET_FILES = frozenset({"docker", "wasm", "image"})  # backends and runtimes
+NOTHING_SHOWN = frozenset({"docker", "wasm", "image"})  # backends and runtimes without files and sockets of ours inside
 MAX_TAGS = 50  # chosen, as are the lengths: enough for owners, stages and costs, too little for data
 MAX_TAG_CHARS = 256
 MAX_ENV_BYTES = 256 << 10  # chosen: names and values together; far more than configuration, far less than the stack
@@ -209,9 +210,11 @@ def tag_wanted(text: str) -> tuple[str, str | None]:
     return key, value if equals else None
 
 
-def check_secret_files(env: Mapping[str, str], *, backend: str, runtime: str) -> None:
-    """Let secrets be shown as files where that can be done, or raise `InvalidRequest`."""
-    where = next((each for each in (backend, runtime) if each in NO_SECRET_FILES), None)
+def check_sockets_and_files(env: Mapping[str, str], *, backend: str, runtime: str) -> None:
+    """Let secrets be shown as files, and databases as sockets, where that can be done, or raise `InvalidRequest`."""
+    where = next((each for each in (backend, runtime) if each in NOTHING_SHOWN), None)
+    if where is not None and database.references(env):
+        raise InvalidRequest(f"{where} can not show databases; functions in namespace sandboxes have them", field="env")
     if where is not None and file_names(env):
         raise InvalidRequest(
             f'{where} can not show secrets as files; use "$SECRET:" in place of "$SECRET_FILE:"', field="env"

@@ -91,6 +91,14 @@ class Vault:
         """Return the value of a setting that was sealed. Raises `MasterKeyMissing`, `SecretDamaged`."""
         return open_sealed(self._keyring, _place(key), _sealed(key, text)).decode()
 
+    def seal(self, place: Place, value: bytes) -> Sealed:
+        """Encrypt what is kept elsewhere than among the secrets."""
+        return seal(self._keyring, place, value)
+
+    def open(self, place: Place, sealed: Sealed) -> bytes:
+        """Return what `seal` was given. Raises `MasterKeyMissing`, `SecretDamaged`."""
+        return open_sealed(self._keyring, place, sealed)
+
     async def master_keys(self) -> tuple[MasterKey, ...]:
         """Return the keys that there have been, the newest first."""
         return await self._secrets.master_keys()

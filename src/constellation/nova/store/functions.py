@@ -13,6 +13,7 @@ import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import Limit
+from constellation.nova.domain.database import DatabaseUnknown
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
 from constellation.nova.domain.globs import expression
 from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
@@ -22,6 +23,7 @@ from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
 from constellation.nova.domain.secret import SecretUnknown
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
+from constellation.nova.store.databases import USES as USES_DATABASES
 from constellation.nova.store.layers import USES as LAYER_USES
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
@@ -303,7 +305,7 @@ class Functions:
 
 @asynccontextmanager
 async def _tied() -> AsyncIterator[None]:
-    """Say what it means when a function would refer to a secret or a layer that was deleted meanwhile."""
+    """Say what it means when a function would refer to a secret, a layer or a database that was deleted meanwhile."""
     try:
         yield
     except asyncpg.ForeignKeyViolationError as error:
@@ -311,6 +313,8 @@ async def _tied() -> AsyncIterator[None]:
             raise SecretUnknown from error
         if error.constraint_name == LAYER_USES:
             raise LayerUnknown from error
+        if error.constraint_name == USES_DATABASES:
+            raise DatabaseUnknown from error
         raise
 
 

@@ -43,6 +43,7 @@ class Retention:
         await self._forget("forget_messages", batch=MESSAGE_BATCH)
         await self._forget("forget_message_keys", batch=STATE_BATCH)
         await self._forget_days("forget_audit", audit_days)
+        await self._forget_days("forget_database_requests", invocations_days)
         await self._forget_days("forget_notifications", notifications_days)
         async with self._db.transaction() as tx:
             await tx.fetch_value(SQL["forget_changes"], changes_days)

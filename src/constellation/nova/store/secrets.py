@@ -8,7 +8,8 @@ from datetime import datetime
 
 import asyncpg
 
-from constellation.base.errors import AlreadyExists, NotFound
+from constellation.base.errors import AlreadyExists, NotFound, StateConflict
+from constellation.nova.domain.database import DATABASE_PLACE
 from constellation.nova.domain.secret import Sealed, Secret, SecretInUse
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record
@@ -17,6 +18,7 @@ from constellation.nova.store.queries import load
 SQL = load("secrets")
 SHOWN_FUNCTIONS = 20  # chosen: enough to see who uses a secret; the count tells the rest
 USES = ("function_secrets_secret", "version_secrets_secret")  # tie functions and their versions to their secrets
+ADMINISTERS = "databases_admin_secret"  # and the one that ties databases to theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class MasterKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outdated:
-    """A secret whose key an older master key has sealed."""
+    """A secret, or the password of a database, whose key an older master key has sealed."""
 
     place: tuple[str, str, str]  # tenant, namespace, name
     version: int
@@ -106,6 +108,7 @@ class Secrets:
 
         Raises:
             SecretInUse: one does.
+            StateConflict: a database does.
             NotFound: there is no such secret.
         """
         try:
@@ -113,6 +116,10 @@ class Secrets:
                 if not await tx.execute(SQL["delete"], tenant, namespace, name):
                     raise NotFound("secret", name)
         except asyncpg.ForeignKeyViolationError as error:
+            if error.constraint_name == ADMINISTERS:
+                raise StateConflict(
+                    "secret", name, state="the address of a database's server", wanted="unused"
+                ) from error
             used = await self.get(tenant, namespace, name)
             older = await self._db.fetch(SQL["versions_using"], tenant, namespace, name, SHOWN_FUNCTIONS)
             raise SecretInUse(
@@ -137,6 +144,14 @@ class Secrets:
         """Write secrets' keys under another master key; one whose value was set meanwhile stays as it is."""
         async with self._db.transaction() as tx:
             for old, new in renewed:
+                tenant, namespace, name = old.place
+                database = name.removeprefix(DATABASE_PLACE)
+                if database != name:
+                    await tx.execute(
+                        SQL["reseal_database"], tenant, namespace, database, new.key_version, new.key,
+                        old.sealed.key_version,
+                    )  # fmt: skip
+                    continue
                 await tx.execute(
                     SQL["reseal"], *old.place, old.version, new.key_version, new.key, old.sealed.key_version
                 )

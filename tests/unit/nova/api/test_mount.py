@@ -11,6 +11,7 @@ from constellation.nova.api.controlplane.ai import AiRoutes
 from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
+from constellation.nova.api.controlplane.databases import DatabaseRoutes
 from constellation.nova.api.controlplane.docs import DocsRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes
 from constellation.nova.api.controlplane.gateway import DomainRoutes
@@ -40,6 +41,7 @@ from constellation.rpc.caller import CallerVerifier
 
 GROUPS = (
     AuditRoutes,
+    DatabaseRoutes,
     DocsRoutes,
     DomainRoutes,
     FunctionRoutes,

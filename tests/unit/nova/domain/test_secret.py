@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from constellation.base.errors import InvalidRequest
-from constellation.nova.domain.deploy import check_secret_files
+from constellation.nova.domain.deploy import check_sockets_and_files
 from constellation.nova.domain.secret import (
     MAX_RESOLVED,
     MAX_VALUE_BYTES,
@@ -36,10 +36,10 @@ def test_a_file_is_named_by_its_path_and_its_value_is_nowhere_in_the_variables()
     ("backend", "runtime"), [("docker", "python"), ("auto", "wasm"), ("wasm", "wasm"), ("auto", "image")]
 )
 def test_files_are_refused_where_there_can_be_none(backend, runtime):
-    check_secret_files({"A": "$SECRET:a"}, backend=backend, runtime=runtime)
-    check_secret_files({"A": "$SECRET_FILE:a"}, backend="auto", runtime="python")
+    check_sockets_and_files({"A": "$SECRET:a"}, backend=backend, runtime=runtime)
+    check_sockets_and_files({"A": "$SECRET_FILE:a"}, backend="auto", runtime="python")
     with pytest.raises(InvalidRequest, match="can not show secrets as files"):
-        check_secret_files({"A": "$SECRET_FILE:a"}, backend=backend, runtime=runtime)
+        check_sockets_and_files({"A": "$SECRET_FILE:a"}, backend=backend, runtime=runtime)
 
 
 def test_a_value_that_looks_like_a_reference_is_not_followed():

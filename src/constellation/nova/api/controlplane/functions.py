@@ -16,6 +16,7 @@ from constellation.nova.api.controlplane.layers import LayerUses
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
+from constellation.nova.domain import database
 from constellation.nova.domain.access import Permission, authorize
 from constellation.nova.domain.build import Build
 from constellation.nova.domain.deploy import (
@@ -28,8 +29,8 @@ from constellation.nova.domain.deploy import (
     check_module,
     check_preload,
     check_replicas,
-    check_secret_files,
     check_shed_status,
+    check_sockets_and_files,
     check_tags,
     runtime_of,
     tag_wanted,
@@ -41,6 +42,7 @@ from constellation.nova.domain.network import NetworkPolicy, check_network
 from constellation.nova.domain.runtimes import IMAGE, RuntimeInfo
 from constellation.nova.domain.secret import SecretUnknown, check_references, references
 from constellation.nova.store.builds import Builds
+from constellation.nova.store.databases import Databases
 from constellation.nova.store.executors import Executors
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.secrets import Secrets
@@ -72,11 +74,12 @@ class FunctionRoutes:
         executors: Executors,
         secrets: Secrets,
         layers: LayerUses,
+        databases: Databases,
         *,
         needs_build: NeedsBuild,
     ) -> None:
         self._functions, self._builds, self._executors = functions, builds, executors
-        self._secrets, self._layers = secrets, layers
+        self._secrets, self._layers, self._databases = secrets, layers, databases
         self._needs_build = needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
@@ -117,7 +120,7 @@ class FunctionRoutes:
         _check(function)
         await self._layers.check(function)
         await self._check_egress(function)
-        await self._check_secrets(function)
+        await self._check_named(function)
         needs_build = self._needs_build(runtime, source.files)
         return await self._shown(await self._functions.create(function, source.files, needs_build=needs_build))
 
@@ -230,7 +233,7 @@ class FunctionRoutes:
         if (changed.network, changed.backend) != (function.network, function.backend):
             await self._check_egress(changed)
         if changed.env != function.env:
-            await self._check_secrets(changed)
+            await self._check_named(changed)
         is_new_handler = "handler" in given and changed.handler != function.deployed_handler
         if source is not None:
             return await self._deploy(changed, source.files)
@@ -248,13 +251,18 @@ class FunctionRoutes:
                 f"egress {function.network.egress.value} is not possible here: {refusal}", field="network.egress"
             )
 
-    async def _check_secrets(self, function: Function) -> None:
-        """Refuse a variable that stands for a secret that is not there."""
+    async def _check_named(self, function: Function) -> None:
+        """Refuse a variable that stands for a secret or a database that is not there."""
         wanted = references(function.env)
         missing = await self._secrets.missing(function.tenant, function.namespace, wanted.values()) if wanted else ()
         for variable, name in wanted.items():
             if name in missing:
                 raise SecretUnknown(name, variable=variable)
+        bound = database.references(function.env)
+        missing = await self._databases.missing(function.tenant, function.namespace, bound.values()) if bound else ()
+        for variable, name in bound.items():
+            if name in missing:
+                raise database.DatabaseUnknown(name, variable=variable)
 
     async def _deploy(self, changed: Function, files: Mapping[str, bytes]) -> Function:
         runtime = runtime_of(changed.runtime)
@@ -290,7 +298,8 @@ def _check(function: Function) -> None:
     check_handler(runtime_of(function.runtime), function.handler)
     check_env(function.env)
     check_references(function.env)
-    check_secret_files(function.env, backend=function.backend, runtime=function.runtime)
+    database.check_references(function.env)
+    check_sockets_and_files(function.env, backend=function.backend, runtime=function.runtime)
     check_preload(function.runtime, function.preload)
     check_replicas(min_replicas=function.min_replicas, max_replicas=function.max_replicas)
     check_concurrency(function.runtime, function.instance_concurrency)

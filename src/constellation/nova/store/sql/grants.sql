@@ -37,11 +37,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON users, user_identities, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
-GRANT SELECT ON function_secrets, version_secrets TO constellation_nova;
+GRANT SELECT ON function_secrets, version_secrets, function_databases TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON layers TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON layer_versions, layer_contents TO constellation_nova;
 GRANT SELECT, INSERT ON layer_files TO constellation_nova;
 GRANT SELECT ON function_layers TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE ON databases TO constellation_nova; -- with the passwords of their roles
+GRANT SELECT, DELETE ON database_leftovers TO constellation_nova;
+GRANT SELECT ON database_requests TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON audit TO constellation_nova; -- nobody changes a row; they go with their tenant
 GRANT SELECT, INSERT, DELETE ON builds TO constellation_nova;
 GRANT UPDATE (state, error, owner, lease_until, finished_at) ON builds TO constellation_nova; -- a newer deploy ends it
@@ -97,6 +100,11 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON function_state TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE (output, error, finished_at, topic_id) ON execution_steps TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
 
+-- it writes down what functions ask of databases, of those that are there.
+GRANT INSERT ON database_requests TO constellation_comet;
+GRANT SELECT (tenant, namespace, database, id) ON database_requests TO constellation_comet; -- as ON CONFLICT asks for
+GRANT SELECT (tenant, namespace, name) ON databases TO constellation_comet;
+
 -- it keeps topics and subscriptions, and accepts messages with the jobs that deliver them.
 GRANT SELECT, INSERT, DELETE ON topics, subscriptions TO constellation_comet;
 GRANT UPDATE (description, retention_hours, version, updated_at) ON topics TO constellation_comet;
@@ -131,5 +139,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer), forget_audit(integer, integer), forget_notifications(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
+    forget_logs(integer), forget_audit(integer, integer), forget_notifications(integer, integer), forget_database_requests(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
     TO constellation_aurora;

@@ -37,3 +37,7 @@ SELECT forget_audit($1, $2);
 -- name: forget_notifications
 -- Forgets up to $2 notifications of which nothing was heard for $1 days; says how many.
 SELECT forget_notifications($1, $2);
+
+-- name: forget_database_requests
+-- Forgets up to $2 rows of the logs of databases older than $1 days; says how many.
+SELECT forget_database_requests($1, $2);

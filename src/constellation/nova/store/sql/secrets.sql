@@ -71,10 +71,15 @@ ORDER BY f.name, used.version
 LIMIT $4;
 
 -- name: outdated
--- Some secrets that one of the master keys $2 sealed, and not the newest, $1.
+-- Some secrets, and passwords of databases, that one of the master keys $2 sealed, and not the newest, $1.
 -- index: secrets_by_key
+-- index: databases_by_key
 SELECT tenant, namespace, name, key_version, sealed_key, version
 FROM secrets
+WHERE key_version = ANY ($2::integer[]) AND key_version <> $1
+UNION ALL
+SELECT tenant, namespace, 'database/' || name, key_version, sealed_key, version
+FROM databases
 WHERE key_version = ANY ($2::integer[]) AND key_version <> $1
 LIMIT $3;
 
@@ -84,10 +89,17 @@ LIMIT $3;
 UPDATE secrets SET key_version = $5, sealed_key = $6
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND version = $4 AND key_version = $7;
 
+-- name: reseal_database
+-- The key of a database's password, which never changes, under another master key.
+-- index: databases_pkey or databases_by_key
+UPDATE databases SET key_version = $4, sealed_key = $5
+WHERE tenant = $1 AND namespace = $2 AND name = $3 AND key_version = $6;
+
 -- name: master_keys
--- The master keys that there have been, and how many secrets each has sealed.
+-- The master keys that there have been, and how many secrets and passwords of databases each has sealed.
 SELECT version, fingerprint, created_at,
-       (SELECT count(*) FROM secrets WHERE key_version = master_keys.version) AS secrets_count
+       (SELECT count(*) FROM secrets WHERE key_version = master_keys.version)
+       + (SELECT count(*) FROM databases WHERE key_version = master_keys.version) AS secrets_count
 FROM master_keys
 ORDER BY version DESC;
 

@@ -1,0 +1,95 @@
+"""Databases: names, references, addresses of administrators, and where servers may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from constellation.base.errors import InvalidRequest
+from constellation.nova.domain.database import (
+    MAX_BOUND,
+    DatabaseLimits,
+    Tls,
+    check_database_name,
+    check_limits,
+    check_references,
+    guest_dsn,
+    may_connect,
+    read_address,
+    read_networks,
+    references,
+    resolved,
+)
+
+
+def test_a_variable_stands_for_the_address_of_a_socket_without_a_credential():
+    env = {"DATABASE_URL_MAIN": "$DATABASE:orders", "PLAIN": "x", "ALMOST": "a $DATABASE:orders"}
+    assert references(env) == {"DATABASE_URL_MAIN": "orders"}
+    assert resolved(env) == {**env, "DATABASE_URL_MAIN": "postgresql:///orders?host=/run/db/orders"}
+    assert guest_dsn("a-b") == "postgresql:///a-b?host=/run/db/a-b"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "A", "a/b", "a b", "a" * 64, "-a", "a\n", "."])
+def test_names_that_are_no_file_names_are_refused(name):
+    with pytest.raises(InvalidRequest):
+        check_database_name(name)
+    with pytest.raises(InvalidRequest):
+        check_references({"A": f"$DATABASE:{name}"})
+
+
+def test_a_function_has_a_few_databases():
+    check_references({f"D{n}": f"$DATABASE:d{n}" for n in range(MAX_BOUND)})
+    with pytest.raises(InvalidRequest):
+        check_references({f"D{n}": f"$DATABASE:d{n}" for n in range(MAX_BOUND + 1)})
+
+
+def test_an_instance_has_no_more_sessions_than_all_together():
+    with pytest.raises(InvalidRequest):
+        check_limits(DatabaseLimits(max_sessions=2, instance_sessions=3))
+
+
+def test_an_address_is_read():
+    address = read_address("postgresql://adm%40in:p%3Aw%2F@db.example.org:6432/or%20ders?sslmode=verify-full\n")
+    assert (address.user, address.password) == ("adm@in", "p:w/")
+    assert (address.host, address.port, address.database, address.tls) == (
+        "db.example.org", 6432, "or ders", Tls.VERIFY_FULL,
+    )  # fmt: skip
+    assert "p:w/" not in repr(address)
+    assert read_address("postgres://u:p@[::1]/d").port == 5432
+    assert read_address("postgres://u:p@h/d").tls is Tls.REQUIRE
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hunter2",
+        "mysql://u:hunter2@h/d",
+        "postgresql:///d?host=/run/postgres&password=hunter2&user=u",
+        "postgresql://u:hunter2@%2Frun%2Fpostgres/d",
+        "postgresql://u:hunter2@h/",
+        "postgresql://u@h/d",
+        "postgresql://u:hunter2@h:x/d",
+        "postgresql://u:hunter2@h/d?sslmode=prefer",
+        "postgresql://u:hunter2@h/d?options=-crole%3Dx",
+        "postgresql://u:hunter2@h/d?sslrootcert=/etc/passwd",
+        "postgresql://u%00:hunter2@h/d",
+    ],
+)
+def test_what_is_no_address_is_refused_and_not_repeated(text):
+    with pytest.raises(InvalidRequest) as refused:
+        read_address(text)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "169.254.169.254", "0.0.0.0", "::1", "::", "fe80::1%eth0", "::ffff:127.0.0.1", "224.0.0.1"]
+)
+def test_this_host_and_its_link_are_not_reached_unless_that_is_allowed(address):
+    assert not may_connect(address, ())
+    assert may_connect(address, read_networks("0.0.0.0/0, ::/0"))
+
+
+def test_other_hosts_are_reached():
+    assert may_connect("10.1.2.3", ())
+    assert may_connect("2001:db8::1", ())
+    assert not may_connect("127.0.0.1", read_networks("127.0.1.0/24"))
