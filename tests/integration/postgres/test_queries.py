@@ -24,6 +24,7 @@ SAMPLES = {
     "integer": "7",
     "bigint": "7",
     "double precision": "7",
+    "quota_dimension": "'functions'",
 }
 
 # As many rows as the planner needs to see that an index is worth it.
@@ -163,6 +164,15 @@ INSERT INTO database_leftovers SELECT 't' || t, 'n1', 'r' || r, 'd', 'admin'
 INSERT INTO database_requests
     SELECT tenant, namespace, name, uuidv7(random() * interval '-1 day'), 'f', '1', 's', 'SELECT', 'succeeded', '', 1, 1, 1
     FROM databases, generate_series(1, 10);
+INSERT INTO layers (tenant, name, newest_version) SELECT 't' || t, 'l' || l, 3 FROM generate_series(1, 20) t, generate_series(1, 30) l;
+INSERT INTO layer_contents SELECT tenant, encode(sha256(name::bytea), 'hex'), 1, 1 FROM layers;
+INSERT INTO layer_files SELECT tenant, hash, 'p' || p, '1' FROM layer_contents, generate_series(1, 3) p;
+INSERT INTO layer_versions (tenant, name, version, hash)
+    SELECT tenant, name, v, encode(sha256(name::bytea), 'hex') FROM layers, generate_series(1, 3) v;
+INSERT INTO function_layers SELECT tenant, id, 0, 'l' || l, l % 3 + 1 FROM functions, generate_series(1, 30) l;
+INSERT INTO notifications (tenant, namespace, id, kind, subject, detail, count, first_at, last_at, seq)
+    SELECT tenant, namespace, gen_random_uuid(), 'call_dead', name, '', 1, now(), now(), row_number() OVER () FROM functions;
+INSERT INTO notification_reads SELECT tenant, id, 'r' || r, 1 FROM notifications, generate_series(1, 3) r;
 CREATE TABLE IF NOT EXISTS schema_migrations (version integer PRIMARY KEY, name text, sha256 text);
 ANALYZE;
 """

@@ -40,7 +40,7 @@ WHERE tenant = $1 AND name = $2 AND version = $3;
 
 -- name: list
 -- The newest version of each layer of a tenant by name; $2 is a part of the name, $3 a runtime; each may be null.
--- index: layers_pkey
+-- index: layer_versions_pkey or layer_versions_by_hash
 SELECT tenant, name, version, hash, description, runtimes, size_bytes, files_count, created_at
 FROM (SELECT DISTINCT ON (tenant, name) * FROM layer_versions WHERE tenant = $1 ORDER BY tenant, name, version DESC) AS newest
      JOIN layer_contents USING (tenant, hash)
@@ -51,7 +51,7 @@ LIMIT $4 OFFSET $5;
 
 -- name: count
 -- How many layers `list` has in all.
--- index: layers_pkey
+-- index: layer_versions_pkey or layer_versions_by_hash
 SELECT count(*)
 FROM (SELECT DISTINCT ON (tenant, name) * FROM layer_versions WHERE tenant = $1 ORDER BY tenant, name, version DESC) AS newest
 WHERE ($2::text IS NULL OR strpos(lower(name), lower($2)) > 0)

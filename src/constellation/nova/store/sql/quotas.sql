@@ -66,7 +66,7 @@ SELECT count(*) FROM tenants WHERE tier = $1;
 
 -- name: used
 -- What a tenant uses of what is counted here: its functions and what one instance of each takes.
--- index: functions_pkey
+-- index: functions_pkey or functions_tenant_namespace_name_key
 SELECT count(*) AS functions, coalesce(sum(memory_mb), 0) AS memory_mb, coalesce(sum(cpu_millis), 0) AS vcpu_milli
 FROM functions WHERE tenant = $1;
 

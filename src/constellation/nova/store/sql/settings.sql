@@ -1,7 +1,7 @@
 -- name: values
 -- What is set, of the platform and of every tenant.
 -- index: settings_pkey
-SELECT tenant, key, value FROM settings WHERE value IS NOT NULL;
+SELECT tenant, key, value FROM settings WHERE value IS NOT NULL ORDER BY tenant, key;
 
 -- name: get
 -- One setting as it was set, if it ever was.
