@@ -19,6 +19,7 @@ import csv
 import functools
 import http.client
 import json
+import os
 import random
 import statistics
 import sys
@@ -61,7 +62,9 @@ def main() -> int:
         rig.start()
         rig.deploy("read", CODE.format(value=0))
         for connections in (1, 16):
+            began_s = _cpu_s(rig)
             found = _read(rig, connections=connections, duration_s=args.duration)
+            spent = {plane: used - began_s[plane] for plane, used in _cpu_s(rig).items()}
             p50_ms = summary(found.latency_us).p50_ms
             note(
                 f"GET function, {connections} connections: p50",
@@ -75,6 +78,8 @@ def main() -> int:
                 "/s",
                 is_met=connections == 1 or found.rate >= RATE_PER_S,
             )
+            shares = (f"{plane} {used / found.latency_us.count * 1e3:.2f}" for plane, used in spent.items())
+            print(f"#   CPU ms a request, its warm-up's included: {', '.join(shares)}")
         for what, live in _changes(rig, args.samples // 10 or 1).items():
             note(f"{what} live, longest", max(live), "s", is_met=max(live) <= LIVE_S)
         began = time.perf_counter()
@@ -108,6 +113,16 @@ def _read(rig: Rig, *, connections: int, duration_s: float) -> Any:
     if found.errors:
         raise Failed(f"reads failed: {dict(found.errors)}")
     return found
+
+
+def _cpu_s(rig: Rig) -> dict[str, float]:
+    """Seconds of CPU that the planes of a read have used so far."""
+    used = {}
+    for plane, pid in rig.plane_pids().items():
+        if plane in ("zenith", "nova"):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            used[plane] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
 
 
 def _changes(rig: Rig, times: int) -> dict[str, list[float]]:

@@ -99,6 +99,11 @@ def get_code(name: str) -> Call[f.CodeBody]:
     return call("get_code", f.CodeBody, params={"name": name})
 
 
+def list_files(name: str, *, page_size: int = DEFAULT_LIMIT) -> Call[Page[f.FileBody]]:
+    """The files of the code that was deployed last, by path."""
+    return page_call("list_files", f.FileBody, page_size=page_size, params={"name": name})
+
+
 def put_code(name: str, code: f.CodeUpdate, *, if_match: str | None = None) -> Call[f.FunctionBody]:
     """Replace the code; the same code again changes nothing. `if_match` as in `update_function`."""
     return call("put_code", f.FunctionBody, params={"name": name}, body=code, headers=matching(if_match))

@@ -140,6 +140,7 @@ class Operations:
     update_function = Operation(calls.update_function)
     delete_function = Operation(calls.delete_function)
     get_code = Operation(calls.get_code)
+    list_files = Listing(calls.list_files)
     put_code = Operation(calls.put_code)
     get_capacity = Operation(calls.get_capacity)
     put_capacity = Operation(calls.put_capacity)

@@ -17,7 +17,7 @@ from constellation.orbit.subscribing import Wanted
 
 T = TypeVar("T")
 # The code comes from the directory, so the API's own fields for it are not taken from the manifest.
-FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files"))
+FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files", "archive"))
 OWN_FIELDS = ("files", "subscriptions", "databases")
 
 

@@ -33,6 +33,8 @@ CONTROL: tuple[Route, ...] = (
     nova("delete_function", "DELETE", FUNCTION, P.FUNCTION_DELETE, "Delete a function and all that hangs on it",
          response=f.Deleted, takes_match=True),
     nova("get_code", "GET", FUNCTION + "/code", P.FUNCTION_READ, "The code that was deployed last", response=f.CodeBody),
+    nova("list_files", "GET", FUNCTION + "/files", P.FUNCTION_READ, "The files of the code that was deployed last, by path",
+         response=Page[f.FileBody], query=PAGING),
     nova("put_code", "PUT", FUNCTION + "/code", P.FUNCTION_UPDATE, "Replace the code",
          request=f.CodeUpdate, response=f.FunctionBody, max_body_bytes=CODE_BODY_BYTES, takes_match=True, has_tag=True),
     nova("get_capacity", "GET", FUNCTION + "/capacity", P.FUNCTION_READ, "The capacity policy",

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import base64
+import io
+import random
+import zipfile
 
 import anyio
 import pytest
@@ -260,3 +263,50 @@ async def test_requests_are_counted(nova):
     value = nova.registry.get_sample_value
     assert value("constellation_nova_requests_total", {"operation": "create_function", "status": "201"}) == 1
     assert value("constellation_nova_requests_total", {"operation": "get_function", "status": "404"}) == 1
+
+
+def zipped(files: dict[str, bytes]) -> str:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as made:
+        for path, content in files.items():
+            made.writestr(path, content)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+async def test_code_comes_in_archives_and_its_files_are_listed(nova):
+    files = {"main.py": b"def handler(e, c): pass\n", "lib/Words.txt": "é".encode() * 9, "lib/a": b""}
+    body = {"name": "f", "runtime": "python", "archive": zipped(files)}
+    made = await nova.http.post("/functions", json=body, headers=nova.admin())
+    assert made.status_code == 201, made.text
+    listed = (await nova.http.get("/functions/f/files", headers=nova.admin())).json()
+    assert [(each["path"], each["size_bytes"]) for each in listed["items"]] == [
+        ("lib/Words.txt", 18),
+        ("lib/a", 0),
+        ("main.py", 24),
+    ]
+    second = (await nova.http.get("/functions/f/files?limit=1&offset=1", headers=nova.admin())).json()
+    assert ([each["path"] for each in second["items"]], second["pagination"]["total"]) == (["lib/a"], 3)
+    encoded = {path: base64.b64encode(content).decode() for path, content in files.items()}
+    assert (await nova.http.get("/functions/f/code", headers=nova.admin())).json()["files"] == encoded
+
+    for method, path in (("PUT", "/functions/f/code"), ("PATCH", "/functions/f")):
+        again = await nova.http.request(method, path, json={"archive": zipped(files)}, headers=nova.admin())
+        assert (again.status_code, again.json()["code_version"]) == (200, 1), again.text
+    other = {"archive": zipped({"app.py": b"def run(e, c): pass\n"}), "handler": "app.run"}
+    changed = await nova.http.put("/functions/f/code", json=other, headers=nova.admin())
+    assert (changed.json()["code_version"], changed.json()["handler"]) == (2, "app.run")
+
+    refused = [
+        ({"archive": "no base64"}, "archive"),
+        ({"archive": base64.b64encode(b"no archive").decode()}, "archive"),
+        ({"archive": zipped({"../main.py": b"x", "app.py": b"x"})}, "files"),
+        ({"archive": zipped({"other.py": b"x"})}, "handler"),
+        ({"archive": zipped(files), "code": "x"}, "code"),
+        ({"archive": zipped(files), "files": encoded}, "code"),
+    ]
+    for wanted, field in refused:
+        answer = await nova.http.put("/functions/f/code", json=wanted, headers=nova.admin())
+        assert (answer.status_code, answer.json().get("field")) == (400, field), answer.text
+    large = zipped({"app.py": random.Random(1).randbytes(6 << 20), "b": random.Random(2).randbytes(5 << 20)})
+    answer = await nova.http.put("/functions/f/code", json={"archive": large}, headers=nova.admin())
+    assert (answer.status_code, answer.json()["code"]) == (413, "payload_too_large"), answer.text

@@ -139,6 +139,14 @@ class Code:
     artifact: str | None = None  # SHA-256 of what was built; None: the sources run as they are
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a function's code, without what is in it."""
+
+    path: str
+    size_bytes: int
+
+
 class _Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 

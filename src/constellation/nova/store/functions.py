@@ -14,7 +14,7 @@ import msgspec
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import Limit
 from constellation.nova.domain.database import DatabaseUnknown
-from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, code_hash
+from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, SourceFile, code_hash
 from constellation.nova.domain.globs import expression
 from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
 from constellation.nova.domain.layer import LayerUnknown
@@ -279,6 +279,14 @@ class Functions:
             await tx.execute(SQL["delete_job_keys"], tenant, namespace, name)
             await tx.execute(SQL["delete_job_pause"], tenant, namespace, name)
             await tx.execute(SQL["delete_call_keys"], tenant, namespace, name)
+
+    async def files(self, function: Function, *, limit: int = 100, offset: int = 0) -> Page[SourceFile]:
+        """Return the files of the code that was deployed last, by path, with the exact total."""
+        code = (function.tenant, function.id, function.deployed_version)
+        rows = await self._db.fetch(SQL["list_files"], *code, limit, offset)
+        total: int = await self._db.fetch_value(SQL["count_files"], *code)
+        files = tuple(SourceFile(**dict(row)) for row in rows)
+        return Page(items=files, total=total, has_more=offset + len(rows) < total)
 
     async def code(self, tenant: str, function_id: UUID, version: int, *, is_source_wanted: bool = False) -> Code:
         """Return one version of a function's code as it runs, all files of it; those of a built version lie elsewhere.

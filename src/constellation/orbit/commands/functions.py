@@ -1,16 +1,20 @@
-"""Functions as they are: `list`, `get`, `invoke`, `delete`."""
+"""Functions as they are: `list`, `get`, `invoke`, `files`, `upload`, `delete`."""
 
 from __future__ import annotations
 
+from base64 import b64encode
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
+from msgspec import UNSET
 
-from constellation.client import FunctionBody
+from constellation.client import CodeUpdate, FileBody, FunctionBody
 from constellation.orbit.commands.arguments import Agreed, FunctionName
 from constellation.orbit.commands.calls import invoke
-from constellation.orbit.output import Column
+from constellation.orbit.failures import OrbitError
+from constellation.orbit.output import Column, size
 from constellation.orbit.session import Session
 
 HIDDEN = "***"  # stands for a value that may be a secret
@@ -21,6 +25,8 @@ def register(app: typer.Typer) -> None:
     app.command("get")(get)
     app.command("invoke")(invoke)
     app.command("delete")(delete)
+    app.command("files")(files)
+    app.command("upload")(upload)
 
 
 def list_(
@@ -57,6 +63,33 @@ def get(
     session = Session.of(context)
     function = session.client.get_function(name)
     session.output.item(function if is_env_shown else without_env(function))
+
+
+def files(context: typer.Context, name: FunctionName) -> None:
+    """List the files of the code that was deployed last."""
+    session = Session.of(context)
+    columns = [
+        Column[FileBody]("PATH", lambda file: file.path),
+        Column[FileBody]("SIZE", lambda file: size(file.size_bytes)),
+    ]
+    session.output.rows(list(session.client.list_files(name)), columns, empty="It has no files.")
+
+
+def upload(
+    context: typer.Context,
+    name: FunctionName,
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="a zip, tar or tar.gz of all files of the code")],
+    handler: Annotated[str | None, typer.Option(help="module.function, when it is another one")] = None,
+) -> None:
+    """Replace the code of a function by what is in an archive."""
+    try:
+        data = archive.read_bytes()
+    except OSError as error:
+        raise OrbitError(f"{archive}: {error.strerror}") from error
+    session = Session.of(context)
+    code = CodeUpdate(archive=b64encode(data).decode("ascii"), handler=UNSET if handler is None else handler)
+    changed = session.client.put_code(name, code)
+    session.output.made(without_env(changed), f"{name} has the code of {archive}")
 
 
 def delete(context: typer.Context, name: FunctionName, is_agreed: Agreed = False) -> None:

@@ -64,6 +64,10 @@ Image = Annotated[
         "when it is deployed, so a moved tag counts with the next deployment",
     ),
 ]
+Archive = Annotated[
+    str,
+    Meta(min_length=1, description="base64 of a zip, tar or tar.gz of the files; 10 MiB and 1,000 files when unpacked"),
+]
 CodeFiles = dict[Annotated[str, Meta(min_length=1, max_length=256)], str]
 
 
@@ -127,7 +131,7 @@ class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_field
 
 
 class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A new function. Give one of `code` (one file under the runtime's default name), `files` (path to base64) and `image`."""
+    """A new function. Give one of `code` (a file under the runtime's default name), `files` (path to base64), `archive`, `image`."""
 
     name: FunctionNameText
     runtime: Annotated[str, Meta(min_length=1, max_length=64, description="needed, but for an image")] | UnsetType = (
@@ -135,6 +139,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     )
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
+    archive: Archive | UnsetType = UNSET
     image: Image | UnsetType = UNSET
     handler: Handler | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=2000)] = ""
@@ -166,6 +171,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     version: int | UnsetType = UNSET
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
+    archive: Archive | UnsetType = UNSET
     image: Image | UnsetType = UNSET
     handler: Handler | UnsetType = UNSET
     description: Annotated[str, Meta(max_length=2000)] | UnsetType = UNSET
@@ -243,10 +249,11 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
 
 
 class CodeUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """New code: `code` (one file) or `files` (path to base64); a changed code gets the next `code_version`."""
+    """New code: `code` (one file), `files` (path to base64) or `archive`; a changed code gets the next `code_version`."""
 
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
+    archive: Archive | UnsetType = UNSET
     handler: Handler | UnsetType = UNSET
 
 
@@ -258,6 +265,13 @@ class CodeBody(Struct, kw_only=True, frozen=True):
     code_hash: str
     files: dict[str, str]
     code: str | None = None
+
+
+class FileBody(Struct, kw_only=True, frozen=True):
+    """One file of the code that was deployed last."""
+
+    path: str
+    size_bytes: int
 
 
 class RuntimeBody(Struct, kw_only=True, frozen=True):

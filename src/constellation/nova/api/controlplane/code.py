@@ -1,4 +1,4 @@
-"""Code as it travels: one text, or paths to base64."""
+"""Code as it travels: one text, paths to base64, or an archive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import anyio
 from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest
+from constellation.nova.domain.archive import unpack
 from constellation.nova.domain.deploy import Source, check_source, image_source, runtime_of
 from constellation.nova.domain.function import Code
 from constellation.nova.domain.runtimes import IMAGE, RuntimeInfo
@@ -40,6 +41,7 @@ async def source_for(
     *,
     code: str | UnsetType,
     files: Mapping[str, str] | UnsetType,
+    archive: str | UnsetType,
     image: str | UnsetType,
     handler: str | UnsetType,
 ) -> Source:
@@ -54,9 +56,10 @@ async def source_for(
                 f"a function of runtime {runtime.id} keeps its runtime; deploy the image as another", field="image"
             )
         known = runtime.default_handler if isinstance(handler, UnsetType) else handler
-        return await source_from(runtime, code=code, files=files, handler=known)
-    if (code, files) != (UNSET, UNSET):
-        raise InvalidRequest("give either an image or code, not both", field="files" if code is UNSET else "code")
+        return await source_from(runtime, code=code, files=files, archive=archive, handler=known)
+    for field, given in (("code", code), ("files", files), ("archive", archive)):
+        if given is not UNSET:
+            raise InvalidRequest("give either an image or code, not both", field=field)
     if handler is not UNSET:
         raise InvalidRequest("an image has no handler: each call is a POST to its server", field="handler")
     if isinstance(image, UnsetType):
@@ -65,23 +68,39 @@ async def source_for(
 
 
 async def source_from(
-    runtime: RuntimeInfo, *, code: str | UnsetType, files: Mapping[str, str] | UnsetType, handler: str
+    runtime: RuntimeInfo,
+    *,
+    code: str | UnsetType,
+    files: Mapping[str, str] | UnsetType,
+    archive: str | UnsetType = UNSET,
+    handler: str,
 ) -> Source:
     """Return the files that a request brings.
 
     Raises:
-        InvalidRequest, PayloadTooLarge: as `check_source`; neither or both of `code` and `files`; bad base64.
+        InvalidRequest, PayloadTooLarge: as `check_source` and `unpack`; none or several of code, files and archive; bad base64.
     """
-    if (code is UNSET) == (files is UNSET):
-        raise InvalidRequest("give exactly one of code and files", field="code")
+    if [code, files, archive].count(UNSET) != 2:
+        raise InvalidRequest("give exactly one of code, files and archive", field="code")
     if isinstance(code, str):
         if not code.strip():
             raise InvalidRequest("code is blank", field="code")
         return check_source(runtime, {runtime.entry_file: code.encode()}, handler, field="code")
+    if isinstance(archive, str):
+        unpacked = await anyio.to_thread.run_sync(_unpacked, archive, limiter=_decoding)
+        return check_source(runtime, unpacked, handler, field="archive")
     assert not isinstance(files, UnsetType)
     if sum(map(len, files.values())) <= _LARGE_CHARS:
         return check_source(runtime, _decoded(files), handler)
     return check_source(runtime, await anyio.to_thread.run_sync(_decoded, files, limiter=_decoding), handler)
+
+
+def _unpacked(archive: str) -> dict[str, bytes]:
+    try:
+        data = base64.b64decode(archive, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"archive is not base64: {error}", field="archive") from error
+    return unpack(data)
 
 
 def _decoded(files: Mapping[str, str]) -> dict[str, bytes]:

@@ -52,6 +52,7 @@ from constellation.routes.models.functions import (
     CodeBody,
     CodeUpdate,
     Deleted,
+    FileBody,
     FunctionBody,
     FunctionCreate,
     FunctionUpdate,
@@ -87,7 +88,9 @@ class FunctionRoutes:
         tenant, namespace = call.scope
         authorize(call.identity, Permission.FUNCTION_CREATE, check_function_name(body.name))
         runtime = runtime_for(body.runtime, image=body.image)
-        source = await source_for(runtime, code=body.code, files=body.files, image=body.image, handler=body.handler)
+        source = await source_for(
+            runtime, code=body.code, files=body.files, archive=body.archive, image=body.image, handler=body.handler
+        )
         function = Function(
             tenant=tenant,
             namespace=namespace,
@@ -164,10 +167,16 @@ class FunctionRoutes:
         function = await self._read(call)
         return code_body(await self._deployed(function))
 
+    async def list_files(self, call: ApiRequest[None]) -> Page[FileBody]:
+        window = call.window
+        found = await self._functions.files(await self._read(call), limit=window.limit, offset=window.offset)
+        return page_of(found, window, lambda file: FileBody(path=file.path, size_bytes=file.size_bytes))
+
     async def put_code(self, call: ApiRequest[CodeUpdate]) -> Tagged[FunctionBody]:
-        wanted = FunctionUpdate(code=call.body.code, files=call.body.files, handler=call.body.handler)
-        if wanted.code is UNSET and wanted.files is UNSET:
-            raise InvalidRequest("give exactly one of code and files", field="code")
+        body = call.body
+        wanted = FunctionUpdate(code=body.code, files=body.files, archive=body.archive, handler=body.handler)
+        if (wanted.code, wanted.files, wanted.archive) == (UNSET, UNSET, UNSET):
+            raise InvalidRequest("give exactly one of code, files and archive", field="code")
 
         async def change(function: Function) -> Function:
             return await self._write(function, wanted)
@@ -207,8 +216,7 @@ class FunctionRoutes:
         if wanted.version is not UNSET and wanted.version != function.version:
             raise VersionConflict("function", function.name)
         given = {name: value for name, value in structs.asdict(wanted).items() if value is not UNSET}
-        code, files = given.pop("code", _NO_BODY), given.pop("files", _NO_BODY)
-        image = given.pop("image", _NO_BODY)
+        code, files, archive, image = (given.pop(each, _NO_BODY) for each in ("code", "files", "archive", "image"))
         given.pop("version", None)
         runtime = runtime_of(function.runtime)
         if "capacity" in given:
@@ -222,9 +230,11 @@ class FunctionRoutes:
         if "backend" in given:
             given["backend"] = backend_of(runtime, given["backend"])
         source: Source | None = None
-        if (code, files, image) != (UNSET, UNSET, UNSET) or (runtime is IMAGE and "handler" in given):
+        if (code, files, archive, image) != (UNSET,) * 4 or (runtime is IMAGE and "handler" in given):
             usual = UNSET if runtime is IMAGE else function.deployed_handler
-            source = await source_for(runtime, code=code, files=files, image=image, handler=given.get("handler", usual))
+            source = await source_for(
+                runtime, code=code, files=files, archive=archive, image=image, handler=given.get("handler", usual)
+            )
             given["handler"] = source.handler
         changed = replace(function, **given)
         _check(changed)

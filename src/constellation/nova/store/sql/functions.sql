@@ -164,3 +164,17 @@ SELECT version, hash, artifact FROM function_code WHERE tenant = $1 AND function
 -- The files of one version.
 -- index: function_files_pkey
 SELECT path, content FROM function_files WHERE tenant = $1 AND function_id = $2 AND version = $3;
+
+-- name: list_files
+-- The files of one version by path, without what is in them.
+-- index: function_files_pkey
+SELECT path, octet_length(content) AS size_bytes
+FROM function_files
+WHERE tenant = $1 AND function_id = $2 AND version = $3
+ORDER BY path
+LIMIT $4 OFFSET $5;
+
+-- name: count_files
+-- How many files `list_files` has in all.
+-- index: function_files_pkey
+SELECT count(*) FROM function_files WHERE tenant = $1 AND function_id = $2 AND version = $3;
