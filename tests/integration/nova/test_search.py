@@ -175,3 +175,18 @@ async def test_docs_are_shared_by_links_that_expire_and_are_revoked(nova, databa
     kept = (await nova.http.post(shares, json={}, headers=admin)).json()["path"]
     assert (await nova.http.delete("/functions/f", headers=admin)).status_code == 200
     assert (await nova.http.get(kept, headers=anybody)).status_code == 404
+
+
+async def test_what_very_many_have_is_found_page_by_page(nova, monkeypatch):
+    """Past a number of finds they are counted no further, and their pages are read another way."""
+    monkeypatch.setattr("constellation.nova.store.functions.COUNT_LIMIT", 3)
+    for n in range(5):
+        await nova.deploy(f"same-{n}")
+    await nova.deploy("other")
+    seen = []
+    for offset in (0, 2, 4):
+        answer = await nova.http.get(f"/functions?search=same&limit=2&offset={offset}", headers=nova.admin())
+        page = answer.json()
+        seen += [each["name"] for each in page["items"]]
+        assert page["pagination"]["total_at_least"] >= 3
+    assert seen == [f"same-{n}" for n in range(5)]

@@ -122,8 +122,9 @@ class Functions:
         return Page(items=tuple(map(function_of, rows)), total=total, has_more=offset + len(rows) < total)
 
     async def _found(self, *wanted: object, limit: int, offset: int) -> Page[Function]:
-        rows = await self._db.fetch(SQL["search"], *wanted, limit, offset)
         total: int = await self._db.fetch_value(SQL["count_found"], *wanted, COUNT_LIMIT + 1)
+        query = SQL["search"] if total <= COUNT_LIMIT else SQL["search_many"]
+        rows = await self._db.fetch(query, *wanted, limit, offset)
         return Page(
             items=tuple(map(function_of, rows)),
             total=max(min(total, COUNT_LIMIT), offset + len(rows) if rows else 0),

@@ -33,19 +33,40 @@ WHERE tenant = $1 AND namespace = $2
   AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5));
 
 -- name: search
--- As `list`, those only in which words are found that begin with each of $6, and that have the tag $7 (of value $8).
+-- As `list`, those only in which words are found that begin with each of $6, and that have the tag $7 (of value $8). All that
+-- are found are put in order; where they are very many, `search_many` has the page sooner.
 -- index: function_search_document or function_search_pkey
-WITH page AS MATERIALIZED (
+WITH found AS MATERIALIZED (
     SELECT name
     FROM function_search
     WHERE tenant = $1 AND namespace = $2 AND document @@ function_query($1, $2, $6::text, $7::text, $8::text)
+      AND ($3::text IS NULL OR runtime = $3)
+      AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
+), page AS MATERIALIZED (
+    SELECT name FROM found ORDER BY name LIMIT $9 OFFSET $10
+)
+SELECT {f.function}
+FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
+    SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
+) AS f
+ORDER BY f.name;
+
+-- name: search_many
+-- The same, one function after the other by name until the page is full.
+-- index: function_search_pkey
+WITH page AS MATERIALIZED (
+    SELECT name
+    FROM function_search
+    WHERE tenant = $1 AND namespace = $2 AND ts_match_vq(document, function_query($1, $2, $6::text, $7::text, $8::text))
       AND ($3::text IS NULL OR runtime = $3)
       AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
     ORDER BY name
     LIMIT $9 OFFSET $10
 )
 SELECT {f.function}
-FROM page JOIN functions AS f ON f.tenant = $1 AND f.namespace = $2 AND f.name = page.name
+FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
+    SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
+) AS f
 ORDER BY f.name;
 
 -- name: count_found
