@@ -64,6 +64,7 @@ MADE = (
     Step("PUT", F + "/state/same", {"value": "{mark}"}),
     Step("PUT", "/state/same/same", {"value": "{mark}"}),
     Step("POST", "/functions", {"name": "built", "runtime": "c", "code": "{c}"}),
+    Step("POST", "/layers", {"name": "same", "files": {"same.txt": "eA=="}, "description": "{mark}"}),
     Step("POST", "/topics", {"name": "same", "description": "{mark}"}),
     Step("POST", "/topics/same/subscriptions", {"name": "same", "function": "same"}),
     Step("POST", "/topics/same/publish", {"payload": "{mark}"}, "message=id"),
@@ -96,6 +97,8 @@ NAMES: dict[str, dict[str, str]] = {
     "/builds/{id}": {"id": "{build}"},
     "/sandboxes/{id}": {"id": "{sandbox}", "pid": "1", "port": "8080", "rest": "x"},
     "/topics/{name}": {"name": "same"},
+    "/layers/{name}": {"name": "same"},
+    "/notifications/{id}": {"id": "{session}"},  # nobody's: what a tenant is told of comes by itself
     "/subscriptions/{name}": {"name": "same"},
     "/secrets/{name}": {"name": "same"},
     "/databases/{name}": {"name": "same"},
@@ -139,6 +142,7 @@ BODIES: dict[str, Any] = {
     "update_apikey": {"enabled": False}, "create_secret": {"name": "new", "value": "x"}, "put_secret": {"value": "stolen"},
     "create_database": {"name": "new"}, "update_database": {"limits": {"max_rows": 1}},
     "create_domain": {"host": "new.example.org"}, "create_gateway_route": {"host": "{host}", "path": "/new", "function": "same"},
+    "create_layer": {"name": "new", "files": {"x": "eA=="}}, "put_layer": {"files": {"x": "eA=="}, **THEFT},
     "update_gateway_route": {"enabled": False}, "create_tenant": {"id": "stolen"}, "update_tenant": {"name": "stolen"},
     "create_namespace": {"name": "new"}, "put_setting": {"value": 1}, "revert_setting": {"version": 0},
     "put_quota": {"limit": None}, "put_tier": {},
@@ -148,6 +152,7 @@ LEFT_OUT = {
     "logout": "an API key has no session",
     "list_sessions": "an API key has no session",
     "follow_logs": "it never ends; what it shows is what list_logs does",
+    "follow_notifications": "it never ends; what it shows is what list_notifications does",
     "sandbox_terminal": "a WebSocket; it is found as every route below /sandboxes/{id} is",
 }
 # What a tenant reads of its own moves by itself, so that it is looked at and not compared.
