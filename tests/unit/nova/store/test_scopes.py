@@ -14,7 +14,8 @@ FOR_ALL = {
         "notifications.take", "schedules.claim", "schedules.seconds_to_next", "steps.lock_runs", "steps.suspend",
     },
     "rows bring their tenant with them": {
-        "audit.insert", "invocations.insert", "invocations.insert_staged", "jobs.insert", "sandboxes.used",
+        "audit.insert", "invocations.insert", "invocations.insert_staged", "jobs.insert",
+        "quotas.add_calls", "sandboxes.used",
     },
     "what is over is forgotten, whosever it was": {
         "call_keys.forget", "jobs.forget_keys", "logins.forget_old", "sandboxes.forget", "sessions.forget_ended",
@@ -24,11 +25,14 @@ FOR_ALL = {
     },
     "planes follow and serve all tenants": {
         "changes.after", "changes.bounds", "functions.list_kept_warm", "functions.list_runtimes", "gateway.domain_at",
-        "gateway.domains_after", "sandboxes.adopt", "sandboxes.of_node", "settings.values",
+        "gateway.domains_after", "sandboxes.adopt", "sandboxes.of_node",
+        "sandboxes.suspended", "settings.values",
     },
     "what is the platform's: hosts, master keys, its first administrator, its figures": {
         "api_keys.exists", "bindings.has_platform_admin", "gateway.claimed", "jobs.totals", "messages.waiting",
         "notifications.expiring_keys", "secrets.master_keys", "secrets.outdated",
+        "secrets.reseal_setting",
+        "secrets.sealed_settings",
     },
 }  # fmt: skip
 NO_QUERIES = {"columns.sql", "grants.sql", "schema.sql"}
