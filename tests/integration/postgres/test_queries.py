@@ -21,6 +21,7 @@ SAMPLES = {
     "boolean": "true",
     "name": "'constellation_nova'",
     "jsonb": "'{}'",
+    "quota_dimension": "'functions'",
     "integer": "7",
     "bigint": "7",
     "double precision": "7",

@@ -15,6 +15,7 @@ FOR_ALL = {
     },
     "rows bring their tenant with them": {
         "audit.insert", "invocations.insert", "invocations.insert_staged", "jobs.insert",
+        "databases.insert_requests",
         "quotas.add_calls", "sandboxes.used",
     },
     "what is over is forgotten, whosever it was": {
@@ -26,7 +27,8 @@ FOR_ALL = {
     "planes follow and serve all tenants": {
         "changes.after", "changes.bounds", "functions.list_kept_warm", "functions.list_runtimes", "gateway.domain_at",
         "gateway.domains_after", "sandboxes.adopt", "sandboxes.of_node",
-        "sandboxes.suspended", "settings.values",
+        "sandboxes.suspended",
+        "databases.leftovers", "settings.values",
     },
     "what is the platform's: hosts, master keys, its first administrator, its figures": {
         "api_keys.exists", "bindings.has_platform_admin", "gateway.claimed", "jobs.totals", "messages.waiting",
