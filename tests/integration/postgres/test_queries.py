@@ -25,7 +25,6 @@ SAMPLES = {
     "integer": "7",
     "bigint": "7",
     "double precision": "7",
-    "quota_dimension": "'functions'",
 }
 
 # As many rows as the planner needs to see that an index is worth it.
