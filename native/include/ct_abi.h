@@ -119,12 +119,19 @@ enum ct_entry_kind {
     CT_ENTRY_DIR = 5,    /* a directory of that mode */
     CT_ENTRY_TMPFS = 6,  /* a writable tmpfs of at most size_bytes and inodes */
     CT_ENTRY_PROC = 7,   /* a fresh read-only /proc without the files that tell of the host */
-    CT_ENTRY_PTS = 8     /* a fresh devpts: terminals of the sandbox's own */
+    CT_ENTRY_PTS = 8,    /* a fresh devpts: terminals of the sandbox's own */
+    /* source, a host directory, at target: nosuid, nodev, noexec, and read-only unless CT_ENTRY_WRITABLE; files of
+     * CT_VOLUME_ID are the sandbox's own there (volume.c) */
+    CT_ENTRY_VOLUME = 9
 };
+
+/* Chosen: whom the files of volumes belong to on the disk, so that no sandbox's id outlives it; nobody's else */
+enum { CT_VOLUME_ID = 65533 };
 
 enum ct_entry_flag {
     CT_ENTRY_OPTIONAL = 1, /* bind, device: nothing happens when the source does not exist */
-    CT_ENTRY_NOEXEC = 2    /* bind, tmpfs: nothing on it can be executed */
+    CT_ENTRY_NOEXEC = 2,   /* bind, tmpfs: nothing on it can be executed */
+    CT_ENTRY_WRITABLE = 4  /* volume */
 };
 
 typedef struct ct_entry {

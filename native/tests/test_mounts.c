@@ -37,6 +37,7 @@ static ct__failure why;
 
 static int build(const ct_plan *plan) {
     ct__sources sources;
+    ct__sources_init(&sources);
     int result = ct__sources_open(plan, CT__PART_WHOLE, &sources, &why);
     if (result == 0)
         result = ct__sources_add_procs(plan, &sources, &why);

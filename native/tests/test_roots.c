@@ -61,6 +61,7 @@ static int in_clone(const ct_plan *plan, int (*look)(const ct_plan *)) {
     const pid_t child = fork();
     if (child == 0) {
         ct__sources sources;
+        ct__sources_init(&sources);
         if (ct__sources_open(plan, CT__PART_OWN, &sources, &why) < 0 || setns(mounts, CLONE_NEWNS) != 0 ||
             unshare(CLONE_NEWNS) != 0 || ct__sources_add_procs(plan, &sources, &why) < 0 || ct__root_fill(plan, CT__PART_OWN, &sources, &why) < 0) {
             (void)fprintf(stderr, "%s: %s\n", why.path, ct_strerror(why.status));

@@ -157,6 +157,11 @@ int ct__mount_release(const char *path, uint64_t attributes) {
     return set_attributes(AT_FDCWD, path, 0, &attr);
 }
 
+int ct__mount_map_ids(int mount_fd, int userns_fd) {
+    const struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+    return set_attributes(mount_fd, "", CT__AT_EMPTY_PATH, &attr);
+}
+
 int ct__thread_count(void) {
     /* The link count of the task directory is two and one a thread: cheaper than listing it. */
     struct stat st;

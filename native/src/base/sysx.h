@@ -42,6 +42,9 @@ int ct__mount_restrict(int mount_fd, const char *path, uint64_t attributes);
 int ct__mount_restrict_all(const char *path, uint64_t attributes);
 int ct__mount_release(const char *path, uint64_t attributes);
 
+/* On a detached tree's fd: the ids that the user namespace maps are shown as what they are mapped to. */
+int ct__mount_map_ids(int mount_fd, int userns_fd);
+
 /* Threads of this process, or -errno. */
 int ct__thread_count(void);
 

@@ -50,9 +50,12 @@ static bool is_in(const ct_entry *e, enum ct__part part) {
     return (part & (ct__entry_is_own(e) ? CT__PART_OWN : CT__PART_COMMON)) != 0;
 }
 
-int ct__sources_open(const ct_plan *plan, enum ct__part part, ct__sources *out, ct__failure *why) {
+void ct__sources_init(ct__sources *out) {
     for (uint32_t i = 0; i < CT_PLAN_ENTRIES_MAX; i++)
         out->fd[i] = -1;
+}
+
+int ct__sources_open(const ct_plan *plan, enum ct__part part, ct__sources *out, ct__failure *why) {
     for (uint32_t i = 0; i < plan->entry_count; i++) {
         const ct_entry *e = &plan->entries[i];
         if (!is_in(e, part))
@@ -208,6 +211,8 @@ static int make_common(const ct_entry *e, int source) {
     case CT_ENTRY_BIND:
     case CT_ENTRY_DEVICE:
         return source < 0 ? 0 : attach(source, e->target);
+    case CT_ENTRY_VOLUME:
+        return source < 0 ? CT_E_RANGE : attach(source, e->target);
     case CT_ENTRY_LINK:
         return symlink(e->source, e->target) != 0 ? ct__errno() : 0;
     case CT_ENTRY_FILE:

@@ -25,6 +25,8 @@ typedef struct ct__sources {
     int fd[CT_PLAN_ENTRIES_MAX];
 } ct__sources;
 
+void ct__sources_init(ct__sources *out);
+
 /* Opens what is bound, while the caller may still look up host paths with the host's uid: an interpreter may live
  * below a directory that only root may enter. Already read-only, nosuid, nodev and private. What was opened stays the
  * caller's when this fails. */

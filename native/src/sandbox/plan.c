@@ -41,13 +41,15 @@ bool ct__is_path(const char *path) {
 }
 
 static bool is_entry(const ct_entry *e) {
-    const uint32_t known_flags = CT_ENTRY_OPTIONAL | CT_ENTRY_NOEXEC;
+    const uint32_t known_flags = CT_ENTRY_OPTIONAL | CT_ENTRY_NOEXEC | CT_ENTRY_WRITABLE;
     if (!ct__is_path(e->target) || (e->flags & ~known_flags) != 0 || e->mode > 07777)
         return false;
     switch (e->kind) {
     case CT_ENTRY_BIND:
     case CT_ENTRY_DEVICE:
-        return ct__is_path(e->source);
+        return (e->flags & CT_ENTRY_WRITABLE) == 0 && ct__is_path(e->source);
+    case CT_ENTRY_VOLUME:
+        return (e->flags & ~(uint32_t)CT_ENTRY_WRITABLE) == 0 && ct__is_path(e->source);
     case CT_ENTRY_LINK:
         return e->source[0] != '\0' && strnlen(e->source, CT_PATH_BYTES) < CT_PATH_BYTES;
     case CT_ENTRY_TMPFS:

@@ -99,6 +99,7 @@ static int mount_dead_procs(const ct_plan *plan) {
 static int make(const ct__home *home, const ct_plan *plan) {
     ct__sources sources;
     ct__failure why;
+    ct__sources_init(&sources);
     const mode_t before = umask(022);
     int result = ct__sources_open(plan, CT__PART_COMMON, &sources, &why);
     if (result == 0 && unshare(CLONE_NEWNS) != 0)

@@ -17,6 +17,7 @@
 #include "sandbox/mounts.h"
 #include "sandbox/nets.h"
 #include "sandbox/userns.h"
+#include "sandbox/volume.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -85,7 +86,8 @@ static int inherited_open(const ct__spawn_request *request, inherited *out, ct__
         if (out->tasks[i] < 0)
             return ct__fail(why, CT_STEP_CGROUP, ct__errno(), plan->task_files[i]);
     }
-    return has_root(request) ? ct__sources_open(plan, CT__PART_OWN, &out->sources, why) : 0;
+    const int result = ct__volumes_open(plan, &out->sources, why);
+    return result == 0 && has_root(request) ? ct__sources_open(plan, CT__PART_OWN, &out->sources, why) : result;
 }
 
 /* 0 is the writing thread: no pid to race with, and none of the stall that cgroup.procs has (native.md) */

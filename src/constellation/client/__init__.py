@@ -142,6 +142,7 @@ from constellation.routes.models.topics import (
 )
 from constellation.routes.models.urls import CorsBody, FunctionUrlBody, FunctionUrlSettings
 from constellation.routes.models.versions import AliasBody, AliasPut, VersionBody, VersionDiff, VersionSummary
+from constellation.routes.models.volumes import VolumeBody
 
 __all__ = [
     "DEFAULT_SERVER",
@@ -303,5 +304,6 @@ __all__ = [
     "VersionBody",
     "VersionDiff",
     "VersionSummary",
+    "VolumeBody",
     "WhoAmI",
 ]

@@ -29,6 +29,7 @@ from constellation.client import (
     setting_calls,
     topics,
     versions,
+    volume_calls,
 )
 from constellation.client import gateway_calls as gateway
 from constellation.client import sandbox_calls as boxes
@@ -181,6 +182,11 @@ class Operations:
     list_layer_files = Listing(layer_calls.list_layer_files)
     list_layer_functions = Listing(layer_calls.list_layer_functions)
     delete_layer = Operation(layer_calls.delete_layer)
+    create_volume = Operation(volume_calls.create_volume)
+    list_volumes = Listing(volume_calls.list_volumes)
+    get_volume = Operation(volume_calls.get_volume)
+    update_volume = Operation(volume_calls.update_volume)
+    delete_volume = Operation(volume_calls.delete_volume)
     create_secret = Operation(secret_calls.create_secret)
     put_secret = Operation(secret_calls.put_secret)
     list_secrets = Listing(secret_calls.list_secrets)

@@ -26,7 +26,6 @@ from constellation.comet.breakers import BreakerWatch
 from constellation.comet.builds.contract import Builder
 from constellation.comet.builds.start import build_options, builder_of, ended_builds
 from constellation.comet.builds.worker import BuildWorker
-from constellation.comet.code import CodeShelf
 from constellation.comet.databases.proxy import proxy_of
 from constellation.comet.dataplane.builds import BuildRoutes
 from constellation.comet.dataplane.calls import CallRoutes
@@ -50,7 +49,7 @@ from constellation.comet.executor.record import RecordWriter
 from constellation.comet.executor.rows import RowWriter
 from constellation.comet.functions import FunctionCache
 from constellation.comet.lane import LaneKeeper
-from constellation.comet.layers import LayerShelf, LayerSources
+from constellation.comet.materials import materials_of
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import SLOTS, NamespaceSettings, group_name
 from constellation.comet.network.expected import NetworkExpected
@@ -62,7 +61,7 @@ from constellation.comet.resolving import NovaAnswers
 from constellation.comet.sandboxes.machines import Machines
 from constellation.comet.sandboxes.start import machines_of
 from constellation.comet.sandboxes.tunnels import Tunnels
-from constellation.comet.secrets import NovaSecrets, SecretSources, uses
+from constellation.comet.secrets import uses
 from constellation.comet.service import NovaServicer
 from constellation.comet.templates import TemplateKeeper
 from constellation.comet.tenants import Tenants
@@ -94,7 +93,6 @@ from constellation.nova.store.functions import Functions
 from constellation.nova.store.invocations import CHANNEL as RECORDS
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.jobs import Jobs
-from constellation.nova.store.layers import Layers
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.notifications import Notifications
@@ -223,26 +221,22 @@ async def execution_plane(
         )
     )
     meters = Meters(context.registry, table)
-    functions, invocations, jobs, artifacts = Functions(db), Invocations(db), Jobs(db), Artifacts(db)
+    functions, invocations, jobs = Functions(db), Invocations(db), Jobs(db)
     builds = Builds(db, queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     state = State(db, max_keys=lambda tenant: in_force.of(tenant).state.max_keys)
     steps, messages, tenants = Steps(db, jobs), Messages(db), Tenants(Quotas(db), table, context.clock)
     publishing = Publishing(messages, tenants, clock=context.clock, registry=context.registry)
     looks_ahead = context.plane == "comet"  # in local mode the others serve a few calls of few functions
-    code = CodeShelf(
-        code_root,
-        functions,
-        artifacts,
-        tmp_mb=max(1, settings.sandbox.tmp_bytes >> 20),
-        log_limit_bytes=settings.sandbox.log_limit_bytes,
-        looks_ahead=looks_ahead,
-    )
     nova = NovaAnswers(settings.comet.nova_url, context)
     proxy = proxy_of(context, settings, nova, db)
-    layers = LayerShelf(code_root.with_name(code_root.name.replace("code", "layers")), Layers(db))
-    sources = proxy.sources(SecretSources(LayerSources(code, layers), NovaSecrets(nova)))
+    materials = materials_of(context, settings, db, functions, nova, proxy, looks_ahead=looks_ahead)
     pool = Pool(
-        router, sources, table, context.clock, boot_timeout_s=settings.pool.boot_timeout_s, meter_of=meters.number_of
+        router,
+        materials.sources,
+        table,
+        context.clock,
+        boot_timeout_s=settings.pool.boot_timeout_s,
+        meter_of=meters.number_of,
     )
     records = RecordWriter(invocations, settings.invocation_log, dropped=meters.records_dropped)
     rows = RowWriter(table, invocations, settings.invocation_log, dropped=meters.records_dropped)
@@ -264,7 +258,14 @@ async def execution_plane(
         clock=context.clock,
         versions=Aliases(db),
         on_kept=Names(table, pool).tell,
-        watchers=(pool, code, layers, lane, breakers, *(_network_expected(each, router.name) for each in networks)),
+        watchers=(
+            pool,
+            materials.code,
+            materials.layers,
+            lane,
+            breakers,
+            *(_network_expected(each, router.name) for each in networks),
+        ),
         on_secret=lambda change: pool.renew(uses(change)),
         looks_ahead=looks_ahead,
     )
@@ -311,9 +312,7 @@ async def execution_plane(
             await tasks.start(listener.run)
             await tasks.start(SettingsFollower(SetValues(db), in_force).run, listener.subscribe(SETTINGS))
             await tasks.start(desk.run)
-            await tasks.start(code.run)
-            await tasks.start(layers.run)
-            await tasks.start(proxy.doors.run)
+            await tasks.start(materials.run)
             await tasks.start(pool.run)
             await tasks.start(cache.run, listener.subscribe(CHANGES))
             await tasks.start(tenants.run)
@@ -322,7 +321,7 @@ async def execution_plane(
             if builder is not None:
                 worker = BuildWorker(
                     builds,
-                    artifacts,
+                    Artifacts(db),
                     functions,
                     builder,
                     root=context.state_dir / "builds",

@@ -14,6 +14,7 @@ from constellation.native.errors import LengthOverLimit, checked
 _lib, _ffi = _core.lib, _core.ffi
 
 INSIDE_UID = 1000  # chosen: never 0, so nothing inside believes that it is root
+VOLUME_ID: int = _lib.CT_VOLUME_ID
 _GUEST_INIT = "/run/ct-guest"
 
 
@@ -90,7 +91,19 @@ class Terminals:
     target: str = "/dev/pts"
 
 
-Entry = Bind | Device | Link | TextFile | Directory | Tmpfs | Proc | Terminals
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A host directory whose files are the sandbox's own, whichever wrote them: nosuid, nodev, noexec.
+
+    On the host they are `VOLUME_ID`'s, where comet may map ids; else its own user's.
+    """
+
+    source: str
+    target: str
+    is_writable: bool = False
+
+
+Entry = Volume | Bind | Device | Link | TextFile | Directory | Tmpfs | Proc | Terminals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +252,9 @@ def _fill_entry(slot: Any, entry: Entry, text: Callable[[str], Any]) -> None:
             slot.flags = (_lib.CT_ENTRY_OPTIONAL if entry.is_optional else 0) | (
                 0 if entry.is_executable else _lib.CT_ENTRY_NOEXEC
             )
+        case Volume():
+            slot.kind, source = _lib.CT_ENTRY_VOLUME, entry.source
+            slot.flags = _lib.CT_ENTRY_WRITABLE if entry.is_writable else 0
         case Device():
             slot.kind, source = _lib.CT_ENTRY_DEVICE, entry.source
         case Link():

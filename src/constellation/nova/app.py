@@ -54,6 +54,7 @@ from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
+from constellation.nova.api.controlplane.volumes import VolumeRoutes, VolumeUses
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.notification_feed import NotificationFeed
 from constellation.nova.api.openapi import OpenApiRoutes
@@ -107,6 +108,7 @@ from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
+from constellation.nova.store.volumes import Volumes
 from constellation.routes.registry import ROUTES
 from constellation.routes.route import Plane
 from constellation.rpc.caller import CallerVerifier
@@ -248,17 +250,25 @@ async def control_app(
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
     domains, layers, logins, databases = Domains(db), Layers(db), Logins(db), Databases(db)
-    auth = in_force.settings.auth
+    volumes, auth = Volumes(db), in_force.settings.auth
     begins = Begins(users, clock=clock, ttl_s=lambda: in_force.settings.auth.session_ttl_s)
     operations = operations_of(
         FunctionRoutes(
-            functions, Builds(db), Executors(db), secrets, LayerUses(layers), databases, needs_build=needs_build
+            functions,
+            Builds(db),
+            Executors(db),
+            secrets,
+            LayerUses(layers),
+            databases,
+            VolumeUses(volumes),
+            needs_build=needs_build,
         ),
         DocsRoutes(functions, FunctionDocs(db), clock=clock),
         VersionRoutes(functions, Versions(db), Builds(db)),
         SecretRoutes(secrets, vault),
         LayerRoutes(layers),
         DatabaseRoutes(databases, keeper),
+        VolumeRoutes(volumes),
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
         AuditRoutes(audit := Audit(db)),

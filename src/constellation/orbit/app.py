@@ -43,6 +43,7 @@ from constellation.orbit.commands import (
     topics,
     urls,
     versions,
+    volumes,
 )
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.session import Host, Session
@@ -143,6 +144,7 @@ app.add_typer(notifications.app, name="notifications")
 app.add_typer(layers.app, name="layers")
 app.add_typer(ai.app, name="ai")
 app.add_typer(databases.app, name="databases")
+app.add_typer(volumes.app, name="volumes")
 app.add_typer(topics.app, name="topics")
 app.add_typer(topics.subscriptions, name="subscriptions")
 app.command("publish")(topics.publish)

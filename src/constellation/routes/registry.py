@@ -27,6 +27,7 @@ from constellation.routes.secrets import SECRETS
 from constellation.routes.settings import SETTINGS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
+from constellation.routes.volumes import VOLUMES
 
 ROUTES: tuple[Route, ...] = (
     *CONTROL,
@@ -42,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     *SECRETS,
     *LAYERS,
     *DATABASES,
+    *VOLUMES,
     *AUDIT,
     *SETTINGS,
     *NOTIFICATIONS,

@@ -39,6 +39,7 @@ MAY = {
     P.GATEWAY_READ: ALL - {INVOKER},
     P.NOTIFICATION_READ: ALL - {INVOKER},
     P.LAYER_READ: ALL - {INVOKER},
+    P.VOLUME_READ: ALL - {INVOKER},
 }
 PLATFORMS = {"list_master_keys", "rotate_master_key"}  # whoever has the permission in one tenant only is refused
 REFUSED = (401, 403)

@@ -28,6 +28,16 @@ if TYPE_CHECKING:  # it is handed through
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountedVolume:
+    """A volume as an instance has it."""
+
+    id: UUID
+    directory: Path  # on the host
+    path: str  # in the sandbox
+    is_writable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
     """Everything a backend needs to make and initialise one instance of one function version of one tenant."""
 
@@ -40,6 +50,7 @@ class InstanceSpec:
     handler: str
     code_dir: Path  # on the host; read-only inside
     layers_dir: Path | None = None  # likewise: merged, on /opt
+    volumes: tuple[MountedVolume, ...] = ()  # a backend that can not show them refuses
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # values of secrets among them
     sockets_dir: Path | None = None  # on the host; what is SOCKETS_DIR inside
     secret_files: Mapping[str, str] = field(default_factory=dict, repr=False)  # below FILES_DIR: name -> text

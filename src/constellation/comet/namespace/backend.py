@@ -22,7 +22,7 @@ from constellation.comet.namespace.instance import NamespaceInstance, watch_memo
 from constellation.comet.namespace.leftovers import reap
 from constellation.comet.namespace.nurseries import Nurseries
 from constellation.comet.namespace.nursery import Nursery, Stock
-from constellation.comet.namespace.plans import claim_of, plan_of, shape_of, stock_of, with_shown
+from constellation.comet.namespace.plans import claim_of, is_own, plan_of, shape_of, stock_of, with_shown
 from constellation.comet.namespace.sandboxes import Sandbox, make
 from constellation.comet.namespace.settings import NamespaceSettings
 from constellation.comet.namespace.slots import USUAL_LIMITS, Limits, Slot, Slots, limit
@@ -314,7 +314,7 @@ class NamespaceBackend:
     async def _claimed(self, spec: InstanceSpec, installed: Installed, limits: Limits) -> Sandbox | None:
         """Make a ready sandbox this instance's; None when there is none, or none that will."""
         spares, settings = self._spares, self._settings
-        if spares is None or spec.secret_files:  # files are of the sandbox's root, which a spare has already
+        if spares is None or is_own(spec):
             return None
         wired = spares.take_nowait(shape_of(installed, limits, is_wired=True)) if spec.network.reaches_out else None
         sandbox = wired or spares.take_nowait(shape_of(installed, limits))
@@ -338,7 +338,7 @@ class NamespaceBackend:
         """Fork an instance from the nursery of its function; None when there is none (yet), or none that will."""
         nurseries = self._nurseries
         assert nurseries is not None
-        if not spec.preload or spec.secret_files or spec.sockets_dir or not self._can_nurse(installed):
+        if not spec.preload or is_own(spec) or spec.sockets_dir or not self._can_nurse(installed):
             return None
         stock = stock_of(spec, installed, limits)
         nursery = nurseries.get_nowait(stock)

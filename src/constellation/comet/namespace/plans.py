@@ -16,7 +16,7 @@ from constellation.comet.namespace.spares import Shape, is_cheap
 from constellation.comet.runtimes.recipe import KIT_DIR, Start
 from constellation.comet.runtimes.registry import Installed
 from constellation.native.cgroups import Leaf
-from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, TextFile, standard_entries
+from constellation.native.sandbox import Bind, Claim, Directory, Entry, Limits, Plan, TextFile, Volume, standard_entries
 from constellation.nova.domain.database import SOCKETS_DIR
 from constellation.nova.domain.secret import FILES_DIR
 
@@ -133,15 +133,21 @@ def _holds_layers_place(entries: Iterable[Entry]) -> bool:
 
 
 def with_shown(plan: Plan, spec: InstanceSpec | None) -> Plan:
-    """Return the plan of a sandbox that shows secrets or sockets: its root is its own, and no copy of the plan is kept."""
-    if spec is None or not (spec.secret_files or spec.sockets_dir):
+    """Return the plan of a sandbox that shows secrets, sockets or volumes: its root is its own, and no copy of it is kept."""
+    if spec is None or not (is_own(spec) or spec.sockets_dir):
         return plan
     shown: list[Entry] = [
         TextFile(target=f"{FILES_DIR}/{name}", text=text, mode=0o400) for name, text in spec.secret_files.items()
     ]
     if spec.sockets_dir is not None:
         shown.append(Bind(source=str(spec.sockets_dir), target=SOCKETS_DIR, is_executable=False))
+    shown.extend(Volume(source=str(v.directory), target=v.path, is_writable=v.is_writable) for v in spec.volumes)
     return replace(plan, entries=(*plan.entries, *shown), is_alone=True)
+
+
+def is_own(spec: InstanceSpec) -> bool:
+    """Whether the root of an instance is its own: it can not be one that was made before."""
+    return bool(spec.secret_files or spec.volumes)
 
 
 def address_space_bytes(installed: Installed, memory_mb: int, *, has_memory_group: bool) -> int | None:

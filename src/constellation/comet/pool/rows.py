@@ -22,6 +22,7 @@ def same_sandbox(a: Function, b: Function) -> bool:
         and a.env == b.env
         and a.preload == b.preload
         and a.layers == b.layers
+        and a.mounts == b.mounts
         and a.backend == b.backend
         and a.network == b.network
     )

@@ -53,6 +53,8 @@ class Permission(StrEnum):
     LAYER_MANAGE = "layer:manage"
     DATABASE_READ = "database:read"  # and the log of what functions asked of them
     DATABASE_MANAGE = "database:manage"
+    VOLUME_READ = "volume:read"
+    VOLUME_MANAGE = "volume:manage"
     GATEWAY_READ = "gateway:read"
     GATEWAY_MANAGE = "gateway:manage"  # domains, and the routes under them
 
@@ -89,6 +91,7 @@ ROLE_PERMISSIONS: dict[Role, frozenset[Permission]] = {
             Permission.GATEWAY_READ,
             Permission.NOTIFICATION_READ,
             Permission.LAYER_READ,
+            Permission.VOLUME_READ,
         }
     ),
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
@@ -13,22 +12,18 @@ import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import Limit
-from constellation.nova.domain.database import DatabaseUnknown
 from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, SourceFile, code_hash
 from constellation.nova.domain.globs import expression
 from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
-from constellation.nova.domain.layer import LayerUnknown
 from constellation.nova.domain.layer_pin import LayerPin
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
-from constellation.nova.domain.secret import SecretUnknown
+from constellation.nova.domain.volume_mount import VolumeMount
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
-from constellation.nova.store.databases import USES as USES_DATABASES
-from constellation.nova.store.layers import USES as LAYER_USES
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
-from constellation.nova.store.secrets import USES
+from constellation.nova.store.ties import tied
 
 SQL = load("functions")
 VERSIONS = load("versions")
@@ -61,11 +56,12 @@ class Functions:
             AlreadyExists: the name is taken in this scope.
             NotFound: the namespace does not exist.
             SecretUnknown: a variable stands for a secret that does not exist.
-            LayerUnknown: it uses a layer that does not exist.
+            LayerUnknown, VolumeUnknown: it uses a layer or a volume that does not exist.
+            VolumeTaken: a volume is for one function, and another has it.
             BuildQueueFull: too many builds are in line.
         """
         try:
-            async with _tied(), self._db.transaction() as tx:
+            async with tied(), self._db.transaction() as tx:
                 row = await _insert(tx, function, files, needs_build=needs_build)
                 if needs_build:
                     await self._enqueue(tx, function, version=1, digest=code_hash(files))
@@ -163,7 +159,7 @@ class Functions:
         Raises:
             NotFound: it was deleted.
             VersionConflict: it was changed since it was read.
-            SecretUnknown, LayerUnknown: as `create`.
+            SecretUnknown, LayerUnknown, VolumeUnknown, VolumeTaken: as `create`.
             BuildQueueFull: too many builds are in line.
         """
         written = "" if files is None else code_hash(files)
@@ -180,7 +176,7 @@ class Functions:
             else:
                 code_version, digest, pending = version, written, None
         is_superseding = False
-        async with _tied(), self._db.transaction() as tx:
+        async with tied(), self._db.transaction() as tx:
             row = await self._write(tx, function, code_version, digest, pending, keeps_handler=needs_build)
             if files is not None and is_new_code:
                 await _write_code(tx, function, version=version, digest=written, files=files)
@@ -219,6 +215,7 @@ class Functions:
             function.live_version,
             msgspec.json.encode(function.tags).decode(),
             [str(pin) for pin in function.layers],
+            msgspec.json.encode(function.mounts).decode(),
         )
         if row is None:
             current = await tx.fetch_row(SQL["get"], *function.key)
@@ -250,7 +247,7 @@ class Functions:
             VersionConflict: it was changed since it was read.
             SecretUnknown: it refers to a secret that was deleted since.
         """
-        async with _tied(), self._db.transaction() as tx:
+        async with tied(), self._db.transaction() as tx:
             row = await self._write(tx, replace(was, version=function.version), was.code_version, was.code_hash, None)
             is_superseding = await builds.supersede(
                 tx, function.tenant, function.id, reason=f"version {was.live_version} was made live"
@@ -312,21 +309,6 @@ class Functions:
         )
 
 
-@asynccontextmanager
-async def _tied() -> AsyncIterator[None]:
-    """Say what it means when a function would refer to a secret, a layer or a database that was deleted meanwhile."""
-    try:
-        yield
-    except asyncpg.ForeignKeyViolationError as error:
-        if error.constraint_name in USES:
-            raise SecretUnknown from error
-        if error.constraint_name == LAYER_USES:
-            raise LayerUnknown from error
-        if error.constraint_name == USES_DATABASES:
-            raise DatabaseUnknown from error
-        raise
-
-
 async def plant(tx: Session, function: Function, files: Mapping[str, bytes]) -> None:
     """Write a new function in a transaction of the caller's, unless its name is taken."""
     if await tx.fetch_row(SQL["get"], *function.key) is None:
@@ -347,6 +329,7 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
         function.kept_versions,
         msgspec.json.encode(function.tags).decode(),
         [str(pin) for pin in function.layers],
+        msgspec.json.encode(function.mounts).decode(),
     )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)
@@ -407,6 +390,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
     env, tags = (msgspec.json.decode(columns.pop(name), type=dict[str, str]) for name in ("env", "tags"))
     ingress = _ingress(*(columns.pop(f"ingress_{name}", None) for name in ("callers", "functions", "allow", "deny")))
     preload, layers = tuple(columns.pop("preload")), tuple(map(LayerPin.parse, columns.pop("layers")))
+    mounts = msgspec.json.decode(columns.pop("mounts"), type=tuple[VolumeMount, ...])
     mode = Mode(columns.pop("mode"))
     network = NetworkPolicy(
         egress=Egress(columns.pop("egress")),
@@ -424,6 +408,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         tags=tags,
         preload=preload,
         layers=layers,
+        mounts=mounts,
         mode=mode,
         network=network,
         ingress=ingress,

@@ -37,6 +37,17 @@ Layers = Annotated[
         description='"name:3", or "name" for the newest, which is pinned now; merged read-only on /opt, later over earlier',
     ),
 ]
+
+
+class VolumeMountBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A volume of the namespace, and where the function's instances have it."""
+
+    volume: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    path: Annotated[str, Meta(max_length=200, pattern="^/", description="absolute, such as /mnt/data")]
+    read_only: bool = False
+
+
+Mounts = Annotated[tuple[VolumeMountBody, ...], Meta(max_length=8, description="volumes, and where they are shown")]
 Backend = Annotated[
     Literal["auto", "namespace", "docker", "wasm"],
     Meta(description="the isolator of the instances (GET /backends lists them); auto: the first that the node has"),
@@ -157,6 +168,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     env: Env = {}
     preload: Preload = ()
     layers: Layers = ()
+    mounts: Mounts = ()
     backend: Backend = "auto"
     mode: Mode = "process"
     log_retention_days: LogRetentionDays = 0
@@ -189,6 +201,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     env: Env | UnsetType = UNSET
     preload: Preload | UnsetType = UNSET
     layers: Layers | UnsetType = UNSET
+    mounts: Mounts | UnsetType = UNSET
     backend: Backend | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     log_retention_days: LogRetentionDays | UnsetType = UNSET
@@ -226,6 +239,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     env: dict[str, str]
     preload: tuple[str, ...]
     layers: tuple[str, ...]  # each with its version
+    mounts: tuple[VolumeMountBody, ...]
     backend: str
     mode: str
     log_retention_days: int

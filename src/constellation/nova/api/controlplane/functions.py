@@ -13,6 +13,7 @@ from constellation.base.errors import InvalidRequest, PreconditionFailed, Versio
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, runtime_for, source_for
 from constellation.nova.api.controlplane.layers import LayerUses
+from constellation.nova.api.controlplane.volumes import VolumeUses
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
@@ -41,6 +42,7 @@ from constellation.nova.domain.names import check_function_name
 from constellation.nova.domain.network import NetworkPolicy, check_network
 from constellation.nova.domain.runtimes import IMAGE, RuntimeInfo
 from constellation.nova.domain.secret import SecretUnknown, check_references, references
+from constellation.nova.domain.volume_mount import VolumeMount
 from constellation.nova.store.builds import Builds
 from constellation.nova.store.databases import Databases
 from constellation.nova.store.executors import Executors
@@ -57,6 +59,7 @@ from constellation.routes.models.functions import (
     FunctionCreate,
     FunctionUpdate,
     NetworkPolicyBody,
+    VolumeMountBody,
 )
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
@@ -76,11 +79,12 @@ class FunctionRoutes:
         secrets: Secrets,
         layers: LayerUses,
         databases: Databases,
+        volumes: VolumeUses,
         *,
         needs_build: NeedsBuild,
     ) -> None:
         self._functions, self._builds, self._executors = functions, builds, executors
-        self._secrets, self._layers, self._databases = secrets, layers, databases
+        self._secrets, self._layers, self._databases, self._volumes = secrets, layers, databases, volumes
         self._needs_build = needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
@@ -113,6 +117,7 @@ class FunctionRoutes:
             env=body.env,
             preload=body.preload,
             layers=await self._layers.pins(tenant, body.layers),
+            mounts=_mounts(body.mounts),
             backend=backend_of(runtime, body.backend),
             mode=Mode(body.mode),
             log_retention_days=body.log_retention_days,
@@ -122,6 +127,7 @@ class FunctionRoutes:
         )
         _check(function)
         await self._layers.check(function)
+        await self._volumes.check(function)
         await self._check_egress(function)
         await self._check_named(function)
         needs_build = self._needs_build(runtime, source.files)
@@ -227,6 +233,8 @@ class FunctionRoutes:
             given["network"] = _network(given["network"])
         if "layers" in given:
             given["layers"] = await self._layers.pins(function.tenant, given["layers"])
+        if "mounts" in given:
+            given["mounts"] = _mounts(given["mounts"])
         if "backend" in given:
             given["backend"] = backend_of(runtime, given["backend"])
         source: Source | None = None
@@ -240,6 +248,8 @@ class FunctionRoutes:
         _check(changed)
         if (changed.layers, changed.backend) != (function.layers, function.backend):
             await self._layers.check(changed)
+        if (changed.mounts, changed.backend) != (function.mounts, function.backend):
+            await self._volumes.check(changed)
         if (changed.network, changed.backend) != (function.network, function.backend):
             await self._check_egress(changed)
         if changed.env != function.env:
@@ -327,6 +337,10 @@ def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
     return CapacityPolicyBody(**asdict(policy))
 
 
+def _mounts(body: Sequence[VolumeMountBody]) -> tuple[VolumeMount, ...]:
+    return convert(to_builtins(body), tuple[VolumeMount, ...])
+
+
 def _network(body: NetworkPolicyBody) -> NetworkPolicy:
     return convert(to_builtins(body), NetworkPolicy)
 
@@ -362,6 +376,7 @@ def function_body(function: Function, build: Build | None) -> FunctionBody:
         env=dict(function.env),
         preload=function.preload,
         layers=tuple(pin.shown for pin in function.layers),
+        mounts=convert(to_builtins(function.mounts), tuple[VolumeMountBody, ...]),
         backend=function.backend,
         mode=function.mode.value,
         log_retention_days=function.log_retention_days,

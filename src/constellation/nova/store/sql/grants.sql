@@ -41,7 +41,8 @@ GRANT SELECT ON function_secrets, version_secrets, function_databases TO constel
 GRANT SELECT, INSERT, UPDATE, DELETE ON layers TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON layer_versions, layer_contents TO constellation_nova;
 GRANT SELECT, INSERT ON layer_files TO constellation_nova;
-GRANT SELECT ON function_layers TO constellation_nova;
+GRANT SELECT ON function_layers, function_volumes TO constellation_nova;
+GRANT SELECT, INSERT, UPDATE, DELETE ON volumes TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON databases TO constellation_nova; -- with the passwords of their roles
 GRANT SELECT, DELETE ON database_leftovers TO constellation_nova;
 GRANT SELECT ON database_requests TO constellation_nova;
@@ -72,7 +73,7 @@ GRANT EXECUTE ON FUNCTION limits_of(text) TO constellation_nova, constellation_c
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
-    function_files, function_ingress, layer_files, changes TO constellation_comet;
+    function_files, function_ingress, layer_files, volumes, changes TO constellation_comet;
 GRANT SELECT, INSERT ON invocations TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE (calls) ON tenant_usage TO constellation_comet; -- it counts calls
 GRANT SELECT, INSERT, DELETE ON executor_backends TO constellation_comet; -- what it can
