@@ -158,7 +158,7 @@ int ct__mount_release(const char *path, uint64_t attributes) {
 }
 
 int ct__mount_map_ids(int mount_fd, int userns_fd) {
-    const struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+    const struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (unsigned)userns_fd};
     return set_attributes(mount_fd, "", CT__AT_EMPTY_PATH, &attr);
 }
 

@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 import structlog
 
+from constellation.comet import volumes
 from constellation.comet.backend.contract import BackendSupport
 from constellation.comet.namespace import nurseries
 from constellation.comet.namespace.settings import NamespaceSettings
@@ -36,7 +37,7 @@ async def look(name: str, settings: NamespaceSettings) -> Host:
     result = await anyio.to_thread.run_sync(probe)
     means, egress_reason = await egress(name)
     cgroups = detect(settings.group) if settings.use_cgroups else None
-    limits = {**enforced(cgroups), "egress": means}
+    limits = {**enforced(cgroups), "egress": means, "volumes": "none" if volumes.missing() else "file system image"}
     support = BackendSupport(
         name=name,
         available=result.is_able,

@@ -32,6 +32,7 @@ from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
 from constellation.nova.api.controlplane.versions import VersionRoutes
+from constellation.nova.api.controlplane.volumes import VolumeRoutes
 from constellation.nova.api.mount import Mount, operations_of
 from constellation.nova.api.openapi import OpenApiRoutes
 from constellation.nova.domain.access import Permission
@@ -47,6 +48,7 @@ GROUPS = (
     FunctionRoutes,
     KeyRoutes,
     LayerRoutes,
+    VolumeRoutes,
     NotificationRoutes,
     AiRoutes,
     AliasRoutes,

@@ -1191,14 +1191,14 @@ CREATE TABLE function_volumes (
 CREATE INDEX function_volumes_by_function ON function_volumes (tenant, function_id, function_version);
 
 -- Changes of functions and volumes wait for each other (before_change), so nobody gets between the look and the write.
-CREATE FUNCTION use_volumes(of_tenant text, of_function uuid, of_version integer, mounts jsonb) RETURNS void
+CREATE FUNCTION use_volumes(of_tenant text, of_function uuid, of_version integer, wanted jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
     DELETE FROM public.function_volumes
     WHERE tenant = of_tenant AND function_id = of_function AND function_version = of_version;
     INSERT INTO public.function_volumes (tenant, namespace, volume, function_id, function_version, is_writing)
     SELECT of_tenant, f.namespace, mount ->> 'volume', of_function, of_version, NOT (mount ->> 'read_only')::boolean
-    FROM public.functions AS f CROSS JOIN LATERAL jsonb_array_elements(mounts) AS mount
+    FROM public.functions AS f CROSS JOIN LATERAL jsonb_array_elements(wanted) AS mount
     WHERE f.tenant = of_tenant AND f.id = of_function;
     IF of_version = 0 AND EXISTS (
         SELECT FROM public.function_volumes AS mine
