@@ -15,7 +15,7 @@ Access = Literal["read_write", "read_only", "read_write_once"]
 
 
 def create_volume(
-    name: str, size_mb: int, *, access: Access = "read_write", description: str = ""
+    name: str, *, size_mb: int = 256, access: Access = "read_write", description: str = ""
 ) -> Call[x.VolumeBody]:
     """Make a volume; an `ApiProblem` of 409 when the name is taken."""
     body = x.VolumeCreate(name=name, size_mb=size_mb, access=access, description=description)
