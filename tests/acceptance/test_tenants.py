@@ -48,6 +48,7 @@ F = "/functions/same"
 MADE = (
     Step("POST", "/secrets", {"name": "same", "value": "{mark}"}),
     Step("POST", "/databases", {"name": "same"}, "database=role_name"),
+    Step("POST", "/volumes", {"name": "same", "size_mb": 8, "description": "{mark}"}),
     Step("POST", "/functions", {"name": "same", "runtime": "python", "code": CODE, "description": "{mark}",
                                 "tags": {"owner": "{mark}"}, "env": {"S": "$SECRET:same"}}, "function=id"),
     Step("PATCH", F, {"env": {"MARK": "{mark}"}}),
@@ -107,6 +108,7 @@ NAMES: dict[str, dict[str, str]] = {
     "/rbac/roles/{name}": {"name": "same"},
     "/rbac/bindings/{id}": {"id": "{binding}"},
     "/apikeys/{name}": {"name": "same"},
+    "/volumes/{name}": {"name": "same"},
     "/domains/{host}": {"host": "{host}"},
     "/gateway/routes/{id}": {"id": "{route}"},
     "/auth/sessions/{id}": {"id": "{session}"},
@@ -137,6 +139,7 @@ BODIES: dict[str, Any] = {
     "create_user": {"name": "new", "password": PASSWORD}, "update_user": {"display_name": "stolen"},
     "reset_password": {"password": PASSWORD + "stolen"}, "change_password": {"current": PASSWORD, "new": PASSWORD + "!"},
     "create_service_account": {"name": "new"}, "update_service_account": THEFT,
+    "create_volume": {"name": "new", "size_mb": 8}, "update_volume": THEFT,
     "create_role": {"name": "new", "permissions": ["log:read"]}, "update_role": THEFT,
     "create_binding": {"subject": "user:same", "role": "viewer"}, "create_apikey": {"name": "new"},
     "update_apikey": {"enabled": False}, "create_secret": {"name": "new", "value": "x"}, "put_secret": {"value": "stolen"},

@@ -170,6 +170,10 @@ INSERT INTO layer_files SELECT tenant, hash, 'p' || p, '1' FROM layer_contents, 
 INSERT INTO layer_versions (tenant, name, version, hash)
     SELECT tenant, name, v, encode(sha256(name::bytea), 'hex') FROM layers, generate_series(1, 3) v;
 INSERT INTO function_layers SELECT tenant, id, 0, 'l' || l, l % 3 + 1 FROM functions, generate_series(1, 30) l;
+INSERT INTO volumes (tenant, namespace, name, id, size_mb, access)
+    SELECT 't' || t, 'n' || n, 'v' || v, gen_random_uuid(), 8, 'read_write'
+    FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 30) v;
+INSERT INTO function_volumes SELECT tenant, namespace, 'v' || v, id, 0, true FROM functions, generate_series(1, 30) v;
 INSERT INTO notifications (tenant, namespace, id, kind, subject, detail, count, first_at, last_at, seq)
     SELECT tenant, namespace, gen_random_uuid(), 'call_dead', name, '', 1, now(), now(), row_number() OVER () FROM functions;
 INSERT INTO notification_reads SELECT tenant, id, 'r' || r, 1 FROM notifications, generate_series(1, 3) r;
