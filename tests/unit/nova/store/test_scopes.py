@@ -27,7 +27,7 @@ FOR_ALL = {
     "planes follow and serve all tenants": {
         "changes.after", "changes.bounds", "functions.list_kept_warm", "functions.list_runtimes", "gateway.domain_at",
         "gateway.domains_after", "sandboxes.adopt", "sandboxes.of_node",
-        "sandboxes.suspended",
+        "sandboxes.suspended", "volumes.ids",
         "databases.leftovers", "settings.values",
     },
     "what is the platform's: hosts, master keys, its first administrator, its figures": {
