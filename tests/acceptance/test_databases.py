@@ -128,9 +128,7 @@ def test_sessions_end_with_their_instances_and_new_limits_reach_new_ones(platfor
     assert platform.http.post("/functions", json=body).status_code == 201
 
     def asked():
-        return platform.http.post("/functions/brief/invoke", json="SELECT * FROM generate_series(1, 50)").json()[
-            "output"
-        ]
+        return platform.output("brief", "SELECT * FROM generate_series(1, 50)")
 
     assert "54000" in asked()
     assert platform.http.patch("/databases/brief", json={"limits": {"max_rows": 100}}).status_code == 200

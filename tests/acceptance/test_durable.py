@@ -174,13 +174,13 @@ def test_other_steps_than_the_recorded_ones_fail_the_execution_and_say_why(platf
 
 def test_a_handler_that_raises_is_tried_again_from_its_record_and_then_failed(platform):
     code = "def handler(e, c):\n    c.steps.run('one', lambda: 1)\n    raise ValueError('no')\n"
-    platform.deploy("raises", code)
-    execution = begin(platform, "raises", {}, max_attempts=2, backoff_base_ms=1)
+    platform.deploy("gives-up", code)
+    execution = begin(platform, "gives-up", {}, max_attempts=2, backoff_base_ms=1)
     failed = until(platform, execution, "failed")
     assert (failed["error"]["type"], failed["error"]["message"], failed["attempt"]) == ("ValueError", "no", 2)
     mended = code.replace("raise ValueError('no')", "return 'yes'")
-    assert platform.http.put("/functions/raises/code", json={"code": mended}).status_code == 200
-    platform.eventually(lambda: platform.invoke("raises", {}).json()["version"] == "2")
+    assert platform.http.put("/functions/gives-up/code", json={"code": mended}).status_code == 200
+    platform.eventually(lambda: platform.invoke("gives-up", {}).json()["version"] == "2")
     assert platform.http.post(f"/executions/{execution}/retry", params={"qualifier": "2"}).status_code == 200
     done = until(platform, execution, "succeeded")
     assert (done["output"], done["version"], len(done["steps"]["items"])) == ("yes", "2", 1)

@@ -115,12 +115,17 @@ class _Connection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        return not self._is_lost and not self._wire.is_ending
+        return not (self._is_lost or self._wire.is_ending or self._is_closing)
+
+    @property
+    def _is_closing(self) -> bool:
+        """It broke, or is closed, and the loop has not said so yet: what is written now is lost."""
+        return self._transport is not None and self._transport.is_closing()
 
     @property
     def has_room(self) -> bool:
         wire = self._wire
-        return wire.calls < wire.max_calls and not self._is_lost and not wire.is_ending
+        return wire.calls < wire.max_calls and self.is_usable
 
     def begin(
         self, path: str, metadata: Mapping[str, str], message: bytes, *, timeout_ms: int

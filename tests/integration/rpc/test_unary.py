@@ -10,7 +10,9 @@ from grpclib.exceptions import GRPCError
 from constellation.base.address import parse_address
 from constellation.base.errors import DeadlineExceeded, RemoteProblem, Unavailable
 from constellation.base.sockets import listen_tcp
+from constellation.rpc import unary
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.gather import Gathering
 from constellation.rpc.server import serving
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceBase, NovaServiceStub
@@ -110,6 +112,15 @@ async def test_calls_over_what_the_server_takes_wait_their_turn(channel, slow):
                 await anyio.sleep(0.01)
         slow.go.set()
     assert slow.most == 100
+
+
+async def test_a_connection_that_breaks_is_not_written_to_before_the_loop_says_so(channel, monkeypatch):
+    made = []
+    monkeypatch.setattr(unary, "Gathering", lambda transport: made.append(transport) or Gathering(transport))
+    assert await ask(channel, payload=b"1") == b"1"
+    made[0].abort()  # closed from here on, and `connection_lost` comes in the loop's next turn
+    assert await ask(channel, payload=b"2") == b"2"
+    assert len(made) == 2
 
 
 async def test_nobody_there_then_somebody():
