@@ -19,6 +19,8 @@ from collections.abc import Sequence
 APART = (
     "tests/arch",
     "tests/contract",
+    "tests/integration/base",
+    "tests/integration/nova",
     "tests/integration/postgres",
     "tests/integration/rpc",
     "tests/integration/zenith",
