@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from hypothesis import strategies
 
 from constellation.nova.store.pool import Database, connect
 from constellation.testing.database import FreshDatabase, Server, fresh_database, start_server
@@ -17,6 +18,14 @@ from constellation.testing.dockerd import NoDocker, running_dockerd
 def anyio_backend() -> tuple[str, dict[str, bool]]:
     """The loop that the planes run on."""
     return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def characters() -> None:
+    """The table of all characters, made before any test: in a fresh clone it takes a second, which the first test that
+    draws a text would be charged for as one whose input is slow to make.
+    """
+    strategies.text().validate()
 
 
 @pytest.fixture(scope="session")
