@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
+
+from constellation.base import base64url
 
 
 def sign(key: bytes, payload: bytes) -> str:
     """Return `payload` and its tag as one ASCII token without padding."""
     tag = hmac.digest(key, payload, sha256)
-    return f"{_encode(payload)}.{_encode(tag)}"
+    return f"{base64url.encode(payload)}.{base64url.encode(tag)}"
 
 
 def unsign(key: bytes, token: str) -> bytes | None:
@@ -19,15 +20,7 @@ def unsign(key: bytes, token: str) -> bytes | None:
     if not dot:
         return None
     try:
-        payload, tag = _decode(body), _decode(tag_text)
+        payload, tag = base64url.decode(body), base64url.decode(tag_text)
     except ValueError:
         return None
     return payload if hmac.compare_digest(tag, hmac.digest(key, payload, sha256)) else None
-
-
-def _encode(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
-
-
-def _decode(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

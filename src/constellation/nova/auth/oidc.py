@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -20,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 
+from constellation.base import base64url
 from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, NotFound, Overloaded, Unauthenticated
 from constellation.base.ids import uuid7
@@ -157,4 +157,4 @@ class OidcLogins:
 
 def challenge_of(verifier: str) -> str:
     """Return what proves later who has a verifier (RFC 7636, S256)."""
-    return urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode("ascii")
+    return base64url.encode(sha256(verifier.encode()).digest())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import datetime
 from hashlib import sha256
 from typing import TypeVar
@@ -12,6 +11,8 @@ from typing import TypeVar
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from constellation.base import base64url
 
 _NONCE_BYTES = 12
 _MAX_CHARACTERS = 4096
@@ -34,19 +35,19 @@ class Sealer:
         nonce = os.urandom(_NONCE_BYTES)
         inside = _Sealed(expires_at.timestamp(), msgspec.Raw(msgspec.json.encode(value)))
         sealed = nonce + self._cipher.encrypt(nonce, msgspec.json.encode(inside), None)
-        return urlsafe_b64encode(sealed).rstrip(b"=").decode("ascii")
+        return base64url.encode(sealed)
 
     def opened(self, text: str, type_: type[Carried], *, now: datetime) -> Carried | None:
         """Return the value, None for what was not sealed so or is over."""
         if len(text) > _MAX_CHARACTERS:
             return None
         try:
-            data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+            data = base64url.decode(text)
             inside = msgspec.json.decode(
                 self._cipher.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], None), type=_Sealed
             )
             if inside.expires_at_s <= now.timestamp():
                 return None
             return msgspec.json.decode(inside.value, type=type_)
-        except (ValueError, InvalidTag, msgspec.MsgspecError):  # UnicodeEncodeError and binascii.Error are the first
+        except (ValueError, InvalidTag, msgspec.MsgspecError):  # binascii.Error is the first
             return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 
 import anyio
 from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest
+from constellation.nova.api.controlplane.encoded import decoded
 from constellation.nova.domain.archive import unpack
 from constellation.nova.domain.deploy import Source, check_source, image_source, runtime_of
 from constellation.nova.domain.function import Code
@@ -96,21 +96,11 @@ async def source_from(
 
 
 def _unpacked(archive: str) -> dict[str, bytes]:
-    try:
-        data = base64.b64decode(archive, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(f"archive is not base64: {error}", field="archive") from error
-    return unpack(data)
+    return unpack(decoded(archive, "archive", field="archive"))
 
 
 def _decoded(files: Mapping[str, str]) -> dict[str, bytes]:
-    decoded: dict[str, bytes] = {}
-    for path, text in files.items():
-        try:
-            decoded[path] = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidRequest(f"file {path[:80]!r} is not base64: {error}", field="files") from error
-    return decoded
+    return {path: decoded(text, f"file {path[:80]!r}", field="files") for path, text in files.items()}
 
 
 def code_body(code: Code) -> CodeBody:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import io
 import stat
 import zipfile
@@ -13,6 +11,7 @@ from collections.abc import Mapping
 from msgspec import UNSET, UnsetType
 
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
+from constellation.nova.api.controlplane.encoded import decoded
 from constellation.nova.domain.layer import MAX_LAYER_BYTES, MAX_LAYER_FILES, check_files
 
 MAX_RATIO = 200  # unpacked to packed; chosen: text packs by 20, zeros by 1000
@@ -30,19 +29,12 @@ def files_of(*, files: Mapping[str, str] | UnsetType, archive: str | UnsetType) 
     if (files is UNSET) == (archive is UNSET):
         raise InvalidRequest("give exactly one of files and archive", field="files")
     if isinstance(archive, str):
-        found = _unpacked(_decoded(archive, "archive"))
+        found = _unpacked(decoded(archive, "archive", field="archive"))
     else:
         assert not isinstance(files, UnsetType)
-        found = {path: _decoded(text, "files") for path, text in files.items()}
+        found = {path: decoded(text, "files", field="files") for path, text in files.items()}
     check_files(found)
     return found
-
-
-def _decoded(text: str, field: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise InvalidRequest(f"{field} is not base64: {error}", field=field) from error
 
 
 def _unpacked(packed: bytes) -> dict[str, bytes]:
