@@ -170,6 +170,24 @@ async def test_random_rows_equal_those_of_python(db: Database, seed: int) -> Non
     assert await node.rows() == await node.as_python_writes(written)
 
 
+async def test_a_batch_is_put_in_row_by_row_over_its_time(db: Database) -> None:
+    """Gathered by the server and put in at once, or sent at once, all of its rows would be of one instant."""
+    node = Node(db, flush_interval_s=0.2)
+    for _ in range(400):
+        node.put()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(node.writer.run, lambda: None)
+        node.writer.wake_nowait()
+        with anyio.fail_after(30):
+            while node.table.records:
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
+    instants = "SELECT count(DISTINCT recorded_at), max(recorded_at) - min(recorded_at) AS over FROM invocations"
+    (found,) = await db.fetch(instants)
+    assert found["count"] > 100
+    assert found["over"] > timedelta(seconds=0.15)
+
+
 async def test_a_number_that_no_column_takes_is_the_largest_that_one_does(db: Database) -> None:
     node = Node(db)
     node.put(input_bytes=2**31, output_bytes=2**64 - 1, version=2**40)

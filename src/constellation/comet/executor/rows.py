@@ -1,7 +1,8 @@
 """The writer of the lane's rows: records stay in the table's ring until their rows, encoded in C, are in the log.
 
 One batch is under way at a time. The ring is the only buffer: what finds no place in it is dropped and counted there,
-and a call never waits.
+and a call never waits. On a busy node the rows of one interval are spread over the next: written at once they would
+take a core from the calls for tens of milliseconds, and the slowest in a hundred of these waited for just that.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from constellation.nova.store.rows import BEGINNING, END
 log = structlog.get_logger()
 
 BATCH_BYTES = 1 << 20  # chosen: some 3,000 rows without output; one with more output than that goes alone
+FEW_ROWS = 256  # chosen: PostgreSQL takes them in about a millisecond
 
 
 class RowSource(Protocol):
@@ -36,8 +38,8 @@ class RowSource(Protocol):
 
 
 class RowSink(Protocol):
-    async def copy(self, rows: memoryview) -> None:
-        """Write a batch in one commit; writing one again that may have been written does no harm."""
+    async def copy(self, rows: memoryview, *, over_s: float) -> None:
+        """Write a batch in one commit, spread over a time; writing one again that may have been written is harmless."""
         ...
 
 
@@ -68,7 +70,7 @@ class RowWriter:
             self._some = anyio.Event()
             hear()
             while self._source.records:
-                await self._write_batch()
+                await self._write_batch(over_s=self._time_for_batch_s())
                 if self._source.records < self._settings.batch_rows and not self._suspects:
                     self._some.set()  # those that came meanwhile wait for others
                     break
@@ -85,10 +87,17 @@ class RowWriter:
             self._dropped.inc(left)
             self._source.forget_records(left)
 
-    async def _write_batch(self) -> None:
+    def _time_for_batch_s(self) -> float:
+        """Return over how long the next batch is spread: its share of an interval; 0 when there is no time to lose."""
+        waiting, settings = self._source.records, self._settings
+        if self._suspects or not FEW_ROWS <= waiting <= settings.buffer_rows // 2:
+            return 0.0
+        return settings.flush_interval_s * min(1.0, settings.batch_rows / waiting)
+
+    async def _write_batch(self, *, over_s: float = 0.0) -> None:
         rows, encoded = await self._encode(1 if self._suspects else self._settings.batch_rows)
         try:
-            await self._sink.copy(encoded)
+            await self._sink.copy(encoded, over_s=over_s)
         except ConstellationError as error:
             self._failures += 1
             log.warning("rows.write_failed", reason=str(error), waiting=self._source.records)

@@ -62,11 +62,11 @@ class Invocations:
             await tx.execute(SQL["insert"], *columns)
         await self._bell.ring()
 
-    async def copy(self, rows: memoryview) -> None:
-        """Write a batch that is encoded already (`store.rows`), as `record` does."""
+    async def copy(self, rows: memoryview, *, over_s: float = 0.0) -> None:
+        """Write a batch that is encoded already (`store.rows`), as `record` does, spread over `over_s` seconds."""
         try:
             async with self._db.transaction(is_durable=False) as tx:
-                await tx.copy("invocations", COLUMNS, rows)
+                await tx.copy("invocations", COLUMNS, rows, over_s=over_s)
         except asyncpg.UniqueViolationError:
             # COPY knows no ON CONFLICT: a batch with a row that is there already takes the way round. It is rare, a
             # commit whose answer got lost or a caller that used its request id again, so that the others go straight.

@@ -29,6 +29,7 @@ CONNECT_TIMEOUT_S = 5.0  # chosen: one attempt, authentication included
 RETRY_CONNECT_S = 0.1  # chosen: a restart of the embedded server takes a few tenths of a second
 STATEMENT_ALONE_LIMIT_S = 60.0  # chosen: a new database copies its template
 COPY_PIECE_BYTES = 64 << 10  # chosen: what a socket takes at once
+COPY_PACE_S = 0.004  # chosen: between pieces of a COPY that is spread; busy, each is half a millisecond of the server
 _BEGIN = "BEGIN READ WRITE"
 _BEGIN_UNSYNCED = "BEGIN READ WRITE; SET LOCAL synchronous_commit TO off"
 IDLE_CONNECTION_S = 60.0  # chosen: each idle backend holds a few MiB of the server's memory
@@ -89,10 +90,15 @@ class Session:
         count = status.rpartition(" ")[2]
         return int(count) if count.isdecimal() else 0
 
-    async def copy(self, table: str, columns: Sequence[str], rows: memoryview) -> None:
-        """Put rows into a table that are encoded for a binary COPY, its beginning and end included."""
+    async def copy(self, table: str, columns: Sequence[str], rows: memoryview, *, over_s: float = 0.0) -> None:
+        """Put rows into a table that are encoded for a binary COPY, its beginning and end included.
+
+        Args:
+            over_s: the time to spread them over, so that the server does not take a core for all of them at once.
+        """
         with translated(self._connection):
-            await self._connection.copy_to_table(table, columns=columns, source=_pieces(rows), format="binary")
+            pieces = _pieces(rows, over_s)
+            await self._connection.copy_to_table(table, columns=columns, source=pieces, format="binary")
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without arguments, as a migration is."""
@@ -197,10 +203,16 @@ def translated(connection: Connection | None = None) -> Iterator[None]:
         raise DatabaseUnavailable(reason=str(error)) from error
 
 
-async def _pieces(rows: memoryview) -> AsyncIterator[bytes]:
-    """Yield a batch in pieces, so that the driver waits for the server in between."""
-    for at in range(0, len(rows), COPY_PIECE_BYTES):
-        yield bytes(rows[at : at + COPY_PIECE_BYTES])
+async def _pieces(rows: memoryview, over_s: float) -> AsyncIterator[bytes]:
+    """Yield a batch in pieces, so that the driver waits for the server, and the server for the time, in between."""
+    count = max(int(over_s / COPY_PACE_S), 1)
+    size = min(max(-(-len(rows) // count), 1), COPY_PIECE_BYTES)
+    due = anyio.current_time()
+    for at in range(0, len(rows), size):
+        if over_s:
+            await anyio.sleep_until(due)
+            due += COPY_PACE_S
+        yield bytes(rows[at : at + size])
 
 
 def _is_open(connection: Connection) -> bool:

@@ -44,10 +44,12 @@ class Sink:
 
     def __init__(self) -> None:
         self.batches: list[str] = []
+        self.over_s: list[float] = []
         self.is_away = False
         self.refused = ""
 
-    async def copy(self, rows: memoryview) -> None:
+    async def copy(self, rows: memoryview, *, over_s: float) -> None:
+        self.over_s.append(over_s)
         whole = bytes(rows)
         assert whole.startswith(BEGINNING)
         assert whole.endswith(END)
@@ -87,6 +89,28 @@ def test_rows_wait_for_others_and_full_batches_follow_each_other():
             assert sink.batches == ["abc", "def", "gh"]
             assert ring.rows == ""
             tasks.cancel_scope.cancel()
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "over_s"),
+    [
+        (255, [0.0]),  # few are put in at once
+        (256, [1.0]),
+        (500, [1.0]),
+        (2000, [0.25, 1 / 3, 0.5, 1.0]),  # so that what came in an interval is written in one
+        (2001, [0.0]),  # half of the ring: no time to lose
+    ],
+)
+def test_the_rows_of_an_interval_are_spread_over_the_next(waiting: int, over_s: list[float]):
+    async def main():
+        ring, sink = Ring("a" * waiting), Sink()
+        made, _ = writer(ring, sink, batch_rows=500, buffer_rows=4000)
+        made.wake_nowait()
+        with anyio.move_on_after(1.9):
+            await made.run(ring.hear)
+        assert sink.over_s[: len(over_s)] == pytest.approx(over_s)
 
     simulate(main)
 

@@ -587,7 +587,9 @@ CREATE TABLE invocations (
     log              text NOT NULL,
     log_truncated    boolean NOT NULL,
     source           text NOT NULL,
-    recorded_at      timestamptz NOT NULL DEFAULT now(), -- ids follow the beginning of calls, this their writing
+    -- Ids follow the beginning of calls, this their writing. The clock, not now(): with a default that differs by row
+    -- COPY puts each row in as it comes. Otherwise it gathers a thousand and then takes a core from the calls for 3 ms.
+    recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant, namespace, id)
 ) PARTITION BY RANGE (id);
 -- Ascending, though it is read backwards: ids grow, so that a page is left full behind the last row and not half empty.
