@@ -83,6 +83,14 @@ def test_prometheus_reads_the_figures_of_a_namespace_and_administrators_all(plat
         assert asked.status_code == status, asked.text
         platform.http.delete(f"/apikeys/reads-{role}")
     assert platform.http.get("/metrics", params={"scope": "all"}).status_code == 400
+    told = platform.http.get("/metrics", headers={"accept": "application/json"}).json()
+    (mine,) = [each for each in told["functions"] if each["function"] == "counted"]
+    assert (mine["calls"], mine["statuses"], mine["tenant"], mine["idle"]) == (1, {"ok": 1}, "default", 1)
+    assert mine["p50_ms"] > 0
+    assert told["total"]["calls"] == sum(each["calls"] for each in told["functions"])
+    alike = platform.http.get("/metrics/summary").json()
+    assert alike["node"] == told["node"]
+    assert platform.http.get("/metrics/summary", params={"scope": "all"}).status_code == 400
 
 
 def test_an_unknown_function_is_refused_before_it_is_queued(platform):
@@ -160,6 +168,24 @@ def test_calls_and_logs_are_kept(platform):
     assert found["status"] == "ok"
     listed = platform.http.get("/invocations", params={"function": "kept"}).json()
     assert answer["request_id"] in [i["id"] for i in listed["items"]]
+    platform.invoke("kept", {"n": 8})
+    of = {"function": "kept", "search": "SAW {'N': 7"}
+    (hit,) = platform.http.get("/invocations", params=of).json()["items"]
+    assert hit["id"] == answer["request_id"]
+    assert platform.http.get("/invocations", params=of | {"until": "2020-01-01T00:00:00Z"}).json()["items"] == []
+    one = platform.http.get("/functions/kept/logs", params={"request_id": hit["id"], "search": "no such"}).json()
+    assert one["items"] == []
+    assert platform.http.get("/invocations", params={"search": ""}).status_code == 400
+
+    def summary():
+        found = platform.http.get("/invocations/summary", params={"function": "kept", "range": "15m"}).json()
+        return found if found["total"]["calls"] == 2 else None
+
+    found = platform.eventually(summary)
+    (kept,) = found["functions"]["items"]
+    assert (kept["function"], kept["calls"], kept["error_rate"], found["error_rate"]) == ("kept", 2, 0.0, 0.0)
+    assert kept["p95_ms"] >= kept["p50_ms"] > 0
+    assert found["functions"]["pagination"]["total"] == 1
 
 
 def test_the_log_can_be_followed(platform):

@@ -128,6 +128,12 @@ def test_an_order_waits_for_its_payment_and_is_shipped(platform):
         "B-1/back",
     ]
     assert stock["value"]["left"] == 8
+    begun = look(platform, paid)["created_at"]
+    where = "/functions/order-workflow/executions"
+    listed = platform.http.get(where, params={"status": "succeeded", "since": begun, "limit": 1}).json()
+    assert ([each["id"] for each in listed["items"]], listed["pagination"]["total"]) == ([unpaid], 2)
+    assert platform.http.get(where, params={"until": begun}).json()["items"] == []
+    assert platform.http.get("/functions/none/executions").status_code == 404
 
 
 def test_a_year_of_sleep_ends_when_its_time_has_come(own_platform):

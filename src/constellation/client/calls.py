@@ -390,11 +390,20 @@ def list_invocations(
     function: str | None = None,
     status: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
+    search: str | None = None,
     request_id: UUID | None = None,
     page_size: int = DEFAULT_LIMIT,
 ) -> Call[Page[i.InvocationBody]]:
-    """Calls of the namespace, newest first. `status` "failed" is whatever is not "ok"."""
-    query = {"function": function, "status": status, "since": since, "request_id": request_id}
+    """Calls of the namespace, newest first. `status` "failed" is whatever is not "ok", `search` a part of log or error."""
+    query = {
+        "function": function,
+        "status": status,
+        "since": since,
+        "until": until,
+        "search": search,
+        "request_id": request_id,
+    }
     return page_call("list_invocations", i.InvocationBody, page_size=page_size, query=query)
 
 
@@ -403,11 +412,13 @@ def list_function_invocations(
     *,
     status: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
+    search: str | None = None,
     request_id: UUID | None = None,
     page_size: int = DEFAULT_LIMIT,
 ) -> Call[Page[i.InvocationBody]]:
     """Calls of a function, newest first."""
-    query = {"status": status, "since": since, "request_id": request_id}
+    query = {"status": status, "since": since, "until": until, "search": search, "request_id": request_id}
     return page_call(
         "list_function_invocations", i.InvocationBody, page_size=page_size, params={"name": name}, query=query
     )
@@ -418,11 +429,13 @@ def list_logs(
     *,
     status: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
+    search: str | None = None,
     request_id: UUID | None = None,
     page_size: int = DEFAULT_LIMIT,
 ) -> Call[Page[i.LogBody]]:
     """What the calls of a function printed, newest first."""
-    query = {"status": status, "since": since, "request_id": request_id}
+    query = {"status": status, "since": since, "until": until, "search": search, "request_id": request_id}
     return page_call("list_logs", i.LogBody, page_size=page_size, params={"name": name}, query=query)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -16,11 +17,29 @@ def invoke_durable(name: str, execution: e.DurableInvoke) -> Call[e.ExecutionBod
 
 
 def list_executions(
-    *, function: str | None = None, status: str | None = None, page_size: int = DEFAULT_LIMIT
+    *,
+    function: str | None = None,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    page_size: int = DEFAULT_LIMIT,
 ) -> Call[Page[e.ExecutionBody]]:
     """Durable executions of the namespace, newest first."""
-    query = {"function": function, "status": status}
+    query = {"function": function, "status": status, "since": since, "until": until}
     return page_call("list_executions", e.ExecutionBody, page_size=page_size, query=query)
+
+
+def list_function_executions(
+    name: str,
+    *,
+    status: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    page_size: int = DEFAULT_LIMIT,
+) -> Call[Page[e.ExecutionBody]]:
+    """Durable executions of a function, newest first. `not_found` (404) when there is no such function."""
+    params, query = {"name": name}, {"status": status, "since": since, "until": until}
+    return page_call("list_function_executions", e.ExecutionBody, page_size=page_size, params=params, query=query)
 
 
 def get_execution(execution_id: UUID, *, limit: int = DEFAULT_LIMIT, offset: int = 0) -> Call[e.ExecutionDetail]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from constellation.client.call import Call, call
 from constellation.routes.models import statistics as st
+from constellation.routes.models.paging import DEFAULT_LIMIT
 
 
 def function_metrics(name: str, *, range_: str | None = None) -> Call[st.Statistics]:
@@ -14,6 +15,19 @@ def function_metrics(name: str, *, range_: str | None = None) -> Call[st.Statist
 def metrics(*, scope: str | None = None) -> Call[None]:
     """Figures since the executor started as Prometheus reads them: of the namespace's functions, or with "platform" all."""
     return call("metrics", None, query={"scope": scope})
+
+
+def metrics_summary(*, scope: str | None = None) -> Call[st.MetricsSummary]:
+    """The same figures as JSON."""
+    return call("metrics_summary", st.MetricsSummary, query={"scope": scope})
+
+
+def invocations_summary(
+    *, function: str | None = None, range_: str | None = None, limit: int = DEFAULT_LIMIT, offset: int = 0
+) -> Call[st.InvocationsSummary]:
+    """Calls of the namespace by function, the busiest first; of the last day when no range is given."""
+    query = {"function": function, "range": range_, "limit": limit, "offset": offset}
+    return call("invocations_summary", st.InvocationsSummary, query=query)
 
 
 def timeseries(*, range_: str | None = None) -> Call[st.Statistics]:

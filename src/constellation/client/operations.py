@@ -306,6 +306,8 @@ class Operations:
     prewarm = Operation(calls.prewarm)
     function_metrics = Operation(figures.function_metrics)
     metrics = Streaming(figures.metrics, bytes_reader)
+    metrics_summary = Operation(figures.metrics_summary)
+    invocations_summary = Operation(figures.invocations_summary)
     timeseries = Operation(figures.timeseries)
     diagnostics = Operation(figures.diagnostics)
     function_heatmap = Operation(figures.function_heatmap)
@@ -332,6 +334,7 @@ class Operations:
 
     invoke_durable = Operation(executions.invoke_durable)
     list_executions = Listing(executions.list_executions)
+    list_function_executions = Listing(executions.list_function_executions)
     get_execution = Operation(executions.get_execution)
     cancel_execution = Operation(executions.cancel_execution)
     retry_execution = Operation(executions.retry_execution)

@@ -16,6 +16,11 @@ _PREFIX = Query(name="prefix", about="what the keys begin with")
 _IF_VERSION = Query(name="if_version", type="integer", about="the version that the key must have", low=1)
 
 
+_EXECUTIONS = (
+    Query(name="status", about="queued (suspended ones too), running, succeeded, failed or cancelled"),
+    Query(name="since", about="begun at or after this RFC 3339 instant"),
+    Query(name="until", about="begun before this RFC 3339 instant"),
+)
 _QUALIFIER = Query(
     name="qualifier",
     about="the number of a version, or an alias; absent: the live version. Also the header X-Nova-Qualifier",
@@ -86,9 +91,10 @@ CALLS: tuple[Route, ...] = (
           "Begin a durable execution; 202 once it is committed. It stays with the version that it begins with", status=202,
           query=(_QUALIFIER,), request=e.DurableInvoke, response=e.ExecutionBody, max_body_bytes=2 << 20),
     comet("list_executions", "GET", "/executions", P.FUNCTION_READ, "Durable executions, newest first",
-          response=Page[e.ExecutionBody],
-          query=(*PAGING, Query(name="function"),
-                 Query(name="status", about="queued (suspended ones too), running, succeeded, failed or cancelled"))),
+          response=Page[e.ExecutionBody], query=(*PAGING, Query(name="function"), *_EXECUTIONS)),
+    comet("list_function_executions", "GET", FUNCTION + "/executions", P.FUNCTION_READ,
+          "Durable executions of a function, newest first", response=Page[e.ExecutionBody],
+          query=(*PAGING, *_EXECUTIONS)),
     comet("get_execution", "GET", "/executions/{id}", P.FUNCTION_READ,
           "One durable execution and a page of its steps", response=e.ExecutionDetail, query=PAGING),
     comet("cancel_execution", "POST", "/executions/{id}/cancel", P.FUNCTION_INVOKE,

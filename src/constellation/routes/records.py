@@ -12,9 +12,17 @@ from constellation.routes.route import FUNCTION, PAGING, Query, Route, comet
 P = Permission
 _RANGE = (Query(name="range", about="how far back from now: 15m, 6h, 30d"),)
 _DAYS = (Query(name="days", type="integer", about="how many, today the last; 365 when absent", low=1, high=730),)
+_SCOPE = (
+    Query(name="scope", about="namespace, or platform: all that the executor counts, for platform administrators"),
+)
 _LOG_QUERY = (
     Query(name="status", about='"ok", "function_error" or a problem code; "failed": whatever is not ok'),
     Query(name="since", about="RFC 3339 instant"),
+    Query(name="until", about="RFC 3339 instant"),
+    Query(
+        name="search",
+        about="a part of what was printed or of the error, letter case aside; the newest 100,000 calls are looked at",
+    ),
     Query(name="request_id", about="one call"),
 )
 
@@ -33,6 +41,9 @@ RECORDS: tuple[Route, ...] = (
           response=b.BuildBody),
     comet("list_invocations", "GET", "/invocations", P.LOG_READ, "Calls of the namespace, newest first",
           response=Page[i.InvocationBody], query=(*PAGING, Query(name="function"), *_LOG_QUERY)),
+    comet("invocations_summary", "GET", "/invocations/summary", P.LOG_READ,
+          "Calls of the namespace by function: how many, how many failed, how long they took; the busiest first",
+          response=st.InvocationsSummary, query=(*PAGING, *_RANGE, Query(name="function", about="only this one"))),
     comet("list_function_invocations", "GET", FUNCTION + "/invocations", P.LOG_READ,
           "Calls of a function, newest first", response=Page[i.InvocationBody], query=(*PAGING, *_LOG_QUERY)),
     comet("list_logs", "GET", FUNCTION + "/logs", P.LOG_READ, "What the calls of a function printed, newest first",
@@ -57,8 +68,10 @@ RECORDS: tuple[Route, ...] = (
           response=st.CostSummary, query=_RANGE),
     comet("metrics", "GET", "/metrics", P.METRICS_READ,
           "Figures of the namespace's functions since the executor started, as Prometheus reads them; /metrics/timeseries has them by time",
-          media_types=("text/plain",), streams=True,
-          query=(Query(name="scope", about="namespace, or platform: all that the executor counts, for platform administrators"),)),
+          media_types=("text/plain", "application/json"), streams=True, query=_SCOPE),
+    comet("metrics_summary", "GET", "/metrics/summary", P.METRICS_READ,
+          "The same figures as JSON, which /metrics answers too where Accept asks for it", response=st.MetricsSummary,
+          query=_SCOPE),
     comet("stats", "GET", "/stats", P.METRICS_READ, "Instances, calls in hand and in line", response=i.StatsBody),
     comet("list_backends", "GET", "/backends", P.CONFIG_READ, "Which isolators can run here, and how limits hold",
           response=i.BackendsBody),

@@ -8,8 +8,10 @@ import pytest
 from constellation.base.errors import NotFound
 from constellation.base.ids import uuid7
 from constellation.nova.domain.invocation import InvocationRecord
+from constellation.nova.store import invocations
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.pool import Database
+from constellation.nova.store.statistics import Statistics
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
@@ -92,6 +94,35 @@ async def test_list_filters_and_pages_by_cursor(db: Database) -> None:
     assert (await log.list("default", "default", since=long_ago)).total == 10
     assert (await log.list("default", "default", until=long_ago)).total == 0
     assert (await log.list("default", "other")).items == ()
+
+
+async def test_a_search_looks_into_the_newest_of_a_function_only(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Invocations(db)
+    await log.record([record(age_s=age_s, function_name="f" if age_s % 2 else "g", log="needle") for age_s in range(8)])
+    monkeypatch.setattr(invocations, "SEARCHED", 3)
+    newest = await log.list("default", "default", search="NEEDLE")
+    assert (newest.total, [item.function_name for item in newest.items]) == (3, ["g", "f", "g"])
+    assert (await log.list("default", "default", search="needle", function_name="f")).total == 3
+    until = NOW - timedelta(seconds=6)
+    assert (await log.list("default", "default", search="needle", until=until)).total == 2
+    assert (await log.list("default", "default")).total == 8
+
+
+async def test_figures_by_function_come_with_those_of_all(db: Database) -> None:
+    log, figures = Invocations(db), Statistics(db)
+    calls = [record(function_name="f", duration_ms=float(ms)) for ms in range(1, 101)]
+    calls += [record(function_name="g", status="function_error", cold_start=True) for _ in range(3)]
+    await log.record([*calls, record(age_s=600, function_name="old"), record(namespace="other", function_name="far")])
+    whole, each = await figures.by_function("default", "default", None, range_s=300)
+    assert (whole.calls, whole.errors, whole.cold_starts) == (103, 3, 3)
+    assert [(name, found.calls, found.errors, found.p50_ms, found.p95_ms) for name, found in each] == [
+        ("f", 100, 0, 50.0, 95.0),
+        ("g", 3, 3, 1.5, 1.5),
+    ]
+    one, ((name, _),) = await figures.by_function("default", "default", "g", range_s=300)
+    assert (one.calls, name) == (3, "g")
+    nothing, none = await figures.by_function("default", "none", None, range_s=300)
+    assert (nothing.calls, nothing.p95_ms, none) == (0, None, [])
 
 
 async def test_a_follower_sees_each_record_once_however_late_it_began(db: Database) -> None:

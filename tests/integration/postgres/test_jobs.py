@@ -294,6 +294,20 @@ async def test_list_merges_live_and_done_newest_first(db: Database) -> None:
     assert (await jobs.list("default", "default", function_name="f")).total == 3
 
 
+async def test_a_list_can_be_narrowed_to_a_time(db: Database) -> None:
+    jobs = Jobs(db)
+    made = [(await jobs.enqueue(job(is_durable=True))).job for _ in range(4)]
+    (first,) = await jobs.claim(owner="w", lease_s=60, limit=1)  # one of them is among what is done
+    await jobs.complete([completion(first)])
+    kind = {"is_durable": True, "function_name": "f"}
+    later = await jobs.list("default", "default", since=made[1].created_at, **kind)
+    assert ([item.id for item in later.items], later.total) == ([made[n].id for n in (3, 2, 1)], 3)
+    earlier = await jobs.list("default", "default", until=made[1].created_at, **kind)
+    assert ([item.id for item in earlier.items], earlier.total) == ([made[0].id], 1)
+    both = await jobs.list("default", "default", since=made[1].created_at, until=made[3].created_at, limit=1, **kind)
+    assert ([item.id for item in both.items], both.total, both.has_more) == ([made[2].id], 2, True)
+
+
 async def test_a_long_history_is_counted_to_its_limit(db: Database) -> None:
     jobs = Jobs(db)
     await jobs.enqueue_many([job() for _ in range(10_001)])

@@ -12,6 +12,11 @@ from constellation.aurora.metrics.registry import text_of
 
 def scoped_exposition(registry: CollectorRegistry, more: Iterable[Metric], *, tenant: str, namespace: str) -> bytes:
     """Return, in the text format, those series of a registry and of `more` that name a function of a namespace."""
+    return text_of(scoped(registry, more, tenant=tenant, namespace=namespace))
+
+
+def scoped(registry: CollectorRegistry, more: Iterable[Metric], *, tenant: str, namespace: str) -> list[Metric]:
+    """Return the same as families."""
     scope = {"tenant": tenant, "namespace": namespace}
     families = []
     for family in (*registry.collect(), *more):
@@ -21,4 +26,4 @@ def scoped_exposition(registry: CollectorRegistry, more: Iterable[Metric], *, te
         ]
         if kept.samples:
             families.append(kept)
-    return text_of(families)
+    return families

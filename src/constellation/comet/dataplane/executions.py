@@ -11,7 +11,7 @@ from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest, PayloadTooLarge
 from constellation.comet.dataplane.calls import accepted
 from constellation.comet.dataplane.jobs import raw
-from constellation.comet.dataplane.request import Answer, DataRequest
+from constellation.comet.dataplane.request import Answer, DataRequest, function_of
 from constellation.comet.executor.executor import Executor
 from constellation.comet.qualified import divided, qualified
 from constellation.native.json_check import is_json
@@ -51,12 +51,20 @@ class ExecutionRoutes:
         return await accepted(request, self._executor, wanted, self._body, below="/executions")
 
     async def list_executions(self, request: DataRequest) -> Page[ExecutionBody]:
+        return await self._page(request, request.query_function())
+
+    async def list_function_executions(self, request: DataRequest) -> Page[ExecutionBody]:
+        return await self._page(request, (await function_of(request, self._executor)).name)
+
+    async def _page(self, request: DataRequest, function: str | None) -> Page[ExecutionBody]:
         window = request.window
         found = await self._jobs.list(
             request.tenant,
             request.namespace,
-            function_name=request.query_function(),
+            function_name=function,
             status=_status(request),
+            since=request.query_instant("since"),
+            until=request.query_instant("until"),
             limit=window.limit,
             offset=window.offset,
             is_durable=True,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from constellation.base.errors import ConstellationError, NotFound
+from constellation.base.errors import ConstellationError, InvalidRequest, NotFound
 from constellation.comet.dataplane import events
 from constellation.comet.dataplane.jobs import raw
 from constellation.comet.dataplane.request import Answer, DataRequest, function_of
@@ -24,6 +24,7 @@ from constellation.routes.reading import page_of
 
 FOLLOW_POLL_S = 5.0  # a notification may be lost; the ping goes out at the same pace
 _BACKLOG_PAGE = 500
+MAX_SEARCH_CHARS = 200
 OK, FAILED = "ok", "failed"
 
 
@@ -61,6 +62,8 @@ class RecordBook(Protocol):
         status: str | None = ...,
         is_error: bool | None = ...,
         since: datetime | None = ...,
+        until: datetime | None = ...,
+        search: str | None = ...,
         before: UUID | None = ...,
         limit: int = ...,
         offset: int = ...,
@@ -99,9 +102,20 @@ class HistoryRoutes:
         self, request: DataRequest, function: str | None, shape: Callable[[InvocationRecord], Body]
     ) -> Page[Body]:
         window, status = request.window, request.query_word("status")
-        since, request_id = request.query_instant("since"), request.query_id("request_id")
+        since, until = request.query_instant("since"), request.query_instant("until")
+        search, request_id = _search(request), request.query_id("request_id")
         if request_id is not None:
-            return await self._one(request, request_id, function, status, since, shape)
+
+            def is_wanted(record: InvocationRecord) -> bool:
+                return (
+                    function in (None, record.function_name)
+                    and (status is None or status == record.status or (status == FAILED and record.status != OK))
+                    and (since is None or record.started_at >= since)
+                    and (until is None or record.started_at <= until)
+                    and (search is None or search.lower() in f"{record.log}\n{record.error or ''}".lower())
+                )
+
+            return await self._one(request, request_id, is_wanted, shape)
         found = await self._records.list(
             request.tenant,
             request.namespace,
@@ -109,6 +123,8 @@ class HistoryRoutes:
             status=None if status == FAILED else status,
             is_error=True if status == FAILED else None,
             since=since,
+            until=until,
+            search=search,
             limit=window.limit,
             offset=window.offset,
         )
@@ -118,9 +134,7 @@ class HistoryRoutes:
         self,
         request: DataRequest,
         request_id: UUID,
-        function: str | None,
-        status: str | None,
-        since: datetime | None,
+        is_wanted: Callable[[InvocationRecord], bool],
         shape: Callable[[InvocationRecord], Body],
     ) -> Page[Body]:
         items: list[Body] = []
@@ -128,12 +142,7 @@ class HistoryRoutes:
             record = await self._records.get(request.tenant, request.namespace, request_id)
         except NotFound:
             record = None
-        if (
-            record is not None
-            and function in (None, record.function_name)
-            and (status is None or status == record.status or (status == FAILED and record.status != OK))
-            and (since is None or record.started_at >= since)
-        ):
+        if record is not None and is_wanted(record):
             items.append(shape(record))
         window = request.window
         shown = items[window.offset :]
@@ -179,6 +188,13 @@ class HistoryRoutes:
             before = page.items[-1].id
         found.reverse()
         return found
+
+
+def _search(request: DataRequest) -> str | None:
+    text = request.query.get("search")
+    if text is not None and not 1 <= len(text) <= MAX_SEARCH_CHARS:
+        raise InvalidRequest(f"search must have 1 to {MAX_SEARCH_CHARS} characters", field="search")
+    return text
 
 
 def _event(record: InvocationRecord) -> bytes:

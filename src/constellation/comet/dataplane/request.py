@@ -69,8 +69,12 @@ class DataRequest:
     @property
     def accepts_events(self) -> bool:
         """Does the client ask for server-sent events?"""
+        return self.accepts("text/event-stream")
+
+    def accepts(self, media_type: str) -> bool:
+        """Does the client name this media type as one that it takes?"""
         wanted = (part.partition(";")[0].strip().lower() for part in self.headers.get("accept", "").split(","))
-        return "text/event-stream" in wanted
+        return media_type in wanted
 
     def id(self) -> UUID:
         """The id in the path."""

@@ -13,6 +13,7 @@ from constellation.comet.executor.executor import Executor
 from constellation.nova.config.sections import PriceSettings
 from constellation.nova.store import statistics as stored
 from constellation.routes.models import statistics as m
+from constellation.routes.models.paging import Page, page_facts
 
 STEPS = 30
 DEFAULT_RANGE_S, DIAGNOSTICS_RANGE_S, COST_RANGE_S = 3600.0, 86_400.0, 30 * 86_400.0
@@ -27,6 +28,9 @@ class Figures(Protocol):
     async def figures(
         self, tenant: str, namespace: str, function_name: str | None, *, range_s: float, step_s: float
     ) -> tuple[stored.Figures, Sequence[tuple[datetime, stored.Figures]]]: ...
+    async def by_function(
+        self, tenant: str, namespace: str, function_name: str | None, *, range_s: float
+    ) -> tuple[stored.Figures, Sequence[tuple[str, stored.Figures]]]: ...
     async def statuses(
         self, tenant: str, namespace: str, function_name: str | None, *, range_s: float
     ) -> dict[str, int]: ...
@@ -52,6 +56,22 @@ class StatisticsRoutes:
 
     async def timeseries(self, request: DataRequest) -> m.Statistics:
         return await self._statistics(request, None)
+
+    async def invocations_summary(self, request: DataRequest) -> m.InvocationsSummary:
+        range_s, window = request.query_range(default_s=DIAGNOSTICS_RANGE_S), request.window
+        scope = (request.tenant, request.namespace, request.query_function())
+        until = await self._figures.now()
+        total, each = await self._figures.by_function(*scope, range_s=range_s)
+        shown = each[window.offset : window.offset + window.limit]
+        facts = page_facts(limit=window.limit, offset=window.offset, returned=len(shown), total=len(each))
+        return m.InvocationsSummary(
+            since=until - timedelta(seconds=range_s),
+            until=until,
+            is_sample=total.calls >= stored.SAMPLE,
+            total=msgspec.convert(total, m.Figures, from_attributes=True),
+            error_rate=total.errors / max(1, total.calls),
+            functions=Page(items=[_of_function(name, figures) for name, figures in shown], pagination=facts),
+        )
 
     async def diagnostics(self, request: DataRequest) -> m.Diagnostics:
         range_s = request.query_range(default_s=DIAGNOSTICS_RANGE_S)
@@ -133,6 +153,11 @@ class StatisticsRoutes:
         days = request.query_number("days", default=365, low=1, high=730)
         found = await self._figures.days(request.tenant, request.namespace, function, days=days)
         return m.Heatmap(function=function, days=msgspec.convert(found, list[m.Day], from_attributes=True))
+
+
+def _of_function(name: str, figures: stored.Figures) -> m.FunctionFigures:
+    told = msgspec.structs.asdict(msgspec.convert(figures, m.Figures, from_attributes=True))
+    return m.FunctionFigures(**told, function=name, error_rate=figures.errors / max(1, figures.calls))
 
 
 def _cost(used: stored.Usage, prices: PriceSettings) -> m.Cost:

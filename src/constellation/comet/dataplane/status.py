@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from constellation.aurora.metrics.registry import TEXT_FORMAT, exposition
-from constellation.aurora.metrics.scoped import scoped_exposition
+from constellation.aurora.metrics.scoped import scoped, scoped_exposition
 from constellation.base.clock import Clock
 from constellation.base.errors import Forbidden, InvalidRequest
 from constellation.comet.backend.contract import Backend
+from constellation.comet.dataplane.counted import counted
 from constellation.comet.dataplane.request import Answer, DataRequest
 from constellation.comet.pool.pool import Pool
 from constellation.nova.domain.access import Identity, Permission
 from constellation.routes.models.invocations import BackendBody, BackendsBody, FunctionStatsBody, StatsBody
+from constellation.routes.models.statistics import MetricsSummary
 
 
 class StatusRoutes:
@@ -42,18 +44,43 @@ class StatusRoutes:
         )
 
     async def metrics(self, request: DataRequest) -> Answer:
+        every_scope, identity = self._every_scope(request), request.caller.identity
+        if request.accepts("application/json") and not request.accepts("text/plain"):
+            return Answer(body=await self.metrics_summary(request))
+        now = self._now(identity, every_scope=every_scope)
+        if every_scope:
+            text = exposition(self._registry, now)
+        else:
+            text = scoped_exposition(self._registry, now, tenant=identity.tenant, namespace=identity.namespace)
+        return Answer(body=text, content_type=TEXT_FORMAT)
+
+    async def metrics_summary(self, request: DataRequest) -> MetricsSummary:
+        every_scope, identity = self._every_scope(request), request.caller.identity
+        now = {
+            (each.function, tenant, namespace): each
+            for tenant, namespace, each in self.functions(identity, every_scope=every_scope)
+        }
+        families: Iterable[Metric] = self._registry.collect()
+        if not every_scope:
+            families = scoped(self._registry, (), tenant=identity.tenant, namespace=identity.namespace)
+        total, functions = counted(families, now)
+        return MetricsSummary(
+            node=self._node,
+            uptime_s=self.uptime_s,
+            instances=sum(each.idle + each.busy + each.booting for each in now.values()),
+            total=total,
+            functions=functions,
+        )
+
+    def _every_scope(self, request: DataRequest) -> bool:
+        """Are the figures of all tenants wanted? Raises `InvalidRequest`, `Forbidden`."""
         identity, scope = request.caller.identity, request.query.get("scope", "namespace")
         if scope not in ("namespace", "platform"):
             raise InvalidRequest(f"scope must be namespace or platform, not {scope[:40]!r}", field="scope")
         if scope == "platform" and not identity.is_platform_admin:
             why = "only platform administrators see the figures of all tenants"
             raise Forbidden(identity.subject, permission=Permission.METRICS_READ, reason=why)
-        now = self._now(identity, every_scope=scope == "platform")
-        if scope == "platform":
-            text = exposition(self._registry, now)
-        else:
-            text = scoped_exposition(self._registry, now, tenant=identity.tenant, namespace=identity.namespace)
-        return Answer(body=text, content_type=TEXT_FORMAT)
+        return scope == "platform"
 
     def _now(self, identity: Identity, *, every_scope: bool) -> list[Metric]:
         """Return what functions have at this moment, which the registry has for the whole node only."""

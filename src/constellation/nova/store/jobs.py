@@ -200,14 +200,21 @@ class Jobs:
         *,
         function_name: str | None = None,
         status: JobStatus | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 100,
         offset: int = 0,
         is_durable: bool = False,
     ) -> Page[Job]:
-        """Return jobs of one kind, newest first, counted up to `COUNT_LIMIT`."""
+        """Return jobs of one kind, newest first, counted up to `COUNT_LIMIT`.
+
+        Args:
+            since: accepted at or after this instant.
+            until: accepted before this instant.
+        """
         scope = (tenant, namespace, function_name, status)
-        rows = await self._db.fetch(SQL["list"], *scope, limit + 1, offset, is_durable)
-        total: int = await self._db.fetch_value(SQL["count"], *scope, COUNT_LIMIT + 1, is_durable)
+        rows = await self._db.fetch(SQL["list"], *scope, limit + 1, offset, is_durable, since, until)
+        total: int = await self._db.fetch_value(SQL["count"], *scope, COUNT_LIMIT + 1, is_durable, since, until)
         return Page(
             items=tuple(map(job_of, rows[:limit])),
             total=min(total, COUNT_LIMIT),

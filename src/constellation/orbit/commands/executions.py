@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from constellation.client import Client, ExecutionBody, ExecutionDetail, StepBody
-from constellation.orbit.commands.arguments import event_of, id_of
+from constellation.orbit.commands.arguments import event_of, id_of, since_of
 from constellation.orbit.failures import Exit, OrbitError
 from constellation.orbit.output import Column
 from constellation.orbit.session import Session
@@ -27,12 +27,21 @@ def list_(
     context: typer.Context,
     function: Annotated[str | None, typer.Argument(metavar="[FUNCTION]", help="only this function's")] = None,
     status: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="begun within a period (10m, 2h) or since an instant")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="likewise, where to stop")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
 ) -> None:
     """List durable executions, the newest first."""
     session = Session.of(context)
-    output = session.output
-    found = session.client.list_executions(function=function, status=status, page_size=min(limit, 500))
+    client, output = session.client, session.output
+    first, last, page_size = since_of(since, output.now()), since_of(until, output.now()), min(limit, 500)
+    found = (
+        client.list_executions(status=status, since=first, until=last, page_size=page_size)
+        if function is None
+        else client.list_function_executions(function, status=status, since=first, until=last, page_size=page_size)
+    )
     columns = [
         Column[ExecutionBody]("ID", lambda each: each.id),
         Column[ExecutionBody]("FUNCTION", lambda each: each.function),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from constellation.client import Cost, SlowCall, StatisticsBucket
+from constellation.client import Cost, CountedFunction, SlowCall, StatisticsBucket
 from constellation.orbit.commands.arguments import FunctionName
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
@@ -34,13 +34,19 @@ def metrics(
             "--prometheus", help="the namespace's figures since the executor started, as Prometheus reads them"
         ),
     ] = False,
+    is_now: Annotated[
+        bool, typer.Option("--now", help="the same figures as a table, with instances and lines")
+    ] = False,
 ) -> None:
     """Show calls by time: how many, how many failed, how long they took."""
     session = Session.of(context)
     client, output = session.client, session.output
+    if (is_prometheus or is_now) and (name is not None or range_ is not None or (is_prometheus and is_now)):
+        raise OrbitError("--prometheus and --now take no function, no range and not each other")
+    if is_now:
+        _counted(session)
+        return
     if is_prometheus:
-        if name is not None or range_ is not None:
-            raise OrbitError("--prometheus takes no function and no range")
         with client.metrics() as pieces:
             sys.stdout.write(b"".join(pieces).decode())
         return
@@ -65,6 +71,26 @@ def metrics(
             f"{total.calls} calls, {total.errors} errors, {total.cold_starts} cold starts; "
             f"p50 {_ms(total.p50_ms)}, p95 {_ms(total.p95_ms)}, p99 {_ms(total.p99_ms)}"
         )
+
+
+def _counted(session: Session) -> None:
+    output, found = session.output, session.client.metrics_summary()
+    if not output.is_table:
+        output.data(found)
+        return
+    columns = [
+        Column[CountedFunction]("FUNCTION", lambda each: each.function),
+        Column[CountedFunction]("CALLS", lambda each: each.calls),
+        Column[CountedFunction]("ERRORS", lambda each: f"{each.errors} ({each.error_rate:.1%})"),
+        Column[CountedFunction]("COLD", lambda each: each.cold_starts),
+        Column[CountedFunction]("P50", lambda each: _ms(each.p50_ms)),
+        Column[CountedFunction]("P95", lambda each: _ms(each.p95_ms)),
+        Column[CountedFunction]("IDLE", lambda each: each.idle),
+        Column[CountedFunction]("BUSY", lambda each: each.busy),
+        Column[CountedFunction]("IN LINE", lambda each: each.queued),
+    ]
+    output.rows(found.functions, columns, empty="No function was called since the executor started.")
+    output.note(f"{found.total.calls} calls and {found.total.errors} errors in {found.uptime_s:.0f} s")
 
 
 def diagnose(context: typer.Context, name: FunctionName, range_: Range = None) -> None:

@@ -11,8 +11,17 @@ from uuid import UUID
 import anyio
 import typer
 
-from constellation.client import ApiProblem, AsyncClient, InvocationBody, LogBody, NoAnswer, Unreachable
+from constellation.client import (
+    ApiProblem,
+    AsyncClient,
+    FunctionFigures,
+    InvocationBody,
+    LogBody,
+    NoAnswer,
+    Unreachable,
+)
 from constellation.orbit.commands.arguments import FunctionName, id_of, since_of
+from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column, Output
 from constellation.orbit.session import Session
 
@@ -23,6 +32,10 @@ BEFORE_FOLLOWING = 10  # calls shown before those to come, as `tail -f` does
 Since = Annotated[str | None, typer.Option(help="period before now (10m, 2h) or an instant", metavar="WHEN")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="calls at most")]
 Failed = Annotated[bool, typer.Option("--failed", help="only calls that did not succeed")]
+Search = Annotated[
+    str | None, typer.Option("--search", metavar="TEXT", help="only calls that printed or failed with this")
+]
+Until = Annotated[str | None, typer.Option(help="likewise, where to stop", metavar="WHEN")]
 RequestId = Annotated[str | None, typer.Option("--request-id", help="one call")]
 
 
@@ -36,19 +49,25 @@ def logs(
     name: FunctionName,
     is_followed: Annotated[bool, typer.Option("--follow", "-f", help="go on with calls as they end")] = False,
     since: Since = None,
+    until: Until = None,
     limit: Limit = 50,
     is_failed: Failed = False,
+    search: Search = None,
     request_id: RequestId = None,
 ) -> None:
     """Show what a function printed, call by call, the oldest first."""
     session = Session.of(context)
     output = session.output
+    if is_followed and (search or until):
+        raise OrbitError("--follow shows all that is printed from now on; leave --search and --until out")
     if is_followed:
         limit = limit if since else min(limit, BEFORE_FOLLOWING)
     found = session.client.list_logs(
         name,
         status="failed" if is_failed else None,
         since=since_of(since, output.now()),
+        until=since_of(until, output.now()),
+        search=search,
         request_id=id_of(request_id) if request_id else None,
         page_size=min(limit, 500),
     )
@@ -70,16 +89,29 @@ def invocations(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="one function; all when absent")] = None,
     since: Since = None,
+    until: Until = None,
     limit: Limit = 50,
     is_failed: Failed = False,
+    search: Search = None,
+    is_summed: Annotated[bool, typer.Option("--summary", help="figures by function instead; of --range")] = False,
+    range_: Annotated[str | None, typer.Option("--range", help="of --summary: 15m, 6h, 30d; a day when absent")] = None,
 ) -> None:
     """List calls, the newest first."""
     session = Session.of(context)
     output = session.output
+    if is_summed:
+        if since or until or is_failed or search:
+            raise OrbitError("--summary takes a function and --range only")
+        _summed(session, name, range_, limit)
+        return
+    if range_ is not None:
+        raise OrbitError("--range goes with --summary; --since and --until narrow the list")
     found = session.client.list_invocations(
         function=name,
         status="failed" if is_failed else None,
         since=since_of(since, output.now()),
+        until=since_of(until, output.now()),
+        search=search,
         page_size=min(limit, 500),
     )
     columns = [
@@ -93,6 +125,30 @@ def invocations(
         Column[InvocationBody]("REQUEST", lambda call: call.id),
     ]
     output.rows(list(islice(found, limit)), columns, empty="No calls are on record.")
+
+
+def _summed(session: Session, name: str | None, range_: str | None, limit: int) -> None:
+    output = session.output
+    found = session.client.invocations_summary(function=name, range_=range_, limit=min(limit, 500))
+    if not output.is_table:
+        output.data(found)
+        return
+    columns = [
+        Column[FunctionFigures]("FUNCTION", lambda each: each.function),
+        Column[FunctionFigures]("CALLS", lambda each: each.calls),
+        Column[FunctionFigures]("ERRORS", lambda each: f"{each.errors} ({each.error_rate:.1%})"),
+        Column[FunctionFigures]("COLD", lambda each: each.cold_starts),
+        Column[FunctionFigures]("P50", lambda each: _ms(each.p50_ms)),
+        Column[FunctionFigures]("P95", lambda each: _ms(each.p95_ms)),
+        Column[FunctionFigures]("P99", lambda each: _ms(each.p99_ms)),
+    ]
+    output.rows(found.functions.items, columns, empty="No calls are on record in that time.")
+    if found.total.calls:
+        output.note(f"{found.total.calls} calls, {found.error_rate:.1%} errors, p95 {_ms(found.total.p95_ms)}")
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
 
 
 async def _follow(session: Session, name: str, since: datetime, seen: list[UUID], is_failed: bool) -> None:

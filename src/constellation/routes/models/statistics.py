@@ -8,6 +8,8 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
+from constellation.routes.models.paging import Page
+
 
 class AsyncSummary(Struct, kw_only=True, frozen=True):
     """How a queue of durable calls stands: of a function, or of the namespace."""
@@ -36,6 +38,60 @@ class Figures(Struct, kw_only=True, frozen=True):
     p99_ms: float | None
     max_ms: float | None
     mean_queued_ms: float | None
+
+
+class FunctionFigures(Figures, kw_only=True, frozen=True):
+    function: str
+    error_rate: float  # 0 to 1
+
+
+class InvocationsSummary(Struct, kw_only=True, frozen=True):
+    """Figures of a range that ends now: of all its calls, and by function, the one with the most calls first."""
+
+    since: datetime
+    until: datetime
+    is_sample: bool  # there were more calls than are looked at: the newest count
+    total: Figures
+    error_rate: float
+    functions: Page[FunctionFigures]
+
+
+class Counted(Struct, kw_only=True, frozen=True):
+    """Calls since the executor started. Percentiles are estimates, from a histogram; null where nothing was called."""
+
+    calls: int
+    errors: int
+    error_rate: float  # 0 to 1
+    cold_starts: int
+    cold_start_rate: float
+    statuses: dict[str, int]  # calls by how they ended
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
+class CountedFunction(Counted, kw_only=True, frozen=True):
+    """A function's, and what it has at this moment."""
+
+    function: str
+    tenant: str
+    namespace: str
+    idle: int
+    busy: int
+    booting: int
+    inflight: int
+    queued: int
+
+
+class MetricsSummary(Struct, kw_only=True, frozen=True):
+    """What /metrics says, as JSON, of the comet that answers."""
+
+    node: str
+    uptime_s: float
+    instances: int
+    total: Counted
+    functions: list[CountedFunction]  # by calls, the most first
 
 
 class StatisticsBucket(Figures, kw_only=True, frozen=True):

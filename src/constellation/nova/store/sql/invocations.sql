@@ -37,7 +37,7 @@ WHERE tenant = $1 AND namespace = $2 AND id = $3;
 
 -- name: list
 -- Records of a scope, newest first. Null leaves a filter out: $3 function, $4 status, $5 only errors or only
--- successes, $6 and $7 the first and last instant, $8 a part of log or error, $9 ids before this one.
+-- successes, $6 and $7 the first and last instant, $8 a part of log or error, $9 ids before this one, $10 the first id.
 -- index: invocations_pkey or invocations_by_function
 SELECT tenant, namespace, id, function_id, function_name, function_version, runtime, node, started_at, duration_ms,
        queued_ms, cold_start, status, error, input_bytes, output_bytes, log, log_truncated, source
@@ -49,12 +49,12 @@ WHERE tenant = $1 AND namespace = $2
   AND id >= uuid7_floor(greatest($6::timestamptz, 'epoch'))
   AND id < uuid7_floor(greatest(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'), 'epoch'))
   AND ($8::text IS NULL OR strpos(lower(log), lower($8)) > 0 OR strpos(lower(error), lower($8)) > 0)
-  AND ($9::uuid IS NULL OR id < $9)
+  AND ($9::uuid IS NULL OR id < $9) AND ($10::uuid IS NULL OR id >= $10)
 ORDER BY id DESC
-LIMIT $10 OFFSET $11;
+LIMIT $11 OFFSET $12;
 
 -- name: count
--- How many records `list` has in all without its cursor, counted up to $9.
+-- How many records `list` has in all without its cursor from the id $9 on, counted up to $10.
 -- index: invocations_pkey or invocations_by_function
 SELECT count(*)
 FROM (
@@ -66,8 +66,20 @@ FROM (
       AND id >= uuid7_floor(greatest($6::timestamptz, 'epoch'))
       AND id < uuid7_floor(greatest(coalesce($7::timestamptz + interval '1 millisecond', '9999-01-01'), 'epoch'))
       AND ($8::text IS NULL OR strpos(lower(log), lower($8)) > 0 OR strpos(lower(error), lower($8)) > 0)
-    LIMIT $9
+      AND ($9::uuid IS NULL OR id >= $9)
+    LIMIT $10
 ) AS counted;
+
+-- name: search_from
+-- The id of the $6-th newest record of a scope, of one function or ($3 null) of all, between two instants or null; no row
+-- when there are fewer.
+-- index: invocations_pkey or invocations_by_function
+SELECT id FROM invocations
+WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+  AND id >= uuid7_floor(greatest($4::timestamptz, 'epoch'))
+  AND id < uuid7_floor(greatest(coalesce($5::timestamptz + interval '1 millisecond', '9999-01-01'), 'epoch'))
+ORDER BY id DESC
+LIMIT 1 OFFSET $6 - 1;
 
 -- name: recorded_after
 -- Records of a scope that were written after the one that was written at $4 with id $5, in the order of writing;

@@ -181,6 +181,8 @@ WHERE tenant = $1 AND id = $3 AND namespace = $2;
  FROM jobs
  WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR status = $4)
+   AND ($8::timestamptz IS NULL OR created_at >= $8 AND id >= uuid7_floor(greatest($8 - interval '1 minute', 'epoch')))
+   AND ($9::timestamptz IS NULL OR created_at < $9)
  ORDER BY id DESC
  LIMIT $5::bigint + $6::bigint)
 UNION ALL
@@ -190,24 +192,30 @@ UNION ALL
  FROM jobs_done
  WHERE tenant = $1 AND namespace = $2 AND is_durable = $7 AND ($3::text IS NULL OR function_name = $3)
    AND ($4::text IS NULL OR $4 = 'succeeded')
+   AND ($8::timestamptz IS NULL OR created_at >= $8 AND id >= uuid7_floor(greatest($8 - interval '1 minute', 'epoch')))
+   AND ($9::timestamptz IS NULL OR created_at < $9)
  ORDER BY id DESC
  LIMIT $5::bigint + $6::bigint)
 ORDER BY id DESC
 LIMIT $5 OFFSET $6;
 
 -- name: count
--- How many jobs `list` has in all, counted up to $5.
+-- How many jobs `list` has in all, counted up to $5; $6 says which kind, $7 and $8 are the instants.
 -- index: jobs_by_function
 SELECT count(*)
 FROM (
     (SELECT FROM jobs
      WHERE tenant = $1 AND namespace = $2 AND is_durable = $6 AND ($3::text IS NULL OR function_name = $3)
        AND ($4::text IS NULL OR status = $4)
+     AND ($7::timestamptz IS NULL OR created_at >= $7 AND id >= uuid7_floor(greatest($7 - interval '1 minute', 'epoch')))
+     AND ($8::timestamptz IS NULL OR created_at < $8)
      LIMIT $5)
     UNION ALL
     (SELECT FROM jobs_done
      WHERE tenant = $1 AND namespace = $2 AND is_durable = $6 AND ($3::text IS NULL OR function_name = $3)
        AND ($4::text IS NULL OR $4 = 'succeeded')
+     AND ($7::timestamptz IS NULL OR created_at >= $7 AND id >= uuid7_floor(greatest($7 - interval '1 minute', 'epoch')))
+     AND ($8::timestamptz IS NULL OR created_at < $8)
      LIMIT $5)
     LIMIT $5
 ) AS counted;

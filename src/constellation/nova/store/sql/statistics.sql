@@ -17,6 +17,23 @@ FROM (SELECT greatest(date_bin(make_interval(secs => $5), started_at, now() - ma
 GROUP BY GROUPING SETS ((), (step))
 ORDER BY step NULLS FIRST;
 
+-- name: by_function
+-- Calls of a scope, of one function or ($3 null) of all, in the last $4 seconds: first all of them, then by function, the
+-- one with the most calls first. At most the newest $5 are looked at.
+-- index: invocations_pkey or invocations_by_function
+SELECT function_name, count(*) AS calls, count(*) FILTER (WHERE status <> 'ok') AS errors,
+       count(*) FILTER (WHERE cold_start) AS cold_starts, avg(duration_ms) AS mean_ms,
+       percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS percentiles,
+       max(duration_ms) AS max_ms, avg(queued_ms) AS mean_queued_ms
+FROM (SELECT function_name, duration_ms, queued_ms, cold_start, status
+      FROM invocations
+      WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR function_name = $3)
+        AND id >= uuid7_floor(now() - make_interval(secs => $4))
+      ORDER BY id DESC
+      LIMIT $5) AS looked_at
+GROUP BY GROUPING SETS ((), (function_name))
+ORDER BY grouping(function_name) DESC, calls DESC, function_name;
+
 -- name: statuses
 -- The same calls by how they ended.
 -- index: invocations_pkey or invocations_by_function
