@@ -611,7 +611,10 @@ enum ct_detail {
     CT_DETAIL_CYCLE = 2, /* recursion: the function is in the chain already */
     CT_DETAIL_INIT = 3,  /* timeout: while an instance was being made for the call */
     CT_DETAIL_WAIT = 4,  /* timeout: in line */
-    CT_DETAIL_BOOT = 5   /* whatever the boot that was to serve the call failed with */
+    CT_DETAIL_BOOT = 5,  /* whatever the boot that was to serve the call failed with */
+    CT_DETAIL_DAY = 6,   /* quota: the day's, not the month's */
+    CT_DETAIL_MEMORY = 7, /* quota: of memory, for one more instance */
+    CT_DETAIL_CPU = 8    /* quota: of CPU, likewise */
 };
 
 /* A refusal and the facts that its wording needs; those that do not concern its code are 0. */
@@ -659,6 +662,8 @@ typedef struct ct_function_row {
     uint32_t breaker_min_samples;
     uint32_t breaker_probes;
     uint32_t meter; /* where its calls are counted */
+    uint32_t memory_mb; /* of one instance */
+    uint32_t cpu_millis;
 } ct_function_row;
 
 /* Makes a function. One of the same name that was there is not found by it any more. Returns 0, CT_E_FULL, CT_E_TOOBIG,
@@ -692,6 +697,9 @@ typedef struct ct_tenant_row {
     uint32_t max_inflight; /* 0: any number */
     uint64_t calls_until; /* no call is let in once its count, as ct_tenant_stats has it, is that; UINT64_MAX: never */
     uint64_t quota_ends_ns; /* when there will be more */
+    uint32_t quota_detail;  /* enum ct_detail, of the refusal */
+    uint32_t max_memory_mb; /* of all its instances; 0: any */
+    uint32_t max_cpu_millis;
 } ct_tenant_row;
 
 /* Limits a tenant from now on, whether it has functions yet or not; until then it has no limits. What it did stays
@@ -704,6 +712,8 @@ typedef struct ct_tenant_stats {
     uint64_t calls; /* let in, since the table got to know it */
     uint32_t inflight;
     uint32_t functions; /* that the table has of it, versions beside the live ones too */
+    uint64_t memory_mb; /* of its instances, until they are gone */
+    uint64_t cpu_millis;
 } ct_tenant_stats;
 
 int ct_tenant_stats_get(const ct_table *table, uint64_t tenant, ct_tenant_stats *out);

@@ -29,6 +29,7 @@ void sim_put_function(sim *s, uint32_t i) {
         .breaker_window_ns = 10 * CT__SECOND_NS, .breaker_open_ns = CT__SECOND_NS, .min_replicas = sim_one_of(s, 0, 0, 1),
         .max_replicas = sim_one_of(s, 1, 2, 5), .instance_concurrency = sim_one_of(s, 1, 1, 3), .max_inflight = sim_one_of(s, 0, 0, 9),
         .max_queue_depth = sim_one_of(s, 2, 1000, 1000), .shed_status = 429, .retry_after_s = 1,
+        .memory_mb = sim_one_of(s, 0, 100, 250), .cpu_millis = sim_one_of(s, 0, 500, 1000),
         .breaker_error_percent = sim_one_of(s, 0, 0, 50), .breaker_min_samples = 4, .breaker_probes = sim_one_of(s, 1, 1, 2)};
     f->most = f->row.max_replicas;
     DEMAND(s, ct_function_put(s->t, &f->row, s->now_ns, &f->handle) == 0, "a function was not taken");
@@ -309,6 +310,8 @@ static void limit_tenant(sim *s, const sim_function *f) {
     DEMAND(s, ct_tenant_stats_get(s->t, handle, &stats) == 0, "a tenant that was told of is not known");
     row.calls_per_s = sim_one_of(s, 0, 3, 50);
     row.max_inflight = sim_one_of(s, 0, 2, 12);
+    row.max_memory_mb = sim_one_of(s, 0, 0, 300);
+    row.max_cpu_millis = sim_one_of(s, 0, 0, 2000);
     row.calls_until = sim_below(s, 3) == 0 ? stats.calls + sim_below(s, 9) : UINT64_MAX;
     if (sim_below(s, 3) == 0)
         DEMAND(s, ct_tenant_drop(s->t, handle) == 0, "a tenant was not dropped");
@@ -326,8 +329,8 @@ static void on_update(sim *s, uint32_t event) {
         f->row.min_replicas = sim_one_of(s, 0, 0, 1);
         f->row.flags &= ~(uint32_t)CT_FUNCTION_HALTED;
         f->row.flags |= sim_below(s, 8) == 0 ? CT_FUNCTION_HALTED : 0u;
-        limit_tenant(s, f);
         DEMAND(s, ct_function_update(s->t, f->handle, &f->row, 1, s->now_ns) == 0, "an update was refused");
+        limit_tenant(s, f); /* after it: a limit that goes lets boots begin, by the row as it is */
         break;
     case EV_DEPLOY:
         f->row.version++;

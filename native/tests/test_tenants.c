@@ -194,6 +194,99 @@ static void tenants_are_as_bounded_as_functions(void) {
     ct_table_free(t);
 }
 
+/* A function of 100 MiB and half a core, and one call of it that must wait. */
+static uint64_t heavy(ct_table *t, const char *name) {
+    const uint64_t handle = function_of(t, "a", name);
+    ct_function_row row = ct__function_at(t, handle)->row;
+    row.memory_mb = 100;
+    row.cpu_millis = 500;
+    row.max_queue_wait_ns = 30 * SECOND;
+    CHECK_INT(ct_function_update(t, handle, &row, 1, 0), 0);
+    return handle;
+}
+
+static int lease(ct_table *t, uint64_t function, uint64_t now, uint64_t *out, ct_verdict *why) {
+    ct_grant grant;
+    CHECK_INT(call(t, function, now, out, why), 0);
+    const int result = ct_lease(t, *out, now + 60 * SECOND, now, &grant, why);
+    CHECK_INT(ct_table_check(t), 0);
+    return result;
+}
+
+static uint64_t next_of(ct_table *t, uint32_t kind) {
+    ct_effect effect;
+    while (ct_effect_next(t, CT_TAKER_PYTHON, &effect) == 1)
+        if (effect.kind == kind)
+            return effect.member;
+    return 0;
+}
+
+static void instances_are_as_many_as_the_tenant_has_memory_for(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f"), g = heavy(t, "g");
+    const uint64_t tenant = limited(t, "a", (ct_tenant_row){.max_memory_mb = 199, .max_cpu_millis = 5000});
+    ct_verdict why;
+    uint64_t one, two;
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    const uint64_t of_f = next_of(t, CT_EFFECT_BOOT);
+    CHECK_INT(ct_member_booted(t, of_f, SECOND), 0);
+    CHECK_INT(lease(t, g, SECOND, &two, &why), CT_LEASE_WAITS);
+    CHECK_INT(next_of(t, CT_EFFECT_BOOT), 0); /* its boot must wait: the other one is busy */
+    ct_tenant_stats stats;
+    CHECK_INT(ct_tenant_stats_get(t, tenant, &stats), 0);
+    CHECK_INT(stats.memory_mb, 100);
+    CHECK_INT(ct_call_end(t, one, CT_STATUS_OK, 0, 2 * SECOND), 0);
+    CHECK_INT(ct_table_check(t), 0);
+    CHECK_INT(next_of(t, CT_EFFECT_RETIRE), of_f); /* it is idle, and gives its place up */
+    CHECK_INT(ct_member_gone(t, of_f, 2 * SECOND), 0);
+    CHECK(next_of(t, CT_EFFECT_BOOT) != 0);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
+static void who_waits_for_a_quota_in_vain_is_told_so(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f"), g = heavy(t, "g");
+    (void)limited(t, "a", (ct_tenant_row){.max_cpu_millis = 999});
+    ct_verdict why;
+    uint64_t one, two, next_ns;
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    CHECK_INT(lease(t, g, SECOND, &two, &why), CT_LEASE_WAITS);
+    CHECK_INT(ct_call_overdue(t, two, 31 * SECOND, &next_ns, &why), 1);
+    CHECK_INT(why.code, CT_STATUS_QUOTA_EXCEEDED);
+    CHECK_INT(why.detail, CT_DETAIL_CPU);
+    (void)limited(t, "a", (ct_tenant_row){.max_memory_mb = 99});
+    uint64_t three;
+    CHECK_INT(lease(t, g, 32 * SECOND, &three, &why), CT_LEASE_REFUSED); /* it would wait for ever */
+    CHECK_INT(why.detail, CT_DETAIL_MEMORY);
+    ct_table_free(t);
+}
+
+static void a_limit_that_is_lowered_ends_what_is_idle_and_what_is_done(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f");
+    ct_verdict why;
+    uint64_t one, two;
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    const uint64_t first = next_of(t, CT_EFFECT_BOOT);
+    CHECK_INT(lease(t, f, SECOND, &two, &why), CT_LEASE_WAITS);
+    const uint64_t second = next_of(t, CT_EFFECT_BOOT);
+    CHECK_INT(ct_member_booted(t, first, SECOND), 0);
+    CHECK_INT(ct_member_booted(t, second, SECOND), 0);
+    CHECK_INT(ct_call_end(t, one, CT_STATUS_OK, 0, SECOND), 0);
+    (void)limited(t, "a", (ct_tenant_row){.max_memory_mb = 100});
+    CHECK_INT(next_of(t, CT_EFFECT_RETIRE), first);
+    (void)limited(t, "a", (ct_tenant_row){.max_memory_mb = 50});
+    CHECK_INT(ct_table_check(t), 0);
+    CHECK_INT(ct_call_end(t, two, CT_STATUS_OK, 0, 2 * SECOND), 0);
+    CHECK_INT(next_of(t, CT_EFFECT_RETIRE), second);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
 int main(void) {
     static const ct_case cases[] = {
         CASE(a_rate_is_shared_by_all_functions_of_a_tenant_and_by_no_other),
@@ -204,6 +297,9 @@ int main(void) {
         CASE(calls_are_listed_once_with_what_they_grew_to),
         CASE(a_tenant_stays_while_it_is_told_of_or_has_functions),
         CASE(tenants_are_as_bounded_as_functions),
+        CASE(instances_are_as_many_as_the_tenant_has_memory_for),
+        CASE(who_waits_for_a_quota_in_vain_is_told_so),
+        CASE(a_limit_that_is_lowered_ends_what_is_idle_and_what_is_done),
     };
     return RUN("tenants", cases);
 }

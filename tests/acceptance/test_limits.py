@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from tests.acceptance.conftest import Platform
 TENANT = "pear"
 SCOPE = {"X-Nova-Tenant": TENANT, "X-Nova-Namespace": "default"}
 ECHO = "def handler(event, context):\n    return event\n"
+SLOW = "import time\n\n\ndef handler(event, context):\n    time.sleep(event)\n    return event\n"
 CALLS = """
 def handler(event, context):
     try:
@@ -98,6 +100,59 @@ def test_a_monthly_quota_ends_calls_in_every_way_and_outlives_comet(platform, or
 def _limit_of(orbit: OrbitRig) -> float | None:
     rows = orbit.run("tenants", "usage", TENANT, "-o", "json").json
     return next(row["limit"] for row in rows if row["dimension"] == "invocations_per_month")
+
+
+def test_a_daily_quota_is_told_from_the_months(platform, orbit):
+    platform.eventually(lambda: used(orbit)["invocations_per_day"] >= 1)
+    assert orbit.run("tenants", "limit", TENANT, "invocations-per-day", "1").code == 0
+    refused = platform.eventually(
+        lambda: (answer := platform.invoke("echo", 1, headers=SCOPE)).status_code == 429 and answer
+    )
+    assert (refused.json()["code"], refused.json()["dimension"]) == ("quota_exceeded", "invocations_per_day")
+    assert 1 <= int(refused.headers["retry-after"]) <= 86_400
+    assert orbit.run("tenants", "limit", TENANT, "invocations_per_day", "none").code == 0
+    platform.eventually(lambda: platform.invoke("echo", 1, headers=SCOPE).status_code == 200)
+
+
+def test_a_key_has_the_rate_that_its_tenant_lets_each_key_have(platform, orbit):
+    made = platform.http.post("/apikeys", json={"name": "plain", "role": "invoker"}, headers=SCOPE)
+    assert made.status_code == 201, made.text
+    key = {"X-API-Key": made.json()["key"]}
+    assert platform.invoke("echo", 1, headers=key).status_code == 200
+    assert orbit.run("tenants", "limit", TENANT, "key_invocations_per_s", "0.001", "--burst", "2").code == 0
+    refused = platform.eventually(
+        lambda: (answer := platform.invoke("echo", 1, headers=key)).status_code == 429 and answer
+    )
+    assert (refused.json()["code"], refused.json()["rate_per_s"]) == ("rate_limited", 0.001)
+    assert platform.http.get("/whoami", headers=key).json()["rate_per_s"] == 0.001
+    assert platform.invoke("echo", 1, headers=SCOPE).status_code == 200  # others are not in its bucket
+    wanted = {"rate_per_s": 100, "burst": 100}
+    assert platform.http.patch("/apikeys/plain", json=wanted, headers=SCOPE).status_code == 200
+    platform.eventually(lambda: platform.invoke("echo", 1, headers=key).status_code == 429)  # it may only lower it
+    assert orbit.run("tenants", "limit", TENANT, "key_invocations_per_s", "tier").code == 0
+    platform.eventually(lambda: platform.invoke("echo", 1, headers=key).status_code == 200)
+    assert platform.http.delete("/apikeys/plain", headers=SCOPE).status_code == 200
+
+
+def test_a_tenant_has_no_more_memory_in_use_than_it_may(platform, orbit):
+    wanted = {"memory_mb": 256, "timeout_s": 20, "capacity": {"max_queue_wait_s": 1}}
+    for name in ("one", "two"):
+        platform.deploy(name, SLOW, headers=SCOPE, **wanted)
+    assert orbit.run("tenants", "limit", TENANT, "memory_mb", "500").code == 0
+    platform.eventually(lambda: platform.invoke("one", 0, headers=SCOPE).status_code == 200)
+    platform.eventually(
+        lambda: platform.invoke("two", 0, headers=SCOPE).status_code == 200
+    )  # in the place of the first
+    with ThreadPoolExecutor(1) as other:
+        busy = other.submit(platform.invoke, "one", 3, headers=SCOPE)
+        refused = platform.eventually(
+            lambda: (answer := platform.invoke("two", 0, headers=SCOPE)).status_code == 429 and answer
+        )
+        assert (refused.json()["code"], refused.json()["dimension"]) == ("quota_exceeded", "memory_mb")
+        assert busy.result().status_code == 200
+    grown = platform.http.patch("/functions/one", json={"memory_mb": 512}, headers=SCOPE)
+    assert (grown.status_code, grown.json()["dimension"]) == (429, "memory_mb")
+    assert orbit.run("tenants", "limit", TENANT, "memory_mb", "none").code == 0
 
 
 def test_all_callers_of_a_tenant_share_its_rate_and_others_do_not(platform, orbit):

@@ -113,6 +113,8 @@ class Both:
             id=UUID(int=place + 1),
             runtime="python",
             handler="main.handler",
+            memory_mb=rng.choice((100, 100, 250)),
+            cpu_millis=rng.choice((500, 1000)),
             halted=rng.random() < 0.05,
             max_payload_bytes=rng.choice((10, 1000)),
             live_version=rng.randrange(5),
@@ -312,7 +314,7 @@ class Both:
         model = self.model.tenants[name]
         if name in self.tenants and rng.random() < 0.2:
             self.table.drop_tenant(self.tenants.pop(name))
-            model.row = None
+            self.model.put_tenant(name, None)
             return
         row = TenantRow(
             calls_per_s=rng.choice((0.0, 0.0, 0.9, 20.0)),
@@ -321,10 +323,13 @@ class Both:
             publishes_burst=rng.choice((0, 4)),
             max_inflight=rng.choice((0, 0, 2, 6)),
             calls_until=rng.choice((None, None, model.calls, model.calls + 3)),
+            max_memory_mb=rng.choice((0, 0, 100, 300, 700)),
+            max_cpu_millis=rng.choice((0, 0, 2000, 5000)),
+            is_quota_daily=rng.random() < 0.5,
             quota_ends_ns=self.now_ns + rng.randrange(3 * SECOND_NS),
         )
         self.tenants[name] = self.table.put_tenant(name, row)
-        model.row = row
+        self.model.put_tenant(name, row)
 
     def on_publish(self) -> None:
         if self.tenants:
@@ -337,7 +342,11 @@ class Both:
         for name, handle in self.tenants.items():
             model = self.model.tenants[name]
             calls = [call for _, call in self.calls.items() if call.function.row.tenant == name]
-            assert self.table.tenant_stats(handle)[1:3] == (model.calls, len(calls))
+            members = self.model.of(name)
+            held = (sum(m.memory_mb for m in members), sum(m.cpu_millis for m in members))
+            stats = self.table.tenant_stats(handle)
+            assert (stats.calls, stats.inflight) == (model.calls, len(calls))
+            assert (stats.memory_mb, stats.cpu_millis) == held
         listed = {stats.tenant: stats.calls for stats in self.table.called_tenants()}
         models = self.model.tenants
         grown = {

@@ -106,6 +106,13 @@ static uint32_t owned(const ct_table *t, const ct__function *f, bool is_leased, 
     return count;
 }
 
+static bool has_idle(const ct_table *t, const ct__tenant *tenant) {
+    for (uint32_t i = 0; i < t->member_slab.fresh; i++)
+        if (t->members[i].slot.is_used && t->members[i].function->tenant == tenant && t->members[i].state == CT_MEMBER_IDLE)
+            return true;
+    return false;
+}
+
 static int check_function(const ct_table *t, const ct__function *f, sums *all) {
     int result = check_members(t, f, all);
     if (result == 0)
@@ -124,14 +131,16 @@ static int check_function(const ct_table *t, const ct__function *f, sums *all) {
     if (ct__boots_for_calls(f) > 0) { /* a lost wake-up */
         MUST(ct__linked(&f->asking));
         MUST(!t->is_open || t->member_slab.count >= t->options.max_instances ||
-             t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots);
+             t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots || ct__tenant_lacks(f) != CT_DETAIL_NONE);
+        MUST(!t->is_open || ct__tenant_lacks(f) == CT_DETAIL_NONE || f->tenant->dead > 0 || !has_idle(t, f->tenant));
     }
     return 0;
 }
 
 static bool somebody_asks(const ct_table *t) {
     for (const ct__node *at = t->asking.next; at != &t->asking; at = at->next)
-        if (ct__boots_for_calls(CT__CONST_OF(ct__function, asking, at)) > 0)
+        if (ct__boots_for_calls(CT__CONST_OF(ct__function, asking, at)) > 0 &&
+            ct__tenant_lacks(CT__CONST_OF(ct__function, asking, at)) == CT_DETAIL_NONE)
             return true;
     return false;
 }

@@ -218,7 +218,7 @@ int ct_function_set_refusal(ct_table *t, uint64_t function, uint32_t code, uint3
         return -ESTALE;
     if (message_len > CT_REFUSAL_BYTES_MAX || problem_len > CT_REFUSAL_BYTES_MAX)
         return CT_E_TOOBIG;
-    if (code >= CT_STATUS_MAX || detail > CT_DETAIL_BOOT)
+    if (code >= CT_STATUS_MAX || detail > CT_DETAIL_CPU)
         return CT_E_RANGE;
     ct__saying *said = NULL;
     if (message_len > 0 || problem_len > 0) {

@@ -101,6 +101,11 @@ static ct_verdict shed(const ct__function *f, uint32_t code, uint64_t limit) {
                         .limit = limit};
 }
 
+/* Its tenant may have no more instances. */
+static ct_verdict beyond(uint32_t detail) {
+    return (ct_verdict){.code = CT_STATUS_QUOTA_EXCEEDED, .detail = detail, .retry_after_s = 1};
+}
+
 int ct_lease(ct_table *t, uint64_t call, uint64_t deadline_ns, uint64_t now_ns, ct_grant *grant, ct_verdict *out) {
     ct__call *c = ct__call_at(t, call);
     if (c == NULL)
@@ -115,6 +120,9 @@ int ct_lease(ct_table *t, uint64_t call, uint64_t deadline_ns, uint64_t now_ns, 
         ct__lease_facts(t, c, grant);
         return CT_LEASE_GRANTED;
     }
+    const uint32_t never = f->current > 0 ? CT_DETAIL_NONE : ct__tenant_beyond(f->tenant, f->row.memory_mb, f->row.cpu_millis);
+    if (never != CT_DETAIL_NONE)
+        return refused(c, beyond(never), out);
     c->number = ++t->next_number;
     c->since_ns = now_ns;
     c->deadline_ns = deadline_ns;
@@ -141,8 +149,11 @@ int ct_call_overdue(ct_table *t, uint64_t call, uint64_t now_ns, uint64_t *next_
     }
     const ct__function *f = c->function;
     const bool is_served_soon = is_covered(c);
+    const uint32_t lacks = is_served_soon || ct__boots_for_calls(f) == 0 ? CT_DETAIL_NONE : ct__tenant_lacks(f);
     ct_verdict verdict;
-    if (c->deadline_ns <= c->patience_ns || (is_served_soon && c->deadline_ns <= now_ns)) {
+    if (lacks != CT_DETAIL_NONE) {
+        verdict = beyond(lacks);
+    } else if (c->deadline_ns <= c->patience_ns || (is_served_soon && c->deadline_ns <= now_ns)) {
         verdict = (ct_verdict){.code = CT_STATUS_TIMEOUT, .detail = is_served_soon ? CT_DETAIL_INIT : CT_DETAIL_WAIT};
     } else if (!is_served_soon) {
         verdict = shed(f, CT_STATUS_QUEUE_WAIT_TIMEOUT, f->row.max_queue_wait_ns);
@@ -156,17 +167,18 @@ int ct_call_overdue(ct_table *t, uint64_t call, uint64_t now_ns, uint64_t *next_
     return 1;
 }
 
-/* On a full node: give up a member that came free, though calls wait for it, because a function without any instance has
- * been waiting for longer? */
+/* On a full node, or of a tenant that may have no more: give up a member that came free, though calls wait for it, because
+ * a function without any instance has been waiting for longer? */
 static bool must_yield(const ct_table *t, const ct__function *f, const ct__member *m) {
-    if (ct__list_empty(&t->asking) || t->by_state[CT_MEMBER_DEAD] > 0 || m->state != CT_MEMBER_IDLE ||
-        t->member_slab.count < t->options.max_instances)
+    if (ct__list_empty(&t->asking) || m->state != CT_MEMBER_IDLE)
         return false;
+    const bool is_full = t->by_state[CT_MEMBER_DEAD] == 0 && t->member_slab.count >= t->options.max_instances;
     const uint64_t mine_ns = ct__list_empty(&f->line) ? NEVER_NS : oldest_in(&f->line)->since_ns;
     for (const ct__node *at = t->asking.next; at != &t->asking; at = at->next) {
         const ct__function *other = CT__CONST_OF(ct__function, asking, at);
-        if (other != f && other->current == 0 && !ct__list_empty(&other->line) &&
-            oldest_in(&other->line)->since_ns < mine_ns)
+        if (other == f || other->current > 0 || ct__list_empty(&other->line) || oldest_in(&other->line)->since_ns >= mine_ns)
+            continue;
+        if (ct__tenant_lacks(other) == CT_DETAIL_NONE ? is_full : other->tenant == f->tenant && f->tenant->dead == 0)
             return true;
     }
     return false;

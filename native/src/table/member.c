@@ -28,6 +28,10 @@ ct__member *ct__member_add(ct_table *t, ct__function *f) {
     m->version = f->row.version;
     m->seats = f->row.instance_concurrency;
     m->state = CT_MEMBER_BOOTING;
+    m->memory_mb = f->row.memory_mb;
+    m->cpu_millis = f->row.cpu_millis;
+    f->tenant->memory_mb += m->memory_mb;
+    f->tenant->cpu_millis += m->cpu_millis;
     ct__list_insert(&f->members, &m->of_function);
     f->by_state[CT_MEMBER_BOOTING]++;
     t->by_state[CT_MEMBER_BOOTING]++;
@@ -89,6 +93,7 @@ void ct__member_bury(ct_table *t, ct__member *m) {
         m->function->booting--;
     ct__list_remove(&m->shelf);
     ct__member_become(t, m, CT_MEMBER_DEAD);
+    m->function->tenant->dead++;
     ct__effect_put(t, CT_TAKER_PYTHON, &m->retire, CT_EFFECT_RETIRE);
 }
 
@@ -188,6 +193,9 @@ int ct_member_gone(ct_table *t, uint64_t member, uint64_t now_ns) {
     ct__list_remove(&m->of_function);
     f->by_state[CT_MEMBER_DEAD]--;
     t->by_state[CT_MEMBER_DEAD]--;
+    f->tenant->dead--;
+    f->tenant->memory_mb -= m->memory_mb;
+    f->tenant->cpu_millis -= m->cpu_millis;
     if (is_current(m))
         f->current--;
     ct__slab_give(&t->member_slab, &m->slot);

@@ -28,13 +28,14 @@ static uint32_t boots_for_warmth(const ct__function *f, uint64_t now_ns) {
     return less(kept - f->current, head_room(f));
 }
 
-/* The idle member that nobody used for longest; those that min_replicas keeps only when no other is left. */
-static ct__member *least_recently_used(const ct_table *t) {
+/* The idle member, of a tenant's or (NULL) of all, that nobody used for longest; those that min_replicas keeps only when no
+ * other is left. */
+static ct__member *least_recently_used(const ct_table *t, const ct__tenant *tenant) {
     ct__member *best = NULL;
     bool best_is_reserved = false;
     for (uint32_t i = 0; i < t->member_slab.fresh; i++) {
         ct__member *m = &t->members[i];
-        if (!m->slot.is_used || m->state != CT_MEMBER_IDLE)
+        if (!m->slot.is_used || m->state != CT_MEMBER_IDLE || (tenant != NULL && m->function->tenant != tenant))
             continue;
         const bool is_reserved = m->function->current <= ct__kept_warm(m->function);
         if (best != NULL && is_reserved != best_is_reserved) {
@@ -55,32 +56,51 @@ static void ask_if_needed(ct_table *t, ct__function *f) {
         ct__list_insert(&t->asking, &f->asking);
 }
 
-/* Boots that those who ask want in all; who wants none any more asks no longer. */
+static uint32_t room(uint64_t max, uint64_t used, uint64_t each) {
+    if (max == 0)
+        return UINT32_MAX;
+    if (used > max)
+        return 0;
+    const uint64_t more = each == 0 ? UINT32_MAX : (max - used) / each;
+    return more < UINT32_MAX ? (uint32_t)more : UINT32_MAX;
+}
+
+/* How many more instances of it its tenant may have. */
+static uint32_t room_for(const ct__function *f) {
+    const ct__tenant *tenant = f->tenant;
+    return less(room(tenant->row.max_memory_mb, tenant->memory_mb, f->row.memory_mb),
+                room(tenant->row.max_cpu_millis, tenant->cpu_millis, f->row.cpu_millis));
+}
+
+/* Boots that those who ask want in all, and for which their tenants have room; who wants none any more asks no longer. */
 static uint32_t wanted_boots(ct_table *t) {
     uint64_t wanted = 0;
     for (ct__node *at = t->asking.next, *next; at != &t->asking; at = next) {
         next = at->next;
         const uint32_t boots = ct__boots_for_calls(CT__OF(ct__function, asking, at));
-        wanted += boots;
         if (boots == 0)
             ct__list_remove(at);
+        wanted += less(boots, room_for(CT__OF(ct__function, asking, at)));
     }
     return wanted < UINT32_MAX ? (uint32_t)wanted : UINT32_MAX;
 }
 
-/* Starts every boot and eviction that the rules allow now, first come first served. grown: calls were added to its line. */
-void ct__pool_pump(ct_table *t, ct__function *grown) {
-    if (grown != NULL)
-        ask_if_needed(t, grown);
-    if (!t->is_open)
-        return;
+static ct__function *first_with_room(const ct_table *t) {
+    for (const ct__node *at = t->asking.next; at != &t->asking; at = at->next)
+        if (ct__tenant_lacks(CT__CONST_OF(ct__function, asking, at)) == CT_DETAIL_NONE)
+            return CT__OF(ct__function, asking, at);
+    return NULL;
+}
+
+static void boot_and_evict(ct_table *t) {
     while (!ct__list_empty(&t->asking)) {
         const uint32_t wanted = wanted_boots(t);
         const uint32_t booting = t->by_state[CT_MEMBER_BOOTING];
         if (wanted == 0 || booting >= t->options.max_boots)
             return;
         if (t->member_slab.count < t->options.max_instances) {
-            ct__function *f = CT__OF(ct__function, asking, t->asking.next);
+            ct__function *f = first_with_room(t);
+            assert(f != NULL); /* it is who wants the boots */
             (void)ct__member_add(t, f); /* there is a slot: the bound is the number of slots */
             ct__list_remove(&f->asking); /* the next boot is somebody else's, when somebody else asks */
             ct__list_insert(&t->asking, &f->asking);
@@ -89,16 +109,84 @@ void ct__pool_pump(ct_table *t, ct__function *grown) {
         /* Places of members that are being destroyed come free by themselves. */
         if (t->by_state[CT_MEMBER_DEAD] >= less(t->options.max_boots - booting, wanted))
             return;
-        ct__member *victim = least_recently_used(t);
+        ct__member *victim = least_recently_used(t, NULL);
         if (victim == NULL)
             return;
         ct__member_bury(t, victim);
     }
 }
 
-/* Boots ahead of calls as far as there is room, never at the cost of another function's instance; false: there is none. */
+/* Who waits because its tenant may have no more instances gets the place of an idle one of the same tenant, one at a time. */
+static void make_room(ct_table *t) {
+    for (ct__node *at = t->asking.next; at != &t->asking; at = at->next) {
+        const ct__function *f = CT__OF(ct__function, asking, at);
+        if (f->tenant->dead > 0 || ct__boots_for_calls(f) == 0 || ct__tenant_lacks(f) == CT_DETAIL_NONE)
+            continue;
+        ct__member *victim = least_recently_used(t, f->tenant);
+        if (victim != NULL)
+            ct__member_bury(t, victim);
+    }
+}
+
+/* Starts every boot and eviction that the rules allow now, first come first served. grown: calls were added to its line. */
+void ct__pool_pump(ct_table *t, ct__function *grown) {
+    if (grown != NULL)
+        ask_if_needed(t, grown);
+    if (!t->is_open)
+        return;
+    boot_and_evict(t);
+    make_room(t);
+}
+
+/* Of a tenant's members that take new calls: how much they have. */
+static void held_by(const ct_table *t, const ct__tenant *tenant, uint64_t *memory_mb, uint64_t *cpu_millis) {
+    *memory_mb = *cpu_millis = 0;
+    for (uint32_t i = 0; i < t->member_slab.fresh; i++) {
+        const ct__member *m = &t->members[i];
+        if (!m->slot.is_used || m->function->tenant != tenant || m->state == CT_MEMBER_DEAD || m->state == CT_MEMBER_DRAINING)
+            continue;
+        *memory_mb += m->memory_mb;
+        *cpu_millis += m->cpu_millis;
+    }
+}
+
+static ct__member *newest_busy(const ct_table *t, const ct__tenant *tenant) {
+    ct__member *newest = NULL;
+    for (uint32_t i = 0; i < t->member_slab.fresh; i++) {
+        ct__member *m = &t->members[i];
+        if (m->slot.is_used && m->function->tenant == tenant && m->state == CT_MEMBER_BUSY &&
+            (newest == NULL || m->number > newest->number))
+            newest = m;
+    }
+    return newest;
+}
+
+void ct__pool_trim(ct_table *t, const ct__tenant *tenant) {
+    if (ct__tenant_beyond(tenant, tenant->memory_mb, tenant->cpu_millis) == CT_DETAIL_NONE)
+        return;
+    for (;;) {
+        uint64_t memory_mb, cpu_millis;
+        held_by(t, tenant, &memory_mb, &cpu_millis);
+        if (ct__tenant_beyond(tenant, memory_mb, cpu_millis) == CT_DETAIL_NONE)
+            return;
+        ct__member *idle = least_recently_used(t, tenant);
+        ct__member *busy = idle == NULL ? newest_busy(t, tenant) : NULL;
+        if (idle != NULL) {
+            ct__member_bury(t, idle);
+        } else if (busy != NULL) { /* it ends what it has in hand */
+            ct__list_remove(&busy->shelf);
+            ct__member_become(t, busy, CT_MEMBER_DRAINING);
+        } else {
+            return; /* the others boot: the next sweep sees them */
+        }
+    }
+}
+
+/* Boots ahead of calls as far as there is room, never at the cost of another function's instance; false: the node has none. */
 static bool boot_ahead(ct_table *t, ct__function *f, uint32_t boots) {
     for (; boots > 0; boots--) {
+        if (ct__tenant_lacks(f) != CT_DETAIL_NONE)
+            return true;
         if (t->member_slab.count >= t->options.max_instances || t->by_state[CT_MEMBER_BOOTING] >= t->options.max_boots)
             return false;
         (void)ct__member_add(t, f);
@@ -176,6 +264,7 @@ void ct_sweep(ct_table *t, uint64_t now_ns) {
         next = at->next;
         ct__function *f = CT__OF(ct__function, active, at);
         expire(t, f, now_ns);
+        ct__pool_trim(t, f->tenant);
         ask_if_needed(t, f);
         ct__function_settle(t, f);
     }

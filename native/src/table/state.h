@@ -100,6 +100,9 @@ typedef struct ct__tenant {
     bool is_told;
     bool is_limited; /* there is something that a call is to be checked against */
     uint32_t inflight;
+    uint32_t dead; /* of its members, those that are not gone yet */
+    uint64_t memory_mb; /* of its members */
+    uint64_t cpu_millis;
     uint64_t calls;  /* let in, since it was made */
     uint64_t listed; /* of them, those that were told to whoever keeps the count */
     uint64_t call_full_at_ns;
@@ -152,6 +155,8 @@ typedef struct ct__member {
     uint64_t link;
     uint32_t seats;
     uint32_t leases;
+    uint32_t memory_mb;
+    uint32_t cpu_millis;
     bool has_served;
     uint32_t state; /* enum ct_member_state */
     ct__effect boot;
@@ -291,6 +296,7 @@ void ct__pool_pump(ct_table *t, ct__function *grown);
 void ct__pool_renew(ct_table *t, ct__function *f); /* a new sandbox begins: useless members go */
 void ct__pool_refuse_line(ct_table *t, ct__function *f, const ct_verdict *verdict);
 void ct__pool_keep_warm(ct_table *t, uint64_t now_ns);
+void ct__pool_trim(ct_table *t, const ct__tenant *tenant); /* as far as its limits were lowered below what it has */
 
 /* lease.c */
 void ct__serve(ct_table *t, ct__function *f, const ct__member *booted, uint64_t now_ns);
@@ -334,6 +340,14 @@ void ct__tenants_free(ct__tenants *all);
 int ct__tenants_check(const ct_table *t);
 int ct__tenant_join(ct_table *t, const uint8_t *name, uint32_t len, ct__tenant **out); /* one more function of it */
 void ct__tenant_leave(ct_table *t, ct__tenant *tenant);
+/* What it may not have so much of in all: enum ct_detail, CT_DETAIL_NONE: it may. */
+uint32_t ct__tenant_beyond(const ct__tenant *tenant, uint64_t memory_mb, uint64_t cpu_millis);
+
+/* What it has too little of for one more instance of f. */
+static inline uint32_t ct__tenant_lacks(const ct__function *f) {
+    return ct__tenant_beyond(f->tenant, f->tenant->memory_mb + f->row.memory_mb, f->tenant->cpu_millis + f->row.cpu_millis);
+}
+
 bool ct__tenant_refuses(ct__tenant *tenant, bool is_job, uint64_t now_ns, ct_verdict *out); /* of a limited one */
 
 /* A call is let in, after ct__tenant_refuses if the tenant is limited. */

@@ -113,6 +113,8 @@ int ct_tenant_put(ct_table *t, const uint8_t *name, uint32_t name_len, const ct_
     tenant->row = *row;
     tenant->is_limited = row->calls_per_s > 0 || row->max_inflight > 0 || row->calls_until != UINT64_MAX;
     *out = ct__handle(&tenant->slot);
+    ct__pool_trim(t, tenant);
+    ct__pool_pump(t, NULL);
     return 0;
 }
 
@@ -124,6 +126,7 @@ int ct_tenant_drop(ct_table *t, uint64_t handle) {
     tenant->is_limited = false;
     tenant->row = (ct_tenant_row){.calls_until = UINT64_MAX};
     let_go(t->tenants, tenant);
+    ct__pool_pump(t, NULL);
     return 0;
 }
 
@@ -132,7 +135,8 @@ int ct_tenant_stats_get(const ct_table *t, uint64_t handle, ct_tenant_stats *out
     if (tenant == NULL)
         return -ESTALE;
     *out = (ct_tenant_stats){.tenant = handle, .calls = tenant->calls, .inflight = tenant->inflight,
-                             .functions = tenant->functions};
+                             .functions = tenant->functions, .memory_mb = tenant->memory_mb,
+                             .cpu_millis = tenant->cpu_millis};
     return 0;
 }
 
@@ -163,11 +167,19 @@ uint64_t ct_tenant_publish(ct_table *t, uint64_t handle, uint32_t messages, uint
     return left_ns;
 }
 
+uint32_t ct__tenant_beyond(const ct__tenant *tenant, uint64_t memory_mb, uint64_t cpu_millis) {
+    const ct_tenant_row *row = &tenant->row;
+    if (row->max_memory_mb > 0 && memory_mb > row->max_memory_mb)
+        return CT_DETAIL_MEMORY;
+    return row->max_cpu_millis > 0 && cpu_millis > row->max_cpu_millis ? CT_DETAIL_CPU : CT_DETAIL_NONE;
+}
+
 /* What all its functions have used up refuses this one's call, too. A job is no call before it runs: then the rate counts. */
 bool ct__tenant_refuses(ct__tenant *tenant, bool is_job, uint64_t now_ns, ct_verdict *out) {
     const ct_tenant_row *row = &tenant->row;
     if (tenant->calls >= row->calls_until) {
         *out = ct__later(CT_STATUS_QUOTA_EXCEEDED, row->quota_ends_ns > now_ns ? row->quota_ends_ns - now_ns : 0);
+        out->detail = row->quota_detail;
         return true;
     }
     if (is_job)
@@ -200,6 +212,19 @@ int ct__tenants_check(const ct_table *t) {
         count++;
         uint32_t functions = 0;
         uint32_t calls = 0;
+        uint32_t dead = 0;
+        uint64_t memory_mb = 0;
+        uint64_t cpu_millis = 0;
+        for (uint32_t j = 0; j < t->member_slab.fresh; j++) {
+            const ct__member *m = &t->members[j];
+            if (!m->slot.is_used || m->function->tenant != tenant)
+                continue;
+            dead += m->state == CT_MEMBER_DEAD;
+            memory_mb += m->memory_mb;
+            cpu_millis += m->cpu_millis;
+        }
+        if (dead != tenant->dead || memory_mb != tenant->memory_mb || cpu_millis != tenant->cpu_millis)
+            return -__LINE__;
         for (uint32_t j = 0; j < t->function_slab.fresh; j++) {
             const ct__function *f = &t->functions[j];
             if (f->slot.is_used && f->tenant == tenant) {

@@ -1,9 +1,9 @@
-"""The limits of the tenants that are served here, pushed down into the table, and their calls, added to the month's.
+"""The limits of the tenants that are served here, pushed down into the table, and their calls, added to the day's.
 
 The table counts each call once, whichever way it came. Twice a second what it counted is added to `tenant_usage`, and what is
-left of a monthly quota goes back down: so comets that share a tenant may let in, beyond its quota, what the others let in
+left of a daily or monthly quota goes back down: so comets that share a tenant may let in, beyond its quota, what the others let in
 within that time. A comet that is killed forgets what it had not added yet, which the tenant is not charged for; nothing
-else is lost with it, since the month's count is the database's. Without the database the table goes on counting, and what
+else is lost with it, since the count is the database's. Without the database the table goes on counting, and what
 it counted is added later.
 """
 
@@ -21,7 +21,7 @@ from constellation.base.clock import Clock
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.comet.refusals import TenantRateLimit
 from constellation.native.table_values import NEVER_NS, TenantHandle, TenantRow, TenantStats
-from constellation.nova.domain.quota import Dimension, Limit, month_end
+from constellation.nova.domain.quota import PERIODS, Calls, Dimension, Limit, period_end
 from constellation.nova.domain.tenancy import Tenant
 from constellation.nova.store.quotas import LimitedTenant
 
@@ -35,9 +35,9 @@ _NO_LIMIT = TenantRow()
 class QuotaSource(Protocol):
     async def try_get(self, tenant: str) -> LimitedTenant | None: ...
 
-    async def calls(self, tenants: Sequence[str]) -> Mapping[str, int]: ...
+    async def calls(self, tenants: Sequence[str]) -> Mapping[str, Calls]: ...
 
-    async def add_calls(self, calls: Mapping[str, int]) -> Mapping[str, int]: ...
+    async def add_calls(self, calls: Mapping[str, int]) -> Mapping[str, Calls]: ...
 
 
 class TenantTable(Protocol):
@@ -61,7 +61,7 @@ class _Known:
     name: str
     handle: TenantHandle
     limits: Mapping[Dimension, Limit]
-    used: int  # of this month, as the database had it when it had `added`
+    used: Calls  # of now, as the database had them when it had `added`
     added: int = 0  # of the table's count, what the database has
     counted: int = 0  # the table's count
 
@@ -89,9 +89,9 @@ class Tenants:
         if found is None:
             self._forget(tenant)
             return None
-        used = 0
-        if _quota_of(found.limits) is not None:
-            used = (await self._quotas.calls([tenant])).get(tenant, 0)
+        used = Calls()
+        if _has_quota(found.limits):
+            used = (await self._quotas.calls([tenant])).get(tenant, used)
         known = self._known.get(tenant)
         if known is None:
             self._make_room()
@@ -143,7 +143,7 @@ class Tenants:
             await self.add()
 
     async def add(self) -> None:
-        """Add what was counted to the month's calls, and say what is left of quotas."""
+        """Add what was counted to the day's calls, and say what is left of quotas."""
         for stats in self._table.called_tenants():
             known = self._by_handle.get(stats.tenant)
             if known is not None:
@@ -155,11 +155,11 @@ class Tenants:
         except ConstellationError as error:  # when the commit's answer was lost, they are added twice
             log.warning("tenants.calls_not_added", tenants=len(adding), reason=str(error))
             return
-        quotas = [known for known in self._known.values() if _quota_of(known.limits) is not None]
+        quotas = [known for known in self._known.values() if _has_quota(known.limits)]
         others = [known.name for known in quotas if known.name not in totals]
         try:
             if others:
-                totals |= dict.fromkeys(others, 0) | dict(await self._quotas.calls(others))
+                totals |= dict.fromkeys(others, Calls()) | dict(await self._quotas.calls(others))
         except ConstellationError as error:
             log.warning("tenants.calls_unknown", tenants=len(others), reason=str(error))
         for known in quotas:
@@ -167,7 +167,7 @@ class Tenants:
                 known.used = totals[known.name]
                 self._tell(known)
 
-    async def _added(self, adding: Sequence[tuple[_Known, int]]) -> dict[str, int]:
+    async def _added(self, adding: Sequence[tuple[_Known, int]]) -> dict[str, Calls]:
         if not adding:
             return {}
         totals = dict(await self._quotas.add_calls({known.name: counted - known.added for known, counted in adding}))
@@ -177,16 +177,21 @@ class Tenants:
         return totals
 
     def _tell(self, known: _Known) -> None:
-        quota = _quota_of(known.limits)
         now, now_s = self._clock.now(), self._clock.monotonic_s()
+        spent = _first_spent(known)
         row = TenantRow(
             calls_per_s=known.value(Dimension.INVOCATIONS_PER_S) or 0.0,
             calls_burst=known.burst(Dimension.INVOCATIONS_PER_S),
             publishes_per_s=known.value(Dimension.PUBLISHES_PER_S) or 0.0,
             publishes_burst=known.burst(Dimension.PUBLISHES_PER_S),
             max_inflight=min(int(known.value(Dimension.CONCURRENT_INVOCATIONS) or 0), 2**32 - 1),
-            calls_until=None if quota is None else known.added + max(0, int(quota) - known.used),
-            quota_ends_ns=int((now_s + (month_end(now) - now).total_seconds()) * 1e9),
+            max_memory_mb=_bound(known.value(Dimension.MEMORY_MB)),
+            max_cpu_millis=_bound(known.value(Dimension.VCPU_MILLI)),
+            calls_until=None if spent is None else known.added + spent[1],
+            is_quota_daily=spent is not None and spent[0] is Dimension.INVOCATIONS_PER_DAY,
+            quota_ends_ns=0
+            if spent is None
+            else int((now_s + (period_end(spent[0], now) - now).total_seconds()) * 1e9),
         )
         self._table.put_tenant(known.name, row)
 
@@ -205,6 +210,20 @@ class Tenants:
             self._table.drop_tenant(known.handle)
 
 
-def _quota_of(limits: Mapping[Dimension, Limit]) -> float | None:
-    limit = limits.get(Dimension.INVOCATIONS_PER_MONTH)
-    return None if limit is None else limit.value
+def _bound(value: float | None) -> int:
+    """Return a bound on instances as the table has it; nothing fits into 1."""
+    return 0 if value is None else max(1, min(int(value), 2**32 - 1))
+
+
+def _has_quota(limits: Mapping[Dimension, Limit]) -> bool:
+    return any((limit := limits.get(period)) is not None and limit.value is not None for period in PERIODS)
+
+
+def _first_spent(known: _Known) -> tuple[Dimension, int] | None:
+    """Return the quota of which the least is left, and how much; of two that are the same, the one that lasts longer."""
+    left = [
+        (period, max(0, int(quota) - known.used.of(period)))
+        for period in reversed(PERIODS)
+        if (quota := known.value(period)) is not None
+    ]
+    return min(left, key=lambda each: each[1], default=None)

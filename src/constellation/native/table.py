@@ -394,6 +394,8 @@ def _row(row: FunctionRow, names: Sequence[Any] | None) -> Any:
         "breaker_min_samples": row.breaker_min_samples,
         "breaker_probes": row.breaker_probes,
         "meter": row.meter,
+        "memory_mb": row.memory_mb,
+        "cpu_millis": row.cpu_millis,
     }
     if names is not None:
         for field, data in zip(("tenant", "space", "name"), names, strict=True):

@@ -63,6 +63,9 @@ class Detail(IntEnum):
     INIT = _lib.CT_DETAIL_INIT
     WAIT = _lib.CT_DETAIL_WAIT
     BOOT = _lib.CT_DETAIL_BOOT
+    DAY = _lib.CT_DETAIL_DAY
+    MEMORY = _lib.CT_DETAIL_MEMORY
+    CPU = _lib.CT_DETAIL_CPU
 
 
 class State(IntEnum):
@@ -149,6 +152,8 @@ class FunctionRow:
     breaker_open_s: float = 5.0
     breaker_probes: int = 1
     meter: int = 0
+    memory_mb: int = 0  # of one instance
+    cpu_millis: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +166,9 @@ class TenantRow:
     publishes_burst: int = 0
     max_inflight: int = 0
     calls_until: int | None = None  # no call is let in once that many were, as its stats count them
+    is_quota_daily: bool = False  # a refusal says so
+    max_memory_mb: int = 0  # of all its instances
+    max_cpu_millis: int = 0
     quota_ends_ns: int = 0  # when there will be more
 
 
@@ -171,6 +179,8 @@ class TenantStats(NamedTuple):
     calls: int  # let in
     inflight: int
     functions: int  # that the table has of it
+    memory_mb: int  # of its instances, until they are gone
+    cpu_millis: int
 
 
 class Ask(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from constellation.native import _core
 from constellation.native.errors import checked
@@ -34,6 +35,9 @@ class TenantLedger(Ledger):
                 "max_inflight": row.max_inflight,
                 "calls_until": NEVER_NS if row.calls_until is None else row.calls_until,
                 "quota_ends_ns": row.quota_ends_ns,
+                "max_memory_mb": row.max_memory_mb,
+                "max_cpu_millis": row.max_cpu_millis,
+                "quota_detail": _lib.CT_DETAIL_DAY if row.is_quota_daily else _lib.CT_DETAIL_NONE,
             },
         )
         checked("tenant", _lib.ct_tenant_put(self._table, _ffi.from_buffer("uint8_t[]", text), len(text), given, out))
@@ -47,16 +51,19 @@ class TenantLedger(Ledger):
         """Return what a tenant did since the table got to know it."""
         out = _ffi.new("ct_tenant_stats *")
         checked("tenant", _lib.ct_tenant_stats_get(self._table, tenant, out))
-        return TenantStats(out.tenant, out.calls, out.inflight, out.functions)
+        return _stats(out)
 
     def called_tenants(self) -> Iterator[TenantStats]:
         """Yield the tenants whose calls grew since this was last asked."""
         cursor, found = _ffi.new("uint64_t *"), _ffi.new("ct_tenant_stats[]", _LISTED)
         while count := _lib.ct_tenant_stats_list(self._table, cursor, found, _LISTED):
             for place in range(count):
-                row = found[place]
-                yield TenantStats(row.tenant, row.calls, row.inflight, row.functions)
+                yield _stats(found[place])
 
     def publish_wait_ns(self, tenant: TenantHandle, messages: int, *, now_ns: int) -> int:
         """Take messages out of a tenant's bucket; above 0: when they may be published, `NEVER_NS`: not so many at once."""
         return int(_lib.ct_tenant_publish(self._table, tenant, messages, now_ns))
+
+
+def _stats(out: Any) -> TenantStats:
+    return TenantStats(out.tenant, out.calls, out.inflight, out.functions, out.memory_mb, out.cpu_millis)

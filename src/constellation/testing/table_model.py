@@ -10,7 +10,6 @@ from collections import defaultdict
 
 from constellation.native.table_values import (
     CALL_DEPTH_MAX,
-    NEVER_NS,
     Ask,
     Breaker,
     Detail,
@@ -21,6 +20,7 @@ from constellation.native.table_values import (
     Verdict,
 )
 from constellation.testing.table_parts import FAILURES, ModelCall, ModelFunction, ModelMember, later
+from constellation.testing.table_room import RoomModel, least_recently_used
 from constellation.testing.table_tenants import ModelTenant, rate_of
 
 BREAKER_PARTS = 10
@@ -35,7 +35,7 @@ def ns(seconds: float) -> int:
 Effect = tuple[str, int] | tuple[str, int, int, bool, int] | tuple[str, int, int, int]
 
 
-class TableModel:
+class TableModel(RoomModel):
     """The same operations as `native.table.Table`, without handles."""
 
     def __init__(self, options: TableOptions) -> None:
@@ -49,18 +49,11 @@ class TableModel:
         self.is_open = False
         self._functions = self._members = self._calls = self._tickets = 0
 
-    @property
-    def members(self) -> list[ModelMember]:
-        return sorted((m for f in self.functions for m in f.members), key=lambda m: m.number)
-
-    def count(self, state: State) -> int:
-        return sum(member.state is state for member in self.members)
-
     # Functions.
 
     def open(self, now_ns: int) -> None:
         self.is_open = True
-        self._pump()
+        self.pump()
         self._keep_warm(now_ns)
 
     def put_function(self, row: FunctionRow, now_ns: int) -> ModelFunction:
@@ -80,7 +73,7 @@ class TableModel:
         if not is_same:
             self._renew(function)
         self._settle(function)
-        self._pump(function)
+        self.pump(function)
         self._keep_warm(now_ns)
 
     def remove_function(self, function: ModelFunction) -> None:
@@ -89,7 +82,7 @@ class TableModel:
         while function.line:
             self._refuse(function.line[0], Status.NOT_FOUND)
         self._settle(function)
-        self._pump()
+        self.pump()
 
     def prewarm(self, function: ModelFunction, target: int) -> None:
         if self.is_open and not function.row.is_halted:
@@ -168,12 +161,16 @@ class TableModel:
         if function.shelf:
             return self._give(call)
         row = function.row
+        never = self.beyond(row.tenant, row.memory_mb, row.cpu_millis)
+        if never and not function.current:
+            call.state = "refused"
+            return Verdict(Status.QUOTA_EXCEEDED, never, retry_after_s=1)
         self._tickets += 1
         call.ticket, call.since_ns, call.deadline_ns = self._tickets, now_ns, deadline_ns
         call.patience_ns = now_ns + ns(row.max_queue_wait_s)
         call.state = "waiting"
         function.line.append(call)
-        self._pump(function)
+        self.pump(function)
         if max(0, len(function.line) - function.booting * row.instance_concurrency) > row.max_queue_depth:
             self._leave(call)
             return Verdict(Status.QUEUE_FULL, 0, row.shed_status, row.retry_after_s, row.max_queue_depth)
@@ -184,6 +181,10 @@ class TableModel:
         if now_ns < min(call.deadline_ns, call.patience_ns):
             return min(call.deadline_ns, call.patience_ns)
         is_covered = function.line.index(call) < function.booting * row.instance_concurrency
+        lacks = self.lacks(function) if not is_covered and function.boots_for_calls else Detail.NONE
+        if lacks:
+            self._leave(call)
+            return Verdict(Status.QUOTA_EXCEEDED, lacks, retry_after_s=1)
         if call.deadline_ns <= call.patience_ns or (is_covered and call.deadline_ns <= now_ns):
             self._leave(call)
             return Verdict(Status.TIMEOUT, Detail.INIT if is_covered else Detail.WAIT)
@@ -197,7 +198,7 @@ class TableModel:
     def give_back(self, call: ModelCall, now_ns: int) -> bool:
         function = call.function
         assert call.member is not None
-        self._bury(call.member)
+        self.bury(call.member)
         call.state = "admitted"
         waits = call.ticket > 0 and not function.is_removed
         if waits:
@@ -207,7 +208,7 @@ class TableModel:
         self._release(call, now_ns, is_broken=False)
         if waits:
             self._serve(function, None, now_ns)
-            self._pump(function)
+            self.pump(function)
         return waits
 
     def end(self, call: ModelCall, status: int, now_ns: int, *, is_broken: bool) -> None:
@@ -249,20 +250,20 @@ class TableModel:
 
     def booted(self, member: ModelMember, now_ns: int) -> bool:
         if not member.is_current:
-            self._bury(member)
-            self._pump()
+            self.bury(member)
+            self.pump()
             return False
         function = member.function
         function.boot_failures = 0
         member.state, member.idle_since_ns = State.IDLE, now_ns
         function.shelf.append(member)
         self._serve(function, member, now_ns)
-        self._pump(function)
+        self.pump(function)
         return True
 
     def boot_failed(self, member: ModelMember, status: int, now_ns: int) -> None:
         function = member.function
-        self._bury(member)
+        self.bury(member)
         if member.is_current:
             function.boot_failures += 1
             wait_s = min(30.0, 0.5 * 2.0 ** (function.boot_failures - 1))
@@ -270,22 +271,22 @@ class TableModel:
             if function.line:
                 function.line[0].was_refused_by_boot = True
                 self._refuse(function.line[0], status, Detail.BOOT)
-        self._pump(function)
+        self.pump(function)
 
     def died(self, member: ModelMember) -> None:
-        self._bury(member)
-        self._pump(member.function)
+        self.bury(member)
+        self.pump(member.function)
 
     def gone(self, member: ModelMember) -> None:
         function = member.function
-        self._bury(member)
+        self.bury(member)
         for effect in [("boot", member.number), ("retire", member.number)]:
             if effect in self.effects:
                 self.effects.remove(effect)
         function.members.remove(member)
         member.is_gone = True
         self._settle(function)
-        self._pump(function)
+        self.pump(function)
 
     def sweep(self, now_ns: int) -> None:
         for function in list(self.active):
@@ -297,10 +298,11 @@ class TableModel:
             ]
             old.sort(key=lambda m: m.idle_since_ns)
             for member in old[: max(0, spare)]:
-                self._bury(member)
+                self.bury(member)
+            self.trim(function.row.tenant)
             self._ask(function)
             self._settle(function)
-        self._pump()
+        self.pump()
         self._keep_warm(now_ns)
 
     # Inside.
@@ -326,12 +328,12 @@ class TableModel:
         member.calls.remove(call)
         if not member.is_gone:
             self._free_seat(member, now_ns, is_broken=is_broken)
-            if self._must_yield(function, member):
-                self._bury(member)
+            if self.must_yield(function, member):
+                self.bury(member)
             else:
                 self._serve(function, None, now_ns)
         if self.asking:
-            self._pump()
+            self.pump()
 
     def _free_seat(self, member: ModelMember, now_ns: int, *, is_broken: bool) -> None:
         if member.state is State.DEAD:
@@ -343,22 +345,12 @@ class TableModel:
             member.state = State.DRAINING
         if member.state is State.DRAINING:
             if not member.calls:
-                self._bury(member)
+                self.bury(member)
             return
         if not member.calls:
             member.state, member.idle_since_ns = State.IDLE, now_ns
         if member not in member.function.shelf:
             member.function.shelf.append(member)
-
-    def _must_yield(self, function: ModelFunction, member: ModelMember) -> bool:
-        is_full = len(self.members) >= self.options.max_instances
-        if not is_full or self.count(State.DEAD) or member.state is not State.IDLE:
-            return False
-        mine_ns = function.line[0].since_ns if function.line else NEVER_NS
-        return any(
-            other is not function and other.current == 0 and other.line and other.line[0].since_ns < mine_ns
-            for other in self.asking
-        )
 
     def _leave(self, call: ModelCall) -> None:
         call.function.line.remove(call)
@@ -370,7 +362,7 @@ class TableModel:
         self._leave(call)
         self.effects.append(("refuse", call.number, status, detail))
 
-    def _bury(self, member: ModelMember) -> None:
+    def bury(self, member: ModelMember) -> None:
         if member.state is State.DEAD:
             return
         if member in member.function.shelf:
@@ -384,7 +376,7 @@ class TableModel:
         function.shelf.clear()
         for member in function.members:
             if member.state is State.IDLE:
-                self._bury(member)
+                self.bury(member)
             elif member.state is State.BUSY:
                 member.state = State.DRAINING
 
@@ -409,28 +401,33 @@ class TableModel:
     def _boot(self, function: ModelFunction) -> None:
         self._members += 1
         row = function.row
-        member = ModelMember(self._members, function, function.sandbox, row.instance_concurrency, row.version)
+        facts = (row.instance_concurrency, row.version, row.memory_mb, row.cpu_millis)
+        member = ModelMember(self._members, function, function.sandbox, *facts)
         function.members.append(member)
         self.effects.append(("boot", member.number))
 
-    def _pump(self, grown: ModelFunction | None = None) -> None:
+    def pump(self, grown: ModelFunction | None = None) -> None:
         if grown is not None:
             self._ask(grown)
         while self.is_open:
             self.asking = [function for function in self.asking if function.boots_for_calls > 0]
             boots_left = self.options.max_boots - self.count(State.BOOTING)
-            if not self.asking or boots_left <= 0:
-                return
+            fitting = [function for function in self.asking if not self.lacks(function)]
+            if not fitting or boots_left <= 0:
+                break
             if len(self.members) < self.options.max_instances:
-                first = self.asking.pop(0)
+                first = fitting[0]
+                self.asking.remove(first)
                 self._boot(first)
                 self.asking.append(first)
                 continue
-            wanted = sum(function.boots_for_calls for function in self.asking)
+            wanted = sum(min(function.boots_for_calls, self.room(function)) for function in fitting)
             idle = [member for member in self.members if member.state is State.IDLE]
             if self.count(State.DEAD) >= min(boots_left, wanted) or not idle:
-                return
-            self._bury(min(idle, key=lambda m: (m.function.current <= m.function.kept_warm, m.idle_since_ns, m.number)))
+                break
+            self.bury(least_recently_used(idle))
+        if self.is_open:
+            self.make_room()
 
     def _keep_warm(self, now_ns: int) -> None:
         for function in self.active if self.is_open else ():
@@ -440,6 +437,8 @@ class TableModel:
 
     def _boot_ahead(self, function: ModelFunction, boots: int) -> bool:
         for _ in range(boots):
+            if self.lacks(function):
+                return True
             is_full = len(self.members) >= self.options.max_instances
             if is_full or self.count(State.BOOTING) >= self.options.max_boots:
                 return False

@@ -30,6 +30,8 @@ class ModelMember:
     sandbox: int
     seats: int
     version: int
+    memory_mb: int
+    cpu_millis: int
     state: State = State.BOOTING
     idle_since_ns: int = 0
     calls: list[ModelCall] = field(default_factory=list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from constellation.native.table_values import NEVER_NS, Status, TenantRow, Verdict
+from constellation.native.table_values import NEVER_NS, Detail, Status, TenantRow, Verdict
 from constellation.testing.table_parts import SECOND_NS, later
 
 
@@ -29,7 +29,8 @@ class ModelTenant:
         if row is None:
             return None
         if row.calls_until is not None and self.calls >= row.calls_until:
-            return later(Status.QUOTA_EXCEEDED, max(0, row.quota_ends_ns - now_ns))
+            verdict = later(Status.QUOTA_EXCEEDED, max(0, row.quota_ends_ns - now_ns))
+            return verdict._replace(detail=Detail.DAY) if row.is_quota_daily else verdict
         if is_job:
             return None
         if 0 < row.max_inflight <= inflight:

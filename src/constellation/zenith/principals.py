@@ -198,10 +198,11 @@ class Principals:
         self._on_forget()
         self._generation += 1
         self._unknown.clear()
-        if change.kind in ("api_key", "principal"):
+        if change.kind in ("api_key", "principal", "tenant"):  # a tenant's limits are in what its keys may do
             stale = [key for key, entry in self._entries.items() if _concerns(change, entry.principal)]
             for key in stale:
                 del self._entries[key]
+        if change.kind in ("api_key", "principal"):
             return
         for entry in self._entries.values():
             entry.accesses = {
@@ -287,7 +288,7 @@ def _concerns(change: ChangeLine, principal: Principal) -> bool:
     """Tell whether a change of who may do what is about this caller; when in doubt it is."""
     if principal.tenant not in (ANY, change.tenant):
         return False
-    if change.kind == "api_key" or not change.name:
+    if change.kind in ("api_key", "tenant") or not change.name:
         return True
     return change.name in (principal.subject, f"session:{principal.session}")
 

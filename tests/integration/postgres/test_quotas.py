@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import anyio
 import pytest
 
 from constellation.base.errors import NotFound, StateConflict
 from constellation.base.ids import uuid7
+from constellation.nova.domain.access import ApiKey
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.job import NewJob
 from constellation.nova.domain.message import NewMessage, Publisher
-from constellation.nova.domain.quota import Dimension, Limit, QuotaExceeded
+from constellation.nova.domain.quota import Calls, Dimension, Limit, QuotaExceeded
 from constellation.nova.domain.schedule import Schedule
 from constellation.nova.domain.tenancy import TenantStatus
 from constellation.nova.domain.topic import Subscription, Topic
+from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import Failure, Jobs
@@ -117,48 +119,30 @@ async def test_of_functions_made_at_once_as_many_as_allowed_are(db: Database) ->
     await functions.create(function("again"), {"a": b"1"})
 
 
-async def test_memory_and_cpu_are_added_up_when_a_function_grows(db: Database) -> None:
+async def test_a_function_that_no_instance_could_ever_be_of_is_refused(db: Database) -> None:
     quotas = await limited(db, limit(Dimension.MEMORY_MB, 250), limit(Dimension.VCPU_MILLI, 2500))
     functions = Functions(db)
     one = await functions.create(function("one"), {"a": b"1"})
-    two = await functions.create(function("two"), {"a": b"1"})
     for changed, dimension in (
-        (replace(one, memory_mb=151), "memory_mb"),
-        (replace(one, cpu_millis=1501), "vcpu_milli"),
+        (replace(one, memory_mb=251), "memory_mb"),
+        (replace(one, cpu_millis=2501), "vcpu_milli"),
     ):
         with pytest.raises(QuotaExceeded) as refused:
             await functions.update(changed)
         assert refused.value.problem()["dimension"] == dimension
     with pytest.raises(QuotaExceeded):
-        await functions.create(function("three", memory_mb=51), {"a": b"1"})
-    one = await functions.update(replace(one, memory_mb=150))
+        await functions.create(function("two", memory_mb=251), {"a": b"1"})
+    two = await functions.create(function("two", memory_mb=250, cpu_millis=2500), {"a": b"1"})
     await quotas.put_limit("acme", limit(Dimension.MEMORY_MB, 100))
-    two = await functions.update(replace(two, memory_mb=90, description="less is always let in"))
+    two = await functions.update(replace(two, memory_mb=240, description="less is always let in"))
     with pytest.raises(QuotaExceeded):
-        await functions.update(replace(two, memory_mb=91))
+        await functions.update(replace(two, memory_mb=241))
     assert await quotas.used("acme") == {
         Dimension.FUNCTIONS: 2,
-        Dimension.MEMORY_MB: 240,
-        Dimension.VCPU_MILLI: 2000,
         Dimension.QUEUE_DEPTH: 0,
+        Dimension.INVOCATIONS_PER_DAY: 0,
         Dimension.INVOCATIONS_PER_MONTH: 0,
     }
-
-
-async def test_two_that_grow_at_once_do_not_both_get_the_last_of_it(db: Database) -> None:
-    await limited(db, limit(Dimension.MEMORY_MB, 250))
-    functions = Functions(db)
-    made = [await functions.create(function(name), {"a": b"1"}) for name in ("one", "two")]
-    grown: list[str] = []
-
-    async def grow(each: Function) -> None:
-        with suppress(QuotaExceeded):
-            grown.append((await functions.update(replace(each, memory_mb=150))).name)
-
-    async with anyio.create_task_group() as tasks:
-        for each in made:
-            tasks.start_soon(grow, each)
-    assert len(grown) == 1
 
 
 def job(*, tenant: str = "acme", **more: object) -> NewJob:
@@ -210,21 +194,64 @@ async def test_messages_whose_deliveries_have_no_room_are_not_accepted(db: Datab
     assert (await messages.list(await topics.get(*scope))).total == 1
 
 
+def both(calls: int) -> Calls:
+    return Calls(in_day=calls, in_month=calls)
+
+
 async def test_the_calls_of_a_month_outlive_whoever_counts_them(database: FreshDatabase, db: Database) -> None:
     await limited(db)
     async with connect(database.dsn("comet"), application="tests", max_size=2) as comet:
-        assert await Quotas(comet).add_calls({"acme": 3, "default": 1, "absent": 9}) == {"acme": 3, "default": 1}
+        assert await Quotas(comet).add_calls({"acme": 3, "default": 1, "absent": 9}) == {
+            "acme": both(3),
+            "default": both(1),
+        }
     async with connect(database.dsn("comet"), application="tests", max_size=2) as comet:
         quotas = Quotas(comet)
-        assert await quotas.calls(["acme", "default", "absent"]) == {"acme": 3, "default": 1}
+        assert await quotas.calls(["acme", "default", "absent"]) == {"acme": both(3), "default": both(1)}
         async with anyio.create_task_group() as tasks:
             for _ in range(10):
                 tasks.start_soon(quotas.add_calls, {"default": 1, "acme": 1})
-        assert await quotas.calls(["acme"]) == {"acme": 13}
+        assert await quotas.calls(["acme"]) == {"acme": both(13)}
     async with db.transaction() as tx:  # the month before
-        await tx.execute("UPDATE tenant_usage SET month = month - interval '1 month'")
+        await tx.execute("UPDATE tenant_usage SET day = day - interval '1 month'")
     assert await Quotas(db).calls(["acme"]) == {}
-    assert await Quotas(db).add_calls({"acme": 2}) == {"acme": 2}
+    assert await Quotas(db).add_calls({"acme": 2}) == {"acme": both(2)}
+
+
+async def test_a_month_is_the_sum_of_its_days(db: Database) -> None:
+    quotas = await limited(db)
+    async with db.transaction() as tx:
+        today = await tx.fetch_value("SELECT (now() AT TIME ZONE 'UTC')::date")
+        for days, calls in ((0, 2), (1, 5), (40, 100), (-1, 9)):
+            row = "INSERT INTO tenant_usage (tenant, day, calls) VALUES ('acme', $1, $2)"
+            await tx.execute(row, today - timedelta(days=days), calls)
+    in_month = 2 + (5 if today.day > 1 else 0)
+    assert await quotas.calls(["acme"]) == {"acme": Calls(in_day=2, in_month=in_month)}
+    assert await quotas.add_calls({"acme": 3}) == {"acme": Calls(in_day=5, in_month=in_month + 3)}
+    used = await quotas.used("acme")
+    assert (used[Dimension.INVOCATIONS_PER_DAY], used[Dimension.INVOCATIONS_PER_MONTH]) == (5, in_month + 3)
+
+
+async def test_a_key_may_do_what_its_tenant_lets_each_key_and_less_when_it_says_so(db: Database) -> None:
+    quotas, keys, made = await limited(db), ApiKeys(db), 0
+
+    async def rate(own: float, burst: int = 0) -> tuple[float, int]:
+        nonlocal made
+        made += 1
+        key = ApiKey(tenant="acme", namespace="default", name=f"k{made}", role="viewer", rate_per_s=own, burst=burst)
+        await keys.create(key, key_hash=bytes([made]) * 32)
+        found = await keys.try_get_by_hash(bytes([made]) * 32)
+        assert found is not None
+        return found.rate_per_s, found.burst
+
+    await quotas.put_tier("small", "", [limit(Dimension.KEY_INVOCATIONS_PER_S, 50, burst=60)])
+    tenancy = Tenancy(db)
+    await tenancy.update_tenant(replace(await tenancy.get_tenant("acme"), tier="small"))
+    assert [await rate(0), await rate(5), await rate(5, 90), await rate(80)] == [(50, 60), (5, 5), (5, 60), (50, 60)]
+    await quotas.put_limit("acme", limit(Dimension.KEY_INVOCATIONS_PER_S, 70))
+    assert [await rate(0), await rate(80), await rate(60)] == [(70, 70), (70, 70), (60, 60)]
+    await quotas.put_limit("acme", limit(Dimension.KEY_INVOCATIONS_PER_S, None))
+    assert [await rate(0), await rate(80)] == [(0, 0), (80, 0)]
 
 
 async def test_what_a_tenant_is_limited_to_and_used_goes_with_it(db: Database) -> None:

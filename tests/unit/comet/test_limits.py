@@ -12,8 +12,8 @@ from constellation.comet import tenants as module
 from constellation.comet.refusals import TenantRateLimit
 from constellation.comet.tenants import Tenants
 from constellation.native.table import Table
-from constellation.native.table_values import Ask, FunctionRow, Status, TableOptions, Verdict
-from constellation.nova.domain.quota import Dimension, Limit
+from constellation.native.table_values import Ask, Detail, FunctionRow, Status, TableOptions, Verdict
+from constellation.nova.domain.quota import Calls, Dimension, Limit, period_end
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.nova.store.quotas import LimitedTenant
 from constellation.testing.simulation import EPOCH, VirtualClock
@@ -27,6 +27,7 @@ D = Dimension
 class Database:
     limits: dict[str, dict[Dimension, Limit]] = field(default_factory=dict)
     used: dict[str, int] = field(default_factory=dict)
+    before: dict[str, int] = field(default_factory=dict)  # in this month, but not today
     is_away: bool = False
     adds: int = 0
 
@@ -44,7 +45,7 @@ class Database:
     async def calls(self, tenants):
         if self.is_away:
             raise Unavailable("the database", reason="away")
-        return {tenant: self.used[tenant] for tenant in tenants if tenant in self.used}
+        return {tenant: self._calls(tenant) for tenant in tenants if tenant in self.used or tenant in self.before}
 
     async def add_calls(self, calls):
         if self.is_away:
@@ -53,7 +54,11 @@ class Database:
         for tenant, count in calls.items():
             if tenant in self.limits:
                 self.used[tenant] = self.used.get(tenant, 0) + count
-        return {tenant: self.used[tenant] for tenant in calls if tenant in self.limits}
+        return {tenant: self._calls(tenant) for tenant in calls if tenant in self.limits}
+
+    def _calls(self, tenant: str) -> Calls:
+        used = self.used.get(tenant, 0)
+        return Calls(in_day=used, in_month=used + self.before.get(tenant, 0))
 
 
 class Comet:
@@ -161,6 +166,32 @@ async def test_a_new_month_begins_at_nothing():
     assert await comet.call() == 0
 
 
+async def test_of_a_day_and_a_month_the_one_that_is_spent_first_refuses_and_says_so():
+    database = Database(before={"acme": 5})
+    database.limit("acme", invocations_per_day=2, invocations_per_month=9)
+    comet = Comet(database)
+
+    async def refused() -> tuple[int, float]:
+        await comet.call()
+        verdict = comet.table.admit(comet.functions["acme"], Ask(1, "acme", "s"), now_ns=0)
+        assert isinstance(verdict, Verdict)
+        assert verdict.code == Status.QUOTA_EXCEEDED
+        return verdict.detail, verdict.retry_after_s
+
+    clock = VirtualClock()
+    left_s = [
+        (period_end(period, clock.now()) - clock.now()).total_seconds()
+        for period in (D.INVOCATIONS_PER_DAY, D.INVOCATIONS_PER_MONTH)
+    ]
+    assert [await comet.call(), await comet.call()] == [0, 0]
+    assert await refused() == (Detail.DAY, pytest.approx(left_s[0], abs=2))
+    await comet.tenants.add()
+    database.before["acme"] += database.used.pop("acme")  # it is tomorrow
+    await comet.tenants.add()
+    assert [await comet.call(), await comet.call()] == [0, 0]
+    assert await refused() == (Detail.NONE, pytest.approx(left_s[1], abs=2))  # and the month is over, too
+
+
 async def test_messages_have_a_rate_and_the_queue_a_depth():
     database = Database()
     database.limit("acme", publishes_per_s=3, queue_depth=7)
@@ -192,6 +223,11 @@ async def test_a_tenant_that_is_gone_is_forgotten(monkeypatch):
     assert comet.table.check() == 0
 
 
-def test_a_month_ends_at_the_first_of_the_next():
-    assert module.month_end(datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == datetime(2027, 1, 1, tzinfo=UTC)
-    assert module.month_end(datetime(2028, 2, 1, tzinfo=UTC)) == datetime(2028, 3, 1, tzinfo=UTC)
+def test_a_day_ends_at_midnight_and_a_month_at_the_first_of_the_next():
+    assert period_end(D.INVOCATIONS_PER_DAY, datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == datetime(
+        2027, 1, 1, tzinfo=UTC
+    )
+    assert period_end(D.INVOCATIONS_PER_MONTH, datetime(2026, 12, 31, 23, 59, tzinfo=UTC)) == datetime(
+        2027, 1, 1, tzinfo=UTC
+    )
+    assert period_end(D.INVOCATIONS_PER_MONTH, datetime(2028, 2, 1, tzinfo=UTC)) == datetime(2028, 3, 1, tzinfo=UTC)

@@ -240,7 +240,7 @@ async def test_a_change_is_seen_at_once(principals, directory, kind):
     del directory.keys["sk_known"]
     directory.scopes.clear()
     principals.forget(change(kind, "acme"))
-    with pytest.raises(Unauthenticated if kind == "api_key" else NotFound):
+    with pytest.raises(NotFound if kind == "namespace" else Unauthenticated):
         await principals.access(KEY, b"", b"")
 
 
@@ -250,6 +250,16 @@ async def test_a_key_that_acts_anywhere_is_asked_for_again_whichever_tenants_key
     principals.forget(change("api_key", "default"))
     await principals.access(KEY, b"acme", b"prod")
     assert directory.asked == 2
+
+
+async def test_a_tenants_other_limits_are_in_the_next_token_of_its_keys(principals, directory):
+    assert (await principals.access(KEY, b"", b"")).identity.rate_per_s == 0
+    directory.keys["sk_known"] = replace(directory.keys["sk_known"], rate_per_s=7.0, burst=9)
+    principals.forget(change("tenant", "other"))
+    assert (await principals.access(KEY, b"", b"")).identity.rate_per_s == 0
+    principals.forget(change("tenant", "acme"))
+    identity = (await principals.access(KEY, b"", b"")).identity
+    assert (identity.rate_per_s, identity.burst) == (7.0, 9)
 
 
 async def test_a_suspension_is_seen(principals, directory):

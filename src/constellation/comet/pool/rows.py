@@ -71,4 +71,6 @@ def row_of(function: Function, *, is_suspended: bool, is_kept: bool, meter: int)
         breaker_open_s=policy.breaker_open_s,
         breaker_probes=policy.breaker_probes,
         meter=meter,
+        memory_mb=function.memory_mb,
+        cpu_millis=function.cpu_millis,
     )

@@ -20,6 +20,12 @@ from constellation.native.table_values import Detail, Status, Verdict
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.quota import Dimension, QuotaExceeded, whole_seconds
 
+_QUOTAS = {
+    Detail.DAY: Dimension.INVOCATIONS_PER_DAY,
+    Detail.MEMORY: Dimension.MEMORY_MB,
+    Detail.CPU: Dimension.VCPU_MILLI,
+}
+
 
 def node_refusal(verdict: Verdict) -> ConstellationError:
     """Return why the node takes no more calls."""
@@ -50,7 +56,8 @@ def refusal(
         case Status.RATE_LIMITED:
             return KeyRateLimit(subject, rate_per_s=rate_per_s, left_s=limit / 1e9)
         case Status.QUOTA_EXCEEDED:
-            return QuotaExceeded(Dimension.INVOCATIONS_PER_MONTH, retry_after_s=whole_seconds(limit / 1e9))
+            spent = _QUOTAS.get(Detail(verdict.detail), Dimension.INVOCATIONS_PER_MONTH)
+            return QuotaExceeded(spent, retry_after_s=whole_seconds(limit / 1e9))
         case Status.TENANT_RATE_LIMITED:
             return TenantRateLimit(Dimension.INVOCATIONS_PER_S, left_s=limit / 1e9)
         case Status.TENANT_INFLIGHT_LIMIT:

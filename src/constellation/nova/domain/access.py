@@ -5,7 +5,7 @@ A caller's grants (`grants`) are settled once for a namespace; the check afterwa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from math import ceil
@@ -171,6 +171,17 @@ def check_rate(*, rate_per_s: float, burst: int) -> None:
     """Let a rate and its burst through, or raise `InvalidRequest`: a burst limits nothing without a rate."""
     if burst and not rate_per_s:
         raise InvalidRequest(f"burst {burst} needs a rate_per_s above 0", field="burst")
+
+
+def lowered(key: ApiKey, *, most_per_s: float, most_burst: int) -> ApiKey:
+    """Return a key as it may be used where no key may make more than `most_per_s` calls; 0: any number."""
+    if not most_per_s:
+        return key
+    most = burst_of(rate_per_s=most_per_s, burst=most_burst)
+    if not key.rate_per_s:
+        return replace(key, rate_per_s=most_per_s, burst=most)
+    own = burst_of(rate_per_s=key.rate_per_s, burst=key.burst)
+    return replace(key, rate_per_s=min(key.rate_per_s, most_per_s), burst=min(own, most))
 
 
 def burst_of(*, rate_per_s: float, burst: int) -> int:

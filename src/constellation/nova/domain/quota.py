@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from math import ceil
 
@@ -19,6 +19,8 @@ class Dimension(StrEnum):
     """What is limited."""
 
     INVOCATIONS_PER_S = "invocations_per_s"
+    KEY_INVOCATIONS_PER_S = "key_invocations_per_s"
+    INVOCATIONS_PER_DAY = "invocations_per_day"
     INVOCATIONS_PER_MONTH = "invocations_per_month"
     CONCURRENT_INVOCATIONS = "concurrent_invocations"
     PUBLISHES_PER_S = "publishes_per_s"
@@ -28,18 +30,21 @@ class Dimension(StrEnum):
     VCPU_MILLI = "vcpu_milli"
 
 
-RATES = frozenset({Dimension.INVOCATIONS_PER_S, Dimension.PUBLISHES_PER_S})
+RATES = frozenset({Dimension.INVOCATIONS_PER_S, Dimension.KEY_INVOCATIONS_PER_S, Dimension.PUBLISHES_PER_S})
+PERIODS = (Dimension.INVOCATIONS_PER_DAY, Dimension.INVOCATIONS_PER_MONTH)
 # A rate of 0 would let nothing through ever again, and one call at a time is the least there is: suspend the tenant then.
 _ABOVE_ZERO = RATES | {Dimension.CONCURRENT_INVOCATIONS}
 ABOUT: Mapping[Dimension, str] = {
     Dimension.INVOCATIONS_PER_S: "calls of its functions a second, on each comet",
+    Dimension.KEY_INVOCATIONS_PER_S: "calls a second by each of its API keys, on each comet; a key's own rate may be lower",
+    Dimension.INVOCATIONS_PER_DAY: "calls of its functions in a calendar day (UTC)",
     Dimension.INVOCATIONS_PER_MONTH: "calls of its functions in a calendar month (UTC)",
     Dimension.CONCURRENT_INVOCATIONS: "calls of its functions at a time, on each comet",
     Dimension.PUBLISHES_PER_S: "messages a second, on each comet",
     Dimension.QUEUE_DEPTH: "durable calls and deliveries that wait or run",
     Dimension.FUNCTIONS: "functions in all its namespaces",
-    Dimension.MEMORY_MB: "memory of one instance of each of its functions, in MiB",
-    Dimension.VCPU_MILLI: "CPU of one instance of each of its functions, in thousandths of a core",
+    Dimension.MEMORY_MB: "memory of all its functions' instances, in MiB, on each comet",
+    Dimension.VCPU_MILLI: "CPU of all its functions' instances, in thousandths of a core, on each comet",
 }
 
 
@@ -111,6 +116,29 @@ def check_limit(limit: Limit) -> Limit:
     if not 0 <= limit.burst <= MAX_BURST:
         raise InvalidRequest(f"burst must be from 0 to {MAX_BURST}", field="burst")
     return limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """Calls of a tenant that were let in."""
+
+    in_day: int = 0
+    in_month: int = 0
+
+    def of(self, period: Dimension) -> int:
+        """Return those of one of `PERIODS`."""
+        return self.in_day if period is Dimension.INVOCATIONS_PER_DAY else self.in_month
+
+
+def period_end(period: Dimension, now: datetime) -> datetime:
+    """Return when the day or month (UTC) of an instant is over. `period`: one of `PERIODS`."""
+    return month_end(now) if period is Dimension.INVOCATIONS_PER_MONTH else day_end(now)
+
+
+def day_end(now: datetime) -> datetime:
+    """Return when the calendar day (UTC) of an instant is over."""
+    now = now.astimezone(UTC)
+    return datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)
 
 
 def month_end(now: datetime) -> datetime:

@@ -7,11 +7,12 @@ import string
 from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
+from typing import Any
 
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.access import ApiKey
+from constellation.nova.domain.access import ApiKey, lowered
 from constellation.nova.store.bindings import SQL as BINDINGS
 from constellation.nova.store.bindings import hold_role, refuse_without_admin
 from constellation.nova.store.page import Page
@@ -58,9 +59,15 @@ class ApiKeys:
         return _api_key(row)
 
     async def try_get_by_hash(self, key_hash: bytes) -> ApiKey | None:
-        """Return the key with this SHA-256, enabled or not, expired or not; the caller judges."""
+        """Return the key with this SHA-256, enabled or not, expired or not; the caller judges.
+
+        Its rate is what it may do: the lower one of its own and of what its tenant's limits let each key do.
+        """
         row = await self._db.fetch_row(SQL["get_by_hash"], key_hash)
-        return None if row is None else _api_key(row)
+        if row is None:
+            return None
+        key = _api_key({name: value for name, value in row.items() if not name.startswith("most_")})
+        return lowered(key, most_per_s=row["most_per_s"], most_burst=row["most_burst"])
 
     async def list(
         self,
@@ -180,5 +187,5 @@ async def _insert(tx: Session, key: ApiKey, key_hash: bytes) -> Record:
     return row
 
 
-def _api_key(row: Record) -> ApiKey:
+def _api_key(row: Record | dict[str, Any]) -> ApiKey:
     return ApiKey(**row)

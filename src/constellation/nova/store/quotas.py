@@ -1,4 +1,4 @@
-"""What tenants may use and what they use: tiers, a tenant's own limits, and the calls of each month."""
+"""What tenants may use and what they use: tiers, a tenant's own limits, and the calls of each day."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from constellation.base.errors import NotFound, StateConflict
-from constellation.nova.domain.quota import DEFAULT_TIER, Dimension, Limit, QuotaExceeded, Tier
+from constellation.nova.domain.quota import DEFAULT_TIER, PERIODS, Calls, Dimension, Limit, QuotaExceeded, Tier
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
@@ -115,22 +115,25 @@ class Quotas:
         row = await self._db.fetch_row(SQL["used"], tenant)
         assert row is not None
         queued: int = await self._db.fetch_value(SQL["queued"], tenant, QUEUE_COUNT_LIMIT)
-        calls = await self.calls([tenant])
-        return {Dimension(name): int(value) for name, value in row.items()} | {
-            Dimension.QUEUE_DEPTH: queued,
-            Dimension.INVOCATIONS_PER_MONTH: calls.get(tenant, 0),
-        }
+        calls = (await self.calls([tenant])).get(tenant, Calls())
+        return (
+            {Dimension(name): int(value) for name, value in row.items()}
+            | {
+                Dimension.QUEUE_DEPTH: queued,
+            }
+            | {period: calls.of(period) for period in PERIODS}
+        )
 
-    async def calls(self, tenants: Sequence[str]) -> Mapping[str, int]:
-        """Return the calls of this month of those tenants that had some."""
+    async def calls(self, tenants: Sequence[str]) -> Mapping[str, Calls]:
+        """Return the calls of today and of this month of those tenants that had some."""
         rows = await self._db.fetch(SQL["calls_of"], list(tenants))
-        return {row["tenant"]: row["calls"] for row in rows}
+        return dict(map(_calls, rows))
 
-    async def add_calls(self, calls: Mapping[str, int]) -> Mapping[str, int]:
-        """Add to the calls of this month, and return what they are then; tenants that are gone are left out."""
+    async def add_calls(self, calls: Mapping[str, int]) -> Mapping[str, Calls]:
+        """Add to the calls of today, and return what they are then; tenants that are gone are left out."""
         async with self._db.transaction(is_durable=False) as tx:
             rows = await tx.fetch(SQL["add_calls"], list(calls), list(calls.values()))
-        return {row["tenant"]: row["calls"] for row in rows}
+        return dict(map(_calls, rows))
 
 
 async def refuse_full(tx: Session, tenant: str, more: int, *, max_depth: int | None, are_in: bool = False) -> None:
@@ -153,6 +156,10 @@ async def refuse_full(tx: Session, tenant: str, more: int, *, max_depth: int | N
 
 def _limit(row: Record, *, is_own: bool = False) -> Limit:
     return Limit(dimension=Dimension(row["dimension"]), value=row["value"], burst=row["burst"], is_own=is_own)
+
+
+def _calls(row: Record) -> tuple[str, Calls]:
+    return row["tenant"], Calls(in_day=row["in_day"], in_month=row["in_month"])
 
 
 def _tier(row: Record, limits: Sequence[Limit]) -> Tier:

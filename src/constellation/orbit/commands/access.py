@@ -61,7 +61,9 @@ def create_key(
     ] = None,
     is_tenant_wide: Annotated[bool, typer.Option("--all-namespaces", help="for every namespace of the tenant")] = False,
     expires: Annotated[str | None, typer.Option(help="lifetime: 12h, 30d; never ends when absent")] = None,
-    rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0: any number")] = 0.0,
+    rate: Annotated[
+        float, typer.Option(help="calls of functions a second, on each comet; 0: what its tenant lets each key make")
+    ] = 0.0,
     burst: Annotated[int, typer.Option(help="calls at once after a quiet time; 0: one second's worth")] = 0,
 ) -> None:
     """Make a key and print it, this once."""
@@ -101,7 +103,7 @@ def rotate_key(context: typer.Context, name: KeyName) -> None:
 def limit_key(
     context: typer.Context,
     name: KeyName,
-    rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0 lifts the limit")],
+    rate: Annotated[float, typer.Option(help="calls of functions a second, on each comet; 0: its tenant's limit only")],
     burst: Annotated[int, typer.Option(help="calls at once after a quiet time; 0: one second's worth")] = 0,
 ) -> None:
     """Bound how often a key may call functions; who calls more gets 429."""

@@ -11,7 +11,12 @@ ScopeName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 TierName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 ServiceAccountName = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
 RatePerS = Annotated[
-    float, Meta(ge=0, le=1_000_000, description="calls of functions that it may make in a second; 0: any number")
+    float,
+    Meta(
+        ge=0,
+        le=1_000_000,
+        description="calls of functions that it may make in a second; 0: as many as its tenant lets each key",
+    ),
 ]
 Burst = Annotated[
     int, Meta(ge=0, le=1_000_000, description="calls at once after a quiet time; 0: one second's worth, at least 1")
@@ -52,7 +57,7 @@ class ApiKeyBody(Struct, kw_only=True, frozen=True):
     is_platform: bool
     enabled: bool
     expires_at: datetime | None
-    rate_per_s: float  # calls of functions, on each comet; 0: any number
+    rate_per_s: float  # calls of functions, on each comet; 0: as many as its tenant lets each key
     burst: int  # 0: one second's worth
     created_at: datetime
     service_account: str | None = None

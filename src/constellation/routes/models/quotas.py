@@ -9,6 +9,8 @@ from msgspec import Meta, Struct
 
 DimensionName = Literal[
     "invocations_per_s",
+    "key_invocations_per_s",
+    "invocations_per_day",
     "invocations_per_month",
     "concurrent_invocations",
     "publishes_per_s",

@@ -9,7 +9,16 @@ from typing import TypeVar
 from constellation.base.clock import Clock
 from constellation.base.errors import InvalidRequest
 from constellation.nova.api.request import ApiRequest
-from constellation.nova.domain.quota import ABOUT, Dimension, Limit, Tier, check_dimension, check_limit, month_end
+from constellation.nova.domain.quota import (
+    ABOUT,
+    PERIODS,
+    Dimension,
+    Limit,
+    Tier,
+    check_dimension,
+    check_limit,
+    period_end,
+)
 from constellation.nova.domain.scope import check_platform, check_tenant
 from constellation.nova.store import page as store
 from constellation.nova.store.quotas import LimitedTenant, Quotas
@@ -51,7 +60,7 @@ class QuotaRoutes:
     async def list_usage(self, call: ApiRequest[None]) -> Page[UsageBody]:
         found = await self._tenant(call)
         used = await self._quotas.used(found.tenant.id)
-        resets_at = month_end(self._clock.now())
+        now = self._clock.now()
 
         def body(dimension: Dimension) -> UsageBody:
             limit = found.limits.get(dimension)
@@ -61,7 +70,7 @@ class QuotaRoutes:
                 used=used.get(dimension),
                 limit=None if limit is None else limit.value,
                 burst=0 if limit is None else limit.burst,
-                resets_at=resets_at if dimension is Dimension.INVOCATIONS_PER_MONTH else None,
+                resets_at=period_end(dimension, now) if dimension in PERIODS else None,
             )
 
         return _dimensions(call, body)

@@ -17,12 +17,14 @@ FROM api_keys
 WHERE tenant = $1 AND name = $2;
 
 -- name: get_by_hash
--- The key with this SHA-256; it is not enabled when its service account is not.
+-- The key with this SHA-256, and what its tenant lets a key do; it is not enabled when its service account is not.
 -- index: api_keys_key_hash_key
 SELECT k.tenant, k.namespace, k.name, k.role, k.is_platform, k.enabled AND coalesce(s.enabled, true) AS enabled,
-       k.expires_at, k.rate_per_s, k.burst, k.version, k.created_at, k.updated_at, k.service_account
+       k.expires_at, k.rate_per_s, k.burst, k.version, k.created_at, k.updated_at, k.service_account,
+       coalesce(l.value, 0) AS most_per_s, coalesce(l.burst, 0) AS most_burst
 FROM api_keys AS k
 LEFT JOIN service_accounts AS s ON s.tenant = k.tenant AND s.name = k.service_account
+LEFT JOIN LATERAL limits_of(k.tenant) AS l ON l.dimension = 'key_invocations_per_s'
 WHERE k.key_hash = $1;
 
 -- name: used

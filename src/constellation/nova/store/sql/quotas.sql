@@ -65,10 +65,9 @@ DELETE FROM tiers WHERE name = $1;
 SELECT count(*) FROM tenants WHERE tier = $1;
 
 -- name: used
--- What a tenant uses of what is counted here: its functions and what one instance of each takes.
+-- What a tenant uses of what is counted here: its functions.
 -- index: functions_pkey or functions_tenant_namespace_name_key
-SELECT count(*) AS functions, coalesce(sum(memory_mb), 0) AS memory_mb, coalesce(sum(cpu_millis), 0) AS vcpu_milli
-FROM functions WHERE tenant = $1;
+SELECT count(*) AS functions FROM functions WHERE tenant = $1;
 
 -- name: lock_depth
 -- Until the transaction ends nobody else of a tenant with a bounded queue puts jobs in line.
@@ -80,18 +79,31 @@ SELECT pg_advisory_xact_lock(hashtextextended('queue ' || $1, 0));
 SELECT count(*) FROM (SELECT FROM jobs WHERE tenant = $1 AND status <> 'dead' LIMIT $2) AS counted;
 
 -- name: calls_of
--- Calls of some tenants in this month.
+-- Calls of some tenants today and in this month.
 -- index: tenant_usage_pkey
-SELECT tenant, calls FROM tenant_usage
-WHERE tenant = ANY ($1::text[]) AND month = date_trunc('month', now() AT TIME ZONE 'UTC')::date;
+SELECT tenant,
+       coalesce(sum(calls) FILTER (WHERE day = (now() AT TIME ZONE 'UTC')::date), 0)::bigint AS in_day,
+       sum(calls)::bigint AS in_month
+FROM tenant_usage
+WHERE tenant = ANY ($1::text[])
+  AND day BETWEEN date_trunc('month', now() AT TIME ZONE 'UTC')::date AND (now() AT TIME ZONE 'UTC')::date
+GROUP BY tenant;
 
 -- name: add_calls
--- Adds to the calls of this month, one tenant an element, and says what they are then; of tenants that are gone nothing.
+-- Adds to the calls of today, one tenant an element, and says what they are then; of tenants that are gone nothing.
 -- index: tenant_usage_pkey
-INSERT INTO tenant_usage AS held (tenant, month, calls)
-SELECT given.tenant, date_trunc('month', now() AT TIME ZONE 'UTC')::date, given.calls
-FROM unnest($1::text[], $2::bigint[]) AS given (tenant, calls)
-JOIN tenants ON tenants.id = given.tenant
-ORDER BY given.tenant
-ON CONFLICT (tenant, month) DO UPDATE SET calls = held.calls + excluded.calls
-RETURNING tenant, calls;
+WITH added AS (
+    INSERT INTO tenant_usage AS held (tenant, day, calls)
+    SELECT given.tenant, (now() AT TIME ZONE 'UTC')::date, given.calls
+    FROM unnest($1::text[], $2::bigint[]) AS given (tenant, calls)
+    JOIN tenants ON tenants.id = given.tenant
+    ORDER BY given.tenant
+    ON CONFLICT (tenant, day) DO UPDATE SET calls = held.calls + excluded.calls
+    RETURNING tenant, calls
+)
+SELECT added.tenant, added.calls AS in_day,
+       added.calls + coalesce((
+           SELECT sum(before.calls) FROM tenant_usage AS before
+           WHERE before.tenant = added.tenant AND before.day >= date_trunc('month', now() AT TIME ZONE 'UTC')::date
+             AND before.day < (now() AT TIME ZONE 'UTC')::date), 0)::bigint AS in_month
+FROM added;

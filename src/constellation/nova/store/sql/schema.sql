@@ -1407,8 +1407,8 @@ CREATE TABLE tiers (
 );
 
 CREATE DOMAIN quota_dimension AS text CHECK (VALUE IN (
-    'invocations_per_s', 'invocations_per_month', 'concurrent_invocations', 'publishes_per_s', 'queue_depth', 'functions',
-    'memory_mb', 'vcpu_milli'));
+    'invocations_per_s', 'key_invocations_per_s', 'invocations_per_day', 'invocations_per_month',
+    'concurrent_invocations', 'publishes_per_s', 'queue_depth', 'functions', 'memory_mb', 'vcpu_milli'));
 
 -- A dimension without a row has no limit.
 CREATE TABLE tier_limits (
@@ -1428,12 +1428,12 @@ CREATE TABLE tenant_limits (
     PRIMARY KEY (tenant, dimension)
 );
 
--- Calls that were let in, by calendar month (UTC); comets add to it.
+-- Calls that were let in, by calendar day (UTC); comets add to it.
 CREATE TABLE tenant_usage (
     tenant  text NOT NULL REFERENCES tenants ON DELETE CASCADE,
-    month   date NOT NULL,
+    day     date NOT NULL,
     calls   bigint NOT NULL DEFAULT 0 CHECK (calls >= 0),
-    PRIMARY KEY (tenant, month)
+    PRIMARY KEY (tenant, day)
 );
 
 INSERT INTO tiers (name, description) VALUES
@@ -1443,6 +1443,8 @@ INSERT INTO tiers (name, description) VALUES
     ('unlimited', 'without limits; what the default tenant has');
 INSERT INTO tier_limits (tier, dimension, value, burst) VALUES
     ('free', 'invocations_per_s', 20, 40),
+    ('free', 'key_invocations_per_s', 10, 20),
+    ('free', 'invocations_per_day', 100000, 0),
     ('free', 'invocations_per_month', 1000000, 0),
     ('free', 'concurrent_invocations', 20, 0),
     ('free', 'publishes_per_s', 20, 100),
@@ -1451,6 +1453,7 @@ INSERT INTO tier_limits (tier, dimension, value, burst) VALUES
     ('free', 'memory_mb', 8192, 0),
     ('free', 'vcpu_milli', 25000, 0),
     ('standard', 'invocations_per_s', 1000, 2000),
+    ('standard', 'key_invocations_per_s', 500, 1000),
     ('standard', 'concurrent_invocations', 1000, 0),
     ('standard', 'publishes_per_s', 1000, 5000),
     ('standard', 'queue_depth', 20000, 0),
@@ -1458,6 +1461,7 @@ INSERT INTO tier_limits (tier, dimension, value, burst) VALUES
     ('standard', 'memory_mb', 1048576, 0),
     ('standard', 'vcpu_milli', 4000000, 0),
     ('premium', 'invocations_per_s', 10000, 20000),
+    ('premium', 'key_invocations_per_s', 5000, 10000),
     ('premium', 'publishes_per_s', 10000, 20000),
     ('premium', 'queue_depth', 100000, 0),
     ('premium', 'functions', 10000, 0);
@@ -1484,22 +1488,22 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 $$;
 REVOKE ALL ON FUNCTION limits_of(text) FROM PUBLIC;
 
--- Functions of a tenant are added up when one is added or grows. Whoever changes functions holds the lock of the change
--- log by then, so the sum is that of all that is committed and of this change. A tenant that is above a limit may shrink.
+-- Functions of a tenant are counted when one is added. Whoever changes functions holds the lock of the change log by then, so
+-- the count is that of all that is committed and of this change. Memory and CPU are those of instances, which comets count:
+-- here one that could never have any is refused. What is above a limit may shrink.
 CREATE FUNCTION refuse_beyond_quota() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     given record;
-    sums double precision[];
     used double precision;
 BEGIN
     FOR given IN SELECT dimension, value FROM public.limits_of(NEW.tenant)
                  WHERE dimension IN ('functions', 'memory_mb', 'vcpu_milli') AND value IS NOT NULL
     LOOP
-        IF sums IS NULL THEN
-            SELECT ARRAY[count(*), sum(memory_mb), sum(cpu_millis)] INTO sums FROM public.functions WHERE tenant = NEW.tenant;
-        END IF;
-        used := sums[array_position(ARRAY['functions', 'memory_mb', 'vcpu_milli'], given.dimension)];
+        used := CASE given.dimension
+                WHEN 'memory_mb' THEN NEW.memory_mb
+                WHEN 'vcpu_milli' THEN NEW.cpu_millis
+                ELSE (SELECT count(*) FROM public.functions WHERE tenant = NEW.tenant) END;
         IF used > given.value
            AND (TG_OP = 'INSERT' OR (given.dimension = 'memory_mb' AND NEW.memory_mb > OLD.memory_mb)
                 OR (given.dimension = 'vcpu_milli' AND NEW.cpu_millis > OLD.cpu_millis)) THEN
