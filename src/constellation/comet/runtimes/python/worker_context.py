@@ -38,26 +38,43 @@ def _logger():
 class Context:
     """The second argument of a handler. `deadline` is in Unix seconds."""
 
-    __slots__ = (
-        "_asker", "_call_id", "_ids", "_until", "deadline", "function_name", "function_version", "memory_limit_mb", "namespace", "request_id",
-        "tenant",
-    )  # fmt: skip
+    __slots__ = ("_asker", "_call_id", "_head", "_init", "_until", "deadline")
 
     def __init__(self, init, head, call_id):
-        self._asker, self._call_id = init.asker, call_id
-        request_id, trace_id, span_id, remaining_ms, _ = head
-        digits = request_id.hex()
-        self.request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-        self._ids = (trace_id, span_id)
-        self._until = time.monotonic() + remaining_ms / 1000
-        self.deadline = time.time() + remaining_ms / 1000
-        self.function_name, self.function_version = init.function_name, init.function_version
-        self.tenant, self.namespace = init.tenant, init.namespace
-        self.memory_limit_mb = init.memory_limit_mb
+        # Most handlers ask for little of it: but for the time, all is worked out when it is asked for.
+        self._init, self._head, self._call_id, self._asker = init, head, call_id, init.asker
+        remaining_s = head[3] / 1000
+        self._until = time.monotonic() + remaining_s
+        self.deadline = time.time() + remaining_s
+
+    @property
+    def request_id(self):
+        digits = self._head[0].hex()
+        return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    @property
+    def function_name(self):
+        return self._init.function_name
+
+    @property
+    def function_version(self):
+        return self._init.function_version
+
+    @property
+    def tenant(self):
+        return self._init.tenant
+
+    @property
+    def namespace(self):
+        return self._init.namespace
+
+    @property
+    def memory_limit_mb(self):
+        return self._init.memory_limit_mb
 
     @property
     def trace(self):
-        return Trace(*self._ids)
+        return Trace(self._head[1], self._head[2])
 
     @property
     def logger(self):
