@@ -71,6 +71,7 @@ from constellation.nova.domain.database import Networks, read_networks
 from constellation.nova.domain.host import check_host, function_domain_in
 from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
+from constellation.nova.seed.starter import starter
 from constellation.nova.service.canaries import CanaryKeeper
 from constellation.nova.service.databases import DatabaseKeeper, EmbeddedServer
 from constellation.nova.service.notices import NoticeKeeper
@@ -282,7 +283,7 @@ async def control_app(
         UserRoutes(users, bindings, passwords, clock=clock, providers=auth.oidc),
         ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),
-        TenancyRoutes(tenancy, functions),
+        TenancyRoutes(tenancy, functions, seed_of=lambda tenant, by: starter(tenant, by=by)),
         QuotaRoutes(Quotas(db), clock=clock),
         UrlRoutes(urls := FunctionUrls(db)),
         DomainRoutes(domains, own_hosts=own_hosts, function_domain=function_domain, schemas=Checker()),

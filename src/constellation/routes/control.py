@@ -77,7 +77,7 @@ CONTROL: tuple[Route, ...] = (
     nova("delete_apikey", "DELETE", "/apikeys/{name}", P.APIKEY_MANAGE, "Revoke a key", response=f.Deleted),
     nova("list_tenants", "GET", "/tenants", P.TENANT_READ, "Tenants; others than a platform admin see their own",
          response=Page[a.TenantBody], query=PAGING),
-    nova("create_tenant", "POST", "/tenants", P.TENANT_MANAGE, "Create a tenant with its default namespace",
+    nova("create_tenant", "POST", "/tenants", P.TENANT_MANAGE, "Create a tenant with its default namespace, and with a seed when it is wanted",
          status=201, request=a.TenantCreate, response=a.TenantBody),
     nova("update_tenant", "PATCH", "/tenants/{tenant}", P.TENANT_MANAGE, "Rename or suspend a tenant, or give it another tier",
          request=a.TenantUpdate, response=a.TenantBody),

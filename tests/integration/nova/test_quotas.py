@@ -124,3 +124,27 @@ async def test_functions_beyond_a_quota_are_refused_and_usage_says_why(nova):
     resets = {item["dimension"]: item["resets_at"] for item in items if item["resets_at"]}
     assert set(resets) == {"invocations_per_day", "invocations_per_month"}
     assert resets["invocations_per_day"] <= resets["invocations_per_month"]
+
+
+async def test_a_tenant_with_a_seed_is_of_use_at_once(nova):
+    await ask(nova, "POST", "/tenants", {"id": "acme", "seed": True}, status=201)
+    acme = nova.member("acme")
+    functions = (await ask(nova, "GET", "/functions", headers=acme))["items"]
+    assert [function["name"] for function in functions] == ["hello-python"]
+    accounts = (await ask(nova, "GET", "/service-accounts", headers=acme))["items"]
+    assert [account["name"] for account in accounts] == ["invoker", "operator", "viewer"]
+    bound = (await ask(nova, "GET", "/rbac/bindings", headers=acme))["items"]
+    assert {(each["subject"], each["role"], each["namespace"], each["effect"]) for each in bound} == {
+        (f"service-account:{role}", role, "*", "allow") for role in ("operator", "invoker", "viewer")
+    }
+    await ask(nova, "POST", "/tenants", {"id": "beta"}, status=201)
+    assert not (await ask(nova, "GET", "/functions", headers=nova.member("beta")))["items"]
+
+
+async def test_a_tenant_is_made_with_its_seed_or_not_at_all(nova):
+    await ask(nova, "PUT", "/tiers/none", {"limits": [{"dimension": "functions", "limit": 0}]})
+    refused = await ask(nova, "POST", "/tenants", {"id": "acme", "tier": "none", "seed": True}, status=429)
+    assert (refused["code"], refused["dimension"]) == ("quota_exceeded", "functions")
+    items = (await ask(nova, "GET", "/tenants"))["items"]
+    assert "acme" not in [tenant["id"] for tenant in items]
+    await ask(nova, "POST", "/tenants", {"id": "acme", "tier": "none"}, status=201)

@@ -1,1 +1,1 @@
-"""What a new platform is planted with."""
+"""What a new platform or tenant is planted with."""

@@ -1,4 +1,4 @@
-"""`hello-python`, the function that every new platform answers with."""
+"""`hello-python`, the function that every new platform, and a tenant that is made with a seed, answers with."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def handler(event, context):
 '''
 
 
-def hello_python() -> Seed:
-    """Return the function in default/default, with its code."""
+def hello_python(tenant: str = DEFAULT_TENANT) -> Seed:
+    """Return the function in a tenant's default namespace, with its code."""
     source = check_source(PYTHON, {PYTHON.entry_file: SOURCE.encode()}, PYTHON.default_handler)
     function = Function(
-        tenant=DEFAULT_TENANT,
+        tenant=tenant,
         namespace=DEFAULT_NAMESPACE,
         name="hello-python",
         id=uuid7(),

@@ -11,6 +11,7 @@ from constellation.nova.domain.tenancy import Namespace, Tenant, TenantStatus
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
+from constellation.nova.store.seeds import TenantSeed, plant
 
 SQL = load("tenancy")
 
@@ -21,18 +22,23 @@ class Tenancy:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    async def create_tenant(self, tenant: str, *, name: str = "", tier: str = DEFAULT_TIER) -> Tenant:
-        """Write a new tenant with its default namespace.
+    async def create_tenant(
+        self, tenant: str, *, name: str = "", tier: str = DEFAULT_TIER, seed: TenantSeed | None = None
+    ) -> Tenant:
+        """Write a new tenant with its default namespace and what it begins with: all of it, or nothing.
 
         Raises:
             AlreadyExists: there is one of this id.
             InvalidRequest: there is no such tier.
+            QuotaExceeded: the tier lets it have no function, or none like the seed's.
         """
         try:
             async with self._db.transaction() as tx:
                 row = await tx.fetch_row(SQL["insert_tenant"], tenant, name, tier)
                 assert row is not None
                 await tx.fetch_row(SQL["insert_namespace"], tenant, DEFAULT_NAMESPACE)
+                if seed is not None:
+                    await plant(tx, seed)
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("tenant", tenant) from error
         except asyncpg.ForeignKeyViolationError as error:

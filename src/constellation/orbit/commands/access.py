@@ -151,10 +151,13 @@ def create_tenant(
     tenant: TenantName,
     name: Annotated[str, typer.Option(help="what people call it")] = "",
     tier: Annotated[str, typer.Option(help="whose limits it has; the usual one when absent")] = "",
+    has_seed: Annotated[
+        bool, typer.Option("--seed", help="begin with hello-python, and service accounts operator, invoker and viewer")
+    ] = False,
 ) -> None:
     """Make a tenant with its default namespace."""
     session = Session.of(context)
-    wanted = TenantCreate(id=tenant, name=name, tier=tier or UNSET)
+    wanted = TenantCreate(id=tenant, name=name, tier=tier or UNSET, seed=has_seed)
     session.output.made(session.client.create_tenant(wanted), f"created {tenant}")
 
 

@@ -82,6 +82,13 @@ class TenantCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     id: ScopeName
     name: Annotated[str, Meta(max_length=200)] = ""
     tier: TierName | UnsetType = UNSET  # absent: the usual one
+    seed: Annotated[
+        bool,
+        Meta(
+            description="it begins with the function hello-python and with the service accounts operator, invoker and viewer,"
+            " which have the roles of these names"
+        ),
+    ] = False
 
 
 class TenantUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from msgspec import UNSET
@@ -15,6 +16,7 @@ from constellation.nova.domain.scope import check_platform, check_tenant
 from constellation.nova.domain.tenancy import Namespace, Tenant, TenantStatus
 from constellation.nova.store import page as store
 from constellation.nova.store.functions import Functions
+from constellation.nova.store.seeds import TenantSeed
 from constellation.nova.store.tenancy import Tenancy
 from constellation.routes.models.access import (
     NamespaceBody,
@@ -32,8 +34,9 @@ from constellation.routes.reading import page_of
 class TenancyRoutes:
     """Operations on tenants and namespaces, and the caller's own facts."""
 
-    def __init__(self, tenancy: Tenancy, functions: Functions) -> None:
-        self._tenancy, self._functions = tenancy, functions
+    def __init__(self, tenancy: Tenancy, functions: Functions, *, seed_of: Callable[[str, str], TenantSeed]) -> None:
+        """`seed_of`: what a tenant that a subject makes begins with, when it is to have a seed."""
+        self._tenancy, self._functions, self._seed_of = tenancy, functions, seed_of
 
     async def whoami(self, call: ApiRequest[None]) -> WhoAmI:
         identity = call.identity
@@ -59,7 +62,8 @@ class TenancyRoutes:
         check_platform(call.identity, "create a tenant")
         tenant = check_scope_name("id", call.body.id)
         tier = DEFAULT_TIER if call.body.tier is UNSET else call.body.tier
-        return _tenant_body(await self._tenancy.create_tenant(tenant, name=call.body.name, tier=tier))
+        seed = self._seed_of(tenant, call.identity.subject) if call.body.seed else None
+        return _tenant_body(await self._tenancy.create_tenant(tenant, name=call.body.name, tier=tier, seed=seed))
 
     async def update_tenant(self, call: ApiRequest[TenantUpdate]) -> TenantBody:
         check_tenant(call.identity, call.params["tenant"])
