@@ -236,3 +236,49 @@ def test_a_schedule_fires_the_version_that_it_names(platform: Platform) -> None:
     assert (refused.status_code, refused.json()["field"]) == (400, "qualifier")
     assert platform.http.patch(path, json={"qualifier": "1", "enabled": False}).json()["qualifier"] == "1"
     assert platform.http.patch(path, json={"qualifier": "$LATEST"}).json()["qualifier"] == ""
+
+
+def test_an_execution_begins_with_what_was_deployed_the_moment_before(platform: Platform) -> None:
+    platform.deploy("moment", CODE.format(0))
+    for number in range(1, 6):
+        live = put(platform, "moment", number)["live_version"]
+        begun = platform.http.post("/functions/moment/invoke-durable", json={})
+        assert (begun.status_code, begun.json()["version"]) == (202, str(live)), begun.text
+    where = f"/executions/{begun.json()['id']}"
+    done = platform.eventually(lambda: (e := platform.http.get(where).json())["status"] == "succeeded" and e)
+    assert done["output"] == {"code": 5, "version": str(live)}
+    unknown = platform.http.post("/functions/moment/invoke-durable", params={"qualifier": "none"}, json={})
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+def test_a_subscription_delivers_to_the_version_that_it_names(platform: Platform) -> None:
+    code = "def handler(e, c):\n    c.state.store('ran').put(f'{{e[\"id\"]}}/{0}/{{c.function_version}}', 1)\n"
+    platform.deploy("taker", code.format("one"))
+    assert platform.http.put("/functions/taker/code", json={"code": code.format("two")}).status_code == 200
+    alias(platform, "taker", weights={"1": 100})
+    assert platform.http.post("/topics", json={"name": "named"}).status_code == 201
+    orbit(platform, "subscriptions", "create", "to-prod", "--topic", "named", "--function", "taker:prod")
+    orbit(platform, "subscriptions", "create", "to-live", "--topic", "named", "--function", "taker")
+    for unknown in ("taker:9", "taker:stage"):
+        body = {"name": "to-none", "function": unknown}
+        refused = platform.http.post("/topics/named/subscriptions", json=body)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+    bad = platform.http.post("/topics/named/subscriptions", json={"name": "to-none", "function": "taker:"})
+    assert (bad.status_code, bad.json()["field"]) == (400, "function")
+    assert platform.http.get("/subscriptions/to-prod").json()["function"] == "taker:prod"
+    assert len(platform.http.get("/subscriptions", params={"function": "taker"}).json()["items"]) == 2
+
+    def published() -> set[str]:
+        sent = platform.http.post("/topics/named/publish", json={"payload": 1}).json()
+        assert sent["deliveries"] == 2
+
+        def ran() -> set[str] | None:
+            found = platform.http.get("/state/ran", params={"prefix": sent["id"]}).json()["items"]
+            return {each["key"].partition("/")[2] for each in found} if len(found) == 2 else None
+
+        return platform.eventually(ran)
+
+    assert published() == {"one/1", "two/2"}
+    orbit(platform, "subscriptions", "update", "to-live", "--function", "taker:1")
+    alias(platform, "taker", weights={"2": 100})
+    platform.eventually(lambda: published() == {"two/2", "one/1"})

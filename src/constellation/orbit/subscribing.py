@@ -24,6 +24,7 @@ class Wanted(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
     topic: Annotated[str, msgspec.Meta(min_length=1)]
     name: str = ""  # "<function>-<topic>" when absent
+    qualifier: str = ""  # the version or alias that is called
     filter: dict[str, str | Prefix | list[str | Prefix]] = {}
     enabled: bool = True
     max_attempts: int = 3
@@ -40,7 +41,7 @@ def subscribe(client: Client, function: str, wanted: Sequence[Wanted]) -> Iterat
     for each in wanted:
         creation = SubscriptionCreate(
             name=each.name or f"{function}-{each.topic}",
-            function=function,
+            function=f"{function}:{each.qualifier}" if each.qualifier else function,
             filter=each.filter,
             enabled=each.enabled,
             max_attempts=each.max_attempts,

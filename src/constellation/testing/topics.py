@@ -52,7 +52,7 @@ class Topics(State):
     def create_subscription(self, asked: Asked) -> t.SubscriptionBody:
         topic, wanted = self.get_topic(asked), asked.body
         key = (*asked.scope, wanted.name)
-        if (*asked.scope, wanted.function) not in self.functions:
+        if (*asked.scope, wanted.function.partition(":")[0]) not in self.functions:
             raise NotFound("function", wanted.function)
         if key in self.subscriptions:
             raise AlreadyExists("subscription", wanted.name)
@@ -71,7 +71,7 @@ class Topics(State):
     def list_subscriptions(self, asked: Asked) -> list[t.SubscriptionBody]:
         wanted = asked.query.get("function")
         found = [each for key, each in sorted(self.subscriptions.items()) if key[:2] == asked.scope]
-        return [each for each in found if wanted in (None, each.function)]
+        return [each for each in found if wanted in (None, each.function.partition(":")[0])]
 
     def list_topic_subscriptions(self, asked: Asked) -> list[t.SubscriptionBody]:
         topic = self.get_topic(asked).name

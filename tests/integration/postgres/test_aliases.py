@@ -9,9 +9,11 @@ from constellation.base.ids import uuid7
 from constellation.nova.domain.alias import MAX_ALIASES, Alias, shares_of
 from constellation.nova.domain.change import ChangeKind
 from constellation.nova.domain.function import Function
+from constellation.nova.domain.job import NewJob
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.changes import Changes
 from constellation.nova.store.functions import Functions
+from constellation.nova.store.jobs import Failure, Jobs
 from constellation.nova.store.pool import Database
 from constellation.nova.store.versions import Versions
 
@@ -85,3 +87,40 @@ async def test_a_function_has_a_bounded_number_of_aliases(db: Database) -> None:
     with pytest.raises(InvalidRequest):
         await aliases.put("default", function.id, Alias(name="more", shares=shares_of({1: 100})))
     assert len(await aliases.list("default", function.id)) == MAX_ALIASES
+
+
+def execution(qualifier: str = "", **more: object) -> NewJob:
+    facts = {"tenant": "default", "namespace": "default", "function_name": "hello", "payload": b"1", "subject": "t"}
+    return NewJob(**(facts | {"is_durable": True, "qualifier": qualifier} | more))
+
+
+async def test_an_execution_begins_with_the_version_of_that_moment_whatever_its_caller_knew(db: Database) -> None:
+    function, aliases, jobs = await deployed(db, versions=3), Aliases(db), Jobs(db)
+    prod = await aliases.put("default", function.id, Alias(name="prod", shares=shares_of({1: 50, 2: 50})))
+
+    async def begun(qualifier: str = "", **more: object) -> str:
+        return (await jobs.enqueue(execution(qualifier, **more))).job.qualifier
+
+    assert [await begun(), await begun("2"), await begun(idempotency_key="k")] == ["3", "2", "3"]
+    assert {await begun("prod") for _ in range(40)} == {"1", "2"}  # all alike: once in 2**39
+    await aliases.put("default", function.id, replace(prod, shares=shares_of({1: 0, 3: 100})))
+    await Functions(db).update(function, files={"main.py": b"newer"})
+    assert [await begun(), await begun("prod"), await begun(idempotency_key="k")] == ["4", "3", "3"]
+    for unknown in ("5", "stage", "01"):
+        with pytest.raises(NotFound):
+            await begun(unknown)
+    # A plain job asks anew in each run.
+    assert (await jobs.enqueue(execution("prod", is_durable=False))).job.qualifier == "prod"
+
+
+async def test_an_execution_is_tried_again_with_what_a_name_means_then(db: Database) -> None:
+    function, aliases, jobs = await deployed(db, versions=2), Aliases(db), Jobs(db)
+    prod = await aliases.put("default", function.id, Alias(name="prod", shares=shares_of({1: 100})))
+    job = (await jobs.enqueue(execution("prod"))).job
+    for wanted, number in ((None, "1"), ("", "2"), ("prod", "1"), ("2", "2")):
+        (claim,) = await jobs.claim(owner="w", lease_s=60, limit=1)
+        await jobs.fail([Failure(claim=claim, request_id=None, error=b"{}", duration_ms=None, retry_after_s=None)])
+        with pytest.raises(NotFound):
+            await jobs.retry("default", "default", job.id, qualifier="none")
+        assert (await jobs.retry("default", "default", job.id, qualifier=wanted)).qualifier == number
+    assert prod.versions == {1}

@@ -11,11 +11,13 @@ import pytest
 
 from constellation.base.errors import AlreadyExists, NotFound
 from constellation.base.ids import uuid7
+from constellation.nova.domain.alias import Alias, shares_of
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.message import NewMessage, Publisher
 from constellation.nova.domain.topic import MAX_SUBSCRIPTIONS, Condition, Filter, Subscription, Topic
 from constellation.nova.store import topics as topics_module
+from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.jobs import ClaimedJob, Completion, Failure, Jobs
 from constellation.nova.store.messages import Messages, Published
@@ -106,6 +108,30 @@ async def test_a_message_becomes_a_job_of_each_subscription_that_takes_it(rig: R
     assert [(each.id, each.call_chain) for each in kept.items] == [(second.id, ()), (first.id, ("x", "a"))]
     only = await rig.messages.list(await rig.topics.get(*SCOPE, "orders"), key="k")
     assert [each.id for each in only.items] == [first.id]
+
+
+async def test_a_subscription_may_name_a_version_or_an_alias(rig: Rig, db: Database) -> None:
+    f = await Functions(db).get(*SCOPE, "f")
+    await Aliases(db).put("default", f.id, Alias(name="prod", shares=shares_of({1: 100})))
+    for name, qualifier in (("live", ""), ("first", "1"), ("named", "prod")):
+        made = await rig.topics.subscribe(subscription(name, qualifier=qualifier))
+        assert made.target == (f"f:{qualifier}" if qualifier else "f")
+    await rig.publish()
+    assert {claim.job.source: claim.job.qualifier for claim in await rig.claim()} == {
+        "subscription/live": "",
+        "subscription/first": "1",
+        "subscription/named": "prod",
+    }
+    for unknown in ("2", "stage"):
+        with pytest.raises(NotFound):
+            await rig.topics.subscribe(subscription("other", qualifier=unknown))
+        with pytest.raises(NotFound):
+            await rig.topics.change(*SCOPE, "live", function_name="f", qualifier=unknown)
+    with pytest.raises(NotFound):
+        await rig.topics.change(*SCOPE, "named", function_name="g", qualifier="prod")  # g has none of that name
+    paused = await rig.topics.change(*SCOPE, "named", enabled=False)
+    assert paused.target == "f:prod"
+    assert (await rig.topics.change(*SCOPE, "first", function_name="g", qualifier="")).target == "g"
 
 
 async def test_what_nobody_takes_is_kept(rig: Rig) -> None:

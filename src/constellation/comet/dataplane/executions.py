@@ -13,8 +13,8 @@ from constellation.comet.dataplane.calls import accepted
 from constellation.comet.dataplane.jobs import raw
 from constellation.comet.dataplane.request import Answer, DataRequest, function_of
 from constellation.comet.executor.executor import Executor
-from constellation.comet.qualified import divided, qualified
 from constellation.native.json_check import is_json
+from constellation.nova.domain.alias import check_qualifier
 from constellation.nova.domain.execution import MAX_STEP_BYTES, ExecutionStatus, Step, check_step_name, status_of
 from constellation.nova.domain.job import Job, JobStatus
 from constellation.nova.store.jobs import Jobs
@@ -82,12 +82,9 @@ class ExecutionRoutes:
 
     async def retry_execution(self, request: DataRequest) -> ExecutionBody:
         job, qualifier = await self._job(request), request.query.get("qualifier")
-        number: str | None = None  # of the version that it goes on with; None: of the one that it began with
         if qualifier is not None:
-            caller = qualified(request.caller, divided("", qualifier)[1])
-            function = await self._executor.function(caller, job.function_name, budget=request.budget)
-            number = str(function.live_version or "")
-        return self._body(await self._jobs.retry(request.tenant, request.namespace, job.id, qualifier=number))
+            qualifier = check_qualifier(qualifier)
+        return self._body(await self._jobs.retry(request.tenant, request.namespace, job.id, qualifier=qualifier))
 
     async def signal_execution(self, request: DataRequest) -> EventSent:
         payload = request.body.strip() or b"null"

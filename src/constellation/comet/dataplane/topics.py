@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from constellation.base.ids import uuid7
 from constellation.comet.dataplane.request import DataRequest
 from constellation.comet.filters import filter_of
+from constellation.nova.domain.alias import target_of
 from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.names import check_function_name
 from constellation.nova.domain.topic import Condition, Subscription, Topic, check_name
@@ -76,13 +77,15 @@ class TopicRoutes:
 
     async def create_subscription(self, request: DataRequest) -> SubscriptionBody:
         wanted: SubscriptionCreate = request.json(SubscriptionCreate)
+        function, qualifier = target_of(wanted.function)
         subscription = Subscription(
             tenant=request.tenant,
             namespace=request.namespace,
             id=uuid7(),
             name=check_name("subscription", wanted.name),
             topic_name=request.params["name"],
-            function_name=check_function_name(wanted.function),
+            function_name=check_function_name(function),
+            qualifier=qualifier,
             filter=filter_of(wanted.filter),
             enabled=wanted.enabled,
             max_attempts=wanted.max_attempts,
@@ -111,12 +114,14 @@ class TopicRoutes:
 
     async def update_subscription(self, request: DataRequest) -> SubscriptionBody:
         wanted: SubscriptionUpdate = request.json(SubscriptionUpdate)
+        function, qualifier = (None, None) if wanted.function is UNSET else target_of(wanted.function)
         base_ms, max_ms = _given(wanted.backoff_base_ms), _given(wanted.backoff_max_ms)
         changed = await self._topics.change(
             request.tenant,
             request.namespace,
             request.params["name"],
-            function_name=None if wanted.function is UNSET else check_function_name(wanted.function),
+            function_name=None if function is None else check_function_name(function),
+            qualifier=qualifier,
             filter=None if wanted.filter is UNSET else filter_of(wanted.filter),
             enabled=_given(wanted.enabled),
             max_attempts=_given(wanted.max_attempts),
@@ -188,7 +193,7 @@ def _subscription(subscription: Subscription) -> SubscriptionBody:
         tenant=subscription.tenant,
         namespace=subscription.namespace,
         topic=subscription.topic_name,
-        function=subscription.function_name,
+        function=subscription.target,
         filter={condition.attribute: _shown(condition) for condition in subscription.filter},
         enabled=subscription.enabled,
         paused=subscription.is_paused,

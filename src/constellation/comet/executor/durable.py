@@ -20,7 +20,8 @@ def new_job(
     """Return the job of a durable call; its runs carry the depth and the chain of the call that asks for it.
 
     Each run of a job asks for what its call asked for, so an alias may lead it elsewhere by then. An execution stays with
-    the version that it begins with: a run of other code would take other steps than those on record.
+    the version that it begins with: a run of other code would take other steps than those on record. Which that is the
+    transaction that begins it says: what is known here may be a second old.
 
     Raises:
         InvalidRequest: an option is out of range; `field` names it.
@@ -48,7 +49,7 @@ def new_job(
         call_depth=caller.context.depth,
         call_chain=caller.context.chain,
         is_durable=is_durable,
-        qualifier=str(function.live_version or "") if is_durable else caller.context.qualifier,
+        qualifier=caller.context.qualifier,
     )
 
 

@@ -65,6 +65,23 @@ def check_qualifier(text: str) -> str:
     return text
 
 
+def target_of(text: str) -> tuple[str, str]:
+    """Return the function that a target names, and the version or alias of it ("": the live version).
+
+    Raises:
+        InvalidRequest: the part behind the colon can be neither.
+    """
+    name, colon, qualifier = text.partition(":")
+    if colon and not qualifier:
+        raise InvalidRequest(f"{text[:80]!r} names no version and no alias behind its colon", field="function")
+    return name, check_qualifier(qualifier)
+
+
+def target(name: str, qualifier: str) -> str:
+    """Return the text that `target_of` reads."""
+    return f"{name}:{qualifier}" if qualifier else name
+
+
 def shares_of(weights: Mapping[int, int]) -> tuple[Share, ...]:
     """Return the shares that weights by version mean.
 

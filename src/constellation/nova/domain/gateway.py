@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,14 +11,13 @@ from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from constellation.base.errors import InvalidRequest
-from constellation.nova.domain.alias import LATEST, check_alias_name
+from constellation.nova.domain.alias import target
 from constellation.nova.domain.path_template import PathIndex, path_template
 
 MAX_DOMAINS = 1000  # of a tenant; chosen
 MAX_ROUTES = 500  # of a domain; chosen
 MAX_POLICY_CHARS = 128 << 10  # of a route, as JSON; gateways keep them all
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Auth(StrEnum):
@@ -67,21 +65,7 @@ class GatewayRoute:
 
     @property
     def target(self) -> str:
-        return f"{self.function_name}:{self.qualifier}" if self.qualifier else self.function_name
-
-
-def target_of(text: str) -> tuple[str, str]:
-    """Return the function that a target names, and the version or alias of it ("": the live version).
-
-    Raises:
-        InvalidRequest: the part behind the colon can be neither.
-    """
-    name, colon, qualifier = text.partition(":")
-    if not colon or qualifier == LATEST:
-        return name, ""
-    if _VERSION.fullmatch(qualifier) is None:
-        check_alias_name(qualifier)
-    return name, qualifier
+        return target(self.function_name, self.qualifier)
 
 
 def kind_of(credential: str) -> Auth:

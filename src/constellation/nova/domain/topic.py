@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from constellation.base.errors import InvalidRequest
+from constellation.nova.domain.alias import target
 
 MAX_SUBSCRIPTIONS = 50  # of a topic; chosen: a publish writes a job for each in one transaction
 MAX_RETENTION_HOURS = 720  # partitions of messages are kept a day longer
@@ -70,6 +71,13 @@ class Subscription:
     version: int = 1
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    qualifier: str = (
+        ""  # the version or alias of the function that deliveries run, looked at by each; "": the live version
+    )
+
+    @property
+    def target(self) -> str:
+        return target(self.function_name, self.qualifier)
 
     def takes(self, attributes: Mapping[str, str]) -> bool:
         """Does a message with these attributes go here?"""

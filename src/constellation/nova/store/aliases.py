@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection
 from uuid import UUID
 
 import asyncpg
 
 from constellation.base.errors import InvalidRequest, NotFound
-from constellation.nova.domain.alias import MAX_ALIASES, Alias, Share
+from constellation.nova.domain.alias import MAX_ALIASES, WHOLE, Alias, Share
 from constellation.nova.domain.function import Function
 from constellation.nova.store import versions
 from constellation.nova.store.pool import Database, Record, Session
@@ -74,6 +75,29 @@ async def put(tx: Session, tenant: str, function_id: UUID, alias: Alias) -> None
     missing = set(numbers) - {row["version"] for row in found}
     if missing:
         raise NotFound("version", str(min(missing)))
+
+
+async def refuse_unknown(tx: Session, tenant: str, namespace: str, function_name: str, qualifier: str) -> None:
+    """Raise `NotFound` when a function has no such version or alias; whether there is the function is others' to say."""
+    if qualifier and await tx.fetch_value(SQL["has_qualifier"], tenant, namespace, function_name, qualifier) is False:
+        raise NotFound("version or alias", f"{function_name}:{qualifier}")
+
+
+async def version_now(tx: Session, tenant: str, namespace: str, function_name: str, qualifier: str) -> str:
+    """Return the number of the version that a call under a name gets at this moment, an alias's by its weights.
+
+    Of a function that is gone, or never had a version, it is the name itself: whoever calls it is told.
+
+    Raises:
+        NotFound: the function has no such version or alias.
+    """
+    lot = secrets.randbelow(WHOLE)
+    row = await tx.fetch_row(SQL["version_of"], tenant, namespace, function_name, qualifier, lot)
+    if row is None:
+        return qualifier
+    if row["version"] is None:
+        raise NotFound("version or alias", f"{function_name}:{qualifier}")
+    return str(row["version"] or "")
 
 
 def alias_of(row: Record) -> Alias:

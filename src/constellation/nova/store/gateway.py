@@ -11,6 +11,7 @@ from constellation.base.errors import AlreadyExists, NotFound, StateConflict, Ve
 from constellation.base.ids import uuid7
 from constellation.nova.domain.gateway import MAX_DOMAINS, MAX_ROUTES, Auth, Domain, GatewayRoute
 from constellation.nova.domain.host import cover_of
+from constellation.nova.store.aliases import refuse_unknown
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -92,7 +93,7 @@ class Domains:
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["serialize"])
                 await _check_rival(tx, tenant, namespace, host, route_id, shape, path, methods)
-                await _check_qualifier(tx, tenant, namespace, function_name, qualifier)
+                await refuse_unknown(tx, tenant, namespace, function_name, qualifier)
                 if await tx.fetch_value(SQL["count_host_routes"], tenant, namespace, host) >= MAX_ROUTES:
                     raise StateConflict("domain", host, state=f"full with {MAX_ROUTES} routes", wanted="one with fewer")
                 row = await tx.fetch_row(
@@ -135,7 +136,7 @@ class Domains:
                 await _check_rival(
                     tx, route.tenant, route.namespace, route.host, route.id, route.shape, route.path, route.methods
                 )
-                await _check_qualifier(tx, route.tenant, route.namespace, route.function_name, route.qualifier)
+                await refuse_unknown(tx, route.tenant, route.namespace, route.function_name, route.qualifier)
                 row = await tx.fetch_row(
                     SQL["update_route"], *key, route.path, route.shape, list(route.methods), route.function_name,
                     route.auth.value, route.enabled, route.policy, route.version, route.qualifier,
@@ -177,11 +178,6 @@ async def _check_rival(
 ) -> None:
     if await tx.fetch_value(SQL["rival"], tenant, namespace, host, route_id, shape, list(methods)) is not None:
         raise AlreadyExists("gateway route", f"{','.join(methods) or 'any method'} {host}{path}")
-
-
-async def _check_qualifier(tx: Session, tenant: str, namespace: str, function_name: str, qualifier: str) -> None:
-    if qualifier and await tx.fetch_value(SQL["has_qualifier"], tenant, namespace, function_name, qualifier) is False:
-        raise NotFound("version or alias", f"{function_name}:{qualifier}")
 
 
 def _absent(error: asyncpg.ForeignKeyViolationError, host: str, function_name: str) -> NotFound:

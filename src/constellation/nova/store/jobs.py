@@ -6,16 +6,17 @@ All times are the database's: callers give delays and lease lengths in seconds, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
 from constellation.base.errors import InvalidRequest, NotFound, StateConflict
 from constellation.base.ids import uuid7
 from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.store.aliases import version_now
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.page import COUNT_LIMIT, Page
-from constellation.nova.store.pool import Database, Record
+from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 from constellation.nova.store.quotas import refuse_full
 
@@ -106,6 +107,7 @@ class Jobs:
                         return Enqueued(job=job_of(row), is_replay=True)
                 await tx.execute(SQL["rebind_key"], *key, job_id, job.idempotency_ttl_s)
             await refuse_full(tx, job.tenant, 1, max_depth=max_depth)
+            job = await _begun(tx, job)
             row = await tx.fetch_row(SQL["insert"], *_columns([job], [job_id], delay_s))
             assert row is not None
         await self._bell.ring()
@@ -125,6 +127,7 @@ class Jobs:
         async with self._db.transaction() as tx:
             if jobs:
                 await refuse_full(tx, jobs[0].tenant, len(jobs), max_depth=max_depth)
+            jobs = [await _begun(tx, job) for job in jobs]
             rows = {row["id"]: row for row in await tx.fetch(SQL["insert"], *_columns(jobs, ids, delay_s))}
         await self._bell.ring()
         return tuple(_accepted(job, rows[job_id]) for job, job_id in zip(jobs, ids, strict=True))
@@ -231,13 +234,16 @@ class Jobs:
         max_attempts: int | None = None,
         qualifier: str | None = None,
     ) -> Job:
-        """Put a dead job back in line with all its attempts, on another version if one is given.
+        """Put a dead job back in line with all its attempts, on the version that a qualifier means now if one is given.
 
         Raises:
-            NotFound: there is no such job.
+            NotFound: there is no such job, or its function has no such version or alias.
             StateConflict: it is not dead.
         """
         async with self._db.transaction() as tx:
+            if qualifier is not None:
+                job = await self.get(tenant, namespace, job_id, is_durable=True)
+                qualifier = await version_now(tx, tenant, namespace, job.function_name, qualifier)
             row = await tx.fetch_row(SQL["retry"], tenant, namespace, job_id, max_attempts, qualifier)
         if row is None:
             job = await self.get(tenant, namespace, job_id)
@@ -362,6 +368,14 @@ def _keys(claims: Sequence[ClaimedJob]) -> tuple[list[str], list[UUID], list[int
         [claim.job.id for claim in claims],
         [claim.token for claim in claims],
     )
+
+
+async def _begun(tx: Session, job: NewJob) -> NewJob:
+    """Return a job as it is written: an execution stays with the version that its function has at this moment."""
+    if not job.is_durable:
+        return job
+    version = await version_now(tx, job.tenant, job.namespace, job.function_name, job.qualifier)
+    return replace(job, qualifier=version)
 
 
 def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tuple[list[object], ...]:

@@ -12,6 +12,7 @@ import msgspec
 from constellation.base.errors import AlreadyExists, ConstellationError, NotFound
 from constellation.nova.domain.message import Message
 from constellation.nova.domain.topic import MAX_SUBSCRIPTIONS, Condition, Filter, Subscription, Topic
+from constellation.nova.store.aliases import refuse_unknown
 from constellation.nova.store.bell import Bell
 from constellation.nova.store.jobs import CHANNEL
 from constellation.nova.store.page import Page
@@ -122,7 +123,7 @@ class Topics:
 
         Raises:
             AlreadyExists: the namespace has one of this name.
-            TopicNotFound, NotFound: there is no such topic, or function.
+            TopicNotFound, NotFound: there is no such topic, or function, or version or alias of it.
             SubscriptionsFull
         """
         new = subscription
@@ -130,6 +131,7 @@ class Topics:
             async with self._db.transaction() as tx:
                 await tx.fetch_value(SQL["lock_alone"], new.tenant, new.namespace, new.topic_name)
                 await self._make_room(tx, new)
+                await refuse_unknown(tx, new.tenant, new.namespace, new.function_name, new.qualifier)
                 row = await tx.fetch_row(
                     SQL["insert_subscription"],
                     new.tenant,
@@ -143,6 +145,7 @@ class Topics:
                     new.max_attempts,
                     new.backoff_base_s,
                     new.backoff_max_s,
+                    new.qualifier,
                 )
         except asyncpg.UniqueViolationError as error:
             raise AlreadyExists("subscription", new.name) from error
@@ -181,6 +184,7 @@ class Topics:
         name: str,
         *,
         function_name: str | None = None,
+        qualifier: str | None = None,
         filter: Filter | None = None,
         enabled: bool | None = None,
         max_attempts: int | None = None,
@@ -190,10 +194,12 @@ class Topics:
         """Change what is not None; deliveries that are on their way stay as they are.
 
         Raises:
-            NotFound: there is no such subscription, or function.
+            NotFound: there is no such subscription, or function, or version or alias of it.
         """
         try:
             async with self._db.transaction() as tx:
+                if function_name is not None and qualifier is not None:
+                    await refuse_unknown(tx, tenant, namespace, function_name, qualifier)
                 row = await tx.fetch_row(
                     SQL["update_subscription"],
                     tenant,
@@ -205,6 +211,7 @@ class Topics:
                     max_attempts,
                     backoff_base_s,
                     backoff_max_s,
+                    qualifier,
                 )
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound("function", function_name or "") from error

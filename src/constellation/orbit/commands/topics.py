@@ -169,7 +169,7 @@ def create_subscription(
     context: typer.Context,
     name: Subscription,
     topic: Annotated[str, typer.Option(help="whose messages")],
-    function: Annotated[str, typer.Option(help="that is called with them")],
+    function: Annotated[str, typer.Option(metavar="NAME[:VERSION|:ALIAS]", help="that is called with them")],
     filters: Filters = None,
     max_attempts: Attempts = None,
 ) -> None:
@@ -193,7 +193,9 @@ def get_subscription(context: typer.Context, name: Subscription) -> None:
 def update_subscription(
     context: typer.Context,
     name: Subscription,
-    function: Annotated[str | None, typer.Option(help="that is called from now on")] = None,
+    function: Annotated[
+        str | None, typer.Option(metavar="NAME[:VERSION|:ALIAS]", help="that is called from now on")
+    ] = None,
     filters: Filters = None,
     max_attempts: Attempts = None,
     is_enabled: Annotated[

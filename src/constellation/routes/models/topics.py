@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Name = Annotated[str, Meta(min_length=1, max_length=128)]
+Target = Annotated[str, Meta(min_length=1, max_length=193)]  # NAME, NAME:VERSION or NAME:ALIAS
 Text = Annotated[str, Meta(max_length=1024)]
 Hours = Annotated[int, Meta(ge=1, le=720)]
 Attempts = Annotated[int, Meta(ge=1, le=100)]
@@ -48,11 +49,12 @@ Conditions = dict[str, str | Prefix | list[str | Prefix]]
 
 class SubscriptionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Call a function with the messages of a topic, those whose attributes the filter takes: a text is equal, a prefix
-    begins so, a list has one that does; every attribute of the filter must be there.
+    begins so, a list has one that does; every attribute of the filter must be there. The function may be NAME:VERSION or
+    NAME:ALIAS; an alias is looked at for each delivery.
     """
 
     name: Name
-    function: Name
+    function: Target
     filter: Conditions = {}
     enabled: bool = True
     max_attempts: Attempts = 3
@@ -61,7 +63,7 @@ class SubscriptionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_field
 
 
 class SubscriptionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    function: Name | UnsetType = UNSET
+    function: Target | UnsetType = UNSET
     filter: Conditions | UnsetType = UNSET
     enabled: bool | UnsetType = UNSET
     max_attempts: Attempts | UnsetType = UNSET
@@ -74,7 +76,7 @@ class SubscriptionBody(Struct, kw_only=True, frozen=True):
     tenant: str
     namespace: str
     topic: str
-    function: str
+    function: str  # NAME, NAME:VERSION or NAME:ALIAS
     filter: Conditions
     enabled: bool
     paused: bool

@@ -13,6 +13,7 @@ from constellation.base.json_schema import Checker
 from constellation.nova.api.overtaken import until_written
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.domain.access import GRANTABLE, check_rate
+from constellation.nova.domain.alias import target_of
 from constellation.nova.domain.function_url import Cors, check_cors
 from constellation.nova.domain.gateway import (
     MAX_POLICY_CHARS,
@@ -23,7 +24,6 @@ from constellation.nova.domain.gateway import (
     PathRoutes,
     check_methods,
     check_networks,
-    target_of,
 )
 from constellation.nova.domain.globs import check_globs
 from constellation.nova.domain.host import check_host, cover_of, host_in

@@ -135,11 +135,3 @@ SELECT r.tenant, r.namespace, r.id, r.host, r.path, r.shape, r.methods, r.functi
 FROM gateway_routes AS r
 WHERE r.tenant = $1 AND r.namespace = $2 AND r.host = $3 AND r.enabled
 ORDER BY r.shape, r.id;
-
--- name: has_qualifier
--- Whether a function ($3) has a version or an alias ($4); null when there is no such function.
--- index: functions_by_name, function_aliases_pkey and function_versions_pkey
-SELECT EXISTS (SELECT FROM function_aliases AS a WHERE a.tenant = f.tenant AND a.function_id = f.id AND a.name = $4)
-    OR EXISTS (SELECT FROM function_versions AS v WHERE v.tenant = f.tenant AND v.function_id = f.id AND v.version::text = $4)
-FROM functions AS f
-WHERE f.tenant = $1 AND f.namespace = $2 AND f.name = $3;

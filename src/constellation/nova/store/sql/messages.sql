@@ -6,7 +6,7 @@ SELECT pg_advisory_xact_lock_shared(hashtextextended('topic/' || $1::text || '/'
 -- The subscriptions of a topic that get its messages, at most as many as a topic may have.
 -- index: subscriptions_by_topic or subscriptions_tenant_namespace_name_key
 SELECT tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-       backoff_base_s, backoff_max_s, version, created_at, updated_at
+       backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at
 FROM subscriptions
 WHERE tenant = $1 AND namespace = $2 AND topic_name = $3 AND enabled
 ORDER BY name;
@@ -41,11 +41,11 @@ RETURNING id, published_at;
 -- are the jobs' ids, $7 the places of the messages, $8 the subscriptions.
 -- index: subscriptions_pkey
 INSERT INTO jobs (tenant, namespace, id, function_name, payload, status, subject, source, max_attempts, backoff_base_s,
-                  backoff_max_s, call_depth, subscription_id, message_id)
+                  backoff_max_s, call_depth, subscription_id, message_id, qualifier)
 SELECT $1, $2, job.id, subscription.function_name, message.event,
        CASE WHEN subscription.is_paused THEN 'paused' ELSE 'queued' END, 'subscription:' || subscription.name,
        'subscription/' || subscription.name, subscription.max_attempts, subscription.backoff_base_s,
-       subscription.backoff_max_s, message.call_depth, subscription.id, message.id
+       subscription.backoff_max_s, message.call_depth, subscription.id, message.id, subscription.qualifier
 FROM unnest($6::uuid[], $7::bigint[], $8::uuid[]) AS job (id, message, subscription_id)
 JOIN unnest($3::uuid[], $4::bytea[], $5::integer[]) WITH ORDINALITY AS message (id, event, call_depth, place)
     ON message.place = job.message

@@ -346,6 +346,7 @@ CREATE TABLE subscriptions (
     version         bigint NOT NULL DEFAULT 1,
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(),
+    qualifier       text NOT NULL DEFAULT '' CHECK (length(qualifier) <= 64), -- of the function: a version, an alias; '': live
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, namespace, name),
     FOREIGN KEY (tenant, namespace, topic_name) REFERENCES topics (tenant, namespace, name) ON DELETE CASCADE,

@@ -52,16 +52,16 @@ SELECT pg_advisory_xact_lock(hashtextextended('topic/' || $1::text || '/' || $2:
 -- name: insert_subscription
 -- A new subscription.
 INSERT INTO subscriptions (tenant, namespace, id, name, topic_name, function_name, filter, enabled, max_attempts,
-                           backoff_base_s, backoff_max_s)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                           backoff_base_s, backoff_max_s, qualifier)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 RETURNING tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-          backoff_base_s, backoff_max_s, version, created_at, updated_at;
+          backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at;
 
 -- name: get_subscription
 -- One subscription by its name in a scope.
 -- index: subscriptions_tenant_namespace_name_key
 SELECT tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-       backoff_base_s, backoff_max_s, version, created_at, updated_at
+       backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at
 FROM subscriptions
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
@@ -69,7 +69,7 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3;
 -- The subscriptions of a scope by name; $3 is a topic and $4 a function, either or both null.
 -- index: subscriptions_tenant_namespace_name_key or subscriptions_by_topic or subscriptions_by_function
 SELECT tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-       backoff_base_s, backoff_max_s, version, created_at, updated_at
+       backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at
 FROM subscriptions
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR topic_name = $3)
   AND ($4::text IS NULL OR function_name = $4)
@@ -90,10 +90,10 @@ WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR topic_name = $3)
 UPDATE subscriptions
 SET function_name = coalesce($4, function_name), filter = coalesce($5, filter), enabled = coalesce($6, enabled),
     max_attempts = coalesce($7, max_attempts), backoff_base_s = coalesce($8, backoff_base_s),
-    backoff_max_s = coalesce($9, backoff_max_s), version = version + 1, updated_at = now()
+    backoff_max_s = coalesce($9, backoff_max_s), qualifier = coalesce($10, qualifier), version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3
 RETURNING tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-          backoff_base_s, backoff_max_s, version, created_at, updated_at;
+          backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at;
 
 -- name: set_paused
 -- Whether the deliveries of a subscription wait.
@@ -101,7 +101,7 @@ RETURNING tenant, namespace, id, name, topic_name, function_name, filter, enable
 UPDATE subscriptions SET is_paused = $4, version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3
 RETURNING tenant, namespace, id, name, topic_name, function_name, filter, enabled, is_paused, max_attempts,
-          backoff_base_s, backoff_max_s, version, created_at, updated_at;
+          backoff_base_s, backoff_max_s, qualifier, version, created_at, updated_at;
 
 -- name: hold_pause
 -- Whether a subscription is paused, which nobody changes until the transaction ends.
