@@ -15,6 +15,7 @@ from constellation.base.ids import uuid7
 from constellation.nova.domain.job import Job, JobStatus, NewJob
 from constellation.nova.store.aliases import version_now
 from constellation.nova.store.bell import Bell
+from constellation.nova.store.job_rows import accepted, columns_of, job_of
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -94,8 +95,8 @@ class Jobs:
             QuotaExceeded: it has as many.
         """
         if job.idempotency_key is None:
-            (accepted,) = await self.enqueue_many([job], delay_s=delay_s, max_depth=max_depth)
-            return Enqueued(job=accepted, is_replay=False)
+            (made,) = await self.enqueue_many([job], delay_s=delay_s, max_depth=max_depth)
+            return Enqueued(job=made, is_replay=False)
         key = (job.tenant, job.namespace, job.function_name, job.idempotency_key)
         job_id = uuid7()
         async with self._db.transaction() as tx:
@@ -108,10 +109,10 @@ class Jobs:
                 await tx.execute(SQL["rebind_key"], *key, job_id, job.idempotency_ttl_s)
             await refuse_full(tx, job.tenant, 1, max_depth=max_depth)
             job = await _begun(tx, job)
-            row = await tx.fetch_row(SQL["insert"], *_columns([job], [job_id], delay_s))
+            row = await tx.fetch_row(SQL["insert"], *columns_of([job], [job_id], delay_s))
             assert row is not None
         await self._bell.ring()
-        return Enqueued(job=_accepted(job, row), is_replay=False)
+        return Enqueued(job=accepted(job, row), is_replay=False)
 
     async def enqueue_many(
         self, jobs: Sequence[NewJob], *, delay_s: float = 0.0, max_depth: int | None = None
@@ -128,9 +129,9 @@ class Jobs:
             if jobs:
                 await refuse_full(tx, jobs[0].tenant, len(jobs), max_depth=max_depth)
             jobs = [await _begun(tx, job) for job in jobs]
-            rows = {row["id"]: row for row in await tx.fetch(SQL["insert"], *_columns(jobs, ids, delay_s))}
+            rows = {row["id"]: row for row in await tx.fetch(SQL["insert"], *columns_of(jobs, ids, delay_s))}
         await self._bell.ring()
-        return tuple(_accepted(job, rows[job_id]) for job, job_id in zip(jobs, ids, strict=True))
+        return tuple(accepted(job, rows[job_id]) for job, job_id in zip(jobs, ids, strict=True))
 
     async def claim(self, *, owner: str, lease_s: float, limit: int) -> tuple[ClaimedJob, ...]:
         """Take up to `limit` due jobs, fairly over tenants, each for `lease_s` seconds.
@@ -378,85 +379,6 @@ async def _begun(tx: Session, job: NewJob) -> NewJob:
     return replace(job, qualifier=version)
 
 
-def _columns(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> tuple[list[object], ...]:
-    return (
-        [job.tenant for job in jobs],
-        [job.namespace for job in jobs],
-        list(ids),
-        [job.function_name for job in jobs],
-        [job.payload for job in jobs],
-        [job.subject for job in jobs],
-        [job.source for job in jobs],
-        [job.max_attempts for job in jobs],
-        [job.backoff_base_s for job in jobs],
-        [job.backoff_max_s for job in jobs],
-        [delay_s] * len(jobs),
-        [job.call_depth for job in jobs],
-        [",".join(job.call_chain) for job in jobs],  # names hold no comma; arrays of arrays must be rectangular
-        [job.is_durable for job in jobs],
-        [job.qualifier for job in jobs],
-    )
-
-
 def _live_counts(rows: Sequence[Record]) -> dict[JobStatus, int]:
     counts = {JobStatus(row["status"]): row["count"] for row in rows}
     return {status: counts.get(status, 0) for status in JobStatus if status is not JobStatus.SUCCEEDED}
-
-
-def _accepted(job: NewJob, row: Record) -> Job:
-    return Job(
-        tenant=job.tenant,
-        namespace=job.namespace,
-        id=row["id"],
-        function_name=job.function_name,
-        payload=job.payload,
-        status=JobStatus.QUEUED,
-        subject=job.subject,
-        source=job.source,
-        attempt=0,
-        max_attempts=job.max_attempts,
-        backoff_base_s=job.backoff_base_s,
-        backoff_max_s=job.backoff_max_s,
-        run_at=row["run_at"],
-        request_id=None,
-        output=None,
-        error=None,
-        duration_ms=None,
-        started_at=None,
-        finished_at=None,
-        created_at=row["created_at"],
-        call_depth=job.call_depth,
-        call_chain=job.call_chain,
-        is_durable=job.is_durable,
-        qualifier=job.qualifier,
-    )
-
-
-def job_of(row: Record) -> Job:
-    run_at: datetime = row["run_at"]
-    return Job(
-        tenant=row["tenant"],
-        namespace=row["namespace"],
-        id=row["id"],
-        function_name=row["function_name"],
-        payload=row["payload"],
-        status=JobStatus(row["status"]),
-        subject=row["subject"],
-        source=row["source"],
-        attempt=row["attempt"],
-        max_attempts=row["max_attempts"],
-        backoff_base_s=row["backoff_base_s"],
-        backoff_max_s=row["backoff_max_s"],
-        run_at=run_at,
-        request_id=row["request_id"],
-        output=row.get("output"),  # a claimed job has none
-        error=row["error"],
-        duration_ms=row["duration_ms"],
-        started_at=row["started_at"],
-        finished_at=row["finished_at"],
-        created_at=row["created_at"],
-        call_depth=row["call_depth"],
-        call_chain=tuple(row["call_chain"]),
-        is_durable=row["is_durable"],
-        qualifier=row["qualifier"],
-    )

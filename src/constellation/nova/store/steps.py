@@ -27,7 +27,8 @@ from constellation.nova.domain.job import Job
 from constellation.nova.domain.topic import Topic
 from constellation.nova.store import waits
 from constellation.nova.store.bell import Bell
-from constellation.nova.store.jobs import CHANNEL, Jobs, job_of
+from constellation.nova.store.job_rows import job_of
+from constellation.nova.store.jobs import CHANNEL, Jobs
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 from constellation.nova.store.topics import SQL as TOPICS

@@ -109,7 +109,7 @@ GRANT SELECT (tenant, namespace, name) ON databases TO constellation_comet;
 -- it keeps topics and subscriptions, and accepts messages with the jobs that deliver them.
 GRANT SELECT, INSERT, DELETE ON topics, subscriptions TO constellation_comet;
 GRANT UPDATE (description, retention_hours, version, updated_at) ON topics TO constellation_comet;
-GRANT UPDATE (function_name, filter, enabled, is_paused, max_attempts, backoff_base_s, backoff_max_s, version, updated_at)
+GRANT UPDATE (function_name, filter, enabled, is_paused, max_attempts, backoff_base_s, backoff_max_s, qualifier, version, updated_at)
     ON subscriptions TO constellation_comet;
 GRANT SELECT, INSERT, DELETE ON messages TO constellation_comet;
 GRANT SELECT, INSERT, UPDATE (message_id, expires_at) ON message_keys TO constellation_comet;
