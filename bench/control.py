@@ -207,6 +207,12 @@ def vocabulary() -> list[str]:
 async def _fill(rig: Rig, functions: int) -> None:
     """Write functions as deployments would, but for the changes that planes follow."""
     _ask(rig, "POST", "/tenants", {"id": TENANT})
+    for dimension in (
+        "functions",
+        "memory_mb",
+        "vcpu_milli",
+    ):  # far off, but a limit: it is looked at with each function
+        _ask(rig, "PUT", f"/tenants/{TENANT}/quotas/{dimension}", {"limit": 1e9})
     draw, words = random.Random(SEED + 2), vocabulary()
     db = await asyncpg.connect(_owner_dsn(rig))
     try:

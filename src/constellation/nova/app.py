@@ -14,7 +14,6 @@ from types import MappingProxyType
 import anyio
 import structlog
 from prometheus_client import CollectorRegistry
-from quart import Quart
 
 import constellation
 from constellation.aurora.logging.setup import follow_level
@@ -245,8 +244,8 @@ async def control_app(
     own_hosts: tuple[str, ...] = (),
     function_domain: str = "",
     needs_build: NeedsBuild = needs_build,
-) -> Quart:
-    """Return the control plane's HTTP app over a database; `needs_build` says which sources can not run as they are."""
+) -> Mount:
+    """Return the control plane's HTTP over a database; `needs_build` says which sources can not run as they are."""
     functions = Functions(db, build_queue_depth=lambda tenant: in_force.of(tenant).builds.queue_depth)
     tenancy, keys, changes, secrets = Tenancy(db), ApiKeys(db), Changes(db), Secrets(db)
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
@@ -323,7 +322,7 @@ async def control_app(
         tenants=tenancy,
         max_body_bytes=max_body_bytes,
         registry=registry,
-    ).app()
+    )
 
 
 def oidc_logins(auth: AuthSettings, *, key: bytes, clock: Clock) -> OidcLogins:

@@ -63,7 +63,13 @@ class RouteTable:
     """Finds the route of a request. Literal segments win over names, whatever the order of the table."""
 
     def __init__(self, routes: Sequence[Route] = ROUTES) -> None:
-        self._routes = sorted(routes, key=lambda route: (route.template.count("{"), -len(route.template)))
+        by_rank = sorted(routes, key=lambda route: (route.template.count("{"), -len(route.template)))
+        firsts = {_first(route.template) for route in routes}
+        self._routes = {
+            first: [route for route in by_rank if _first(route.template) == first or _is_named(route)]
+            for first in firsts
+        }
+        self._named = [route for route in by_rank if _is_named(route)]
 
     def match(self, method: str, path: str) -> Match | list[str] | None:
         """Return the match; the methods the path takes when this is not one of them; None for an unknown path.
@@ -74,7 +80,7 @@ class RouteTable:
         """
         wanted = "GET" if method == "HEAD" else method
         allowed: set[str] = set()
-        for route in self._routes:
+        for route in self._routes.get(_first(path), self._named):
             found = route.pattern.fullmatch(path)
             if found is None:
                 continue
@@ -82,6 +88,16 @@ class RouteTable:
                 return Match(route, found.groupdict())
             allowed.add(route.method)
         return sorted(allowed) or None
+
+
+def _first(path: str) -> str:
+    """Return the first segment: by it most routes are out of the question."""
+    return path[1:].partition("/")[0]
+
+
+def _is_named(route: Route) -> bool:
+    """Its first segment is whatever comes."""
+    return _first(route.template).startswith("{")
 
 
 def strip_version(path: str) -> str:

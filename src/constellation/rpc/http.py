@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
 from hypercorn.asyncio import serve
 from hypercorn.config import Sockets
-from quart import Quart
 
 from constellation.base.sockets import BACKLOG
 from constellation.native.tls import HANDSHAKE_S
@@ -61,8 +60,8 @@ class _Bound(hypercorn_parts.BoundConfig):
         return None if self._tls is None else self._tls.context
 
 
-def serving_http(app: Quart, *, listener: socket.socket, drain_s: float) -> AbstractAsyncContextManager[None]:
-    """Serve a plane's Quart app on one listener; all else as `serving_asgi`."""
+def serving_http(app: App, *, listener: socket.socket, drain_s: float) -> AbstractAsyncContextManager[None]:
+    """Serve a plane's pages or routes on one listener, without web sockets; all else as `serving_asgi`."""
     return serving_asgi(_plain(app), listeners=[listener], drain_s=drain_s)
 
 
@@ -121,7 +120,7 @@ async def serving_asgi(
             tasks.cancel_scope.deadline = anyio.current_time() + 2 * _LAST_GRACE_S  # it should have ended long before
 
 
-def _plain(app: Quart) -> App:
+def _plain(app: App) -> App:
     """Keep from Quart what it breaks on or would answer past our routes: an empty path, and web sockets."""
 
     async def asgi(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -130,6 +129,17 @@ def _plain(app: Quart) -> App:
             return
         if scope["type"] == "http" and not scope["path"]:
             scope = {**scope, "path": "/", "raw_path": b"/"}
-        await app(scope, receive, send)  # type: ignore[arg-type]  # the three are ASGI's own, handed on
+        await app(scope, receive, send)
 
     return asgi
+
+
+async def live(
+    receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
+) -> None:
+    """Answer the server's start and stop, which come over the scope `lifespan`; return at the stop."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -31,6 +31,7 @@ from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
 from constellation.routes.route import Transport
 from constellation.rpc.channel import PlaneChannel
+from constellation.rpc.hangup import HangupWatch
 from constellation.rpc.http import serving_asgi
 from constellation.rpc.near import near_path
 from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
@@ -61,7 +62,6 @@ from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import Believed, Cache, ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
-from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.health import Alive, Check, Ready
 from constellation.zenith.invoke import GRACE_S, Invoke
 from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate

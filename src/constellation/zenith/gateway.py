@@ -11,10 +11,11 @@ import structlog
 from constellation.base.errors import ConstellationError
 from constellation.routes.registry import Match, strip_version
 from constellation.routes.route import Route, Transport
+from constellation.rpc.hangup import HangupWatch
+from constellation.rpc.http import live
 from constellation.zenith.audit import AuditTrail
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.errors import ClientGone
-from constellation.zenith.hangup import HangupWatch
 from constellation.zenith.limits import Admission, Budget
 from constellation.zenith.metrics import GatewayMetrics
 from constellation.zenith.principals import Access
@@ -62,7 +63,7 @@ class Gateway:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _live(receive, send)
+            await live(receive, send)
             return
         site = self._sites.find(scope["headers"])
         path = scope["raw_path"].decode("latin-1")
@@ -132,12 +133,3 @@ class Gateway:
             await request.refuse(error)
         except ClientGone:
             request.gone = True
-
-
-async def _live(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

@@ -100,6 +100,8 @@ async def test_list_searches_pages_and_counts_exactly(db: Database) -> None:
     assert (await functions.list("default", "default", search="EVEN")).total == 3
     assert [item.name for item in (await functions.list("default", "default", search="F3")).items] == ["f3"]
     assert (await functions.list("default", "default", runtime="node")).items == ()
+    one = await functions.list("default", "default", runtime="python", limit=1, offset=1)
+    assert ([item.name for item in one.items], one.total, one.has_more) == (["f1"], 5, True)
     assert (await functions.list("other", "default")).total == 0
 
 

@@ -35,7 +35,7 @@ INSERT INTO api_keys (tenant, namespace, name, key_hash, role)
     SELECT 't' || t, 'n1', 'k' || k, sha256(('t' || t || 'k' || k)::bytea), 'viewer'
     FROM generate_series(1, 20) t, generate_series(1, 30) k;
 INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_version, code_hash, min_replicas)
-    SELECT 't' || t, 'n' || n, 'f' || f, gen_random_uuid(), 'python', 'h', 1, '', (f = 1)::int
+    SELECT 't' || t, 'n' || n, 'f' || f, gen_random_uuid(), (ARRAY['python', 'node', 'go', 'php'])[f % 4 + 1], 'h', 1, '', (f = 1)::int
     FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 40) f;
 INSERT INTO function_docs (tenant, namespace, name, content) SELECT tenant, namespace, name, name FROM functions;
 INSERT INTO doc_shares (tenant, namespace, function_name, id, token_hash, created_by, expires_at)

@@ -145,6 +145,26 @@ async def test_a_function_that_no_instance_could_ever_be_of_is_refused(db: Datab
     }
 
 
+async def test_to_add_a_function_reads_no_others(db: Database) -> None:
+    await limited(db, limit(Dimension.FUNCTIONS, 900))
+    add = (
+        "INSERT INTO functions (tenant, namespace, name, id, runtime, handler, code_version, code_hash)"
+        " SELECT 'acme', 'default', $1 || n, gen_random_uuid(), 'python', 'h', 0, '' FROM generate_series(1, $2::integer) AS n"
+    )
+    read = (
+        "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+        " WHERE relid = 'functions'::regclass"
+    )
+    async with db.transaction() as tx:
+        await tx.execute(add, "many", 300)
+    async with db.transaction() as tx:
+        await tx.execute(add, "one", 1)
+        assert await tx.fetch_value(read) < 10
+    with pytest.raises(QuotaExceeded):
+        async with db.transaction() as tx:
+            await tx.execute(add, "more", 600)
+
+
 def job(*, tenant: str = "acme", **more: object) -> NewJob:
     return NewJob(tenant=tenant, namespace="default", function_name="f", payload=b"{}", subject="s", **more)
 

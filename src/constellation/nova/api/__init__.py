@@ -1,1 +1,1 @@
-"""The control plane's HTTP: the route registry mounted on a Quart app."""
+"""The control plane's HTTP: the route registry mounted on ASGI."""

@@ -1,22 +1,20 @@
 """Mount the registry's routes: who calls, may they, what do they send; then the operation; then its answer as JSON.
 
-The registry is the only router (its table also serves zenith), so Quart's own is bypassed: everything is answered
-before Quart looks for a rule.
+The registry is the only router; its table also serves zenith.
 """
 
 from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import anyio
 import msgspec
-import quart
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from quart import Quart, Response
 
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.base.errors import (
@@ -28,14 +26,8 @@ from constellation.base.errors import (
     TenantSuspended,
 )
 from constellation.base.ids import RequestId
-from constellation.nova.api.request import (
-    DISCARDED_BYTES,
-    ApiRequest,
-    Redirect,
-    Shown,
-    Tagged,
-    read_body,
-)
+from constellation.nova.api.http import CallerGone, HttpAnswer, HttpRequest, Message, Receive, Send
+from constellation.nova.api.request import ApiRequest, Redirect, Shown, Tagged
 from constellation.nova.domain.access import Identity, Permission
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.routes.permit import authorize_route
@@ -44,6 +36,8 @@ from constellation.routes.registry import RouteTable, strip_version
 from constellation.routes.route import PAGING, Route
 from constellation.routes.telling import told_of
 from constellation.rpc.caller import CallerVerifier
+from constellation.rpc.hangup import HangupWatch
+from constellation.rpc.http import live
 from constellation.rpc.metadata import CLIENT, REQUEST_ID, request_id_from
 from constellation.rpc.problems import PROBLEM_JSON, headers_of
 
@@ -99,6 +93,8 @@ class Mount:
         self._operations, self._verifier, self._tenants = operations, verifier, tenants
         self._max_body_bytes = max_body_bytes
         self._in_hand = 0
+        self._hangups = HangupWatch()
+        self._counted: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._decoding = anyio.CapacityLimiter(1)  # of large bodies; the loop keeps the other core
         self._requests = Counter(
             "constellation_nova_requests", "Answered requests", ["operation", "status"], registry=registry
@@ -111,34 +107,48 @@ class Mount:
             registry=registry,
         )
 
-    def app(self) -> Quart:
-        """Return the Quart app."""
-        app = Quart("constellation.nova", static_folder=None)
-        app.config["MAX_CONTENT_LENGTH"] = self._max_body_bytes + DISCARDED_BYTES  # Quart's own, behind ours
-        app.before_request(self._answer)
-        return app
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve as an ASGI app."""
+        if scope["type"] == "lifespan":
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self._hangups.run)
+                await live(receive, send)
+                tasks.cancel_scope.cancel()
+            return
+        request = HttpRequest(scope, receive, send)
+        with suppress(CallerGone), self._hangups.over(request):
+            await request.answer(await self._answer(request))
 
-    async def _answer(self) -> Response:
-        request: Any = quart.request
+    async def _answer(self, request: HttpRequest) -> HttpAnswer:
         request_id = request_id_from(request.headers.get(REQUEST_ID, ""))
         began_s, operation = time.perf_counter(), "none"
         with structlog.contextvars.bound_contextvars(request_id=str(request_id)):
             try:
-                self._verifier.verify_service(_metadata(request))
-                route, params = self._route(request.method, strip_version(request.scope["raw_path"].decode("ascii")))
+                self._verifier.verify_service(request.headers)
+                route, params = self._route(request.method, strip_version(request.path))
                 operation = route.operation
-                response = await self._serve(request, route, params, request_id)
+                answer = await self._serve(request, route, params, request_id)
             except ConstellationError as error:
                 if error.http_status >= 500:
                     log.warning("request.failed", operation=operation, code=error.code, detail=str(error))
-                response = problem_response(error)
+                answer = problem_answer(error)
+            except CallerGone:
+                raise
             except Exception:  # the supervision point of one request: it costs this request only
                 log.exception("request.broke", operation=operation)
-                response = problem_response(ConstellationError("an internal error; the server's log has its trace"))
-        response.headers[REQUEST_ID] = str(request_id)
-        self._requests.labels(operation, str(response.status_code)).inc()
-        self._duration.labels(operation).observe(time.perf_counter() - began_s)
-        return response
+                answer = problem_answer(ConstellationError("an internal error; the server's log has its trace"))
+        answer.headers[REQUEST_ID] = str(request_id)
+        self._count(operation, answer.status, time.perf_counter() - began_s)
+        return answer
+
+    def _count(self, operation: str, status: int, took_s: float) -> None:
+        """Count an answer; children are kept, as looking one up costs more than counting."""
+        kept = self._counted.get((operation, status))
+        if kept is None:
+            kept = self._requests.labels(operation, str(status)), self._duration.labels(operation)
+            self._counted[operation, status] = kept
+        kept[0].inc()
+        kept[1].observe(took_s)
 
     def _route(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         found = self._table.match(method, path)
@@ -150,7 +160,9 @@ class Mount:
             raise MethodNotAllowed(method, path[:200], allow=["GET"])
         return found.route, params_of(found.params)
 
-    async def _serve(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
+    async def _serve(
+        self, request: HttpRequest, route: Route, params: dict[str, str], request_id: RequestId
+    ) -> HttpAnswer:
         if self._in_hand >= MAX_REQUESTS:
             raise Overloaded("nova", limit=MAX_REQUESTS)
         self._in_hand += 1
@@ -163,13 +175,15 @@ class Mount:
         finally:
             self._in_hand -= 1
 
-    async def _run(self, request: Any, route: Route, params: dict[str, str], request_id: RequestId) -> Response:
+    async def _run(
+        self, request: HttpRequest, route: Route, params: dict[str, str], request_id: RequestId
+    ) -> HttpAnswer:
         identity = NOBODY
         if route.permission is not Permission.PUBLIC:
-            identity = self._verifier.verify(_metadata(request)).identity
+            identity = self._verifier.verify(request.headers).identity
             authorize_route(identity, route, params)
             await self._refuse_suspended(route, identity)
-        query = query_of(route, request.query_string)
+        query = query_of(route, request.query)
         call: ApiRequest[Any] = ApiRequest(
             identity=identity,
             params=params,
@@ -177,22 +191,23 @@ class Mount:
             window=window_of(query if PAGING[0] in route.query else {}),
             body=await self._body(request, route),
             request_id=request_id,
-            if_match=request.headers.get("if-match") if route.takes_match else None,
+            if_match=request.first("if-match") if route.takes_match else None,
             client=request.headers.get(CLIENT, "")[:64],
         )
         answer = await self._operations[route.operation](call)
         if route.streams:
-            return _stream_response(answer, route)
+            media_type = route.media_types[0] if route.media_types else "application/x-ndjson"
+            return HttpAnswer(status=200, content_type=media_type, body=answer)
         if isinstance(answer, Redirect | Shown):
-            return _page_response(answer)
-        body = answer.body if isinstance(answer, Tagged) else answer
-        response = Response(
-            b"" if body is None else msgspec.json.encode(body), status=route.status, content_type="application/json"
+            return _page_answer(answer)
+        is_tagged = isinstance(answer, Tagged)
+        body = answer.body if is_tagged else answer
+        return HttpAnswer(
+            status=route.status,
+            content_type="application/json",
+            body=b"" if body is None else msgspec.json.encode(body),
+            headers=({"ETag": answer.tag} if is_tagged else {}) | told_of(route, call.body, body),
         )
-        if isinstance(answer, Tagged):
-            response.headers["ETag"] = answer.tag
-        response.headers.update(told_of(route, call.body, body))
-        return response
 
     async def _refuse_suspended(self, route: Route, identity: Identity) -> None:
         if route.method == "GET" or (route.permission is Permission.TENANT_MANAGE and identity.is_platform_admin):
@@ -201,49 +216,38 @@ class Mount:
         if tenant is not None and tenant.status is TenantStatus.SUSPENDED:
             raise TenantSuspended(tenant.id)
 
-    async def _body(self, request: Any, route: Route) -> Any:
+    async def _body(self, request: HttpRequest, route: Route) -> Any:
         if route.request is None:
             return None
         limit_bytes = min(route.max_body_bytes or self._max_body_bytes, self._max_body_bytes)
-        data = await read_body(request, limit_bytes=limit_bytes, wait_s=BODY_WAIT_S)
+        data = await request.body(limit_bytes=limit_bytes, wait_s=BODY_WAIT_S)
         if len(data) <= _LARGE_BODY_BYTES:
             return decode_body(data, route.request)
         return await anyio.to_thread.run_sync(decode_body, data, route.request, limiter=self._decoding)
 
 
-def problem_response(error: ConstellationError) -> Response:
+def problem_answer(error: ConstellationError) -> HttpAnswer:
     """Return an error as RFC 9457 says, with the headers that go with its status."""
-    body = msgspec.json.encode(error.problem())
-    response = Response(body, status=error.http_status, content_type=PROBLEM_JSON)
-    response.headers.update(headers_of(error))
-    return response
-
-
-def _page_response(answer: Redirect | Shown) -> Response:
-    """Return what a browser gets. It may have a code in it: no cache keeps it, and no page is told of it."""
-    if isinstance(answer, Redirect):
-        response = Response(b"", status=303, headers={"location": answer.location})
-    else:
-        response = Response(answer.text, content_type="text/plain; charset=utf-8")
-    response.headers.update(
-        {
-            "cache-control": "no-store",
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
-            "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
-        }
+    return HttpAnswer(
+        status=error.http_status,
+        content_type=PROBLEM_JSON,
+        body=msgspec.json.encode(error.problem()),
+        headers=dict(headers_of(error)),
     )
-    return response
 
 
-def _stream_response(pieces: AsyncIterator[bytes], route: Route) -> Response:
-    response = Response(pieces, content_type=route.media_types[0] if route.media_types else "application/x-ndjson")
-    response.timeout = None  # it ends when the caller leaves or the plane stops
-    return response
-
-
-def _metadata(request: Any) -> dict[str, object]:
-    return {name.lower(): value for name, value in request.headers.items()}
+def _page_answer(answer: Redirect | Shown) -> HttpAnswer:
+    """Return what a browser gets. It may have a code in it: no cache keeps it, and no page is told of it."""
+    headers = {
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+    }
+    if isinstance(answer, Redirect):
+        headers["location"] = answer.location
+        return HttpAnswer(status=303, content_type="text/html; charset=utf-8", body=b"", headers=headers)
+    return HttpAnswer(status=200, content_type="text/plain; charset=utf-8", body=answer.text.encode(), headers=headers)
 
 
 def _with_head(methods: list[str]) -> list[str]:

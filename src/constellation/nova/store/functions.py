@@ -109,7 +109,12 @@ class Functions:
         wanted = (tenant, namespace, runtime, only, never)
         if search is not None or tag is not None:
             return await self._found(*wanted, search, *(tag or (None, None)), limit=limit, offset=offset)
-        rows = await self._db.fetch(SQL["list"], *wanted, limit, offset)
+        window = (tenant, namespace, only, never, limit, offset)
+        rows = await (
+            self._db.fetch(SQL["list"], *window)
+            if runtime is None
+            else self._db.fetch(SQL["list_runtime"], *window, runtime)
+        )
         total: int = await (
             self._db.fetch_value(SQL["count"], tenant, namespace, runtime)
             if visible is None

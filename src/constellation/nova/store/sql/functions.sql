@@ -6,15 +6,39 @@ FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
 -- name: list
--- The functions of a scope by name; $3 is a runtime, $4 what its name must fit one of, $5 none of; each may be null.
+-- The functions of a scope by name; $3 is what its name must fit one of, $4 none of; each may be null. What comes before
+-- the page is passed over in the index alone.
 -- index: functions_tenant_namespace_name_key
-SELECT {function}
-FROM functions
-WHERE tenant = $1 AND namespace = $2
-  AND ($3::text IS NULL OR runtime = $3)
-  AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
-ORDER BY name
-LIMIT $6 OFFSET $7;
+WITH page AS MATERIALIZED (
+    SELECT name
+    FROM functions
+    WHERE tenant = $1 AND namespace = $2
+      AND ($3::text[] IS NULL OR name ~ ANY ($3)) AND ($4::text[] IS NULL OR NOT name ~ ANY ($4))
+    ORDER BY name
+    LIMIT $5 OFFSET $6
+)
+SELECT {f.function}
+FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
+    SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
+) AS f
+ORDER BY f.name;
+
+-- name: list_runtime
+-- As `list`, those of a runtime $7.
+-- index: functions_by_runtime
+WITH page AS MATERIALIZED (
+    SELECT name
+    FROM functions
+    WHERE tenant = $1 AND namespace = $2 AND runtime = $7
+      AND ($3::text[] IS NULL OR name ~ ANY ($3)) AND ($4::text[] IS NULL OR NOT name ~ ANY ($4))
+    ORDER BY name
+    LIMIT $5 OFFSET $6
+)
+SELECT {f.function}
+FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
+    SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
+) AS f
+ORDER BY f.name;
 
 -- name: count
 -- How many functions of a runtime (null: of any) a scope has.
@@ -24,8 +48,8 @@ FROM function_counts
 WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR runtime = $3);
 
 -- name: count_fitting
--- How many functions `list` has in all where it is for names that fit.
--- index: functions_tenant_namespace_name_key
+-- How many functions of a runtime (null: of any) `list` has in all where it is for names that fit.
+-- index: functions_by_runtime or functions_tenant_namespace_name_key
 SELECT count(*)
 FROM functions
 WHERE tenant = $1 AND namespace = $2

@@ -66,8 +66,8 @@ SELECT count(*) FROM tenants WHERE tier = $1;
 
 -- name: used
 -- What a tenant uses of what is counted here: its functions.
--- index: functions_pkey or functions_tenant_namespace_name_key
-SELECT count(*) AS functions FROM functions WHERE tenant = $1;
+-- index: function_counts_pkey
+SELECT coalesce(sum(functions), 0) AS functions FROM function_counts WHERE tenant = $1;
 
 -- name: lock_depth
 -- Until the transaction ends nobody else of a tenant with a bounded queue puts jobs in line.

@@ -1489,9 +1489,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 $$;
 REVOKE ALL ON FUNCTION limits_of(text) FROM PUBLIC;
 
--- Functions of a tenant are counted when one is added. Whoever changes functions holds the lock of the change log by then, so
--- the count is that of all that is committed and of this change. Memory and CPU are those of instances, which comets count:
--- here one that could never have any is refused. What is above a limit may shrink.
+-- Memory and CPU are those of instances, which comets count: here a function that could never have any is refused. What is
+-- above a limit may shrink.
 CREATE FUNCTION refuse_beyond_quota() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
@@ -1499,12 +1498,9 @@ DECLARE
     used double precision;
 BEGIN
     FOR given IN SELECT dimension, value FROM public.limits_of(NEW.tenant)
-                 WHERE dimension IN ('functions', 'memory_mb', 'vcpu_milli') AND value IS NOT NULL
+                 WHERE dimension IN ('memory_mb', 'vcpu_milli') AND value IS NOT NULL
     LOOP
-        used := CASE given.dimension
-                WHEN 'memory_mb' THEN NEW.memory_mb
-                WHEN 'vcpu_milli' THEN NEW.cpu_millis
-                ELSE (SELECT count(*) FROM public.functions WHERE tenant = NEW.tenant) END;
+        used := CASE given.dimension WHEN 'memory_mb' THEN NEW.memory_mb ELSE NEW.cpu_millis END;
         IF used > given.value
            AND (TG_OP = 'INSERT' OR (given.dimension = 'memory_mb' AND NEW.memory_mb > OLD.memory_mb)
                 OR (given.dimension = 'vcpu_milli' AND NEW.cpu_millis > OLD.cpu_millis)) THEN
@@ -1615,6 +1611,33 @@ CREATE TRIGGER functions_counted AFTER INSERT ON functions REFERENCING NEW TABLE
     FOR EACH STATEMENT EXECUTE FUNCTION count_functions();
 CREATE TRIGGER functions_uncounted AFTER DELETE ON functions REFERENCING OLD TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION count_functions();
+
+-- Functions of a tenant are limited when one is added. Whoever changes functions holds the lock of the change log by then,
+-- so their number is that of all that is committed and of this change, which `functions_counted` has counted: triggers of
+-- a statement are called by their names.
+CREATE FUNCTION refuse_more_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    beyond record;
+BEGIN
+    SELECT given.value, counted.functions INTO beyond
+    FROM (SELECT DISTINCT tenant FROM changed) AS adding
+    CROSS JOIN LATERAL public.limits_of(adding.tenant) AS given
+    CROSS JOIN LATERAL (SELECT sum(functions) AS functions FROM public.function_counts WHERE tenant = adding.tenant) AS counted
+    WHERE given.dimension = 'functions' AND counted.functions > given.value
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'beyond the quota of functions'
+            USING ERRCODE = 'CQ429', DETAIL = concat_ws(' ', 'functions', beyond.functions, beyond.value);
+    END IF;
+    RETURN NULL;
+END $$;
+REVOKE ALL ON FUNCTION refuse_more_functions() FROM PUBLIC;
+CREATE TRIGGER functions_quota_on_number AFTER INSERT ON functions REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_more_functions();
+
+-- A page of the functions of one runtime, without a look at the others.
+CREATE INDEX functions_by_runtime ON functions (tenant, namespace, runtime, name);
 
 -- What people write about a function.
 CREATE TABLE function_docs (

@@ -8,25 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import anyio
 from anyio.abc import TaskStatus
 
-from constellation.zenith.request import Request
-
 _SWEEP_S = 0.1  # chosen: a hang-up frees its instance within two sweeps
 _YOUNG_S = 0.1  # warm calls are over by then
+
+
+class Watched(Protocol):
+    """A request in hand. It is hashable by its identity."""
+
+    cancel: anyio.CancelScope | None  # around its handler; a hang-up cancels it
+    watch: anyio.CancelScope | None  # around the task that waits for the hang-up
+
+    @property
+    def body_done(self) -> bool:
+        """Its body was read whole."""
+        ...
+
+    async def until_gone(self) -> None:
+        """Wait until the client hangs up. Only once the body is read."""
 
 
 class HangupWatch:
     """Cancels the handler of a request whose client is gone."""
 
     def __init__(self) -> None:
-        self._begun_s: dict[Request, float] = {}  # in order of time
+        self._begun_s: dict[Watched, float] = {}  # in order of time
         self._busy = anyio.Event()  # an idle gateway sweeps nothing
 
     @contextmanager
-    def over(self, request: Request) -> Iterator[None]:
+    def over(self, request: Watched) -> Iterator[None]:
         """Watch a request for the length of the block, which is cancelled when the client hangs up.
 
         Only a request whose body was read whole is watched: until then its handler itself sees the hang-up.
@@ -65,7 +79,7 @@ class HangupWatch:
                         tasks.start_soon(_watch, request, request.watch)
 
 
-async def _watch(request: Request, scope: anyio.CancelScope) -> None:
+async def _watch(request: Watched, scope: anyio.CancelScope) -> None:
     with scope:
         await request.until_gone()
         if request.cancel is not None:
