@@ -23,6 +23,7 @@ from tests.runtimes.conftest import COMPILED, SEEDS, there
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
+READERS = ("java\n", "bootstrap\n")  # how threads are called that may read the channel
 HELLO = {runtime.id: runtime.hello for runtime in KNOWN}
 
 
@@ -190,6 +191,26 @@ async def instance(language):
     _, rig = language
     async with rig.running(rig.request_of, env={"COLOUR": "grün"}) as instance:
         yield instance
+
+
+async def test_it_sleeps_until_there_is_something_to_read(language, instance):
+    if language[0].runtime == "go":
+        pytest.skip("its threads sleep and wake as its scheduler likes")
+    (pid,) = Path(f"/proc/{instance.pid}/task/{instance.pid}/children").read_text().split()  # of ct-guest
+    threads = {path.parent for path in Path(f"/proc/{pid}/task").glob("*/comm") if path.read_text() in READERS}
+    assert threads
+
+    def sleeps() -> int:
+        texts = [(thread / "status").read_text() for thread in threads]
+        return sum(int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0]) for text in texts)
+
+    for _ in range(30):  # what a program does at first only
+        await _output(instance, {"do": "echo", "text": "x"})
+    calls, before = 100, sleeps()
+    for _ in range(calls):
+        await _output(instance, {"do": "echo", "text": "x"})
+        await anyio.sleep(0.002)  # it sleeps when its answer is taken, of which one in read() would be told
+    assert sleeps() - before < calls * 3 // 2
 
 
 async def test_hello(language):

@@ -16,6 +16,7 @@ from constellation.comet.backend.contract import Call, InstanceDied, InstanceSpe
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
 from constellation.testing.sandboxes import running_backend
+from tests.security.attempts.calls import SYSCALLS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sandbox, pytest.mark.slow]
 
@@ -185,36 +186,6 @@ async def test_it_has_no_power(inside):
         "os.nice(-5)",
     ):
         assert (await inside(f"attempt(lambda: {act})"))[0] in ("PermissionError", "OSError"), act
-
-
-# x86-64 numbers; each call is one that only a host's administrator, a debugger or an attacker needs.
-SYSCALLS = {
-    "ptrace": (101, 16, 1, 0, 0),
-    "mount": (165, 0, 0, 0, 0, 0),
-    "umount2": (166, 0, 0),
-    "pivot_root": (155, 0, 0),
-    "reboot": (169, 0, 0, 0, 0),
-    "init_module": (175, 0, 0, 0),
-    "keyctl": (250, 0, -3, 1),
-    "add_key": (248, 0, 0, 0, 0, 0),
-    "unshare-user": (272, 0x10000000),
-    "setns": (308, 0, 0),
-    "process_vm_readv": (310, 1, 0, 0, 0, 0, 0),
-    "perf_event_open": (298, 0, 0, -1, -1, 0),
-    "bpf": (321, 0, 0, 0),
-    "userfaultfd": (323, 0),
-    "io_uring_setup": (425, 1, 0),
-    "open_tree": (428, -100, 0, 0),
-    "fsopen": (430, 0, 0),
-    "pidfd_getfd": (438, 0, 0, 0),
-    "kexec_load": (246, 0, 0, 0, 0),
-    "open_by_handle_at": (304, 0, 0, 0),
-    "name_to_handle_at": (303, 0, 0, 0, 0, 0),
-    "acct": (163, 0),
-    "swapon": (167, 0, 0),
-    "settimeofday": (164, 0, 0),
-    "personality": (135, 0x0040000),
-}
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are of x86-64")

@@ -57,19 +57,17 @@ class BuildRig:
     @asynccontextmanager
     async def running(self, request: BuildRequest, **fields: Any) -> AsyncIterator[Instance]:
         """Start an instance of what a build has made."""
-        defaults: dict[str, Any] = {"function_version": "1", "code_dir": request.output}
-        instance = await self.backend.create(
-            InstanceSpec(
-                tenant=request.tenant,
-                namespace=request.namespace,
-                function_id=request.function_id,
-                function_name=request.function_name,
-                runtime=request.runtime,
-                handler=request.handler,
-                **(defaults | fields),
-            ),
-            timeout_s=30,
-        )
+        defaults: dict[str, Any] = {
+            "tenant": request.tenant,
+            "namespace": request.namespace,
+            "function_id": request.function_id,
+            "function_name": request.function_name,
+            "function_version": "1",
+            "runtime": request.runtime,
+            "handler": request.handler,
+            "code_dir": request.output,
+        }
+        instance = await self.backend.create(InstanceSpec(**(defaults | fields)), timeout_s=30)
         try:
             await instance.init(timeout_s=30)
             yield instance

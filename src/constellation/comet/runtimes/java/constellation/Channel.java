@@ -10,6 +10,7 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
 import java.lang.reflect.Constructor;
+import java.lang.reflect.Method;
 import java.nio.ByteBuffer;
 
 /** Frames on descriptor 3. Whatever breaks it ends the process: nobody is left to talk to. */
@@ -43,7 +44,46 @@ final class Channel {
         Constructor<FileDescriptor> numbered = FileDescriptor.class.getDeclaredConstructor(int.class);
         numbered.setAccessible(true); // the machine was told to open java.base/java.io
         FileDescriptor three = numbered.newInstance(3);
-        return new Channel(new FileInputStream(three), new FileOutputStream(three));
+        return new Channel(new Watched(three), new FileOutputStream(three));
+    }
+
+    /**
+     * Reads a descriptor once there is something to read: whoever sleeps in read() on a socket is woken too when the other
+     * end takes an answer off it, and goes back to sleep; poll() is woken by what came only.
+     */
+    private static final class Watched extends FileInputStream {
+        private final FileDescriptor watched;
+        private final Method poll;
+        private final Object[] given;
+
+        Watched(FileDescriptor descriptor) {
+            super(descriptor);
+            watched = descriptor;
+            Method found = null;
+            short readable = 0;
+            try {
+                Class<?> net = Class.forName("sun.nio.ch.Net");
+                found = net.getDeclaredMethod("poll", FileDescriptor.class, int.class, long.class);
+                found.setAccessible(true);
+                readable = net.getField("POLLIN").getShort(null);
+            } catch (ReflectiveOperationException | RuntimeException | LinkageError otherMachine) {
+                found = null; // read() alone does it too
+            }
+            poll = found;
+            given = new Object[] {watched, (int) readable, -1L};
+        }
+
+        @Override
+        public int read(byte[] data, int from, int count) throws IOException {
+            if (poll != null) {
+                try {
+                    poll.invoke(null, given);
+                } catch (ReflectiveOperationException error) {
+                    throw new IOException(error);
+                }
+            }
+            return super.read(data, from, count);
+        }
     }
 
     synchronized void send(int kind, int flags, int callId, byte[] body) {
