@@ -915,15 +915,22 @@ typedef struct ct_effect {
 int ct_effect_next(ct_table *table, uint32_t taker, ct_effect *out);
 uint32_t ct_effect_waits(const ct_table *table, uint32_t taker);
 
+/* -- for which functions a permission is held (base/rule.h says how it is written) -- */
+
+enum { CT_RULE_BYTES_MAX = 4096 };
+uint32_t ct_rule_allows(const uint8_t *rule, size_t rule_len, const uint8_t *name, size_t name_len); /* 1 or 0 */
+
 /* -- identities: tokens that Python has verified -- */
 
 typedef struct ct_identity {
     const uint8_t *tenant; /* of a look-up: borrowed until the next ct_identity_put or _clear */
     const uint8_t *space;
     const uint8_t *subject;
+    const uint8_t *rule; /* which functions it may invoke; empty: all */
     uint32_t tenant_len;
     uint32_t space_len;
     uint32_t subject_len;
+    uint32_t rule_len;
     uint32_t may_invoke;
     int64_t expires_at_s; /* Unix time */
     double rate_per_s;
@@ -1149,10 +1156,10 @@ int ct_edge_call(ct_edge *edge, const ct_edge_lane *lane);
 
 /* A caller that may invoke, and the token that says so. `key`: 'k' and the value of X-API-Key, or 'a' and that of Authorization, or 'l'
  * alone for a trusted local caller; then NUL, the value of X-Nova-Tenant, NUL, that of X-Nova-Namespace. From renew_ns (monotonic)
- * on a call in a while is forwarded, so that Python learns what is new; from until_ns on the entry is of no use. Returns 0,
- * CT_E_TOOBIG or -ENOMEM. */
+ * on a call in a while is forwarded, so that Python learns what is new; from until_ns on the entry is of no use. `rule`: the
+ * functions that it may invoke, empty: all; calls of others are Python's to refuse. Returns 0, CT_E_TOOBIG or -ENOMEM. */
 int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
-                  uint64_t renew_ns, uint64_t until_ns);
+                  const uint8_t *rule, size_t rule_len, uint64_t renew_ns, uint64_t until_ns);
 void ct_edge_forget(ct_edge *edge); /* all of them */
 
 /* The hosts that tenants serve under, in place of those told before: calls to them are Python's, whoever is known. `names`: in lower

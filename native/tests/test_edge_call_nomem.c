@@ -120,13 +120,13 @@ static void open_both(void) {
                          .body_max = 100000,
                          .bounds_ns = BOUNDS,
                          .bound_count = 2};
-    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"k", 1, (const uint8_t *)"t", 1, 1, 1), 0); /* no lane: nothing to learn for */
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"k", 1, (const uint8_t *)"t", 1, NULL, 0, 1, 1), 0); /* no lane: nothing to learn for */
     CHECK_INT(ct_edge_call(edge, &lane), CT_E_RANGE);
     lane.comet = "127.0.0.1";
     CHECK_INT(ct_edge_call(edge, &lane), 0);
     CHECK_INT(ct_edge_call(edge, &lane), CT_E_RANGE);
-    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"kkey\0acme\0", 10, (const uint8_t *)"token", 5, UINT64_MAX, UINT64_MAX), 0);
-    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"l\0\0", 3, (const uint8_t *)"local", 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"kkey\0acme\0", 10, (const uint8_t *)"token", 5, NULL, 0, UINT64_MAX, UINT64_MAX), 0);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"l\0\0", 3, (const uint8_t *)"local", 5, NULL, 0, UINT64_MAX, UINT64_MAX), 0);
     ct_edge_fresh(edge, UINT64_MAX);
     waiting = 0;
     cancels = 0;
@@ -268,7 +268,7 @@ static void one_call_asks_for_all_of_its_caller(void) {
     CHECK_INT(counts().forwarded, 1);
     (void)close(c[2]); /* whoever leaves is not missed */
     UNTIL(counts().inflight == 2);
-    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"knew\0\0", 6, (const uint8_t *)"fresh", 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"knew\0\0", 6, (const uint8_t *)"fresh", 5, NULL, 0, UINT64_MAX, UINT64_MAX), 0);
     CHECK(has(hear(c[1], "}"), "\"output\":1,"));
     CHECK_TEXT(last_identity, "fresh");
     CHECK_INT(counts().forwarded, 1);

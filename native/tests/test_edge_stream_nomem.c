@@ -118,7 +118,7 @@ static void open_both(void) {
                                .bounds_ns = BOUNDS,
                                .bound_count = 2};
     CHECK_INT(ct_edge_call(edge, &lane), 0);
-    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"kkey\0\0", 6, (const uint8_t *)"token", 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK_INT(ct_edge_learn(edge, (const uint8_t *)"kkey\0\0", 6, (const uint8_t *)"token", 5, NULL, 0, UINT64_MAX, UINT64_MAX), 0);
     ct_edge_fresh(edge, UINT64_MAX);
     asked = 0;
     cancels = drains = 0;

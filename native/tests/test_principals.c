@@ -19,7 +19,7 @@ static const char *token_of(ct__principals *table, const char *key, uint64_t now
 }
 
 static void put(ct__principals *table, const char *key, const char *token, uint64_t renew_ns, uint64_t until_ns) {
-    CHECK_INT(ct__principals_put(table, bytes(key), strlen(key), bytes(token), strlen(token), renew_ns, until_ns), 0);
+    CHECK_INT(ct__principals_put(table, bytes(key), strlen(key), bytes(token), strlen(token), NULL, 0, renew_ns, until_ns), 0);
 }
 
 static void the_hash_is_siphash(void) { /* the vectors of its paper's reference */
@@ -66,12 +66,30 @@ static void a_full_table_begins_anew(void) {
     }
     CHECK_INT(table.count, 1);
     static const uint8_t LONG[CT__PRINCIPAL_TOKEN_BYTES + 1];
-    CHECK_INT(ct__principals_put(&table, LONG, CT__PRINCIPAL_KEY_BYTES + 1, LONG, 1, 1, 1), CT_E_TOOBIG);
-    CHECK_INT(ct__principals_put(&table, LONG, 1, LONG, sizeof LONG, 1, 1), CT_E_TOOBIG);
+    CHECK_INT(ct__principals_put(&table, LONG, CT__PRINCIPAL_KEY_BYTES + 1, LONG, 1, NULL, 0, 1, 1), CT_E_TOOBIG);
+    CHECK_INT(ct__principals_put(&table, LONG, 1, LONG, sizeof LONG, NULL, 0, 1, 1), CT_E_TOOBIG);
+    ct__principals_fini(&table);
+}
+
+static void one_who_may_invoke_some_functions_may_invoke_no_others(void) {
+    ct__principals table;
+    static const uint8_t secret[16] = {1}, rule[CT_RULE_BYTES_MAX + 1] = {1, 0, 2, 'a', '*'};
+    CHECK_INT(ct__principals_init(&table, secret), 0);
+    table.fresh_ns = UINT64_MAX;
+    const uint8_t *key = (const uint8_t *)"kx", *token = (const uint8_t *)"token";
+    CHECK_INT(ct__principals_put(&table, key, 2, token, 5, rule, 5, UINT64_MAX, UINT64_MAX), 0);
+    CHECK_INT(ct__principals_put(&table, key, 2, token, 5, rule, sizeof rule, 1, 1), CT_E_TOOBIG);
+    const ct__principal *who = ct__principals_get(&table, key, 2, 1);
+    CHECK(who != NULL);
+    CHECK(ct__principal_may(who, (const uint8_t *)"ab", 2));
+    CHECK(!ct__principal_may(who, (const uint8_t *)"b", 1));
+    CHECK_INT(ct__principals_put(&table, key, 2, token, 5, NULL, 0, UINT64_MAX, UINT64_MAX), 0);
+    CHECK(ct__principal_may(ct__principals_get(&table, key, 2, 1), (const uint8_t *)"b", 1));
     ct__principals_fini(&table);
 }
 
 int main(void) {
-    static const ct_case cases[] = {CASE(the_hash_is_siphash), CASE(who_was_put_is_found_until_it_is_over), CASE(a_full_table_begins_anew)};
+    static const ct_case cases[] = {CASE(the_hash_is_siphash), CASE(who_was_put_is_found_until_it_is_over), CASE(a_full_table_begins_anew),
+                                    CASE(one_who_may_invoke_some_functions_may_invoke_no_others)};
     return RUN("principals", cases);
 }

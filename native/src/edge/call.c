@@ -278,6 +278,8 @@ bool ct__call(ct__caller *c, const ct__http1_head *head) {
     const ct__principal *who = principal_of(c, head, &plain, now_ns, &hash);
     if (who == NULL)
         return hash != 0 && ct__hold(c, hash, now_ns);
+    if (!ct__principal_may(who, plain.function.at, plain.function.len))
+        return false; /* Python refuses it, and writes that down */
     const int is_whole = look_at_body(c, head);
     if (is_whole == 0)
         gather(c, head, now_ns);
@@ -371,10 +373,11 @@ void ct__lane_free(ct_edge *edge) {
 }
 
 int ct_edge_learn(ct_edge *edge, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
-                  uint64_t renew_ns, uint64_t until_ns) {
+                  const uint8_t *rule, size_t rule_len, uint64_t renew_ns, uint64_t until_ns) {
     if (edge->lane == NULL)
         return 0;
-    const int result = ct__principals_put(&edge->lane->principals, key, key_len, token, token_len, renew_ns, until_ns);
+    const int result = ct__principals_put(&edge->lane->principals, key, key_len, token, token_len, rule, rule_len, renew_ns,
+                                          until_ns);
     ct__hold_heard(edge);
     return result;
 }

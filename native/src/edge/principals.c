@@ -1,5 +1,7 @@
 #include "edge/principals.h"
 
+#include "base/rule.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,16 +96,19 @@ static ct__principal **find(ct__principals *table, uint64_t hash, const uint8_t 
 }
 
 int ct__principals_put(ct__principals *table, const uint8_t *key, size_t key_len, const uint8_t *token, size_t token_len,
-                       uint64_t renew_ns, uint64_t until_ns) {
-    if (key_len > CT__PRINCIPAL_KEY_BYTES || token_len > CT__PRINCIPAL_TOKEN_BYTES)
+                       const uint8_t *rule, size_t rule_len, uint64_t renew_ns, uint64_t until_ns) {
+    if (key_len > CT__PRINCIPAL_KEY_BYTES || token_len > CT__PRINCIPAL_TOKEN_BYTES || rule_len > CT_RULE_BYTES_MAX)
         return CT_E_TOOBIG;
     const uint64_t hash = ct__siphash(table->secret, key, key_len);
-    ct__principal *made = malloc(sizeof *made + key_len + token_len);
+    ct__principal *made = malloc(sizeof *made + key_len + token_len + rule_len);
     if (made == NULL)
         return -ENOMEM;
-    *made = (ct__principal){.hash = hash, .renew_ns = renew_ns, .until_ns = until_ns, .key_len = key_len, .token_len = token_len};
+    *made = (ct__principal){.hash = hash, .renew_ns = renew_ns, .until_ns = until_ns, .key_len = key_len, .token_len = token_len,
+                             .rule_len = rule_len};
     memcpy(made->bytes, key, key_len);
     memcpy(made->bytes + key_len, token, token_len);
+    if (rule_len > 0)
+        memcpy(made->bytes + key_len + token_len, rule, rule_len);
     ct__principal **link = find(table, hash, key, key_len);
     if (*link != NULL) {
         ct__principal *old = *link;
@@ -139,4 +144,8 @@ const ct__principal *ct__principals_get(ct__principals *table, const uint8_t *ke
         return NULL;
     }
     return p;
+}
+
+bool ct__principal_may(const ct__principal *who, const uint8_t *function, size_t len) {
+    return ct__rule_allows(who->bytes + who->key_len + who->token_len, who->rule_len, function, len);
 }

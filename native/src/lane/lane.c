@@ -1,6 +1,7 @@
 /* Comet's lane: what ties the port, the table and the links together. Its interface is Python's (ct_abi.h). */
 
 #include "base/err.h"
+#include "base/rule.h"
 #include "lane/state.h"
 #include "table/table.h"
 
@@ -157,7 +158,7 @@ static bool let_in(ct_lane *lane, ct__h2_stream stream, const ct__h2_head *head,
     const uint64_t function = called(lane, &who, &invoke);
     ct__function_facts facts;
     if (function == 0 || ct__function_get(lane->table, function, &facts) != 0 || (facts.flags & CT_FUNCTION_GUARDED) != 0 ||
-        ct__emit_reserve(lane->reactor, 1) < 0)
+        !ct__rule_allows(who.rule, who.rule_len, facts.name, facts.name_len) || ct__emit_reserve(lane->reactor, 1) < 0)
         return false;
     ct__lane_call *c = take_call(lane);
     if (c == NULL) {

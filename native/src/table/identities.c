@@ -74,10 +74,10 @@ static void copied(uint8_t **at, const uint8_t **field, uint32_t len) {
 int ct_identity_put(ct_table *t, const uint8_t *token, uint32_t token_len, const ct_identity *identity) {
     ct__identities *ids = t->identities;
     if (token_len == 0 || token_len > CT_TOKEN_BYTES_MAX || identity->tenant_len > CT_KEY_BYTES_MAX ||
-        identity->space_len > CT_KEY_BYTES_MAX || identity->subject_len > CT_KEY_BYTES_MAX)
+        identity->space_len > CT_KEY_BYTES_MAX || identity->subject_len > CT_KEY_BYTES_MAX || identity->rule_len > CT_RULE_BYTES_MAX)
         return CT_E_TOOBIG;
     uint8_t *bytes =
-        malloc((size_t)token_len + identity->tenant_len + identity->space_len + identity->subject_len);
+        malloc((size_t)token_len + identity->tenant_len + identity->space_len + identity->subject_len + identity->rule_len);
     if (bytes == NULL)
         return -ENOMEM;
     const uint64_t hash = ct__hash(ids->seed, token, token_len);
@@ -93,6 +93,7 @@ int ct_identity_put(ct_table *t, const uint8_t *token, uint32_t token_len, const
     copied(&at, &k->identity.tenant, identity->tenant_len);
     copied(&at, &k->identity.space, identity->space_len);
     copied(&at, &k->identity.subject, identity->subject_len);
+    copied(&at, &k->identity.rule, identity->rule_len);
     *place(ids, hash, token, token_len) = k;
     return 0;
 }

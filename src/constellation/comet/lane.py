@@ -17,8 +17,8 @@ from constellation.native.link import Links
 from constellation.native.reactor import Reactor
 from constellation.native.table import Table
 from constellation.native.table_values import Detail, Identity, Status
-from constellation.nova.domain.access import Permission
 from constellation.nova.domain.function import Function
+from constellation.nova.domain.rule import invoke_rule
 from constellation.nova.store.rows import row_head
 from constellation.rpc.caller import Caller
 from constellation.rpc.problems import TRAILER, status_of, trailer_of
@@ -74,16 +74,18 @@ class LaneKeeper:
     def learn(self, caller: Caller) -> None:
         """Let the lane trust a token that was verified here, from its next call on."""
         identity = caller.identity
+        rule = invoke_rule(identity)
         self._table.put_identity(
             caller.token.encode(),
             Identity(
                 identity.tenant,
                 identity.namespace,
                 identity.subject,
-                Permission.FUNCTION_INVOKE in identity.permissions,
+                rule is not None,
                 identity.expires_at_s,
                 identity.rate_per_s,
                 identity.burst,
+                rule or b"",
             ),
         )
 

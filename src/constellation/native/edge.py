@@ -223,10 +223,21 @@ class Edge:
         checked("edge", _lib.ct_edge_call(self._handle, settings))
         self._kept.append(lane.tls)
 
-    def learn(self, key: bytes, token: bytes, *, renew_at_s: float, until_s: float) -> None:
-        """Let the caller with this key (see `ct_edge_learn`) invoke with this token; times are monotonic."""
+    def learn(self, key: bytes, token: bytes, *, renew_at_s: float, until_s: float, rule: bytes = b"") -> None:
+        """Let the caller with this key (see `ct_edge_learn`) invoke with this token; times are monotonic.
+
+        `rule`: which functions; empty: all.
+        """
         result = _lib.ct_edge_learn(
-            self._handle, key, len(key), token, len(token), _nanoseconds(renew_at_s), _nanoseconds(until_s)
+            self._handle,
+            key,
+            len(key),
+            token,
+            len(token),
+            rule,
+            len(rule),
+            _nanoseconds(renew_at_s),
+            _nanoseconds(until_s),
         )
         checked("edge", result)
 

@@ -22,13 +22,15 @@ class Ledger:
     def put_identity(self, token: bytes, identity: Identity) -> None:
         """Know a verified token by its bytes."""
         tenant, space, subject = (text.encode() for text in identity[:3])
-        kept = [_ffi.from_buffer("uint8_t[]", text) for text in (tenant, space, subject)]
+        kept = [_ffi.from_buffer("uint8_t[]", text) for text in (tenant, space, subject, identity.rule)]
         row = _ffi.new(
             "ct_identity *",
             {
                 "tenant": kept[0],
                 "space": kept[1],
                 "subject": kept[2],
+                "rule": kept[3],
+                "rule_len": len(identity.rule),
                 "tenant_len": len(tenant),
                 "space_len": len(space),
                 "subject_len": len(subject),
@@ -53,6 +55,7 @@ class Ledger:
             row.expires_at_s,
             row.rate_per_s,
             row.burst,
+            bytes(_ffi.buffer(row.rule, row.rule_len)) if row.rule_len else b"",
         )
 
     def clear_identities(self) -> None:
@@ -141,3 +144,9 @@ class Ledger:
 
 def _text(at: Any, length: int) -> str:
     return bytes(_ffi.buffer(at, length)).decode()
+
+
+def rule_allows(rule: bytes, name: str) -> bool:
+    """Tell whether a rule of which functions may be invoked lets this one be."""
+    text = name.encode()
+    return bool(_lib.ct_rule_allows(rule, len(rule), text, len(text)))

@@ -279,6 +279,7 @@ class Identity(NamedTuple):
     expires_at_s: int
     rate_per_s: float = 0.0
     burst: int = 0
+    rule: bytes = b""  # which functions it may invoke; empty: all
 
 
 class Record(NamedTuple):

@@ -68,9 +68,7 @@ class Doorman:
             authorize_route(access.identity, route, params_of(match.params))
         if access.is_suspended and not _is_only_read(request.method, route):
             raise TenantSuspended(access.identity.tenant)
-        # Whoever stands in front knows no function by name, so it is told of those alone who may call them all.
-        is_free = Permission.FUNCTION_INVOKE in access.identity.permissions
-        if self._known is not None and is_free and route.transport in (Transport.INVOKE, Transport.STREAM):
+        if self._known is not None and route.transport in (Transport.INVOKE, Transport.STREAM):
             # No await since the cache was asked: what it keeps now is current.
             kept = self._principals.kept(credential, tenant, namespace)
             if kept is not None and kept.access is access:

@@ -25,6 +25,7 @@ from constellation.base.errors import (
 from constellation.base.sockets import listen_unix
 from constellation.native.edge import Edge, Refusal, RefusalAnswer, grpc_refusal
 from constellation.nova.config.sections import ZenithSettings
+from constellation.nova.domain.rule import invoke_rule
 from constellation.rpc.hypercorn_parts import MalformedRequest
 from constellation.rpc.problems import headers_of, problem_from
 from constellation.zenith.errors import CallLate, HeadersTooLarge, ServerGone, UriTooLong
@@ -37,6 +38,7 @@ BODIES_BYTES = 256 << 20  # chosen: gathered bodies of all requests in hand
 _SPARE_DESCRIPTORS = 256  # for all else that the process opens
 _POLL_S = 0.02
 MAX_KEY_BYTES = 1024  # of a caller, in C
+MAX_TOKEN_BYTES = 4096  # likewise
 MAX_TUNNELS = 2048  # chosen: connections of HTTP/2, each of which is Python's and costs it some 100 KiB
 _NO_HANDLE = 0  # the edge reads no requests of such a connection, so it has nobody to trust on it
 
@@ -148,9 +150,9 @@ class KnownAtEdge:
         else:
             presented = b"l"
         key = b"\0".join((presented, single.get(b"x-nova-tenant", b""), single.get(b"x-nova-namespace", b"")))
-        if len(key) <= MAX_KEY_BYTES:
-            token = kept.access.token.encode()
-            self._edge.learn(key, token, renew_at_s=kept.renew_at_s, until_s=kept.until_s)
+        token, rule = kept.access.token.encode(), invoke_rule(kept.access.identity)
+        if rule is not None and len(key) <= MAX_KEY_BYTES and len(token) <= MAX_TOKEN_BYTES:
+            self._edge.learn(key, token, renew_at_s=kept.renew_at_s, until_s=kept.until_s, rule=rule)
 
     def trust(self, request: Request) -> None:
         """Take later requests of this connection for its trusted user's."""

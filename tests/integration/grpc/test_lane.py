@@ -9,7 +9,7 @@ import pytest
 
 from constellation.base.errors import RemoteProblem
 from constellation.base.ids import RequestId, uuid7
-from constellation.nova.domain.access import Role
+from constellation.nova.domain.access import Limit, Permission, Role
 from constellation.nova.domain.function import CapacityPolicy
 from constellation.nova.store.pool import connect
 from constellation.rpc.metadata import CallContext
@@ -82,6 +82,22 @@ async def test_a_token_that_may_not_invoke_is_refused_by_python(lane):
     with pytest.raises(RemoteProblem) as refused:
         await lane.output("echo", 1, role=role)
     assert refused.value.code == "forbidden"
+
+
+async def test_who_may_call_some_functions_calls_them_in_c_and_is_refused_others(lane):
+    for name in ("echo", "echo-out", "other"):
+        await lane.deploy(name, ECHO)
+        await lane.output(name, 1)
+    role = next(role for role in Role if not _may_invoke(lane, role))
+    some = (Limit(permissions=frozenset({Permission.FUNCTION_INVOKE}), only=("ec*",), never=("*-out",)),)
+    taken_before, forwarded_before = taken(lane)
+    assert await lane.output("echo", 2, role=role, limits=some) == 2
+    assert taken(lane) == (taken_before + 1, forwarded_before)
+    for name in ("echo-out", "other"):
+        with pytest.raises(RemoteProblem) as refused:
+            await lane.output(name, 1, role=role, limits=some)
+        assert refused.value.code == "forbidden"
+    assert taken(lane) == (taken_before + 3, forwarded_before + 2)
 
 
 def _may_invoke(comet, role) -> bool:

@@ -63,6 +63,33 @@ async def test_roles_and_scopes(rig, http):
     assert (await call(http, X_API_Key="sk_admin", X_Nova_Tenant="acme", X_Nova_Namespace="prod")).status_code == 200
 
 
+def _grant(effect: str, *functions: str) -> dict[str, object]:
+    return {"permissions": ["function:invoke"], "effect": effect, "namespace": "p*", "functions": functions}
+
+
+async def test_who_may_call_some_functions_is_let_in_to_those_without_python(rig, http):
+    some = {"subject": "apikey:some", "tenant": "acme", "namespace": "prod"}
+    rig.nova.keys["sk_some"] = some | {"grants": [_grant("allow", "ec*"), _grant("deny", "echo-[x-z]")]}
+
+    async def status(name: str) -> int:
+        return (await http.post(f"/functions/{name}/invoke", json=1, headers={"X-API-Key": "sk_some"})).status_code
+
+    assert await status("echo") == 200  # of Python, which learns of the caller
+    edge = None if rig.parts.lane is None else rig.parts.lane.edge
+    called = 0 if edge is None else edge.counts.called
+    assert [await status(name) for name in ("echo", "other", "echo-y", "echo")] == [200, 403, 403, 200]
+    if edge is not None:
+        assert edge.counts.called == called + 2
+    rig.nova.keys["sk_some"] = some | {"grants": [_grant("allow", "ec*"), _grant("deny", "echo")]}
+    rig.nova.change("principal", "acme", name="apikey:some")
+
+    async def refused() -> bool:
+        return await status("echo") == 403
+
+    await until(refused)
+    assert await status("echo-y") == 404  # let in, and not there
+
+
 async def test_a_suspended_tenant_can_not_invoke(rig, http):
     assert (await call(http, X_API_Key="sk_acme")).status_code == 200
     rig.nova.scopes["acme", "prod"] = "suspended"
