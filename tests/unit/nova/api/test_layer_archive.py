@@ -5,6 +5,7 @@ import io
 import stat
 import struct
 import zipfile
+from dataclasses import replace
 
 import pytest
 from msgspec import UNSET
@@ -20,11 +21,11 @@ def member(name: str, kind: int = stat.S_IFREG, mode: int = 0o644) -> zipfile.Zi
     return made
 
 
-def packed(*members: tuple[zipfile.ZipInfo | str, bytes]) -> str:
+def packed(*members: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_DEFLATED) -> str:
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", method) as archive:
         for name, content in members:
-            archive.writestr(name, content, zipfile.ZIP_DEFLATED)
+            archive.writestr(name, content, method)
     return base64.b64encode(out.getvalue()).decode()
 
 
@@ -44,21 +45,39 @@ def test_a_mode_in_an_archive_is_not_believed() -> None:
 @pytest.mark.parametrize(
     ("archive", "reason"),
     [
-        (packed((member("python", stat.S_IFLNK), b"/etc")), "a link"),
-        (packed((member("dev", stat.S_IFBLK), b"")), "neither a file nor a directory"),
-        (packed((member("dev", stat.S_IFCHR), b"")), "neither a file nor a directory"),
-        (packed((member("pipe", stat.S_IFIFO), b"")), "neither a file nor a directory"),
+        (packed((member("python", stat.S_IFLNK), b"/etc")), "no plain file"),
+        (packed((member("dev", stat.S_IFBLK), b"")), "no plain file"),
+        (packed((member("dev", stat.S_IFCHR), b"")), "no plain file"),
+        (packed((member("pipe", stat.S_IFIFO), b"")), "no plain file"),
         (packed(("../out", b"")), r"\.\."),
         (packed(("/etc/passwd", b"")), "relative"),
         (packed(("a", b""), ("a/b", b"")), "can not be a file and hold"),
-        (packed(("zeros", bytes(30 << 20))), "times its size"),
+        (packed(("zeros", bytes(30 << 20))), "200 times"),
+        (packed(("a", b"x" * 9), method=zipfile.ZIP_LZMA), "not understood"),
+        (packed(("a", b"x" * 9), method=zipfile.ZIP_BZIP2), "not understood"),
         (packed(), "at least one file"),
-        (base64.b64encode(b"PK no archive").decode(), "can not be unpacked"),
+        (base64.b64encode(b"PK no archive").decode(), "can not be read"),
         ("%%%", "not base64"),
     ],
 )
 def test_a_hostile_archive_is_refused(archive: str, reason: str) -> None:
     with pytest.raises(InvalidRequest, match=reason):
+        files_of(files=UNSET, archive=archive)
+
+
+def test_an_encrypted_member_is_refused() -> None:
+    raw = bytearray(base64.b64decode(packed(("a", b"x"))))
+    raw[raw.index(b"PK\x03\x04") + 6] |= 1
+    raw[raw.rindex(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(InvalidRequest, match="encrypted"):
+        files_of(files=UNSET, archive=base64.b64encode(raw).decode())
+
+
+def test_a_directory_of_too_many_entries_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_archive, "BOUNDS", replace(layer_archive.BOUNDS, max_files=5, max_members=10))
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    archive = base64.b64encode(b"PK\x01\x02" * 51).decode()
+    with pytest.raises(InvalidRequest, match="more than 5 files"):
         files_of(files=UNSET, archive=archive)
 
 
@@ -73,7 +92,7 @@ def test_a_name_that_comes_twice_is_refused() -> None:
 
 
 def test_what_an_archive_says_of_its_sizes_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layer_archive, "MAX_LAYER_BYTES", 1 << 20)
+    monkeypatch.setattr(layer_archive, "BOUNDS", replace(layer_archive.BOUNDS, max_bytes=1 << 20))
     raw = bytearray(base64.b64decode(packed(("zeros", bytes(2 << 20)))))
     with pytest.raises(PayloadTooLarge):
         files_of(files=UNSET, archive=base64.b64encode(raw).decode())
