@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from constellation.client.call import Call, call, page_call
 from constellation.routes.models import layers as x
@@ -25,14 +25,8 @@ def create_layer(
         files: path -> base64; or
         archive: a ZIP archive in base64.
     """
-    body = x.LayerCreate(
-        name=name,
-        files=UNSET if files is None else dict(files),
-        archive=UNSET if archive is None else archive,
-        description=description,
-        runtimes=tuple(runtimes),
-    )
-    return call("create_layer", x.LayerBody, body=body)
+    body = _content(files, archive, description, runtimes)
+    return call("create_layer", x.LayerBody, body=x.LayerCreate(name=name, **structs.asdict(body)))
 
 
 def put_layer(
@@ -44,12 +38,7 @@ def put_layer(
     runtimes: Sequence[str] = (),
 ) -> Call[x.LayerBody]:
     """Keep a new version of a layer, of the same as `create_layer`; what equals the newest one makes none."""
-    body = x.LayerPut(
-        files=UNSET if files is None else dict(files),
-        archive=UNSET if archive is None else archive,
-        description=description,
-        runtimes=tuple(runtimes),
-    )
+    body = _content(files, archive, description, runtimes)
     return call("put_layer", x.LayerBody, params={"name": name}, body=body)
 
 
@@ -91,3 +80,14 @@ def list_layer_functions(
 def delete_layer(name: str, *, version: int | None = None) -> Call[x.LayerDeleted]:
     """Delete a layer, or one version of it; an `ApiProblem` of 409 says what still uses it."""
     return call("delete_layer", x.LayerDeleted, params={"name": name}, query={"version": version})
+
+
+def _content(
+    files: Mapping[str, str] | None, archive: str | None, description: str, runtimes: Sequence[str]
+) -> x.LayerPut:
+    return x.LayerPut(
+        files=UNSET if files is None else dict(files),
+        archive=UNSET if archive is None else archive,
+        description=description,
+        runtimes=tuple(runtimes),
+    )
