@@ -13,7 +13,7 @@ PROOF = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p="
 
 def test_what_is_said_proves_the_password_to_both():
     scram = Scram("pencil", nonce=NONCE)
-    assert scram.first() == b"n,,n=,r=" + NONCE.encode()
+    assert scram.first() == b"n,,n=*,r=" + NONCE.encode()
     assert scram.final(CHALLENGE).startswith(PROOF)
     with pytest.raises(ServerUntrue):
         scram.check(b"v=AAAA")
