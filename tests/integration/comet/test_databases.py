@@ -145,6 +145,37 @@ async def test_psycopg_speaks_through_it(rig):
     assert copied == [100, 200]
 
 
+async def test_a_copy_takes_in_no_more_than_it_may_and_the_session_goes_on(rig):
+    path = await rig.open(await rig.database())
+
+    def copied(c, rows, wide):
+        with c.cursor() as cursor, cursor.copy("COPY t FROM STDIN") as copy:
+            for n in range(rows):
+                copy.write_row((n, "x" * wide))
+
+    def work():
+        with connected(path) as c:
+            c.execute("CREATE TABLE t (a integer, b text)")
+            for rows, wide in ((200_000, 0), (900, 5000)):
+                with pytest.raises(psycopg.errors.ProgramLimitExceeded, match="takes in more than"):
+                    copied(c, rows, wide)
+                assert c.execute("SELECT count(*) FROM t").fetchone() == (0,)
+            copied(c, 900, 0)
+            assert c.execute("SELECT count(*) FROM t").fetchone() == (900,)
+
+    await in_thread(work)
+    assert [each[1:] for each in rig.outcomes() if each[0].startswith("COPY")] == [
+        ("cut", "54000"),
+        ("cut", "54000"),
+        ("succeeded", ""),
+    ]
+    c = await asyncpg.connect(f"postgresql:///orders?host={path}", user="whoever")
+    with pytest.raises(asyncpg.PostgresError, match="takes in more than"):
+        await c.copy_records_to_table("t", records=[(n, "x" * 5000) for n in range(900)])
+    assert await c.fetchval("SELECT count(*) FROM t") == 900
+    await c.close()
+
+
 async def test_asyncpg_and_pg8000_speak_through_it(rig):
     path = await rig.open(await rig.database())
     c = await asyncpg.connect(f"postgresql:///orders?host={path}", user="whoever", statement_cache_size=10)

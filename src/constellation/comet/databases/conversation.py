@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from constellation.comet.databases.statement import LOOKED_AT_CHARS, shown
-from constellation.comet.databases.wire import HEAD_BYTES, Piece, Refused, error, error_fields, text_at
+from constellation.comet.databases.wire import HEAD_BYTES, Piece, Refused, error, error_fields, message, text_at
 from constellation.nova.domain.database import DatabaseLimits
 
 MAX_IN_HAND = 1024  # chosen: messages of a pipeline that the server has not answered; then the guest waits
@@ -22,13 +22,14 @@ CUT_GRACE_S = 2.0  # chosen: from a statement's cancelling to the end of the ses
 
 _Q, _P, _B, _D, _E, _C, _S, _H, _X = b"QPBDECSHX"
 _COPY = frozenset(b"dcf")
-_COPY_ENDS = frozenset(b"cf")
+_COPY_DATA, _COPY_ENDS = ord("d"), frozenset(b"cf")
 _ENDS_STATEMENT = frozenset(b"CIs")
 _ANSWERS = {ord("1"): _P, ord("2"): _B, ord("3"): _C}
 _DESCRIBED = frozenset(b"Tn")
 _ROWS = frozenset(b"Dd")
 _NO_TRANSACTION = ord("I")
 _ERROR, _READY, _COPY_IN, _COPY_BOTH, _COMPLETE = b"EZGWC"
+_TEXT = b"\0"  # a format of COPY, of which each row ends with a line's end
 
 
 class Outcome(StrEnum):
@@ -68,6 +69,9 @@ class Conversation:
         self._portals: dict[str, str] = {}
         self._is_failed = False  # the server passes over what comes, up to a Sync
         self._is_copying_in = False
+        self._has_lines = True  # what is copied in, as far as we know
+        self._copied_lines = self._copied_bytes = 0  # by the guest, of the COPY in hand
+        self._is_copy_refused = False  # the server was told; what the guest has left of it is dropped
         self._is_flushed = True
         self._is_synced = True
         self._transaction = _NO_TRANSACTION
@@ -77,6 +81,7 @@ class Conversation:
         self._is_dropping = False  # the message that passes is beyond it
         self._cancelled_s: float | None = None
         self._moved_s = now_s  # when a statement came to its end, or the guest said something
+        self._heard_s = now_s  # when the guest said something last
 
     @property
     def is_busy(self) -> bool:
@@ -92,9 +97,42 @@ class Conversation:
         """So much is in hand that the guest should not be read on."""
         return len(self._in_hand) >= MAX_IN_HAND
 
+    def passed_on(self, piece: Piece) -> bytes:
+        """Return what the server gets of what `from_guest` was told: all, unless a COPY takes in more than it may.
+
+        What comes before the server asks for it counts as well: it is read as soon as it does.
+        """
+        if piece.kind not in _COPY:
+            self._is_copy_refused = False
+            return piece.raw
+        if self._is_copy_refused:
+            return b""
+        if piece.kind == _COPY_DATA:
+            if piece.is_first:
+                self._copied_bytes += piece.size - HEAD_BYTES
+            if self._has_lines:
+                self._copied_lines += piece.raw.count(b"\n", HEAD_BYTES if piece.is_first else 0)
+            over = self._copied_over()
+            if over and piece.is_first:  # a message that has begun must end
+                self._over, self._is_copy_refused, self._cancelled_s = over, True, self._heard_s
+                return message("f", over.encode() + b"\0")
+        return piece.raw
+
+    def _forget_copy(self) -> None:
+        self._is_copying_in, self._has_lines = False, True
+        self._copied_lines = self._copied_bytes = 0
+
+    def _copied_over(self) -> str:
+        limits = self._limits
+        if self._has_lines and self._copied_lines > limits.max_rows:
+            return f"the statement takes in more than {limits.max_rows} rows, the most that the platform lets through"
+        if self._copied_bytes > limits.max_bytes:
+            return f"the statement takes in more than {limits.max_bytes} bytes, the most that the platform lets through"
+        return ""
+
     def from_guest(self, piece: Piece, *, now_s: float) -> int:
         """Take note of what is passed on to the server; return how many statements it runs."""
-        kind = piece.kind
+        kind, self._heard_s = piece.kind, now_s
         if not piece.is_first or kind == _X:
             return 0
         if kind in _COPY:
@@ -166,10 +204,11 @@ class Conversation:
             if head is not None and head.kind == _E:
                 self._pop(Outcome.SUCCEEDED, "", now_s)
             self._moved_s, self._cancelled_s = now_s, None
+            self._forget_copy()
         elif kind == _READY:
             self._ready(piece, now_s)
         elif kind in (_COPY_IN, _COPY_BOTH):
-            self._is_copying_in = True
+            self._is_copying_in, self._has_lines = True, piece.body[:1] == _TEXT
             if head is not None and head.kind == _E:  # those behind it were for nothing: it reads them as no data
                 self._in_hand = deque([head])
         elif head is not None and (_ANSWERS.get(kind) == head.kind or (kind in _DESCRIBED and head.kind == _D)):
@@ -188,7 +227,8 @@ class Conversation:
         elif self._cancelled_s is not None and code == "57014":
             outcome = Outcome.CUT
             said = error(code, f"the statement took longer than {self._limits.statement_timeout_s:g} s")
-        self._over, self._cancelled_s, self._is_copying_in = "", None, False
+        self._over, self._cancelled_s = "", None
+        self._forget_copy()
         self._moved_s = now_s
         if head is None:
             return said

@@ -182,7 +182,9 @@ class Session:
         self._stirred.set()
         async with self._to_server:
             self._is_between = piece.is_last
-            await self._server.stream.send(piece.raw)
+            passed_on = self._conversation.passed_on(piece)
+            if passed_on:
+                await self._server.stream.send(passed_on)
 
     async def _read_server(self, tasks: TaskGroup) -> None:
         splitter = Splitter(_FROM_SERVER, max_bytes=MAX_MESSAGE_BYTES)

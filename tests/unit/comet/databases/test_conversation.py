@@ -26,6 +26,14 @@ class Talk:
     def ask(self, *messages):
         return sum(self.conversation.from_guest(Piece(each[0], each), now_s=self.now_s) for each in messages)
 
+    def send(self, *messages):
+        """Tell, and return what the server gets."""
+        sent = b""
+        for each in messages:
+            self.ask(each)
+            sent += self.conversation.passed_on(Piece(each[0], each))
+        return sent
+
     def answer(self, *messages):
         return b"".join(self.conversation.from_server(Piece(each[0], each), now_s=self.now_s) for each in messages)
 
@@ -244,3 +252,46 @@ def test_no_order_of_messages_breaks_it(steps):
     except Refused:
         pass
     assert all(isinstance(each.outcome, Outcome) and each.took_s >= 0 for each in talk.ended)
+
+
+COPY_IN, COPY_IN_BINARY = message("G", b"\0\0\0"), message("G", b"\1\0\0")
+COPY_FAILED = error("57014", "COPY from stdin failed: ...")
+
+
+def data(content):
+    return message("d", content)
+
+
+@pytest.mark.parametrize(
+    ("begin", "lines"),
+    [(COPY_IN, [b"1\n2\n", b"3\n4", b"\n"]), (COPY_IN_BINARY, [bytes(2000), bytes(2000), bytes(100)])],
+)
+def test_a_copy_takes_in_no_more_than_a_statement_gives_back(begin, lines):
+    talk = Talk()
+    talk.send(query("COPY t FROM STDIN"))
+    talk.answer(begin)
+    assert talk.send(*map(data, lines[:2])) == b"".join(map(data, lines[:2]))
+    failed = talk.send(data(lines[2]))
+    assert (failed[:1], b"takes in more than" in failed) == (b"f", True)
+    assert talk.send(data(b"more\n"), message("c")) == b""  # and nothing of the rest
+    assert not talk.tick(0.5).is_cancel  # the server ends it by itself; a cancel could meet what comes next
+    said = talk.answer(COPY_FAILED, READY)
+    assert error_fields(said[5:-6])["C"] == "54000"
+    assert talk.log == [("COPY t FROM STDIN", "cut", "54000", 0)]
+    again = (query("COPY t FROM STDIN"), data(b"1\n"), message("c"))
+    assert talk.send(*again) == b"".join(again)  # before the server asks for it, and allowed as before
+    talk.answer(COPY_IN, complete("COPY 1"), READY)
+    assert talk.log[1:] == [("COPY t FROM STDIN", "succeeded", "", 1)]
+
+
+def test_what_is_copied_before_the_server_asks_counts():
+    talk = Talk()
+    talk.send(query("COPY t FROM STDIN"))
+    assert talk.send(data(b"x\n" * 4))[:1] == b"f"
+
+
+def test_newlines_in_binary_are_no_rows():
+    talk = Talk()
+    talk.send(query("COPY t FROM STDIN (FORMAT binary)"))
+    talk.answer(COPY_IN_BINARY)
+    assert talk.send(data(b"\n" * 100)) == data(b"\n" * 100)
