@@ -72,7 +72,8 @@ from constellation.nova.secrets.vault import Vault, open_vault
 from constellation.nova.seed.hello_python import hello_python
 from constellation.nova.seed.starter import starter
 from constellation.nova.service.canaries import CanaryKeeper
-from constellation.nova.service.databases import DatabaseKeeper, EmbeddedServer
+from constellation.nova.service.database_sizes import DatabaseSizes
+from constellation.nova.service.databases import DatabaseKeeper, EmbeddedServer, OwnSizes
 from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
@@ -192,9 +193,18 @@ async def run(loaded: Loaded) -> None:
                 own_databases = EmbeddedServer(state_dir, uid=settings.databases.uid)
                 await tasks.start(own_databases.run)
             keeper = DatabaseKeeper(
-                Databases(db), vault, own_databases, networks=networks, own_per_tenant=settings.databases.per_tenant
+                Databases(db),
+                vault,
+                own_databases,
+                networks=networks,
+                own_per_tenant=settings.databases.per_tenant,
+                sizes=OwnSizes(
+                    default_mb=settings.databases.size_bytes >> 20, max_mb=settings.databases.max_size_bytes >> 20
+                ),
             )
             await tasks.start(keeper.run)
+            if own_databases is not None:
+                await tasks.start(DatabaseSizes(Databases(db), keeper).run)
             app = await control_app(
                 db,
                 vault=vault,

@@ -26,7 +26,7 @@ from constellation.nova.domain.database import read_networks
 from constellation.nova.domain.grants import Principal
 from constellation.nova.domain.identity import identity_of, mint
 from constellation.nova.secrets.vault import Vault, open_vault
-from constellation.nova.service.databases import DatabaseKeeper
+from constellation.nova.service.databases import DatabaseKeeper, OwnSizes
 from constellation.nova.service.notices import NoticeKeeper
 from constellation.nova.store.changes import CHANNEL, Changes
 from constellation.nova.store.databases import Databases
@@ -130,6 +130,7 @@ async def nova(database, tmp_path, auth) -> AsyncIterator[Rig]:
             OwnServerOfTests(database.server),
             networks=read_networks("127.0.0.0/8"),
             own_per_tenant=2,
+            sizes=OwnSizes(default_mb=64, max_mb=128),
         )
         app = await control_app(
             db,

@@ -128,6 +128,10 @@ async def test_a_database_that_a_function_uses_stays(nova):
     assert docker.status_code == 400, docker.text
     freed = await nova.http.patch("/functions/f", json={"env": {}}, headers=nova.admin())
     assert freed.status_code == 200
+    kept = (await nova.http.delete("/databases/orders", headers=nova.admin())).json()
+    assert (kept["code"], kept["functions"], kept["versions"]) == ("database_in_use", [], ["f:1"])
+    assert "the kept versions f:1" in kept["detail"]
+    assert (await nova.http.delete("/functions/f/versions/1", headers=nova.admin())).status_code == 200
     assert (await nova.http.delete("/databases/orders", headers=nova.admin())).status_code == 200
 
 

@@ -159,6 +159,9 @@ INSERT INTO databases (tenant, namespace, name, kind, access, admin_secret, data
     FROM generate_series(1, 20) t, generate_series(1, 3) n, generate_series(1, 30) d;
 INSERT INTO function_databases SELECT tenant, name, 'd' || f, 'f' || f
     FROM namespaces, generate_series(1, 20) f WHERE tenant <> 'default';
+INSERT INTO version_databases
+    SELECT f.tenant, f.namespace, 'd' || d, made.function_id, made.version
+    FROM function_versions made JOIN functions f ON f.tenant = made.tenant AND f.id = made.function_id, generate_series(1, 2) d;
 INSERT INTO database_leftovers SELECT 't' || t, 'n1', 'r' || r, 'd', 'admin'
     FROM generate_series(1, 20) t, generate_series(1, 50) r;
 INSERT INTO database_requests

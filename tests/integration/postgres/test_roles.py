@@ -57,6 +57,7 @@ ALLOWED = {
         "layer_files": "SI",
         "function_layers": "S",
         "function_databases": "S",
+        "version_databases": "S",
         "databases": "SIUD",
         "database_leftovers": "SD",
         "database_requests": "S",

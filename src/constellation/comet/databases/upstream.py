@@ -22,7 +22,8 @@ from constellation.comet.databases.wire import (
     startup,
     tls_request,
 )
-from constellation.nova.domain.database import Networks, ServerAddress, Tls, may_connect
+from constellation.nova.domain.database import Networks, ServerAddress, may_connect
+from constellation.nova.store.server_tls import context_for
 
 CONNECT_S = 10.0  # chosen: a server that does not let us in by then is away
 CANCEL_S = 5.0
@@ -105,7 +106,8 @@ class Server:
         if place is None:
             raise Refused("08001", "the database server is where none may be")
         stream: ByteStream = await anyio.connect_tcp(place, address.port)
-        if address.tls is Tls.DISABLE:
+        context = context_for(address.tls)
+        if context is None:
             return stream
         try:
             await stream.send(tls_request())
@@ -115,7 +117,7 @@ class Server:
                     stream,
                     server_side=False,
                     hostname=address.host,
-                    ssl_context=_context(address.tls),
+                    ssl_context=context,
                     standard_compatible=False,
                 )
         except BaseException:
@@ -167,10 +169,3 @@ def _refuse(piece: Piece) -> None:
     if code == "53300":
         raise Refused(code, "the database server has no session left for this database")
     raise Refused(code, f"the database server lets nobody in: {said.get('M', '')[:200]}")
-
-
-def _context(tls: Tls) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if tls is Tls.REQUIRE:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context

@@ -249,6 +249,10 @@ class DatabaseSettings:
 
     own_server: bool = setting("own_server", True, kind=Kind.BOOL)  # the platform makes some, on a server of its own
     per_tenant: int = setting("per_tenant", 10, kind=Kind.INT, low=0, high=10_000)  # of those
+    size_bytes: int = setting(
+        "size", 1 << 30, kind=Kind.SIZE, low=16 << 20, high=1 << 40
+    )  # of one, unless it says otherwise
+    max_size_bytes: int = setting("max_size", 10 << 30, kind=Kind.SIZE, low=16 << 20, high=1 << 40)  # that one may say
     uid: int = setting("uid", 999_998, kind=Kind.INT, low=1, high=2**31)  # of that server under root
     # Of external servers, by commas: those that may be reached although they are this host or its link
     networks: str = setting("networks", "")

@@ -12,16 +12,27 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.nova.domain.network import NEVER
+from constellation.nova.domain.uses import used_by
 
 # A variable whose whole value is this and a name holds the address of that database's socket. The trigger of
 # databases.sql's migration says it too.
 REFERENCE = "$DATABASE:"
 SOCKETS_DIR = "/run/db"  # in the sandbox: a directory a database, with a socket as clients of PostgreSQL look for it
 SOCKET_NAME = ".s.PGSQL.5432"
+_NEARLY, _NOT_NEARLY = 0.90, 0.85  # chosen: of the size; apart, so that one row more or less is no news
+_NO_MORE_FULL = 0.95  # chosen: where what was full is written to again
 MAX_BOUND = 8  # chosen: databases of one function
 DATABASE_PLACE = "database/"  # where its password is sealed for: no secret's name has a slash
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _DEFAULT_PORT = 5432
+
+
+class Fullness(StrEnum):
+    """How much of its size a database has used up."""
+
+    OK = "ok"
+    NEARLY_FULL = "nearly_full"
+    FULL = "full"  # functions read and delete, and add nothing
 
 
 class Access(StrEnum):
@@ -36,8 +47,9 @@ class Tls(StrEnum):
     """How the server is spoken to, in the words of libpq's sslmode."""
 
     DISABLE = "disable"
-    REQUIRE = "require"
-    VERIFY_FULL = "verify-full"
+    REQUIRE = "require"  # whoever answers
+    VERIFY_CA = "verify-ca"  # somebody whom an authority knows
+    VERIFY_FULL = "verify-full"  # by this very name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +63,7 @@ class DatabaseLimits:
     max_rows: int = 100_000  # that one statement gives back
     max_bytes: int = 64 << 20  # likewise
     statements_per_s: int = 1000  # of all functions on one comet; what is over it waits
+    size_mb: int | None = None  # of all that is in it, on the platform's own server; None: it is another one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,8 @@ class Database:
     role: DatabaseRole
     limits: DatabaseLimits
     is_ready: bool = False
+    size_bytes: int | None = None  # as it was measured last, on the platform's own server
+    fullness: Fullness = Fullness.OK
     version: int = 1
     created_at: datetime | None = None  # both are None until the row is written
     updated_at: datetime | None = None
@@ -110,15 +125,28 @@ class DatabaseLogin:
 
 
 class DatabaseInUse(ConstellationError):
-    """A function refers to the database, so it stays."""
+    """A function refers to the database, or a version that is kept of one, so it stays."""
 
     code, http_status = "database_in_use", 409
 
-    def __init__(self, name: str, *, functions: tuple[str, ...], count: int) -> None:
-        shown = ", ".join(functions) + (f" and {count - len(functions)} more" if count > len(functions) else "")
+    def __init__(
+        self,
+        name: str,
+        *,
+        functions: tuple[str, ...],
+        functions_count: int,
+        versions: tuple[str, ...],
+        versions_count: int,
+    ) -> None:
         super().__init__(
-            f"database {name!r} is used by {shown or 'a function'}; take it out of there first",
-            extras={"name": name, "functions": list(functions)},
+            used_by(
+                f"database {name!r}",
+                functions=functions,
+                functions_count=functions_count,
+                versions=versions,
+                versions_count=versions_count,
+            ),
+            extras={"name": name, "functions": list(functions), "versions": list(versions)},
         )
 
 
@@ -168,6 +196,29 @@ def check_limits(limits: DatabaseLimits) -> None:
             f"instance_sessions {limits.instance_sessions} is over max_sessions {limits.max_sessions}",
             field="limits.instance_sessions",
         )
+
+
+def check_size(limits: DatabaseLimits, *, is_own: bool, max_mb: int) -> None:
+    """Let a size through that can be held, or raise `InvalidRequest`."""
+    field = "limits.size_mb"
+    if limits.size_mb is not None and not is_own:
+        raise InvalidRequest(
+            "only databases on the platform's own server have a size; this one is elsewhere", field=field
+        )
+    if limits.size_mb is not None and limits.size_mb > max_mb:
+        raise InvalidRequest(
+            f"size_mb {limits.size_mb} is over {max_mb}, which is the most (databases.max_size)", field=field
+        )
+
+
+def fullness_of(size_bytes: int, size_mb: int, before: Fullness) -> Fullness:
+    """Return how full a database is; what was full, or nearly so, has to shrink clearly."""
+    used = size_bytes / (size_mb << 20)
+    if used >= (_NO_MORE_FULL if before is Fullness.FULL else 1.0):
+        return Fullness.FULL
+    if used >= (_NEARLY if before is Fullness.OK else _NOT_NEARLY):
+        return Fullness.NEARLY_FULL
+    return Fullness.OK
 
 
 def references(env: Mapping[str, str]) -> dict[str, str]:

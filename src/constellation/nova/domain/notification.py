@@ -19,6 +19,8 @@ class NotificationKind(StrEnum):
     SCHEDULE_FAILED = "schedule_failed"
     KEY_EXPIRING = "key_expiring"
     SECRETS_RESEALED = "secrets_resealed"
+    DATABASE_NEARLY_FULL = "database_nearly_full"
+    DATABASE_FULL = "database_full"
 
 
 class Severity(StrEnum):
@@ -42,6 +44,8 @@ _WORDING = {
     NotificationKind.SCHEDULE_FAILED: _Wording(Severity.ERROR, "Scheduled calls of {} fail"),
     NotificationKind.KEY_EXPIRING: _Wording(Severity.WARNING, "The API key {} expires"),
     NotificationKind.SECRETS_RESEALED: _Wording(Severity.INFO, "All secrets are sealed with master key {}"),
+    NotificationKind.DATABASE_NEARLY_FULL: _Wording(Severity.WARNING, "The database {} is nearly full"),
+    NotificationKind.DATABASE_FULL: _Wording(Severity.ERROR, "The database {} is full: functions can not write to it"),
 }
 
 

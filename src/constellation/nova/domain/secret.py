@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from constellation.base.errors import ConstellationError, InvalidRequest
+from constellation.nova.domain.uses import used_by
 
 # A variable whose whole value is one of these and a name: it holds the value, or the path of a file that does. The
 # database's `secrets_in` says it too.
@@ -57,19 +58,16 @@ class SecretInUse(ConstellationError):
         versions: tuple[str, ...],
         versions_count: int,
     ) -> None:
-        uses = [_some(functions, functions_count)] if functions else []
-        advice = ["take it out of there first"] if functions else []
-        if versions:
-            uses.append(f"the kept versions {_some(versions, versions_count)}")
-            advice.append("delete versions that are not needed (DELETE /functions/NAME/versions/N)")
         super().__init__(
-            f"secret {name!r} is used by {' and by '.join(uses) or 'a function'}; {' and '.join(advice) or 'try again'}",
+            used_by(
+                f"secret {name!r}",
+                functions=functions,
+                functions_count=functions_count,
+                versions=versions,
+                versions_count=versions_count,
+            ),
             extras={"name": name, "functions": list(functions), "versions": list(versions)},
         )
-
-
-def _some(names: tuple[str, ...], count: int) -> str:
-    return ", ".join(names) + (f" and {count - len(names)} more" if count > len(names) else "")
 
 
 class SecretUnknown(ConstellationError):

@@ -7,7 +7,7 @@ deletion commits first what is to be taken down; that is then done, now or by `r
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from constellation.nova.domain.database import (
     Networks,
     ServerAddress,
     check_limits,
+    check_size,
     read_address,
 )
 from constellation.nova.secrets.envelope import Place
@@ -97,11 +98,26 @@ class EmbeddedServer:
             return address
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSizes:
+    """How large databases of the platform's own server become."""
+
+    default_mb: int = 1024
+    max_mb: int = 10_240
+
+
 class DatabaseKeeper:
     """Makes, bounds and takes down; knows the passwords for as long as it needs them."""
 
     def __init__(
-        self, databases: Databases, vault: Vault, own: OwnServer | None, *, networks: Networks, own_per_tenant: int
+        self,
+        databases: Databases,
+        vault: Vault,
+        own: OwnServer | None,
+        *,
+        networks: Networks,
+        own_per_tenant: int,
+        sizes: OwnSizes,
     ) -> None:
         """Hold what it works with.
 
@@ -109,9 +125,11 @@ class DatabaseKeeper:
             own: None where the platform makes no databases itself.
             networks: that external servers may be in although this host is.
             own_per_tenant: how many databases a tenant may have on the platform's own server.
+            sizes: of those.
         """
         self._databases, self._vault, self._own = databases, vault, own
         self._networks, self._own_per_tenant = networks, own_per_tenant
+        self._sizes = sizes
         self._left = anyio.Event()
 
     async def create(
@@ -132,6 +150,10 @@ class DatabaseKeeper:
             DatabaseServerRefused: nothing was made.
         """
         check_limits(limits)
+        is_own = admin_secret is None
+        check_size(limits, is_own=is_own, max_mb=self._sizes.max_mb)
+        if is_own and limits.size_mb is None:
+            limits = replace(limits, size_mb=min(self._sizes.default_mb, self._sizes.max_mb))
         suffix = secrets.token_hex(_ROLE_HEX)
         place = (tenant, namespace)
         if admin_secret is None:
@@ -170,6 +192,8 @@ class DatabaseKeeper:
     async def update(self, database: Database, limits: DatabaseLimits) -> Database:
         """Write other limits; sessions that begin from now on have them. Raises as `create`, and `VersionConflict`."""
         check_limits(limits)
+        if limits.size_mb != database.limits.size_mb:
+            check_size(limits, is_own=database.is_own, max_mb=self._sizes.max_mb)
         changed = await self._databases.update(replace(database, limits=limits))
         await self.repair(changed)
         return changed
@@ -178,6 +202,20 @@ class DatabaseKeeper:
         """Have the role on the server as it should be. Raises `DatabaseServerRefused`."""
         server = await self._server(database.role)
         await server.limit(database, await self._password(database))
+
+    async def own_server(self) -> Server:
+        """Return the platform's own server; it runs when this returns. Raises `InvalidRequest`: there is none."""
+        if self._own is None:
+            raise _NO_OWN
+        return Server(await self._own.address(), is_own=True)
+
+    async def hold(self, database: Database) -> None:
+        """Have functions read and delete in a database of our own and add nothing. Raises `DatabaseServerRefused`."""
+        await (await self.own_server()).hold(database, await self._password(database))
+
+    async def release(self, database: Database) -> None:
+        """Have functions write again. Raises `DatabaseServerRefused`."""
+        await (await self.own_server()).release(database, await self._password(database))
 
     async def delete(self, database: Database) -> None:
         """Delete a database; when its server can not be reached, that is tidied up later. Raises `DatabaseInUse`."""

@@ -10,7 +10,8 @@ from uuid import UUID
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.database import Access, Database, DatabaseInUse, DatabaseLimits, DatabaseRole
+from constellation.nova.domain.database import Access, Database, DatabaseInUse, DatabaseLimits, DatabaseRole, Fullness
+from constellation.nova.domain.notification import NotificationKind
 from constellation.nova.domain.secret import Sealed, SecretUnknown
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database as Connections
@@ -18,9 +19,10 @@ from constellation.nova.store.pool import Record
 from constellation.nova.store.queries import load
 from constellation.nova.store.secrets import ADMINISTERS
 
-SQL = load("databases")
+SQL, NOTICES = load("databases"), load("notifications")
 SHOWN_FUNCTIONS = 20  # chosen: as of a secret
-USES = "function_databases_database"  # the constraint that ties functions to their databases
+USES = ("function_databases_database", "version_databases_database")  # tie functions and their versions to theirs
+_TOLD = {Fullness.NEARLY_FULL: NotificationKind.DATABASE_NEARLY_FULL, Fullness.FULL: NotificationKind.DATABASE_FULL}
 _LIMITS = tuple(each.name for each in fields(DatabaseLimits))
 _ROLE = ("role_name", "database_name", "admin_secret")
 
@@ -109,6 +111,20 @@ class Databases:
         count: int = await self._db.fetch_value(SQL["count_own"], tenant)
         return count
 
+    async def own(self, *, after: str = "", limit: int = 500) -> tuple[Database, ...]:
+        """Return some databases of the platform's own server, whosesoever, by their roles' names; without their functions."""
+        return tuple(map(_database, await self._db.fetch(SQL["own"], after, limit)))
+
+    async def measured(self, database: Database, size_bytes: int, fullness: Fullness, *, tell: bool) -> None:
+        """Write down how large a database is; `tell` people, too, that it is as full as that."""
+        async with self._db.transaction() as tx:
+            await tx.execute(SQL["measured"], database.role.role_name, size_bytes, fullness.value)
+            if tell:
+                detail = f"{size_bytes >> 20} of {database.limits.size_mb} MB"
+                await tx.fetch_value(
+                    NOTICES["notice"], database.tenant, database.namespace, _TOLD[fullness].value, database.name, detail
+                )
+
     async def missing(self, tenant: str, namespace: str, names: Iterable[str]) -> frozenset[str]:
         """Return which of the names are no databases of the scope."""
         wanted = frozenset(names)
@@ -137,7 +153,7 @@ class Databases:
         return found
 
     async def delete(self, database: Database) -> None:
-        """Delete a database that no function uses; what its server has of it is then a leftover.
+        """Delete a database that no function uses, nor a kept version of one; what its server has of it is then a leftover.
 
         Raises:
             DatabaseInUse: one does.
@@ -149,7 +165,14 @@ class Databases:
                     raise NotFound("database", database.name)
         except asyncpg.ForeignKeyViolationError as error:
             used = await self.get(*_key(database))
-            raise DatabaseInUse(database.name, functions=used.functions, count=used.functions_count) from error
+            older = await self._db.fetch(SQL["versions_using"], *_key(database), SHOWN_FUNCTIONS)
+            raise DatabaseInUse(
+                database.name,
+                functions=used.functions,
+                functions_count=used.functions_count,
+                versions=tuple(row["version"] for row in older),
+                versions_count=older[0]["count"] if older else 0,
+            ) from error
 
     async def leftovers(self, *, limit: int) -> tuple[DatabaseRole, ...]:
         """Return some of what servers still have of databases that are gone, the oldest first."""
@@ -194,5 +217,9 @@ def _database(row: Record) -> Database:
     role = DatabaseRole(
         tenant=columns["tenant"], namespace=columns["namespace"], **{name: columns.pop(name) for name in _ROLE}
     )
-    given = {"access": Access(columns["access"]), "functions": tuple(columns["functions"])}
+    given = {
+        "access": Access(columns["access"]),
+        "fullness": Fullness(columns["fullness"]),
+        "functions": tuple(columns["functions"]),
+    }
     return Database(**columns | given, role=role, limits=limits)

@@ -7,9 +7,8 @@ nothing that functions made is ever dropped, nor handed to the administrator: it
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -30,12 +29,15 @@ from constellation.nova.domain.database import (
 from constellation.nova.store.pool import CONNECT_TIMEOUT_S
 from constellation.nova.store.queries import load
 from constellation.nova.store.roles import verifier_of
+from constellation.nova.store.server_tls import context_for
 
 if TYPE_CHECKING:
     from constellation.nova.store.pool import Connection
 
 SQL = load("provision")
 STATEMENT_S = 60.0  # chosen: a new database copies its template
+HELD = "_held"  # behind a role's name while its database is full; provision.sql says it too
+_AMONG_THEIRS = {"search_path": "pg_catalog", "lock_timeout": "2000"}
 OWN_TEMP_KIB = 1 << 20  # chosen: what one session of our own server may sort on disk
 
 
@@ -111,11 +113,77 @@ class Server:
             await _run(connection, "forget_role_statements", role.role_name)
             return True
 
+    async def sizes(self, names: Sequence[str]) -> dict[str, int]:
+        """Return how many bytes databases have, of those that are there. Raises as `make`."""
+        async with self._connected("measure databases") as connection:
+            return {row["name"]: row["size_bytes"] for row in await connection.fetch(SQL["sizes"], list(names))}
+
+    async def hold(self, database: Database, password: str) -> None:
+        """Have functions read in a database of our own and delete, and add nothing, whatever they have made in it.
+
+        The role goes by another name, under which nobody logs in, and keeps all that is its own; a new one has its name and
+        few rights. Nothing of what functions can do brings the old one back, nor lends them its rights: see `hold_statements`.
+        May be done again at any time; where it fails, nobody gets in.
+
+        Raises as `make`.
+        """
+        doing, role = "hold a full database", database.role
+        held = f"{role.role_name}{HELD}"
+        async with self._connected(doing) as connection:
+            if not await connection.fetchval(SQL["has_role"], held):
+                await _run(connection, "shut_statements", role.role_name, role.database_name)
+                await self._end(connection, role.role_name, doing)
+                async with connection.transaction():
+                    await _run(connection, "displace_statements", role.role_name)
+                    await _run(
+                        connection, "role_statements", role.role_name, verifier_of(password), *_bounds(database.limits)
+                    )
+                    await _run(connection, "own_role_statements", role.role_name, OWN_TEMP_KIB)
+            await self._end(connection, held, doing)
+            if await connection.fetchval(SQL["is_held"], role.role_name, role.database_name):
+                return
+        inside = self._connected(doing, database=role.database_name, is_theirs=True)
+        async with inside as connection, connection.transaction():
+            await _run(connection, "hold_statements", role.role_name, role.database_name)
+
+    async def compact(self, role: DatabaseRole) -> None:
+        """Give back what deleted rows took in a database that is held; tables in use are left for the next time.
+
+        Raises as `make`.
+        """
+        async with self._connected(
+            "compact a full database", database=role.database_name, is_theirs=True
+        ) as connection:
+            if not await connection.fetchval(SQL["is_held"], role.role_name, role.database_name):
+                return
+            for statement in await connection.fetchval(SQL["compact_statements"], role.role_name) or ():
+                with suppress(asyncpg.LockNotAvailableError):
+                    await connection.execute(statement)
+
+    async def release(self, database: Database, password: str) -> None:
+        """Give a role back what `hold` took. May be done again. Raises as `make`."""
+        doing, role = "release a database", database.role
+        async with self._connected(doing, database=role.database_name, is_theirs=True) as connection:
+            if await connection.fetchval(SQL["has_role"], f"{role.role_name}{HELD}"):
+                await _run(connection, "shut_statements", role.role_name, role.database_name)
+                await self._end(connection, role.role_name, doing)
+                async with connection.transaction():
+                    await _run(connection, "release_statements", role.role_name)
+            await _run(
+                connection, "connect_statements", role.role_name, role.database_name, database.access is Access.CREATE
+            )
+        await self.limit(database, password)
+
+    async def _end(self, connection: Connection, role_name: str, doing: str) -> None:
+        if not await connection.fetchval(SQL["end_sessions_and_wait"], role_name):
+            raise DatabaseServerRefused(doing=doing, reason="sessions do not end")
+
     def _database_of(self, role: DatabaseRole) -> str:
         return self._address.database if self._is_own else role.database_name
 
     @asynccontextmanager
-    async def _connected(self, doing: str, *, database: str = "") -> AsyncIterator[Connection]:
+    async def _connected(self, doing: str, *, database: str = "", is_theirs: bool = False) -> AsyncIterator[Connection]:
+        """Log in; `is_theirs`: where functions may have made what has the names of the server's own, or hold locks."""
         address = self._address
         connection: asyncpg.Connection | None = None
         try:
@@ -125,10 +193,10 @@ class Server:
                 user=address.user,
                 password=address.password,
                 database=database or address.database,
-                ssl=_context(address.tls),
+                ssl=context_for(address.tls) or "disable",  # None would mean: if the server likes to
                 timeout=CONNECT_TIMEOUT_S,
                 command_timeout=STATEMENT_S,
-                server_settings={"application_name": "nova databases"},
+                server_settings={"application_name": "nova databases", **(_AMONG_THEIRS if is_theirs else {})},
             )
             yield connection
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -174,15 +242,6 @@ def _bounds(limits: DatabaseLimits) -> tuple[int, int, int]:
 async def _run(connection: Connection, name: str, *args: object) -> None:
     for statement in await connection.fetchval(SQL[name], *args):
         await connection.execute(statement)
-
-
-def _context(tls: Tls) -> ssl.SSLContext | None:
-    if tls is Tls.DISABLE:
-        return None
-    context = ssl.create_default_context()
-    if tls is Tls.REQUIRE:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context
 
 
 def _reason(error: Exception) -> str:

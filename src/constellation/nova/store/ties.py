@@ -28,7 +28,7 @@ async def tied() -> AsyncIterator[None]:
             raise SecretUnknown from error
         if error.constraint_name == LAYER_USES:
             raise LayerUnknown from error
-        if error.constraint_name == DATABASE_USES:
+        if error.constraint_name in DATABASE_USES:
             raise DatabaseUnknown from error
         if error.constraint_name == VOLUME_USES:
             raise VolumeUnknown from error

@@ -35,6 +35,10 @@ IdleTransaction = Annotated[
 MaxRows = Annotated[int | None, typer.Option(min=1, max=10**9, help="that a statement gives back", show_default=False)]
 MaxBytes = Annotated[int | None, typer.Option(min=1024, max=1 << 40, help="likewise", show_default=False)]
 Rate = Annotated[int | None, typer.Option("--rate", min=1, max=100_000, help="statements a second", show_default=False)]
+SizeMb = Annotated[
+    int | None,
+    typer.Option(min=16, max=1 << 20, help="of all that is in it, on the platform's own server", show_default=False),
+]
 How = Literal["read", "write", "create"]
 
 
@@ -54,13 +58,16 @@ def create(
     max_rows: MaxRows = None,
     max_bytes: MaxBytes = None,
     rate: Rate = None,
+    size_mb: SizeMb = None,
 ) -> None:
     """Make a database for functions, or a role for them in one that is there.
 
-    The secret holds postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full (or require, or disable).
+    The secret holds postgresql://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full (or verify-ca, require, disable).
     """
     session = Session.of(context)
-    limits = _limits(max_sessions, instance_sessions, statement_timeout, idle_transaction, max_rows, max_bytes, rate)
+    limits = _limits(
+        max_sessions, instance_sessions, statement_timeout, idle_transaction, max_rows, max_bytes, rate, size_mb
+    )
     made = session.client.create_database(
         DatabaseCreate(name=name, admin_secret=admin_secret, access=access, limits=limits)
     )
@@ -76,7 +83,8 @@ def list_(context: typer.Context, search: Annotated[str, typer.Option(help="part
         Column[DatabaseBody]("KIND", lambda each: each.kind),
         Column[DatabaseBody]("SERVER", lambda each: each.admin_secret or "the platform's"),
         Column[DatabaseBody]("ACCESS", lambda each: each.access),
-        Column[DatabaseBody]("STATUS", lambda each: each.status),
+        Column[DatabaseBody]("SIZE", _size),
+        Column[DatabaseBody]("STATUS", lambda each: each.status if each.fullness == "ok" else each.fullness),
         Column[DatabaseBody]("USED BY", _users),
     ]
     found = list(session.client.list_databases(search=search or None))
@@ -101,10 +109,13 @@ def limit(
     max_rows: MaxRows = None,
     max_bytes: MaxBytes = None,
     rate: Rate = None,
+    size_mb: SizeMb = None,
 ) -> None:
     """Change limits; what is left out stays as it is."""
     session = Session.of(context)
-    limits = _limits(max_sessions, instance_sessions, statement_timeout, idle_transaction, max_rows, max_bytes, rate)
+    limits = _limits(
+        max_sessions, instance_sessions, statement_timeout, idle_transaction, max_rows, max_bytes, rate, size_mb
+    )
     changed = session.client.update_database(name, DatabaseUpdate(limits=limits))
     session.output.made(changed, f"changed the limits of {changed.name}")
 
@@ -166,6 +177,7 @@ def _limits(
     max_rows: int | None,
     max_bytes: int | None,
     rate: int | None,
+    size_mb: int | None,
 ) -> DatabaseLimitsChange:
     return DatabaseLimitsChange(
         max_sessions=_given(max_sessions),
@@ -175,11 +187,19 @@ def _limits(
         max_rows=_given(max_rows),
         max_bytes=_given(max_bytes),
         statements_per_s=_given(rate),
+        size_mb=_given(size_mb),
     )
 
 
 def _given(value: int | None) -> int | UnsetType:
     return UNSET if value is None else value
+
+
+def _size(database: DatabaseBody) -> str:
+    if database.limits.size_mb is None:
+        return "-"
+    used = "?" if database.size_bytes is None else str(database.size_bytes >> 20)
+    return f"{used} of {database.limits.size_mb} MB"
 
 
 def _users(database: DatabaseBody) -> str:

@@ -15,6 +15,7 @@ Sessions = Annotated[int, Meta(ge=1, le=1000)]
 Seconds = Annotated[float, Meta(ge=0.1, le=3600)]
 Rows = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 Bytes = Annotated[int, Meta(ge=1024, le=1 << 40)]
+SizeMb = Annotated[int, Meta(ge=16, le=1 << 20)]
 Rate = Annotated[int, Meta(ge=1, le=100_000)]
 
 
@@ -28,6 +29,7 @@ class DatabaseLimitsChange(Struct, kw_only=True, frozen=True, forbid_unknown_fie
     max_rows: Rows | UnsetType = UNSET
     max_bytes: Bytes | UnsetType = UNSET
     statements_per_s: Rate | UnsetType = UNSET
+    size_mb: SizeMb | UnsetType = UNSET  # of databases on the platform's own server
 
 
 class DatabaseLimitsBody(Struct, kw_only=True, frozen=True):
@@ -38,6 +40,7 @@ class DatabaseLimitsBody(Struct, kw_only=True, frozen=True):
     max_rows: int  # that one statement gives back
     max_bytes: int  # likewise
     statements_per_s: int  # on each comet; what is over it waits
+    size_mb: int | None  # of all that is in it; null: it is on another server
 
 
 class DatabaseCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +66,8 @@ class DatabaseBody(Struct, kw_only=True, frozen=True):
     database_name: str  # on the server
     role_name: str  # on the server: who the functions are there
     status: str  # ready, or creating
+    size_bytes: int | None  # as it was measured last; null: not yet, or it is on another server
+    fullness: str  # ok, nearly_full (from 90 % of its size on), or full: functions read and delete, and add nothing
     limits: DatabaseLimitsBody
     functions: list[str]  # the first 20 of those that use it, by name
     functions_count: int

@@ -8,10 +8,13 @@ from constellation.base.errors import InvalidRequest
 from constellation.nova.domain.database import (
     MAX_BOUND,
     DatabaseLimits,
+    Fullness,
     Tls,
     check_database_name,
     check_limits,
     check_references,
+    check_size,
+    fullness_of,
     guest_dsn,
     may_connect,
     read_address,
@@ -93,3 +96,23 @@ def test_other_hosts_are_reached():
     assert may_connect("10.1.2.3", ())
     assert may_connect("2001:db8::1", ())
     assert not may_connect("127.0.0.1", read_networks("127.0.1.0/24"))
+
+
+@pytest.mark.parametrize(
+    ("used_mb", "before", "after"),
+    [
+        (89, "ok", "ok"), (90, "ok", "nearly_full"), (100, "ok", "full"), (250, "nearly_full", "full"),
+        (89, "nearly_full", "nearly_full"), (84, "nearly_full", "ok"), (99, "full", "full"), (94, "full", "nearly_full"),
+        (10, "full", "ok"),
+    ],
+)  # fmt: skip
+def test_how_full_a_database_is_does_not_go_to_and_fro(used_mb, before, after):
+    assert fullness_of(used_mb << 20, 100, Fullness(before)) is Fullness(after)
+
+
+def test_a_size_is_bounded_and_of_the_platforms_own_server():
+    check_size(DatabaseLimits(size_mb=100), is_own=True, max_mb=100)
+    check_size(DatabaseLimits(), is_own=False, max_mb=100)
+    for limits, is_own in ((DatabaseLimits(size_mb=101), True), (DatabaseLimits(size_mb=16), False)):
+        with pytest.raises(InvalidRequest):
+            check_size(limits, is_own=is_own, max_mb=100)

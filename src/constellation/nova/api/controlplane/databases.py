@@ -116,6 +116,8 @@ def _body(database: Database) -> DatabaseBody:
         database_name=database.role.database_name,
         role_name=database.role.role_name,
         status="ready" if database.is_ready else "creating",
+        size_bytes=database.size_bytes,
+        fullness=database.fullness.value,
         limits=DatabaseLimitsBody(**asdict(database.limits)),
         functions=list(database.functions),
         functions_count=database.functions_count,

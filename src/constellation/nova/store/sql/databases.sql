@@ -2,8 +2,8 @@
 -- A new database, which its server may not have yet.
 INSERT INTO databases (tenant, namespace, name, kind, access, admin_secret, database_name, role_name, key_version,
                        sealed_key, sealed_value, max_sessions, instance_sessions, statement_timeout_s,
-                       idle_transaction_s, max_rows, max_bytes, statements_per_s)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+                       idle_transaction_s, max_rows, max_bytes, statements_per_s, size_mb)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
 
 -- name: set_ready
 -- That the server has a database and its role.
@@ -15,8 +15,8 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3 AND role_name = $4;
 -- One database without its password, and the first $4 functions that use it.
 -- index: databases_pkey
 SELECT tenant, namespace, name, kind, access, admin_secret, database_name, role_name, is_ready, max_sessions,
-       instance_sessions, statement_timeout_s, idle_transaction_s, max_rows, max_bytes, statements_per_s, version,
-       created_at, updated_at,
+       instance_sessions, statement_timeout_s, idle_transaction_s, max_rows, max_bytes, statements_per_s, size_mb,
+       size_bytes, fullness, version, created_at, updated_at,
        ARRAY(SELECT function_name FROM function_databases AS used
              WHERE used.tenant = $1 AND used.namespace = $2 AND used.database = databases.name
              ORDER BY function_name LIMIT $4) AS functions,
@@ -29,8 +29,8 @@ WHERE tenant = $1 AND namespace = $2 AND name = $3;
 -- The databases of a scope by name; $3 is a part of the name, or null.
 -- index: databases_pkey
 SELECT tenant, namespace, name, kind, access, admin_secret, database_name, role_name, is_ready, max_sessions,
-       instance_sessions, statement_timeout_s, idle_transaction_s, max_rows, max_bytes, statements_per_s, version,
-       created_at, updated_at,
+       instance_sessions, statement_timeout_s, idle_transaction_s, max_rows, max_bytes, statements_per_s, size_mb,
+       size_bytes, fullness, version, created_at, updated_at,
        ARRAY(SELECT function_name FROM function_databases AS used
              WHERE used.tenant = $1 AND used.namespace = $2 AND used.database = databases.name
              ORDER BY function_name LIMIT $4) AS functions,
@@ -52,6 +52,23 @@ WHERE tenant = $1 AND namespace = $2 AND ($3::text IS NULL OR strpos(name, lower
 -- index: databases_pkey or databases_by_secret
 SELECT count(*) FROM databases WHERE tenant = $1 AND admin_secret IS NULL;
 
+-- name: own
+-- The next $2 databases on the platform's own server behind a role's name, by that.
+-- index: databases_role_name_key
+SELECT tenant, namespace, name, kind, access, admin_secret, database_name, role_name, is_ready, max_sessions,
+       instance_sessions, statement_timeout_s, idle_transaction_s, max_rows, max_bytes, statements_per_s, size_mb,
+       size_bytes, fullness, version, created_at, updated_at, ARRAY[]::text[] AS functions, 0 AS functions_count
+FROM databases
+WHERE admin_secret IS NULL AND is_ready AND role_name > $1
+ORDER BY role_name
+LIMIT $2;
+
+-- name: measured
+-- How large the database of a role is, and how full. It is no change of the row.
+-- index: databases_role_name_key
+UPDATE databases SET size_bytes = $2, fullness = $3
+WHERE role_name = $1 AND (size_bytes, fullness) IS DISTINCT FROM ($2, $3);
+
 -- name: names
 -- Which of some names are databases of a scope.
 -- index: databases_pkey
@@ -67,13 +84,23 @@ SELECT key_version, sealed_key, sealed_value FROM databases WHERE tenant = $1 AN
 -- index: databases_pkey
 UPDATE databases
 SET max_sessions = $5, instance_sessions = $6, statement_timeout_s = $7, idle_transaction_s = $8, max_rows = $9,
-    max_bytes = $10, statements_per_s = $11, version = version + 1, updated_at = now()
+    max_bytes = $10, statements_per_s = $11, size_mb = $12, version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND version = $4;
 
 -- name: delete_role
 -- The database of a role.
 -- index: databases_pkey or databases_role_name_key
 DELETE FROM databases WHERE tenant = $1 AND namespace = $2 AND name = $3 AND role_name = $4;
+
+-- name: versions_using
+-- The first $4 versions that use a database and are not live, and how many there are in all.
+-- index: version_databases_pkey
+SELECT f.name || ':' || used.version AS version, count(*) OVER () AS count
+FROM version_databases AS used
+JOIN functions AS f ON f.tenant = used.tenant AND f.id = used.function_id
+WHERE used.tenant = $1 AND used.namespace = $2 AND used.database = $3 AND used.version <> f.live_version
+ORDER BY f.name, used.version
+LIMIT $4;
 
 -- name: leftovers
 -- Some of what servers still have, the oldest first.

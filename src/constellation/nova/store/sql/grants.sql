@@ -37,7 +37,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE
     ON users, user_identities, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
-GRANT SELECT ON function_secrets, version_secrets, function_databases TO constellation_nova;
+GRANT SELECT ON function_secrets, version_secrets, function_databases, version_databases TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON layers TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON layer_versions, layer_contents TO constellation_nova;
 GRANT SELECT, INSERT ON layer_files TO constellation_nova;

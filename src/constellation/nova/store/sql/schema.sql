@@ -677,6 +677,8 @@ BEGIN
     VALUES (NEW.tenant, NEW.id, NEW.newest_version, NEW.code_version, public.versioned(NEW));
     INSERT INTO public.version_secrets (tenant, namespace, secret, function_id, version)
     SELECT NEW.tenant, NEW.namespace, secret, NEW.id, NEW.newest_version FROM public.secrets_in(NEW.env) AS secret;
+    INSERT INTO public.version_databases (tenant, namespace, database, function_id, version)
+    SELECT NEW.tenant, NEW.namespace, database, NEW.id, NEW.newest_version FROM public.databases_in(NEW.env) AS database;
     RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION keep_version() FROM PUBLIC;
@@ -1821,7 +1823,8 @@ CREATE TABLE notifications (
     namespace  text NOT NULL,
     id         uuid NOT NULL,
     kind       text NOT NULL CHECK (kind IN ('build_failed', 'canary_rolled_back', 'breaker_opened', 'call_dead', 'delivery_dead',
-                                             'schedule_failed', 'key_expiring', 'secrets_resealed')),
+                                             'schedule_failed', 'key_expiring', 'secrets_resealed', 'database_nearly_full',
+                                             'database_full')),
     subject    text NOT NULL CHECK (length(subject) <= 200), -- the function, key, schedule or whatever it is about
     detail     text NOT NULL CHECK (length(detail) <= 500), -- of the last time
     count      bigint NOT NULL,
@@ -1924,6 +1927,9 @@ CREATE TABLE databases (
     version              bigint NOT NULL DEFAULT 1,
     created_at           timestamptz NOT NULL DEFAULT now(),
     updated_at           timestamptz NOT NULL DEFAULT now(),
+    size_mb              integer CHECK (size_mb BETWEEN 16 AND 1048576), -- the most; null: on a server of somebody else's
+    size_bytes           bigint, -- measured; null: not yet
+    fullness             text NOT NULL DEFAULT 'ok' CHECK (fullness IN ('ok', 'nearly_full', 'full')), -- full: nothing is added
     PRIMARY KEY (tenant, namespace, name),
     UNIQUE (role_name),
     FOREIGN KEY (tenant, namespace) REFERENCES namespaces ON DELETE CASCADE,
@@ -1946,10 +1952,29 @@ CREATE TABLE function_databases (
 );
 CREATE INDEX function_databases_by_function ON function_databases (tenant, namespace, function_name);
 
+-- A database that only an older version of a function uses is in use too: that version can be called, and come back.
+CREATE TABLE version_databases (
+    tenant       text NOT NULL,
+    namespace    text NOT NULL,
+    database     text NOT NULL,
+    function_id  uuid NOT NULL,
+    version      integer NOT NULL,
+    PRIMARY KEY (tenant, namespace, database, function_id, version),
+    CONSTRAINT version_databases_database FOREIGN KEY (tenant, namespace, database) REFERENCES databases
+        DEFERRABLE INITIALLY DEFERRED,
+    FOREIGN KEY (tenant, function_id, version) REFERENCES function_versions ON DELETE CASCADE
+);
+CREATE INDEX version_databases_by_version ON version_databases (tenant, function_id, version);
+
+-- Which databases variables stand for.
+CREATE FUNCTION databases_in(env jsonb) RETURNS SETOF text LANGUAGE sql IMMUTABLE AS $$
+    SELECT DISTINCT substr(value, 11) FROM jsonb_each_text(env) WHERE value LIKE '$DATABASE:%'
+$$;
+
 CREATE FUNCTION keep_function_databases() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
-    used text[] := ARRAY(SELECT DISTINCT substr(value, 11) FROM jsonb_each_text(NEW.env) WHERE value LIKE '$DATABASE:%');
+    used text[] := ARRAY(SELECT public.databases_in(NEW.env));
 BEGIN
     DELETE FROM public.function_databases
     WHERE tenant = NEW.tenant AND namespace = NEW.namespace AND function_name = NEW.name AND database <> ALL (used);
