@@ -118,7 +118,7 @@ class Databases:
     async def measured(self, database: Database, size_bytes: int, fullness: Fullness, *, tell: bool) -> None:
         """Write down how large a database is; `tell` people, too, that it is as full as that."""
         async with self._db.transaction() as tx:
-            await tx.execute(SQL["measured"], database.role.role_name, size_bytes, fullness.value)
+            await tx.execute(SQL["measured"], database.tenant, database.role.role_name, size_bytes, fullness.value)
             if tell:
                 detail = f"{size_bytes >> 20} of {database.limits.size_mb} MB"
                 await tx.fetch_value(

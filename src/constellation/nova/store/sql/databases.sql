@@ -65,9 +65,9 @@ LIMIT $2;
 
 -- name: measured
 -- How large the database of a role is, and how full. It is no change of the row.
--- index: databases_role_name_key
-UPDATE databases SET size_bytes = $2, fullness = $3
-WHERE role_name = $1 AND (size_bytes, fullness) IS DISTINCT FROM ($2, $3);
+-- index: databases_pkey or databases_role_name_key
+UPDATE databases SET size_bytes = $3, fullness = $4
+WHERE tenant = $1 AND role_name = $2 AND (size_bytes, fullness) IS DISTINCT FROM ($3, $4);
 
 -- name: names
 -- Which of some names are databases of a scope.
