@@ -99,6 +99,32 @@ async def test_list_searches_pages_and_counts_exactly(db: Database) -> None:
     assert not last.has_more
     assert (await functions.list("default", "default", search="EVEN")).total == 3
     assert [item.name for item in (await functions.list("default", "default", search="F3")).items] == ["f3"]
+    found = await functions.list("default", "default", search="even", limit=1, offset=1)
+    assert ([item.name for item in found.items], found.total, found.has_more) == (["f2"], 3, True)
+    past = await functions.list("default", "default", search="even", offset=3)
+    assert (past.items, past.total, past.has_more) == ((), 3, False)
+
+
+async def test_of_very_many_that_are_found_the_page_is_shown_and_the_total_is_a_bound(
+    db: Database, monkeypatch
+) -> None:
+    monkeypatch.setattr("constellation.nova.store.functions.COUNT_LIMIT", 3)
+    functions = Functions(db)
+    for number in range(6):
+        await functions.create(function(f"f{number}", description="even" if number % 2 == 0 else "odd"), {})
+    exact = await functions.list("default", "default", search="even", limit=2)
+    assert ([item.name for item in exact.items], exact.total, exact.total_is_exact) == (["f0", "f2"], 3, True)
+    many = await functions.list("default", "default", search="f", limit=2)
+    assert [item.name for item in many.items] == ["f0", "f1"]
+    assert (many.total, many.total_is_exact, many.has_more) == (3, False, True)
+    last = await functions.list("default", "default", search="f", limit=2, offset=4)
+    assert ([item.name for item in last.items], last.total) == (["f4", "f5"], 6)
+
+
+async def test_a_runtime_is_listed_page_by_page(db: Database) -> None:
+    functions = Functions(db)
+    for number in range(5):
+        await functions.create(function(f"f{number}"), {})
     assert (await functions.list("default", "default", runtime="node")).items == ()
     one = await functions.list("default", "default", runtime="python", limit=1, offset=1)
     assert ([item.name for item in one.items], one.total, one.has_more) == (["f1"], 5, True)

@@ -60,6 +60,16 @@ class Build:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOutline:
+    """What is shown of a build with its function."""
+
+    id: UUID
+    code_version: int
+    state: BuildState
+    error: str | None
+
+
 def needs_build(runtime: RuntimeInfo, files: Mapping[str, bytes]) -> bool:
     """Must these sources be built before they can run: is it a compiled language, or do they name dependencies?"""
     if runtime.is_compiled:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from uuid import UUID
 
 import asyncpg
@@ -12,14 +11,12 @@ import msgspec
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
 from constellation.nova.domain.access import Limit
-from constellation.nova.domain.function import CapacityPolicy, Code, Function, Mode, PendingCode, SourceFile, code_hash
+from constellation.nova.domain.build import BuildOutline
+from constellation.nova.domain.function import Code, Function, PendingCode, SourceFile, code_hash
 from constellation.nova.domain.globs import expression
-from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
-from constellation.nova.domain.layer_pin import LayerPin
-from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
-from constellation.nova.domain.volume_mount import VolumeMount
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
+from constellation.nova.store.function_rows import build_outline, function_of, pending_columns, settings_of
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -28,9 +25,6 @@ from constellation.nova.store.ties import tied
 SQL = load("functions")
 VERSIONS = load("versions")
 
-_CAPACITY = tuple(
-    field.name for field in fields(CapacityPolicy)
-)  # each a column; in the order of `insert` and `update`
 # Code that no version is made of, since its build failed or newer code overtook it, stays for a look at its build.
 KEPT_UNUSED_CODE = 10  # chosen: of the newest
 
@@ -84,6 +78,13 @@ class Functions:
         row = await self._db.fetch_row(SQL["get"], tenant, namespace, name)
         return None if row is None else function_of(row)
 
+    async def show(self, tenant: str, namespace: str, name: str) -> tuple[Function, BuildOutline | None]:
+        """Return a function, without who may call it, and its newest build, if it has one. Raises `NotFound`."""
+        row = await self._db.fetch_row(SQL["show"], tenant, namespace, name)
+        if row is None:
+            raise NotFound("function", name)
+        return function_of(row), build_outline(row)
+
     async def list(
         self,
         tenant: str,
@@ -123,9 +124,11 @@ class Functions:
         return Page(items=tuple(map(function_of, rows)), total=total, has_more=offset + len(rows) < total)
 
     async def _found(self, *wanted: object, limit: int, offset: int) -> Page[Function]:
-        total: int = await self._db.fetch_value(SQL["count_found"], *wanted, COUNT_LIMIT + 1)
-        query = SQL["search"] if total <= COUNT_LIMIT else SQL["search_many"]
-        rows = await self._db.fetch(query, *wanted, limit, offset)
+        found = await self._db.fetch(SQL["search"], *wanted, limit, offset, COUNT_LIMIT + 1)
+        total: int = found[0]["total"]
+        rows = [row for row in found if row["name"] is not None]
+        if total > COUNT_LIMIT:
+            rows = await self._db.fetch(SQL["search_many"], *wanted, limit, offset)
         return Page(
             items=tuple(map(function_of, rows)),
             total=max(min(total, COUNT_LIMIT), offset + len(rows) if rows else 0),
@@ -210,11 +213,11 @@ class Functions:
             SQL["update"],
             *function.key,
             function.id,
-            *_settings(function),
+            *settings_of(function),
             function.version,
             code_version,
             digest,
-            *_pending_columns(pending),
+            *pending_columns(pending),
             keeps_handler,
             function.kept_versions,
             function.live_version,
@@ -328,9 +331,9 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
         SQL["insert"],
         *function.key,
         function.id,
-        *_settings(function),
+        *settings_of(function),
         *live,
-        *_pending_columns(pending),
+        *pending_columns(pending),
         function.kept_versions,
         msgspec.json.encode(function.tags).decode(),
         [str(pin) for pin in function.layers],
@@ -354,85 +357,3 @@ async def _forget(tx: Session, function: Function, *, newest_code: int) -> None:
     """Drop the versions that a function keeps no longer, then the code that nothing is made of."""
     await tx.execute(VERSIONS["forget_old"], function.tenant, function.id)
     await tx.execute(SQL["forget_old_code"], function.tenant, function.id, newest_code - KEPT_UNUSED_CODE)
-
-
-def _settings(function: Function) -> tuple[object, ...]:
-    """The columns that a caller may set, in the order of `insert` and `update`."""
-    return (
-        function.runtime,
-        function.handler,
-        function.description,
-        function.memory_mb,
-        function.cpu_millis,
-        function.max_pids,
-        function.timeout_s,
-        function.init_timeout_s,
-        function.min_replicas,
-        function.max_replicas,
-        function.instance_concurrency,
-        function.max_payload_bytes,
-        function.halted,
-        *(getattr(function.capacity, name) for name in _CAPACITY),
-        msgspec.json.encode(function.env).decode(),
-        list(function.preload),
-        function.backend,
-        function.mode.value,
-        function.log_retention_days,
-        function.network.egress.value,
-        msgspec.json.encode(function.network.allow).decode(),
-        list(function.network.deny),
-    )
-
-
-def _pending_columns(pending: PendingCode | None) -> tuple[object, ...]:
-    return (None, None, None) if pending is None else (pending.version, pending.hash, pending.handler)
-
-
-def function_of(row: Record | Mapping[str, Any]) -> Function:
-    """Return the function that a row of all its columns is."""
-    columns = dict(row)
-    capacity = CapacityPolicy(**{name: columns.pop(name) for name in _CAPACITY})
-    env, tags = (msgspec.json.decode(columns.pop(name), type=dict[str, str]) for name in ("env", "tags"))
-    ingress = _ingress(*(columns.pop(f"ingress_{name}", None) for name in ("callers", "functions", "allow", "deny")))
-    preload, layers = tuple(columns.pop("preload")), tuple(map(LayerPin.parse, columns.pop("layers")))
-    mounts = msgspec.json.decode(columns.pop("mounts"), type=tuple[VolumeMount, ...])
-    mode = Mode(columns.pop("mode"))
-    network = NetworkPolicy(
-        egress=Egress(columns.pop("egress")),
-        allow=msgspec.json.decode(columns.pop("egress_allow"), type=tuple[AllowRule, ...]),
-        deny=tuple(columns.pop("egress_deny")),
-    )
-    version, digest, handler, error = (
-        columns.pop(f"pending_{name}") for name in ("version", "hash", "handler", "error")
-    )
-    pending = None if version is None else PendingCode(version=version, hash=digest, handler=handler, error=error)
-    return Function(
-        **columns,
-        capacity=capacity,
-        env=env,
-        tags=tags,
-        preload=preload,
-        layers=layers,
-        mounts=mounts,
-        mode=mode,
-        network=network,
-        ingress=ingress,
-        pending=pending,
-    )
-
-
-def _ingress(
-    callers: Sequence[str] | None,
-    functions: Sequence[str] | None,
-    allow: Sequence[str] | None,
-    deny: Sequence[str] | None,
-) -> IngressPolicy:
-    """Return a policy; where nobody set one, or the query does not ask for it, everybody is let in."""
-    if callers is None:
-        return OPEN_TO_ALL
-    return IngressPolicy(
-        callers=tuple(map(CallerKind, callers)),
-        functions=tuple(functions or ()),
-        allow=tuple(allow or ()),
-        deny=tuple(deny or ()),
-    )

@@ -9,7 +9,7 @@ from uuid import UUID
 from constellation.base.errors import NotFound, StateConflict
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.version import Version
-from constellation.nova.store.functions import function_of
+from constellation.nova.store.function_rows import function_of
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record
 from constellation.nova.store.queries import load

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
 from constellation.nova.domain import database
 from constellation.nova.domain.access import Permission, authorize
-from constellation.nova.domain.build import Build
+from constellation.nova.domain.build import Build, BuildOutline
 from constellation.nova.domain.deploy import (
     Source,
     backend_of,
@@ -150,7 +150,8 @@ class FunctionRoutes:
         return page_of(found, call.window, lambda function: function_body(function, builds.get(function.id)))
 
     async def get_function(self, call: ApiRequest[None]) -> Tagged[FunctionBody]:
-        return await self._shown(await self._read(call))
+        function, build = await self._functions.show(*call.scope, call.params["name"])
+        return Tagged(body=function_body(function, build), tag=tag_of(function))
 
     async def update_function(self, call: ApiRequest[FunctionUpdate]) -> Tagged[FunctionBody]:
         async def change(function: Function) -> Function:
@@ -334,7 +335,7 @@ def _policy(body: CapacityPolicyBody) -> CapacityPolicy:
 
 
 def _policy_body(policy: CapacityPolicy) -> CapacityPolicyBody:
-    return CapacityPolicyBody(**asdict(policy))
+    return CapacityPolicyBody(**{name: getattr(policy, name) for name in CapacityPolicyBody.__struct_fields__})
 
 
 def _mounts(body: Sequence[VolumeMountBody]) -> tuple[VolumeMount, ...]:
@@ -349,7 +350,7 @@ def _network_body(policy: NetworkPolicy) -> NetworkPolicyBody:
     return convert(to_builtins(policy), NetworkPolicyBody)
 
 
-def function_body(function: Function, build: Build | None) -> FunctionBody:
+def function_body(function: Function, build: Build | BuildOutline | None) -> FunctionBody:
     """Return a function as the API shows it; its newest `build` is shown when it is that of the code deployed last."""
     is_shown = build is not None and build.code_version == function.deployed_version
     assert function.created_at is not None

@@ -5,6 +5,21 @@ SELECT {function}, {ingress}
 FROM functions LEFT JOIN function_ingress USING (tenant, namespace, name)
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
+-- name: show
+-- One function by its name in a scope, and what its newest build came to, if it has one.
+-- index: functions_tenant_namespace_name_key
+-- index: builds_by_function
+SELECT {f.function}, built.id AS build_id, built.code_version AS build_code_version, built.state AS build_state,
+       built.error AS build_error
+FROM functions AS f
+LEFT JOIN LATERAL (
+    SELECT id, code_version, state, error FROM builds
+    WHERE tenant = f.tenant AND function_id = f.id
+    ORDER BY id DESC
+    LIMIT 1
+) AS built ON true
+WHERE f.tenant = $1 AND f.namespace = $2 AND f.name = $3;
+
 -- name: list
 -- The functions of a scope by name; $3 is what its name must fit one of, $4 none of; each may be null. What comes before
 -- the page is passed over in the index alone.
@@ -57,8 +72,9 @@ WHERE tenant = $1 AND namespace = $2
   AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5));
 
 -- name: search
--- As `list`, those only in which words are found that begin with each of $6, and that have the tag $7 (of value $8). All that
--- are found are put in order; where they are very many, `search_many` has the page sooner.
+-- As `list`, those of a runtime $3 (null: of any) in which words are found that begin with each of $6, and that have the tag
+-- $7 (of value $8); with each row, and without any in one alone, how many are found in all, up to $11. What is found is
+-- looked at once, and put in order whole: beyond $11 `search_many` has the page.
 -- index: function_search_document or function_search_pkey
 WITH found AS MATERIALIZED (
     SELECT name
@@ -66,17 +82,22 @@ WITH found AS MATERIALIZED (
     WHERE tenant = $1 AND namespace = $2 AND document @@ function_query($1, $2, $6::text, $7::text, $8::text)
       AND ($3::text IS NULL OR runtime = $3)
       AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
+    LIMIT $11
+), counted AS MATERIALIZED (
+    SELECT count(*) AS total FROM found
 ), page AS MATERIALIZED (
-    SELECT name FROM found ORDER BY name LIMIT $9 OFFSET $10
+    SELECT name FROM found WHERE (SELECT total FROM counted) < $11 ORDER BY name LIMIT $9 OFFSET $10
 )
-SELECT {f.function}
-FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
-    SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
-) AS f
+SELECT counted.total, {f.function}
+FROM counted LEFT JOIN (
+    page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks of how many there are
+        SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
+    ) AS f
+) ON true
 ORDER BY f.name;
 
 -- name: search_many
--- The same, one function after the other by name until the page is full.
+-- The same page without a number, one function after the other by name until it is full.
 -- index: function_search_pkey
 WITH page AS MATERIALIZED (
     SELECT name
@@ -92,19 +113,6 @@ FROM page CROSS JOIN LATERAL ( -- each by its name, whatever the planner thinks 
     SELECT * FROM functions WHERE tenant = $1 AND namespace = $2 AND name = page.name LIMIT 1
 ) AS f
 ORDER BY f.name;
-
--- name: count_found
--- How many functions `search` finds in all, up to $9.
--- index: function_search_document or function_search_pkey
-SELECT count(*)
-FROM (
-    SELECT
-    FROM function_search
-    WHERE tenant = $1 AND namespace = $2 AND document @@ function_query($1, $2, $6::text, $7::text, $8::text)
-      AND ($3::text IS NULL OR runtime = $3)
-      AND ($4::text[] IS NULL OR name ~ ANY ($4)) AND ($5::text[] IS NULL OR NOT name ~ ANY ($5))
-    LIMIT $9
-) AS found;
 
 -- name: index
 -- Writes what a function is found by; after each change of it.
