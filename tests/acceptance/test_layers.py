@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import shutil
 import stat
 import subprocess
 import sys
 import zipfile
 from base64 import b64encode
 from pathlib import Path
+
+import pytest
 
 ORBIT = Path(sys.executable).with_name("orbit")
 HANDLER = """
@@ -106,6 +109,32 @@ def test_node_finds_modules_of_a_layer(platform):
     )
     assert made.status_code == 201, made.text
     assert platform.output("njs", {}) == ["hey", "/opt/lib"]
+
+
+JAVA = """
+import java.util.Map;
+
+public class Main {
+    static Object handler(Map<String, Object> event) throws Exception {
+        return Class.forName("snow.Snow").getMethod("fall").invoke(null);
+    }
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="no JDK (on Debian: default-jdk-headless)")
+def test_java_finds_archives_of_a_layer(platform, tmp_path):
+    (tmp_path / "Snow.java").write_text(
+        'package snow; public class Snow { public static String fall() { return "soft"; } }'
+    )
+    for command in (("javac", "-d", "classes", "Snow.java"), ("jar", "cf", "snow.jar", "-C", "classes", ".")):
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    files = {"java/lib/snow.jar": b64encode((tmp_path / "snow.jar").read_bytes()).decode()}
+    assert platform.http.put("/layers/jars", json={"files": files}).status_code == 200
+    body = {"name": "jars", "runtime": "java", "code": JAVA, "handler": "Main.handler", "layers": ["jars"]}
+    made = platform.http.post("/functions", json={**body, "memory_mb": 256})
+    assert made.status_code in (201, 202), made.text
+    platform.eventually(lambda: platform.output("jars", {}) == "soft", within_s=90)
 
 
 def test_nobody_gets_at_another_tenants_layer(platform):

@@ -309,8 +309,9 @@ defmodule ConstellationWorker do
 
     base = Path.join(init.code_dir, String.replace(file, ".", "/"))
     path = Enum.find([base <> ".exs", base <> ".ex"], &File.regular?/1) || raise "there is no #{base}.exs or .ex"
-    # What mix compile makes, and packages unpacked beside it.
-    for place <- ["_build/prod/lib", "deps", "vendor"], ebin <- Path.wildcard("#{init.code_dir}/#{place}/*/ebin"), do: Code.append_path(ebin)
+    # What mix compile makes, packages unpacked beside it, and those of layers.
+    places = for(place <- ["_build/prod/lib", "deps", "vendor"], do: "#{init.code_dir}/#{place}") ++ ["/opt/elixir"]
+    for place <- places, ebin <- Path.wildcard("#{place}/*/ebin"), do: Code.append_path(ebin)
     wanted = String.to_atom(name)
 
     case Enum.find(Code.compile_file(path), fn {module, _} -> function_exported?(module, wanted, 2) end) do

@@ -72,7 +72,7 @@ def toolchain(info: RuntimeInfo, recipe: Path, *, compiler: str = "") -> Toolcha
 
 
 def runtime(info: RuntimeInfo, *, hello: Path) -> Runtime:
-    """Return what runs the archive /code/function.jar and those in /code/lib: a virtual machine a sandbox."""
+    """Return what runs the archive /code/function.jar and those in /code/lib and layers: a virtual machine a sandbox."""
 
     def find(configured: Path | None) -> Interpreter:
         if configured is not None:

@@ -289,9 +289,12 @@ local function find_handler()
   for _, place in ipairs({ "", "/lib", "/vendor", "/deps", "/vendor/share/lua/5.4", "/deps/share/lua/5.4" }) do
     places[#places + 1] = code .. place .. "/?.lua;" .. code .. place .. "/?/init.lua"
   end
+  for _, place in ipairs({ "/opt/lua", "/opt/lua/share/lua/5.4" }) do -- of layers
+    places[#places + 1] = place .. "/?.lua;" .. place .. "/?/init.lua"
+  end
   package.path = table.concat(places, ";") .. ";" .. package.path
-  for _, place in ipairs({ "/vendor", "/deps" }) do -- as luarocks --tree makes them
-    package.cpath = code .. place .. "/lib/lua/5.4/?.so;" .. package.cpath
+  for _, place in ipairs({ "/opt/lua", code .. "/vendor", code .. "/deps" }) do -- as luarocks --tree makes them
+    package.cpath = place .. "/lib/lua/5.4/?.so;" .. package.cpath
   end
   local path = code .. "/" .. module:gsub("%.", "/")
   local found = io.open(path .. ".lua") or io.open(path .. "/init.lua")

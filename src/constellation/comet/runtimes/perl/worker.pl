@@ -162,8 +162,8 @@ sub load_function ($body) {
     tie *STDERR, 'ConstellationWorker::Stream', LOG_STDERR;
     $ENV{$_} = $init->{env}{$_} for keys %{ $init->{env} };
     my $code = $init->{code_dir};
-    # A directory of modules, and what cpanm -L and Carton make of one.
-    unshift @INC, $code, "$code/lib", map { ("$code/$_", "$code/$_/lib/perl5") } qw(vendor deps local);
+    # A directory of modules, and what cpanm -L and Carton make of one; the last is of layers.
+    unshift @INC, $code, "$code/lib", map { ($_, "$_/lib/perl5") } map({ "$code/$_" } qw(vendor deps local)), '/opt/perl';
     @died = ();
     my $error = eval { local $SIG{__DIE__} = \&remember; $handler = find_handler($init); 1 } ? undef : $@;
     $log->flush;

@@ -447,10 +447,10 @@ function find_handler(Init $init): callable
     if (!\is_file($path)) {
         throw new \RuntimeException("there is no $path");
     }
-    \set_include_path(\implode(\PATH_SEPARATOR, [$init->code_dir, "$init->code_dir/vendor", "$init->code_dir/deps", \get_include_path()]));
-    foreach (['vendor', 'deps'] as $place) {
-        if (\is_file("$init->code_dir/$place/autoload.php")) { // Composer's
-            load_file("$init->code_dir/$place/autoload.php");
+    \set_include_path(\implode(\PATH_SEPARATOR, [$init->code_dir, "$init->code_dir/vendor", "$init->code_dir/deps", '/opt/php', \get_include_path()]));
+    foreach (["$init->code_dir/vendor", "$init->code_dir/deps", '/opt/php'] as $place) { // the last is of layers
+        if (\is_file("$place/autoload.php")) { // Composer's
+            load_file("$place/autoload.php");
         }
     }
     load_file($path);

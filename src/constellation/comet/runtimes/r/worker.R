@@ -82,7 +82,8 @@ local({
     while (at <= length(data)) {
       tag <- number()
       if (tag %% 8 == 0) {
-        each(tag %/% 8, number())
+        value <- number() # read here, whether it is looked at or not: R's arguments wait until they are used
+        each(tag %/% 8, value)
       } else if (tag %% 8 == 2) {
         size <- number()
         each(tag %/% 8, data[seq_len(size) + at - 1])
@@ -210,7 +211,7 @@ local({
     if (length(parts) == 0) stop("the handler '", init$handler, "' must look like \"file.function\"", call. = FALSE)
     path <- paste0(init$code_dir, "/", gsub(".", "/", parts[2], fixed = TRUE), ".R")
     if (!file.exists(path)) stop("there is no ", path, call. = FALSE)
-    libraries <- file.path(init$code_dir, c("vendor", "deps"))
+    libraries <- c(file.path(init$code_dir, c("vendor", "deps")), "/opt/R") # the last is of layers
     .libPaths(c(libraries[dir.exists(libraries)], .libPaths()))
     setwd(init$code_dir)
     options(keep.source = TRUE)

@@ -210,15 +210,16 @@ module ConstellationWorker
       leave(1)
     end
 
-    # What Bundler installs into vendor/, gems unpacked there, and the function's own lib/.
+    # What Bundler and gem install into vendor/, gems unpacked there, the function's own lib/, and the same of layers.
     def add_load_paths(code_dir)
       $LOAD_PATH.unshift(code_dir, "#{code_dir}/lib")
-      %w[vendor deps].map { |name| "#{code_dir}/#{name}" }.each do |place|
+      %w[vendor deps].map { |name| "#{code_dir}/#{name}" }.push("/opt/ruby").each do |place|
         next unless File.directory?(place)
 
         homes = Dir.glob(["#{place}/ruby/*", "#{place}/bundle/ruby/*"])
+        homes << place if File.directory?("#{place}/specifications")
         gems = homes.flat_map { |home| Dir.glob(["#{home}/gems/*/lib", "#{home}/extensions/*/*/*"]) }
-        $LOAD_PATH.concat([place, *Dir.glob("#{place}/*/lib"), *gems])
+        $LOAD_PATH.concat([place, *Dir.glob(["#{place}/lib", "#{place}/*/lib"]), *gems])
         ENV["GEM_PATH"] = [*ENV["GEM_PATH"], *homes].join(":") unless homes.empty?
       end
     end
