@@ -157,3 +157,46 @@ async def test_a_program_of_its_own_finds_the_runtime_api(dockerd, settings, spe
                 assert json.loads(outcome.output) == {"message": f"Hello, {name}!"}
         finally:
             await instance.destroy()
+
+
+LAYERED = """
+import errno, os
+
+def handler(event, context):
+    import shared
+    try:
+        open("/opt/python/new.py", "w")
+        wrote = ""
+    except OSError as error:
+        wrote = errno.errorcode[error.errno]
+    return [shared.VALUE, sorted(os.listdir("/opt")), wrote]
+"""
+
+
+@pytest.mark.parametrize("runtime", ["python", "node"])
+async def test_a_container_sees_its_layers_and_can_not_change_them(backend, spec, tmp_path, runtime):
+    layers = tmp_path / "layers"
+    for path, text in {
+        "python/shared.py": "VALUE = 7\n",
+        "nodejs/node_modules/snow/index.js": "exports.snow = () => 'soft';\n",
+    }.items():
+        (layers / path).parent.mkdir(parents=True, exist_ok=True)
+        (layers / path).write_text(text)
+    for path in (layers, *layers.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    sources = {
+        "python": (LAYERED, [7, ["nodejs", "python"], "EROFS"]),
+        "node": ("exports.handler = () => require('snow').snow();\n", "soft"),
+    }
+    source, expected = sources[runtime]
+    wanted = spec(source, runtime=runtime, layers_dir=layers)
+    if runtime == "node":
+        (wanted.code_dir / "main.py").rename(wanted.code_dir / "main.js")
+    instance = await backend.create(wanted, timeout_s=30)
+    try:
+        await instance.init(timeout_s=20)
+        outcome = await instance.invoke(call())
+        assert outcome.error is None, outcome.error
+        assert json.loads(outcome.output) == expected
+    finally:
+        await instance.destroy()
