@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 from grpclib.client import Channel, ServiceMethod, Stream
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
+from h2.exceptions import H2Error
 
 from constellation.base.address import Address
 from constellation.base.errors import DeadlineExceeded, Unavailable
@@ -26,6 +27,12 @@ from constellation.rpc.refusals import describe
 from constellation.rpc.tls import CallerTls
 from constellation.rpc.unary import CallLost, UnaryCalls
 from constellation.rpc.unary_wire import Fields
+
+_BEGIN_S = 10.0  # chosen: a connection is made, or has room again, in this time, or the other side is not there
+
+# What a request that begins while its connection breaks meets inside grpclib: an attribute that is gone already, a
+# transport of uvloop that is closed, a connection of h2 that takes nothing more.
+_BREAKING = (AttributeError, RuntimeError, H2Error)
 
 
 class PlaneChannel:
@@ -114,7 +121,7 @@ class PlaneChannel:
         has_request = False  # while it is False the other side has no message, so nothing to act on
         try:
             async with stream:
-                await stream.send_request()
+                await _begin(stream, within_s=min(timeout_s, _BEGIN_S))
                 has_request = True
                 yield stream
             self._has_answered = True
@@ -122,10 +129,10 @@ class PlaneChannel:
             raise problem_from(error, stream.trailing_metadata) from error
         except TimeoutError as error:
             if not has_request:
-                reason = f"no connection within {timeout_s:g} s"
+                reason = f"no connection within {min(timeout_s, _BEGIN_S):g} s"
                 raise Unavailable(self.name, reason=reason, may_have_begun=False) from error
             raise DeadlineExceeded(self.name, after_s=timeout_s) from error
-        except (StreamTerminatedError, ProtocolError, OSError) as error:
+        except (StreamTerminatedError, ProtocolError, H2Error, OSError) as error:
             reason = describe(error) if isinstance(error, ssl.SSLError) else str(error) or type(error).__name__
             reason = self._reason(reason, refused_before, may_be_refused=has_request)
             raise Unavailable(self.name, reason=reason, may_have_begun=has_request) from error
@@ -145,3 +152,16 @@ class PlaneChannel:
         if self._tls.refusals.count > refused_before:
             return self._tls.refusals.last
         return f"{reason}; {self._tls.doubt}" if may_be_refused and not self._has_answered else reason
+
+
+async def _begin(stream: Stream[Any, Any], *, within_s: float) -> None:
+    """Send a request's head. A connection that breaks meanwhile may wake nobody who waits for room in it.
+
+    Raises:
+        OSError: there is no connection, or it broke: `TimeoutError` if it has no room for so long.
+    """
+    try:
+        async with asyncio.timeout(within_s):
+            await stream.send_request()
+    except _BREAKING as error:
+        raise ConnectionResetError(f"the connection broke before the request: {error}") from error

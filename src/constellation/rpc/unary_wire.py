@@ -379,6 +379,8 @@ class UnaryWire:
 
 
 def _answer(call: _Call, trailers: Mapping[bytes, bytes]) -> Answer | Gone:
+    if not call.status or (call.status == b"200" and b"grpc-status" not in trailers):
+        return Gone("its answer was cut off")
     if call.status != b"200":
         code = int(call.status) if call.status.isdigit() else 0
         status = Status.UNAVAILABLE if code in _UNAVAILABLE else _HTTP.get(code, Status.UNKNOWN)
@@ -392,7 +394,7 @@ def _answer(call: _Call, trailers: Mapping[bytes, bytes]) -> Answer | Gone:
     try:
         status = Status(int(given or b""))
     except ValueError:
-        return Answer(Status.UNKNOWN, "its answer has no gRPC status")
+        return Answer(Status.UNKNOWN, "its answer has no gRPC status that is known")
     message = unquote(trailers.get(b"grpc-message", b"").decode("latin-1"))
     return Answer(status, message, problem=_binary(trailers.get(TRAILER.encode(), b"")))
 

@@ -219,8 +219,18 @@ def test_what_is_no_grpc_server_is_told_by_its_status(code, status):
     assert answer.status is status
 
 
-@pytest.mark.parametrize("trailers", [[("x", "y")], [("grpc-status", "one")], [("grpc-status", "99")]])
-def test_an_answer_without_a_status_is_none(trailers):
+def test_an_answer_that_ends_without_a_status_was_cut_off():
+    server = Server()
+    number = server.call()
+    server.turn()
+    server.answer(number, b"reply", ("x", "y"))
+    [(_, answer)] = server.turn()
+    assert isinstance(answer, Gone)
+    assert answer.may_have_begun
+
+
+@pytest.mark.parametrize("trailers", [[("grpc-status", "one")], [("grpc-status", "99")]])
+def test_an_answer_of_an_unknown_status_is_none(trailers):
     server = Server()
     number = server.call()
     server.turn()
