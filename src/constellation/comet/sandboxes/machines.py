@@ -6,8 +6,9 @@ either when it starts, it takes over.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +107,7 @@ class Machines:
         self._locks: dict[UUID, anyio.Lock] = {}
         self._forgets_at_s = 0.0
         self._changing: set[UUID] = set()  # made, or moved, by a request in hand
+        self._looks: list[set[UUID]] = []  # of each tending in hand: what changed since it began to look
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take over what is there, then tend it until cancelled."""
@@ -240,9 +242,15 @@ class Machines:
     @asynccontextmanager
     async def _made(self, new: NewSandbox, *, files: Sequence[File] = ()) -> AsyncIterator[Sandbox]:
         """Make what a new row stands for; if the block fails too, it is ended."""
-        sandbox = await self._book.insert(new)
-        self._changing.add(sandbox.id)
         home = self._place_of(new)
+        with self._change(new.id):
+            async with self._filled(await self._book.insert(new), home, new, files) as sandbox:
+                yield sandbox
+
+    @asynccontextmanager
+    async def _filled(
+        self, sandbox: Sandbox, home: Place, new: NewSandbox, files: Sequence[File]
+    ) -> AsyncIterator[Sandbox]:
         try:
             await home.create(sandbox.id, new)
             place = home.socket_of(str(sandbox.id))
@@ -254,8 +262,6 @@ class Machines:
             with anyio.move_on_after(_UNDO_S, shield=True), suppress(ConstellationError):
                 await self._end(sandbox, reason=f"it was not made: {str(error) or type(error).__name__}")
             raise
-        finally:
-            self._changing.discard(sandbox.id)
 
     async def _end(self, sandbox: Sandbox, *, reason: str) -> Sandbox:
         ending = await self._book.move(sandbox, _S.ENDING, reason=reason)
@@ -269,17 +275,36 @@ class Machines:
         lock = self._locks.setdefault(sandbox_id, anyio.Lock())
         try:
             async with lock:
-                self._changing.add(sandbox_id)
-                try:
+                with self._change(sandbox_id):
                     yield
-                finally:
-                    self._changing.discard(sandbox_id)
         finally:
             if not lock.statistics().locked and not lock.statistics().tasks_waiting:
                 self._locks.pop(sandbox_id, None)  # whatever ids are asked for, none stays
 
+    @contextmanager
+    def _change(self, sandbox_id: UUID) -> Iterator[None]:
+        """Let no tending touch a sandbox: neither one that begins now nor one that has looked at it before."""
+        self._changing.add(sandbox_id)
+        for look in self._looks:
+            look.add(sandbox_id)
+        try:
+            yield
+        finally:
+            self._changing.discard(sandbox_id)
+
     async def _tend(self) -> None:
-        """Make rows and sandboxes agree, then do what is due."""
+        """Make rows and sandboxes agree, then do what is due.
+
+        What it finds is old when it acts on it: whatever a request changed meanwhile is left to the next time.
+        """
+        changed = set(self._changing)
+        self._looks.append(changed)
+        try:
+            await self._look(changed)
+        finally:
+            self._looks = [look for look in self._looks if look is not changed]
+
+    async def _look(self, changed: set[UUID]) -> None:
         used, self._used = self._used, {}
         await self._book.note_used(used)
         rows = {sandbox.id: sandbox for sandbox in await self._book.of_node()}
@@ -297,7 +322,7 @@ class Machines:
             there |= dict.fromkeys([*(each.id for each in told.kept), *(each.id for each in told.ended)], place)
         now, suspended = await self._book.now(), await self._book.suspended()
         for sandbox in rows.values():
-            if sandbox.id in self._changing or sandbox.backend in silent:
+            if sandbox.id in changed or sandbox.backend in silent:
                 continue
             with suppress(StateConflict, NotFound):  # a request was quicker
                 found = kept.get(str(sandbox.id))
@@ -307,7 +332,7 @@ class Machines:
                     await self._end(sandbox, reason=why.get(str(sandbox.id), "the process that held it ended"))
                 else:
                     await self._tend_one(sandbox, found, now=now, is_suspended=sandbox.id in suspended)
-        await self._end_strays(there, rows)
+        await self._end_strays(there, rows.keys() | changed)
         if anyio.current_time() >= self._forgets_at_s:
             self._forgets_at_s = anyio.current_time() + _FORGET_S
             await self._book.forget(ended_s=_KEPT_S)
@@ -341,7 +366,7 @@ class Machines:
             case Due.NOTHING:
                 pass
 
-    async def _end_strays(self, there: Mapping[str, Place], rows: dict[UUID, Sandbox]) -> None:
+    async def _end_strays(self, there: Mapping[str, Place], known: AbstractSet[UUID]) -> None:
         """End what no row stands for: its tenant was deleted, or the comet that made it was killed."""
-        for each in there.keys() - {str(sandbox_id) for sandbox_id in rows | dict.fromkeys(self._changing)}:
+        for each in there.keys() - set(map(str, known)):
             await there[each].remove(each)
