@@ -12,14 +12,23 @@ import anyio
 from constellation.aurora.logging.setup import configure
 from constellation.nova.config.load import load
 from constellation.supervisor import stop, supervise
+from constellation.supervisor.keeper import Keeper
 from constellation.supervisor.plan import PLANES, PlanePlan, plan
 from constellation.supervisor.up import Outcome, UpOptions, up
 
 data_dir = Path(sys.argv[1])
 moods = dict(word.split("=") for word in sys.argv[2:])
-supervise._START_LIMIT_S = 3.0
-supervise._STOP_LIMIT_S = 1.0
 stop._ORPHANS_S = 1.0
+
+
+def keeper(plane, **settings):
+    """What is well may take its time, however busy the machine: only what is not well is waited for in vain."""
+    mood = moods.get(plane.name)
+    limits = {"start_limit_s": 1.0 if mood == "deaf" else 100.0, "stop_limit_s": 1.0 if mood == "stubborn" else 100.0}
+    return Keeper(plane, **{**settings, **limits})
+
+
+supervise.Keeper = keeper
 
 
 def small(wishes, addresses, /, *, env, supervisor_pid):

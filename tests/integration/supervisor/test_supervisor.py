@@ -19,7 +19,7 @@ from constellation.supervisor.record import process_of, read_record
 from constellation.supervisor.show import statuses
 from constellation.supervisor.stop import stop_platform
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]  # a busy machine takes its time
 
 SMALL_UP = Path(__file__).with_name("small_up.py")
 
@@ -45,7 +45,7 @@ class Running:
     def end(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=100)
         self.process.stdout.close()
         self.process.stderr.close()
 
@@ -65,7 +65,7 @@ def start(tmp_path, monkeypatch):
         anyio.run(stop_platform, one.data_dir)
 
 
-def until(check, *, within_s: float = 20.0):
+def until(check, *, within_s: float = 100.0):
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         found = check()
@@ -115,7 +115,7 @@ def test_a_killed_plane_is_started_again_and_no_other(start):
 
 def test_a_plane_that_can_not_start_is_named_with_its_last_words(start):
     one = start("corona=broken")
-    assert one.process.wait(timeout=30) != 0
+    assert one.process.wait(timeout=100) != 0
     said = one.process.stderr.read()
     assert "corona ended with status 7 before it was ready" in said
     assert "can not find its spanner" in said
@@ -126,8 +126,8 @@ def test_a_plane_that_can_not_start_is_named_with_its_last_words(start):
 
 def test_a_plane_that_is_never_ready_is_not_waited_for_for_ever(start):
     one = start("zenith=deaf")
-    assert one.process.wait(timeout=30) != 0
-    assert "zenith was not ready within 3 s" in one.process.stderr.read()
+    assert one.process.wait(timeout=100) != 0
+    assert "zenith was not ready within 1 s" in one.process.stderr.read()
 
 
 def test_a_plane_that_ignores_its_end_is_killed(start):
@@ -146,7 +146,7 @@ def test_a_second_up_finds_the_first(start):
     second = other.word()
     assert second["was_running"]
     assert second["urls"] == first["urls"]
-    assert other.process.wait(timeout=10) == 0
+    assert other.process.wait(timeout=100) == 0
     assert {plane.state for plane in statuses(one.data_dir)} == {"running"}
 
 
@@ -162,7 +162,7 @@ def test_what_a_killed_supervisor_leaves_is_cleared_by_the_next(start):
     one.word()
     before = one.pids()
     one.process.kill()
-    one.process.wait(timeout=10)
+    one.process.wait(timeout=100)
     # the kernel tells the planes; one that does not listen is still there when the next platform starts
     until(lambda: all(is_gone(pid) for name, pid in before.items() if name != "nebula"))
     assert not is_gone(before["nebula"])
@@ -177,7 +177,7 @@ def test_down_works_when_the_supervisor_is_dead(start):
     one.word()
     before = one.pids()
     one.process.kill()
-    one.process.wait(timeout=10)
+    one.process.wait(timeout=100)
     assert anyio.run(stop_platform, one.data_dir)
     assert all(is_gone(pid) for pid in before.values())
     assert not anyio.run(stop_platform, one.data_dir)
