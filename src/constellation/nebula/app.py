@@ -14,7 +14,8 @@ from constellation.nebula.asyncqueue.upkeep import Upkeep
 from constellation.nebula.asyncqueue.worker import AsyncQueue, QueueOptions
 from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
-from constellation.nova.store.jobs import CHANNEL, Jobs
+from constellation.nova.store.bell import JOBS
+from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.listen import Listener
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import connect_as
@@ -41,8 +42,8 @@ async def run(loaded: Loaded, *, comet_grpc: str | None) -> None:
         anyio.create_task_group() as services,
     ):
         jobs = Jobs(db)
-        listener = Listener(dsn, application="nebula", channels=[CHANNEL, SETTINGS])
-        with listener.subscribe(CHANNEL) as wakeup:
+        listener = Listener(dsn, application="nebula", channels=[JOBS, SETTINGS])
+        with listener.subscribe(JOBS) as wakeup:
             queue = AsyncQueue(
                 jobs,
                 invoker,

@@ -33,6 +33,7 @@ from constellation.nova.api.controlplane.aliases import AliasRoutes
 from constellation.nova.api.controlplane.audit import AuditRoutes
 from constellation.nova.api.controlplane.canaries import CanaryRoutes
 from constellation.nova.api.controlplane.databases import DatabaseRoutes
+from constellation.nova.api.controlplane.destinations import DestinationUses
 from constellation.nova.api.controlplane.docs import DocsRoutes
 from constellation.nova.api.controlplane.functions import FunctionRoutes, NeedsBuild
 from constellation.nova.api.controlplane.gateway import DomainRoutes
@@ -107,6 +108,7 @@ from constellation.nova.store.service_accounts import ServiceAccounts
 from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.tenancy import Tenancy
+from constellation.nova.store.topics import Topics
 from constellation.nova.store.users import Users
 from constellation.nova.store.versions import Versions
 from constellation.nova.store.volumes import Volumes
@@ -271,10 +273,11 @@ async def control_app(
             LayerUses(layers),
             databases,
             VolumeUses(volumes),
+            DestinationUses(functions, Topics(db)),
             needs_build=needs_build,
         ),
         DocsRoutes(functions, FunctionDocs(db), clock=clock),
-        VersionRoutes(functions, Versions(db), Builds(db)),
+        VersionRoutes(functions, Versions(db), Builds(db), DestinationUses(functions, Topics(db))),
         SecretRoutes(secrets, vault),
         LayerRoutes(layers),
         DatabaseRoutes(databases, keeper),

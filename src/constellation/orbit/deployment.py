@@ -131,6 +131,8 @@ def _deploy_function(client: Client, source: Source) -> Deployed:
     present = msgspec.to_builtins(existing)
     if "env" in facts and not source.is_env_whole:
         facts["env"] = {**existing.env, **facts["env"]}
+    if "async_destinations" in facts:  # the one that is not named stays
+        facts["async_destinations"] = {**present["async_destinations"], **source.stated.facts["async_destinations"]}
     if "layers" in facts:
         facts["layers"] = tuple(_pinned(client, each) for each in facts["layers"])
     differing = {name: value for name, value in facts.items() if present[name] != value}

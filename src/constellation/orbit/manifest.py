@@ -18,6 +18,7 @@ from constellation.orbit.subscribing import Wanted
 T = TypeVar("T")
 # The code comes from the directory, so the API's own fields for it are not taken from the manifest.
 FIELDS = tuple(name for name in FunctionCreate.__struct_fields__ if name not in ("code", "files", "archive"))
+MERGED = ("env", "async_destinations")
 OWN_FIELDS = ("files", "subscriptions", "databases")
 
 
@@ -41,10 +42,9 @@ class Manifest:
     subscriptions: tuple[Wanted, ...] = ()
 
     def with_facts(self, facts: Mapping[str, Any]) -> Manifest:
-        """Return the manifest with some facts replaced; `env` is merged."""
-        env = {**self.facts.get("env", {}), **facts.get("env", {})}
-        merged = {**self.facts, **facts, **({"env": env} if "env" in facts else {})}
-        return replace(self, facts=merged)
+        """Return the manifest with some facts replaced; those of `MERGED` are merged."""
+        merged = {name: {**self.facts.get(name, {}), **facts[name]} for name in MERGED if name in facts}
+        return replace(self, facts={**self.facts, **facts, **merged})
 
     @property
     def is_image(self) -> bool:

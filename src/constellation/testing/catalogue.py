@@ -70,7 +70,8 @@ class Catalogue(Building):
         facts = {
             name: value
             for name in changes.__struct_fields__
-            if (value := getattr(changes, name)) is not msgspec.UNSET and name not in ("version", "code", "files")
+            if (value := getattr(changes, name)) is not msgspec.UNSET
+            and name not in ("version", "name", "code", "files")
         }
         return self._change(asked, facts, changes)
 

@@ -193,7 +193,7 @@ async def test_bad_changes_are_refused_and_change_nothing(nova):
     created = await nova.deploy("f")
     headers = nova.admin()
     bad = [
-        ("PATCH", "/functions/f", {"name": "g"}, 400, "name"),
+        ("PATCH", "/functions/f", {"name": "g"}, 422, "name"),
         ("PATCH", "/functions/f", {"runtime": "node"}, 400, "runtime"),
         ("PATCH", "/functions/f", {"version": "1"}, 400, "version"),
         ("PATCH", "/functions/f", {"min_replicas": 11}, 400, "min_replicas"),

@@ -72,8 +72,10 @@ def _remote(status: int, code: str, *, retryable: bool = False, retry_after_s: i
 
 
 def test_an_answer_succeeds():
-    assert of_answer(_job(), _invoked(output=b'{"a":1}'), jitter=0.5) == Succeeded(output=b'{"a":1}', duration_ms=7.0)
-    assert of_answer(_job(), _invoked(output=b""), jitter=0.5) == Succeeded(output=b"null", duration_ms=7.0)
+    assert of_answer(_job(), _invoked(output=b'{"a":1}'), jitter=0.5) == Succeeded(
+        output=b'{"a":1}', duration_ms=7.0, version=1
+    )
+    assert of_answer(_job(), _invoked(output=b""), jitter=0.5) == Succeeded(output=b"null", duration_ms=7.0, version=1)
 
 
 def test_a_raise_is_tried_again_with_growing_pauses_and_then_dead():
@@ -81,7 +83,7 @@ def test_a_raise_is_tried_again_with_growing_pauses_and_then_dead():
     delays = [of_answer(_job(attempt=n, max_attempts=9), raised, jitter=0.5).delay_s for n in range(1, 9)]
     assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
     assert of_answer(_job(attempt=9, max_attempts=9), raised, jitter=0.5) == Dead(
-        error=b'{"type":"E"}', duration_ms=7.0
+        error=b'{"type":"E"}', duration_ms=7.0, version=1
     )
 
 

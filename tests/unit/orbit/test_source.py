@@ -6,7 +6,7 @@ import pytest
 
 from constellation.orbit import bundle, manifest
 from constellation.orbit.bundle import Matcher, collect
-from constellation.orbit.commands.arguments import network_of
+from constellation.orbit.commands.arguments import destinations_of, network_of
 from constellation.orbit.deployment import read_source
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.languages import handler_of
@@ -227,6 +227,23 @@ def test_network_rules_are_read_as_they_are_written(work):
     for text in ("", "a.test:", "a.test:x", "icmp:a.test", "a.test:1:2"):
         with pytest.raises(OrbitError, match="no rule"):
             network_of(None, [text])
+
+
+def test_destinations_are_read_as_they_are_written(work):
+    assert destinations_of(on_success=None, on_failure=None) is None
+    assert destinations_of(on_success="topic:results", on_failure="none") == {
+        "on_success": {"type": "topic", "target": "results"},
+        "on_failure": None,
+    }
+    for text in ("", "results", "queue:x", "topic:"):
+        with pytest.raises(OrbitError, match="is no destination"):
+            destinations_of(on_success=None, on_failure=text)
+    fill(work, "main.py", text="def handler(event, context): ...\n")
+    (work / "function.yaml").write_text("async_destinations:\n  on_failure: {type: function, target: audit}\n")
+    given = destinations_of(on_success="topic:results", on_failure=None)
+    created = source(work, async_destinations=given).stated.creation(files={})
+    assert created.async_destinations.on_failure.target == "audit"
+    assert created.async_destinations.on_success.type == "topic"
 
 
 def test_a_manifest_states_the_network(work):

@@ -124,9 +124,13 @@ class Settler:
 
 def _completion(pending: _Pending) -> Completion | None:
     match pending.verdict:
-        case Succeeded(output=output, duration_ms=duration_ms):
+        case Succeeded(output=output, duration_ms=duration_ms, version=version):
             return Completion(
-                claim=pending.claim, request_id=pending.request_id, output=output, duration_ms=duration_ms
+                claim=pending.claim,
+                request_id=pending.request_id,
+                output=output,
+                duration_ms=duration_ms,
+                version=version,
             )
         case _:
             return None
@@ -134,9 +138,9 @@ def _completion(pending: _Pending) -> Completion | None:
 
 def _failure(pending: _Pending) -> Failure | None:
     match pending.verdict:
-        case Again(error=error, delay_s=delay_s, duration_ms=duration_ms):
+        case Again(error=error, delay_s=delay_s, duration_ms=duration_ms, version=version):
             retry_after_s: float | None = delay_s
-        case Dead(error=error, duration_ms=duration_ms):
+        case Dead(error=error, duration_ms=duration_ms, version=version):
             retry_after_s = None
         case _:
             return None
@@ -146,4 +150,5 @@ def _failure(pending: _Pending) -> Failure | None:
         error=error,
         duration_ms=duration_ms,
         retry_after_s=retry_after_s,
+        version=version,
     )

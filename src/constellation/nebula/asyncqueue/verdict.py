@@ -38,6 +38,7 @@ class AttemptInterrupted(ConstellationError):
 class Succeeded:
     output: bytes  # JSON
     duration_ms: float
+    version: int | None = None  # of the function, that ran; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +48,14 @@ class Again:
     error: bytes  # JSON: {type, message, stack} or a problem
     delay_s: float
     duration_ms: float | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dead:
     error: bytes
     duration_ms: float | None = None
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +76,10 @@ Verdict = Succeeded | Again | Dead | PutBack | Suspended
 
 def of_answer(job: Job, answer: Invoked, *, jitter: float) -> Verdict:
     """Judge a call that came back. `jitter` is a random number in [0, 1)."""
+    version = int(answer.version) if answer.version.isdecimal() else None
     if answer.error is None:
-        return Succeeded(output=answer.output or NULL, duration_ms=answer.duration_ms)
-    return _again(job, answer.error, duration_ms=answer.duration_ms, jitter=jitter)
+        return Succeeded(output=answer.output or NULL, duration_ms=answer.duration_ms, version=version)
+    return _again(job, answer.error, duration_ms=answer.duration_ms, jitter=jitter, version=version)
 
 
 def of_error(job: Job, error: ConstellationError, *, now: datetime, jitter: float) -> Verdict:
@@ -106,11 +110,11 @@ def of_interruption(job: Job) -> Verdict:
     return Again(error=problem, delay_s=0.0)
 
 
-def _again(job: Job, error: bytes, *, duration_ms: float | None, jitter: float) -> Verdict:
+def _again(job: Job, error: bytes, *, duration_ms: float | None, jitter: float, version: int | None = None) -> Verdict:
     if _is_last(job):
-        return Dead(error=error, duration_ms=duration_ms)
+        return Dead(error=error, duration_ms=duration_ms, version=version)
     delay_s = backoff_s(job.attempt, base_s=job.backoff_base_s, cap_s=job.backoff_max_s, jitter=jitter)
-    return Again(error=error, delay_s=delay_s, duration_ms=duration_ms)
+    return Again(error=error, delay_s=delay_s, duration_ms=duration_ms, version=version)
 
 
 def _is_last(job: Job) -> bool:

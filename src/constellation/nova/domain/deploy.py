@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from constellation.base.errors import InvalidRequest, PayloadTooLarge
+from constellation.base.errors import ConstellationError, InvalidRequest, PayloadTooLarge
 from constellation.nova.domain import database
 from constellation.nova.domain.function import AUTO_BACKEND, MAX_CODE_BYTES, MAX_CODE_FILES, Mode
 from constellation.nova.domain.image import read_image
@@ -30,6 +30,18 @@ _HANDLER = re.compile(r"[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*\.[A-Za-z_$][A-Za-z
 _MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _TAG_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+class NameFixed(ConstellationError):
+    """A function keeps its name: calls, schedules, logs and keys know it by that."""
+
+    code, http_status = "function_name_fixed", 422
+
+    def __init__(self, name: str, *, wanted: str) -> None:
+        super().__init__(
+            f"function {name!r} keeps its name; deploy the code as {wanted!r}, move what calls it, and delete {name!r}",
+            extras={"field": "name"},
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +263,12 @@ def check_concurrency(runtime: str, instance_concurrency: int) -> None:
             f"runtime {runtime} runs one call at a time; instance_concurrency can not be {instance_concurrency}",
             field="instance_concurrency",
         )
+
+
+def check_same_name(name: str, wanted: str) -> None:
+    """Let the name that a function has through, or raise `NameFixed`."""
+    if wanted != name:
+        raise NameFixed(name, wanted=wanted)
 
 
 def check_mode(mode: Mode, instance_concurrency: int) -> None:

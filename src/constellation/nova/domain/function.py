@@ -13,6 +13,7 @@ from uuid import UUID
 from constellation.nova.domain.ingress import OPEN_TO_ALL, IngressPolicy
 from constellation.nova.domain.layer_pin import LayerPin
 from constellation.nova.domain.network import NO_NETWORK, NetworkPolicy
+from constellation.nova.domain.result_target import NO_DESTINATIONS, Destinations
 from constellation.nova.domain.volume_mount import VolumeMount
 
 MAX_CODE_BYTES = 10 << 20
@@ -87,6 +88,7 @@ class Function:
     preload: tuple[str, ...] = ()  # modules of its code that are imported before an instance is forked
     layers: tuple[LayerPin, ...] = ()  # merged on /opt, later over earlier
     mounts: tuple[VolumeMount, ...] = ()
+    async_destinations: Destinations = NO_DESTINATIONS
     network: NetworkPolicy = NO_NETWORK
     ingress: IngressPolicy = OPEN_TO_ALL  # known of a function that was read by its name, or to be kept warm
     code_version: int = 0  # of the code that runs; 0: none was built yet

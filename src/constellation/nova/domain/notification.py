@@ -16,6 +16,7 @@ class NotificationKind(StrEnum):
     BREAKER_OPENED = "breaker_opened"
     CALL_DEAD = "call_dead"
     DELIVERY_DEAD = "delivery_dead"
+    DESTINATION_FAILED = "destination_failed"
     SCHEDULE_FAILED = "schedule_failed"
     KEY_EXPIRING = "key_expiring"
     SECRETS_RESEALED = "secrets_resealed"
@@ -41,6 +42,7 @@ _WORDING = {
     NotificationKind.BREAKER_OPENED: _Wording(Severity.ERROR, "The breaker of {} opened: its calls fail"),
     NotificationKind.CALL_DEAD: _Wording(Severity.ERROR, "Durable calls of {} are given up"),
     NotificationKind.DELIVERY_DEAD: _Wording(Severity.ERROR, "Deliveries to {} are given up"),
+    NotificationKind.DESTINATION_FAILED: _Wording(Severity.ERROR, "Results of {} did not reach where they should go"),
     NotificationKind.SCHEDULE_FAILED: _Wording(Severity.ERROR, "Scheduled calls of {} fail"),
     NotificationKind.KEY_EXPIRING: _Wording(Severity.WARNING, "The API key {} expires"),
     NotificationKind.SECRETS_RESEALED: _Wording(Severity.INFO, "All secrets are sealed with master key {}"),

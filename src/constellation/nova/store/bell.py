@@ -14,6 +14,8 @@ from constellation.nova.store.queries import load
 
 SQL = load("bell")
 
+JOBS = "jobs"  # the channel that is notified after jobs were put in line
+
 
 class Bell:
     """Rings one channel; at most one NOTIFY of this process is under way at a time."""

@@ -13,6 +13,7 @@ from constellation.nova.domain.function import CapacityPolicy, Function, Mode, P
 from constellation.nova.domain.ingress import OPEN_TO_ALL, CallerKind, IngressPolicy
 from constellation.nova.domain.layer_pin import LayerPin
 from constellation.nova.domain.network import AllowRule, Egress, NetworkPolicy
+from constellation.nova.domain.result_target import NO_DESTINATIONS, Destination, Destinations
 from constellation.nova.domain.volume_mount import VolumeMount
 from constellation.nova.store.pool import Record
 
@@ -54,6 +55,11 @@ def settings_of(function: Function) -> tuple[object, ...]:
     )
 
 
+def destinations_of(function: Function) -> tuple[str, str]:
+    wanted = function.async_destinations
+    return str(wanted.on_success or ""), str(wanted.on_failure or "")
+
+
 def pending_columns(pending: PendingCode | None) -> tuple[object, ...]:
     return (None, None, None) if pending is None else (pending.version, pending.hash, pending.handler)
 
@@ -69,6 +75,9 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         ingress = _ingress(pop("ingress_callers"), pop("ingress_functions"), pop("ingress_allow"), pop("ingress_deny"))
     preload, layers = tuple(pop("preload")), tuple(map(LayerPin.parse, pop("layers")))
     mounts = _MOUNTS.decode(pop("mounts"))
+    destinations = NO_DESTINATIONS
+    if (told := (pop("on_success"), pop("on_failure"))) != ("", ""):
+        destinations = Destinations(on_success=Destination.parse(told[0]), on_failure=Destination.parse(told[1]))
     mode = Mode(pop("mode"))
     network = NetworkPolicy(
         egress=Egress(pop("egress")),
@@ -86,6 +95,7 @@ def function_of(row: Record | Mapping[str, Any]) -> Function:
         preload=preload,
         layers=layers,
         mounts=mounts,
+        async_destinations=destinations,
         mode=mode,
         network=network,
         ingress=ingress,

@@ -16,7 +16,13 @@ from constellation.nova.domain.function import Code, Function, PendingCode, Sour
 from constellation.nova.domain.globs import expression
 from constellation.nova.store import builds
 from constellation.nova.store.bell import Bell
-from constellation.nova.store.function_rows import build_outline, function_of, pending_columns, settings_of
+from constellation.nova.store.function_rows import (
+    build_outline,
+    destinations_of,
+    function_of,
+    pending_columns,
+    settings_of,
+)
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -224,6 +230,7 @@ class Functions:
             msgspec.json.encode(function.tags).decode(),
             [str(pin) for pin in function.layers],
             msgspec.json.encode(function.mounts).decode(),
+            *destinations_of(function),
         )
         if row is None:
             current = await tx.fetch_row(SQL["get"], *function.key)
@@ -338,6 +345,7 @@ async def _insert(tx: Session, function: Function, files: Mapping[str, bytes], *
         msgspec.json.encode(function.tags).decode(),
         [str(pin) for pin in function.layers],
         msgspec.json.encode(function.mounts).decode(),
+        *destinations_of(function),
     )
     assert row is not None
     await _write_code(tx, function, version=1, digest=digest, files=files)

@@ -12,9 +12,12 @@ from uuid import UUID
 
 from constellation.base.errors import InvalidRequest, NotFound, StateConflict
 from constellation.base.ids import uuid7
+from constellation.nova.domain.destination import Ended, Outcome
 from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.domain.result_target import Destination
+from constellation.nova.store import destinations
 from constellation.nova.store.aliases import version_now
-from constellation.nova.store.bell import Bell
+from constellation.nova.store.bell import JOBS, Bell
 from constellation.nova.store.job_rows import accepted, columns_of, job_of
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Record, Session
@@ -24,7 +27,6 @@ from constellation.nova.store.quotas import refuse_full
 SQL = load("jobs")
 STEPS = load("steps")
 
-CHANNEL = "jobs"  # notified after jobs were put in line
 REDRIVE_BATCH = 1000  # chosen: rows locked by one transaction of a redrive or a purge
 LEASE_EXPIRED = b'{"type":"lease_expired","message":"the worker went silent","stack":null}'
 WALKED_FUNCTIONS = 10_000  # chosen: functions with queued jobs that one claim looks at; a few microseconds each
@@ -55,6 +57,7 @@ class Completion:
     request_id: UUID
     output: bytes  # JSON
     duration_ms: float
+    version: int | None = None  # of the function, that ran; None: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +69,7 @@ class Failure:
     error: bytes  # JSON: a problem or {type, message, stack}
     duration_ms: float | None
     retry_after_s: float | None  # None: it is dead; it is dead as well when its attempts are used up
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ class Jobs:
     """The tables jobs, jobs_done, job_keys and job_pauses."""
 
     def __init__(self, db: Database) -> None:
-        self._db, self._bell = db, Bell(db, CHANNEL)
+        self._db, self._bell = db, Bell(db, JOBS)
 
     async def enqueue(self, job: NewJob, *, delay_s: float = 0.0, max_depth: int | None = None) -> Enqueued:
         """Accept a job; when this returns it is committed. A live idempotency key answers with the job it is bound to.
@@ -140,7 +144,15 @@ class Jobs:
         that was their last attempt.
         """
         async with self._db.transaction() as tx:
-            await tx.execute(SQL["expire_leases"], EXPIRED_BATCH, LEASE_EXPIRED)
+            dead = await tx.fetch(SQL["expire_leases"], EXPIRED_BATCH, LEASE_EXPIRED)
+            jobs = [job_of(row) for row in dead]
+            await self._send(
+                tx,
+                [
+                    _ended(job, row, Outcome.FAILURE, LEASE_EXPIRED, version=numbered(job))
+                    for job, row in zip(jobs, dead, strict=True)
+                ],
+            )
             rows = await tx.fetch(SQL["claim"], owner, lease_s, limit, WALKED_FUNCTIONS)
         return tuple(ClaimedJob(job=job_of(row), token=row["token"]) for row in rows)
 
@@ -151,22 +163,24 @@ class Jobs:
     async def complete(self, results: Sequence[Completion]) -> frozenset[UUID]:
         """Keep results and take the jobs out of line; return the ids that were written.
 
+        Each goes where its function sends its results, in the same transaction.
         A job whose claim was lost is left alone: another worker has it, or it was deleted.
         """
-        return await self._write(
+        return await self._end(
             "complete",
-            *_keys([result.claim for result in results]),
-            [result.request_id for result in results],
+            results,
             [result.output for result in results],
             [result.duration_ms for result in results],
         )
 
     async def fail(self, failures: Sequence[Failure]) -> frozenset[UUID]:
-        """Put jobs back in line after their delay, or bury them; return the ids that were written."""
-        return await self._write(
+        """Put jobs back in line after their delay, or bury them; return the ids that were written.
+
+        What is buried goes where its function sends its failures, in the same transaction.
+        """
+        return await self._end(
             "fail",
-            *_keys([failure.claim for failure in failures]),
-            [failure.request_id for failure in failures],
+            failures,
             [failure.error for failure in failures],
             [failure.duration_ms for failure in failures],
             [failure.retry_after_s for failure in failures],
@@ -358,6 +372,31 @@ class Jobs:
         async with self._db.transaction() as tx:
             return await tx.execute(SQL["forget_keys"], limit)
 
+    async def _end(self, query: str, given: Sequence[Completion | Failure], *columns: object) -> frozenset[UUID]:
+        """Write how runs ended, and send what goes somewhere: the one with the other, or neither."""
+        versions = [each.version or numbered(each.claim.job) for each in given]
+        keys = (*_keys([each.claim for each in given]), [each.request_id for each in given])
+        async with self._db.transaction() as tx:
+            rows = {row["id"]: row for row in await tx.fetch(SQL[query], *keys, *columns, versions)}
+            ended = [
+                _ended(each.claim.job, row, *_outcome(each), version=version, request_id=each.request_id)
+                for each, version in zip(given, versions, strict=True)
+                if (row := rows.get(each.claim.job.id)) is not None and row["destination"]
+            ]
+            has_sent = await self._send(tx, ended)
+        if has_sent:
+            await self._bell.ring()
+        return frozenset(rows)
+
+    async def _send(self, tx: Session, ended: Sequence[Ended]) -> bool:
+        """Send results; say whether jobs may have come in line by it."""
+        if not ended:
+            return False
+        jobs = await destinations.send(tx, ended)
+        if jobs:
+            await tx.execute(SQL["insert"], *columns_of(jobs, [uuid7() for _ in jobs], 0.0))
+        return True
+
     async def _write(self, query: str, *args: object) -> frozenset[UUID]:
         async with self._db.transaction() as tx:
             return frozenset(row["id"] for row in await tx.fetch(SQL[query], *args))
@@ -377,6 +416,31 @@ async def _begun(tx: Session, job: NewJob) -> NewJob:
         return job
     version = await version_now(tx, job.tenant, job.namespace, job.function_name, job.qualifier)
     return replace(job, qualifier=version)
+
+
+def numbered(job: Job) -> int | None:
+    """Return the version that each run of a job asks for by its number; None: it asks for no certain one."""
+    return int(job.qualifier) if job.qualifier.isdecimal() else None
+
+
+def _outcome(given: Completion | Failure) -> tuple[Outcome, bytes]:
+    return (Outcome.SUCCESS, given.output) if isinstance(given, Completion) else (Outcome.FAILURE, given.error)
+
+
+def _ended(
+    job: Job, row: Record, outcome: Outcome, result: bytes, *, version: int | None, request_id: UUID | None = None
+) -> Ended:
+    destination = Destination.parse(row["destination"])
+    assert destination is not None
+    return Ended(
+        job=job,
+        outcome=outcome,
+        result=result,
+        request_id=None if request_id is None else str(request_id),
+        version=version,
+        destination=destination,
+        ended_at=row["finished_at"],
+    )
 
 
 def _live_counts(rows: Sequence[Record]) -> dict[JobStatus, int]:

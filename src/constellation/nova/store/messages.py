@@ -14,8 +14,7 @@ from constellation.nova.domain.job import JobStatus
 from constellation.nova.domain.message import KEY_TTL_S, Delivery, Message, NewMessage, Publisher, envelope
 from constellation.nova.domain.topic import Subscription, Topic
 from constellation.nova.store import waits
-from constellation.nova.store.bell import Bell
-from constellation.nova.store.jobs import CHANNEL
+from constellation.nova.store.bell import JOBS, Bell
 from constellation.nova.store.page import COUNT_LIMIT, Page
 from constellation.nova.store.pool import Database, Session
 from constellation.nova.store.queries import load
@@ -60,7 +59,7 @@ class Messages:
     """The tables messages and message_keys, and of jobs the deliveries."""
 
     def __init__(self, db: Database) -> None:
-        self._db, self._bell = db, Bell(db, CHANNEL)
+        self._db, self._bell = db, Bell(db, JOBS)
 
     async def publish(
         self,
@@ -96,9 +95,9 @@ class Messages:
                 (message, message_id) for message, message_id, owner in zip(messages, ids, bound, strict=True)
                 if message_id == owner
             ]  # fmt: skip
-            kept = await self._keep(tx, topic, publisher, new)
-            subscriptions = await self._subscriptions(tx, topic) if kept else ()
-            counts = await self._deliver(tx, topic, kept, subscriptions)
+            kept = await keep(tx, topic, publisher, new)
+            subscriptions = await subscribed(tx, topic) if kept else ()
+            counts = await deliver(tx, topic, kept, subscriptions)
             await refuse_full(tx, tenant, sum(counts.values()), max_depth=max_depth, are_in=True)
             has_woken = bool(kept) and await waits.answer(tx, topic, kept)
         if has_woken or any(counts.values()):
@@ -134,7 +133,7 @@ class Messages:
             await tx.fetch_value(SQL["lock_shared"], topic.tenant, topic.namespace, topic.name)
             window = (topic.tenant, topic.id, after or _FIRST, since, until, limit, REPLAY_BYTES)
             page = [message_of(row) for row in await tx.fetch(SQL["window"], *window)]
-            counts = await self._deliver(tx, topic, page, (subscription,))
+            counts = await deliver(tx, topic, page, (subscription,))
         count = sum(counts.values())
         if count:
             await self._bell.ring()
@@ -208,68 +207,73 @@ class Messages:
             for message, message_id in zip(messages, ids, strict=True)
         ]
 
-    async def _keep(
-        self, tx: Session, topic: Topic, publisher: Publisher, new: Sequence[tuple[NewMessage, UUID]]
-    ) -> Sequence[Message]:
-        if not new:
-            return ()
-        rows = await tx.fetch(
-            SQL["insert_messages"],
-            topic.tenant,
-            topic.namespace,
-            topic.id,
-            publisher.subject,
-            publisher.call_depth,
-            list(publisher.call_chain),
-            [message_id for _, message_id in new],
-            [message.key for message, _ in new],
-            [message.payload for message, _ in new],
-            [msgspec.json.encode(message.attributes).decode() for message, _ in new],
-        )
-        published_at: datetime = rows[0]["published_at"]  # of all: the instant of the transaction
-        return [
-            Message(
-                id=message_id,
-                key=message.key,
-                payload=message.payload,
-                attributes=message.attributes,
-                publisher=publisher.subject,
-                call_depth=publisher.call_depth,
-                call_chain=publisher.call_chain,
-                published_at=published_at,
-            )
-            for message, message_id in new
-        ]
 
-    async def _subscriptions(self, tx: Session, topic: Topic) -> Sequence[Subscription]:
-        rows = await tx.fetch(SQL["subscriptions_of"], topic.tenant, topic.namespace, topic.name)
-        return [subscription_of(row) for row in rows]
-
-    async def _deliver(
-        self, tx: Session, topic: Topic, messages: Sequence[Message], subscriptions: Sequence[Subscription]
-    ) -> Mapping[UUID, int]:
-        """Accept a job for each message and subscription that takes it; return how many by message."""
-        pairs = [
-            (place, subscription.id)
-            for place, message in enumerate(messages, start=1)
-            for subscription in subscriptions
-            if subscription.takes(message.attributes)
-        ]
-        if not pairs:
-            return {}
-        await tx.execute(
-            SQL["insert_deliveries"],
-            topic.tenant,
-            topic.namespace,
-            [message.id for message in messages],
-            [envelope(topic.name, message) for message in messages],
-            [message.call_depth for message in messages],
-            [uuid7() for _ in pairs],
-            [place for place, _ in pairs],
-            [subscription_id for _, subscription_id in pairs],
+async def keep(
+    tx: Session, topic: Topic, publisher: Publisher, new: Sequence[tuple[NewMessage, UUID]]
+) -> Sequence[Message]:
+    """Write messages of a topic, each under its id."""
+    if not new:
+        return ()
+    rows = await tx.fetch(
+        SQL["insert_messages"],
+        topic.tenant,
+        topic.namespace,
+        topic.id,
+        publisher.subject,
+        publisher.call_depth,
+        list(publisher.call_chain),
+        [message_id for _, message_id in new],
+        [message.key for message, _ in new],
+        [message.payload for message, _ in new],
+        [msgspec.json.encode(message.attributes).decode() for message, _ in new],
+    )
+    published_at: datetime = rows[0]["published_at"]  # of all: the instant of the transaction
+    return [
+        Message(
+            id=message_id,
+            key=message.key,
+            payload=message.payload,
+            attributes=message.attributes,
+            publisher=publisher.subject,
+            call_depth=publisher.call_depth,
+            call_chain=publisher.call_chain,
+            published_at=published_at,
         )
-        counts: dict[UUID, int] = {}
-        for place, _ in pairs:
-            message_id = messages[place - 1].id
-            counts[message_id] = counts.get(message_id, 0) + 1
-        return counts
+        for message, message_id in new
+    ]
+
+
+async def subscribed(tx: Session, topic: Topic) -> Sequence[Subscription]:
+    """Return the subscriptions of a topic that get its messages; its lock is held."""
+    rows = await tx.fetch(SQL["subscriptions_of"], topic.tenant, topic.namespace, topic.name)
+    return [subscription_of(row) for row in rows]
+
+
+async def deliver(
+    tx: Session, topic: Topic, messages: Sequence[Message], subscriptions: Sequence[Subscription]
+) -> Mapping[UUID, int]:
+    """Accept a job for each message and subscription that takes it; return how many by message."""
+    pairs = [
+        (place, subscription.id)
+        for place, message in enumerate(messages, start=1)
+        for subscription in subscriptions
+        if subscription.takes(message.attributes)
+    ]
+    if not pairs:
+        return {}
+    await tx.execute(
+        SQL["insert_deliveries"],
+        topic.tenant,
+        topic.namespace,
+        [message.id for message in messages],
+        [envelope(topic.name, message) for message in messages],
+        [message.call_depth for message in messages],
+        [uuid7() for _ in pairs],
+        [place for place, _ in pairs],
+        [subscription_id for _, subscription_id in pairs],
+    )
+    counts: dict[UUID, int] = {}
+    for place, _ in pairs:
+        message_id = messages[place - 1].id
+        counts[message_id] = counts.get(message_id, 0) + 1
+    return counts

@@ -154,6 +154,12 @@ async def refuse_full(tx: Session, tenant: str, more: int, *, max_depth: int | N
         raise QuotaExceeded(Dimension.QUEUE_DEPTH, used=used, limit=max_depth, retry_after_s=1)
 
 
+async def queue_limit(tx: Session, tenant: str) -> int | None:
+    """Return how many jobs a tenant may have wait or run; None: any number."""
+    limit: int | None = await tx.fetch_value(SQL["queue_limit"], tenant)
+    return limit
+
+
 def _limit(row: Record, *, is_own: bool = False) -> Limit:
     return Limit(dimension=Dimension(row["dimension"]), value=row["value"], burst=row["burst"], is_own=is_own)
 

@@ -26,9 +26,9 @@ from constellation.nova.domain.execution import (
 from constellation.nova.domain.job import Job
 from constellation.nova.domain.topic import Topic
 from constellation.nova.store import waits
-from constellation.nova.store.bell import Bell
+from constellation.nova.store.bell import JOBS, Bell
 from constellation.nova.store.job_rows import job_of
-from constellation.nova.store.jobs import CHANNEL, Jobs
+from constellation.nova.store.jobs import Jobs
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
 from constellation.nova.store.topics import SQL as TOPICS
@@ -53,7 +53,7 @@ class Steps:
     """The tables execution_steps and execution_events."""
 
     def __init__(self, db: Database, jobs: Jobs) -> None:
-        self._db, self._jobs, self._bell = db, jobs, Bell(db, CHANNEL)
+        self._db, self._jobs, self._bell = db, jobs, Bell(db, JOBS)
 
     # For the run that holds the execution.
 

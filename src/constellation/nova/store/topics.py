@@ -13,8 +13,7 @@ from constellation.base.errors import AlreadyExists, ConstellationError, NotFoun
 from constellation.nova.domain.message import Message
 from constellation.nova.domain.topic import MAX_SUBSCRIPTIONS, Condition, Filter, Subscription, Topic
 from constellation.nova.store.aliases import refuse_unknown
-from constellation.nova.store.bell import Bell
-from constellation.nova.store.jobs import CHANNEL
+from constellation.nova.store.bell import JOBS, Bell
 from constellation.nova.store.page import Page
 from constellation.nova.store.pool import Database, Record, Session
 from constellation.nova.store.queries import load
@@ -49,7 +48,7 @@ class Topics:
     """The tables topics and subscriptions."""
 
     def __init__(self, db: Database) -> None:
-        self._db, self._bell = db, Bell(db, CHANNEL)
+        self._db, self._bell = db, Bell(db, JOBS)
 
     async def create(self, topic: Topic) -> Topic:
         """Write a new topic. Raises `AlreadyExists`."""
@@ -117,6 +116,9 @@ class Topics:
             await tx.execute(SQL["purge_messages"], tenant, topic.id, BATCH)
             if not await tx.execute(SQL["delete_topic"], tenant, namespace, name):
                 raise TopicNotFound(name)
+
+    async def exists(self, tenant: str, namespace: str, name: str) -> bool:
+        return bool(await self._db.fetch_value(SQL["has_topic"], tenant, namespace, name))
 
     async def subscribe(self, subscription: Subscription) -> Subscription:
         """Write a new subscription; it gets what is published from now on.

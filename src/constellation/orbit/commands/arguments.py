@@ -50,6 +50,22 @@ def _rule_of(text: str) -> dict[str, Any]:
     return {kind: match["place"], "ports": ports, "protocol": match["protocol"] or "tcp"}
 
 
+def destinations_of(**given: str | None) -> dict[str, dict[str, str] | None] | None:
+    """Return the destinations that "--on-success" and "--on-failure" mean; None when neither is given."""
+    found: dict[str, dict[str, str] | None] = {}
+    for field, text in given.items():
+        if text is None:
+            continue
+        kind, _, target = text.partition(":")
+        if text != "none" and (kind not in ("function", "topic") or not target):
+            raise OrbitError(
+                f"--{field.replace('_', '-')} {text!r} is no destination",
+                hint="Such are function:audit, topic:results and none.",
+            )
+        found[field] = {"type": kind, "target": target} if target else None
+    return found or None
+
+
 def event_of(data: str | None) -> msgspec.Raw:
     """Return the JSON that "-d" means: the text itself, "@file", "-" for standard input; `{}` when absent.
 

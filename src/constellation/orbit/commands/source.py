@@ -15,7 +15,7 @@ from watchfiles import DefaultFilter, awatch
 
 from constellation.client import BadReply, ClientError, InvokeBody
 from constellation.orbit import bundle, deployment, manifest
-from constellation.orbit.commands.arguments import event_of, network_of, pairs_of
+from constellation.orbit.commands.arguments import destinations_of, event_of, network_of, pairs_of
 from constellation.orbit.commands.builds import OVER, followed, refuse_failed
 from constellation.orbit.commands.calls import show_answer
 from constellation.orbit.commands.functions import without_env
@@ -104,6 +104,14 @@ def deploy(
     tags: Annotated[
         list[str] | None, typer.Option("--tag", metavar="K=V", help="a tag to find it by; repeatable, replaces all")
     ] = None,
+    on_success: Annotated[
+        str | None,
+        typer.Option(metavar="function:NAME|topic:NAME|none", help="where results of durable calls go"),
+    ] = None,
+    on_failure: Annotated[
+        str | None,
+        typer.Option(metavar="function:NAME|topic:NAME|none", help="where durable calls go that are given up"),
+    ] = None,
     is_tried: Annotated[bool, typer.Option("--try", help="then call it once with its event.json")] = False,
 ) -> None:
     """Create or update a function; says what changed, and does nothing when nothing did."""
@@ -120,6 +128,7 @@ def deploy(
         network=network_of(egress, allow),
         env=env,
         tags=tags,
+        async_destinations=destinations_of(on_success=on_success, on_failure=on_failure),
     )
     deployed = _deploy(session, path, given)
     _show(session, deployed)

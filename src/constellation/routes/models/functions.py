@@ -47,6 +47,28 @@ class VolumeMountBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     read_only: bool = False
 
 
+class DestinationBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A function or a topic of the namespace."""
+
+    type: Literal["function", "topic"]
+    target: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="its name")]
+
+
+class AsyncDestinationsBody(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Where the result of a durable call goes: of an async call, a schedule, a delivery or an execution that has ended.
+
+    It goes in the transaction that ends the call: to a function as a durable call of its own, to a topic as a message. The event
+    has `id` (of the call), `request_id`, `function`, `namespace`, `version`, `qualifier`, `outcome` (success or failure),
+    `attempts`, `source`, `durable`, `accepted_at`, `ended_at`, `request`, `response`, `error`, and `omitted`: which of the last three
+    are left out, since it would be larger than 1 MiB, or 256 KiB for a topic. Chains of calls and results end 32 deep.
+    """
+
+    on_success: DestinationBody | None = None
+    on_failure: Annotated[
+        DestinationBody | None, Meta(description="of a call that is given up, its last attempt having failed")
+    ] = None
+
+
 Mounts = Annotated[tuple[VolumeMountBody, ...], Meta(max_length=8, description="volumes, and where they are shown")]
 Backend = Annotated[
     Literal["auto", "namespace", "docker", "wasm"],
@@ -169,6 +191,7 @@ class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     preload: Preload = ()
     layers: Layers = ()
     mounts: Mounts = ()
+    async_destinations: AsyncDestinationsBody = AsyncDestinationsBody()
     backend: Backend = "auto"
     mode: Mode = "process"
     log_retention_days: LogRetentionDays = 0
@@ -181,6 +204,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """What to change; fields that are absent stay. `version` makes it conditional on the row you read."""
 
     version: int | UnsetType = UNSET
+    name: Annotated[FunctionNameText, Meta(description="as it is: a function keeps its name")] | UnsetType = UNSET
     code: str | UnsetType = UNSET
     files: CodeFiles | UnsetType = UNSET
     archive: Archive | UnsetType = UNSET
@@ -202,6 +226,7 @@ class FunctionUpdate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     preload: Preload | UnsetType = UNSET
     layers: Layers | UnsetType = UNSET
     mounts: Mounts | UnsetType = UNSET
+    async_destinations: AsyncDestinationsBody | UnsetType = UNSET
     backend: Backend | UnsetType = UNSET
     mode: Mode | UnsetType = UNSET
     log_retention_days: LogRetentionDays | UnsetType = UNSET
@@ -249,6 +274,7 @@ class FunctionBody(Struct, kw_only=True, frozen=True):
     version: int
     created_at: datetime
     updated_at: datetime
+    async_destinations: AsyncDestinationsBody = AsyncDestinationsBody()
     live_version: int = 0  # of its versions, the one that calls run; 0: there is none yet
     kept_versions: int = 100
     tags: dict[str, str] = {}

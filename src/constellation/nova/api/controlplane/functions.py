@@ -12,13 +12,14 @@ from msgspec import UNSET, convert, structs, to_builtins
 from constellation.base.errors import InvalidRequest, PreconditionFailed, VersionConflict
 from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.code import code_body, runtime_for, source_for
+from constellation.nova.api.controlplane.destinations import DestinationUses, destinations_body, destinations_of
 from constellation.nova.api.controlplane.layers import LayerUses
 from constellation.nova.api.controlplane.volumes import VolumeUses
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
 from constellation.nova.api.tags import check_match, tag_of
 from constellation.nova.domain import database
-from constellation.nova.domain.access import Permission, authorize
+from constellation.nova.domain.access import Identity, Permission, authorize
 from constellation.nova.domain.build import Build, BuildOutline
 from constellation.nova.domain.deploy import (
     Source,
@@ -30,6 +31,7 @@ from constellation.nova.domain.deploy import (
     check_module,
     check_preload,
     check_replicas,
+    check_same_name,
     check_shed_status,
     check_sockets_and_files,
     check_tags,
@@ -80,12 +82,13 @@ class FunctionRoutes:
         layers: LayerUses,
         databases: Databases,
         volumes: VolumeUses,
+        destinations: DestinationUses,
         *,
         needs_build: NeedsBuild,
     ) -> None:
         self._functions, self._builds, self._executors = functions, builds, executors
         self._secrets, self._layers, self._databases, self._volumes = secrets, layers, databases, volumes
-        self._needs_build = needs_build
+        self._destinations, self._needs_build = destinations, needs_build
 
     async def create_function(self, call: ApiRequest[FunctionCreate]) -> Tagged[FunctionBody]:
         body = call.body
@@ -124,8 +127,10 @@ class FunctionRoutes:
             network=_network(body.network),
             kept_versions=body.kept_versions,
             tags=body.tags,
+            async_destinations=destinations_of(body.async_destinations),
         )
         _check(function)
+        await self._destinations.check(call.identity, function)
         await self._layers.check(function)
         await self._volumes.check(function)
         await self._check_egress(function)
@@ -155,7 +160,7 @@ class FunctionRoutes:
 
     async def update_function(self, call: ApiRequest[FunctionUpdate]) -> Tagged[FunctionBody]:
         async def change(function: Function) -> Function:
-            return await self._write(function, call.body)
+            return await self._write(call.identity, function, call.body)
 
         return await self._shown(await self._change(call, change, is_conditional=call.body.version is not UNSET))
 
@@ -186,7 +191,7 @@ class FunctionRoutes:
             raise InvalidRequest("give exactly one of code, files and archive", field="code")
 
         async def change(function: Function) -> Function:
-            return await self._write(function, wanted)
+            return await self._write(call.identity, function, wanted)
 
         return await self._shown(await self._change(call, change))
 
@@ -219,12 +224,13 @@ class FunctionRoutes:
     ) -> Function:
         return await change_function(self._functions, call, change, is_conditional=is_conditional)
 
-    async def _write(self, function: Function, wanted: FunctionUpdate) -> Function:
+    async def _write(self, identity: Identity, function: Function, wanted: FunctionUpdate) -> Function:
         if wanted.version is not UNSET and wanted.version != function.version:
             raise VersionConflict("function", function.name)
         given = {name: value for name, value in structs.asdict(wanted).items() if value is not UNSET}
         code, files, archive, image = (given.pop(each, _NO_BODY) for each in ("code", "files", "archive", "image"))
         given.pop("version", None)
+        check_same_name(function.name, given.pop("name", function.name))
         runtime = runtime_of(function.runtime)
         if "capacity" in given:
             given["capacity"] = _policy(given["capacity"])
@@ -236,6 +242,8 @@ class FunctionRoutes:
             given["layers"] = await self._layers.pins(function.tenant, given["layers"])
         if "mounts" in given:
             given["mounts"] = _mounts(given["mounts"])
+        if "async_destinations" in given:
+            given["async_destinations"] = destinations_of(given["async_destinations"])
         if "backend" in given:
             given["backend"] = backend_of(runtime, given["backend"])
         source: Source | None = None
@@ -247,6 +255,7 @@ class FunctionRoutes:
             given["handler"] = source.handler
         changed = replace(function, **given)
         _check(changed)
+        await self._destinations.check(identity, changed, function.async_destinations)
         if (changed.layers, changed.backend) != (function.layers, function.backend):
             await self._layers.check(changed)
         if (changed.mounts, changed.backend) != (function.mounts, function.backend):
@@ -381,6 +390,7 @@ def function_body(function: Function, build: Build | BuildOutline | None) -> Fun
         backend=function.backend,
         mode=function.mode.value,
         log_retention_days=function.log_retention_days,
+        async_destinations=destinations_body(function.async_destinations),
         network=_network_body(function.network),
         image=function.handler if function.runtime == IMAGE.id else None,
         code_version=function.code_version,

@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from constellation.base.errors import StateConflict
 from constellation.nova.api.controlplane.code import code_body
+from constellation.nova.api.controlplane.destinations import DestinationUses
 from constellation.nova.api.controlplane.functions import function_body, shown
 from constellation.nova.api.overtaken import change_function
 from constellation.nova.api.request import ApiRequest, Tagged
@@ -35,8 +36,9 @@ MAX_VERSION = 2**31 - 1  # what the column holds
 class VersionRoutes:
     """Operations on the versions of functions of the caller's namespace."""
 
-    def __init__(self, functions: Functions, versions: Versions, builds: Builds) -> None:
+    def __init__(self, functions: Functions, versions: Versions, builds: Builds, destinations: DestinationUses) -> None:
         self._functions, self._versions, self._builds = functions, versions, builds
+        self._destinations = destinations
         self._comparing = anyio.CapacityLimiter(1)  # comparing long files takes CPU; the loop keeps the other core
 
     async def list_versions(self, call: ApiRequest[None]) -> Page[VersionSummary]:
@@ -92,6 +94,8 @@ class VersionRoutes:
             was = (await self._versions.get(*function.key, wanted)).function
             if was.live_version == function.live_version and function.pending is None:
                 return function
+            # What is gone meanwhile does not keep anybody from going back.
+            await self._destinations.check(call.identity, was, function.async_destinations, must_exist=False)
             return await self._functions.activate(function, was)
 
         return await shown(self._builds, await change_function(self._functions, call, change))

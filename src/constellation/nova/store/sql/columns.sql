@@ -7,7 +7,7 @@ max_queue_depth, max_queue_wait_s, shed_status_code, retry_after_s, breaker_erro
 breaker_window_s, breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days, egress,
 egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler, pending_error,
 version, created_at, updated_at, live_version, newest_version, newest_code_version, kept_versions, tags, layers,
-mounts
+mounts, on_success, on_failure
 
 -- columns: ingress
 ingress_callers, ingress_functions, ingress_allow, ingress_deny

@@ -138,9 +138,9 @@ INSERT INTO functions (tenant, namespace, name, id, runtime, handler, descriptio
                        shed_status_code, retry_after_s, breaker_error_percent, breaker_min_samples, breaker_window_s,
                        breaker_open_s, breaker_probes, env, preload, backend, mode, log_retention_days, egress,
                        egress_allow, egress_deny, code_version, code_hash, pending_version, pending_hash, pending_handler,
-                       kept_versions, tags, layers, mounts)
+                       kept_versions, tags, layers, mounts, on_success, on_failure)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44)
+        $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46)
 RETURNING {function};
 
 -- name: update
@@ -156,7 +156,8 @@ SET runtime = $5, handler = CASE WHEN $42::boolean THEN handler ELSE $6 END, des
     backend = $30, mode = $31, log_retention_days = $32, egress = $33, egress_allow = $34, egress_deny = $35,
     code_version = $37, code_hash = $38, pending_version = $39, pending_hash = $40, pending_handler = $41,
     pending_error = CASE WHEN pending_version = $39 THEN pending_error END, kept_versions = $43, live_version = $44,
-    tags = $45, layers = $46, mounts = $47,
+    tags = $45, layers = $46, mounts = $47, on_success = $48,
+    on_failure = $49,
     version = version + 1, updated_at = now()
 WHERE tenant = $1 AND namespace = $2 AND name = $3 AND id = $4 AND version = $36
 RETURNING {function};

@@ -64,12 +64,13 @@ GRANT DELETE ON jobs, job_keys, job_pauses, call_keys, jobs_done, invocations, m
 GRANT SELECT (tenant, namespace, function_name) ON jobs, job_keys, job_pauses, call_keys TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON jobs_done, messages TO constellation_nova;
 GRANT SELECT (tenant, namespace) ON invocations TO constellation_nova;
+GRANT SELECT (tenant, namespace, name) ON topics TO constellation_nova; -- results of functions go there
 
 -- it writes tiers and limits; what was used it only shows.
 GRANT SELECT, INSERT, UPDATE, DELETE ON tiers, tier_limits, tenant_limits TO constellation_nova;
 GRANT SELECT ON tenant_usage TO constellation_nova;
 GRANT SELECT (status) ON jobs TO constellation_nova;
-GRANT EXECUTE ON FUNCTION limits_of(text) TO constellation_nova, constellation_comet;
+GRANT EXECUTE ON FUNCTION limits_of(text) TO constellation_nova, constellation_comet, constellation_nebula;
 
 -- comet runs functions, accepts jobs, and serves the routes that read and manage both.
 GRANT SELECT ON tenants, functions, function_versions, function_aliases, function_alias_shares, function_code,
@@ -121,15 +122,22 @@ GRANT SELECT ON functions, schedules TO constellation_corona;
 GRANT UPDATE (owner, token, lease_until, next_run_at, last_run_at, last_job_id) ON schedules TO constellation_corona;
 
 -- nebula claims jobs and keeps their results; it runs them through comet.
-GRANT SELECT, UPDATE, DELETE ON jobs TO constellation_nebula;
+GRANT SELECT, INSERT, UPDATE, DELETE ON jobs TO constellation_nebula;
 GRANT SELECT, INSERT ON jobs_done TO constellation_nebula;
 GRANT SELECT ON job_pauses TO constellation_nebula;
-GRANT SELECT (tenant, id, is_paused) ON subscriptions TO constellation_nebula;
 GRANT EXECUTE ON FUNCTION queued_or_paused(text, uuid) TO constellation_nebula;
 GRANT EXECUTE ON FUNCTION queue_heads(integer) TO constellation_nebula;
 GRANT SELECT, DELETE ON job_keys TO constellation_nebula;
-GRANT SELECT (tenant, execution_id, kind, name, due_at, finished_at) ON execution_steps TO constellation_nebula;
 GRANT SELECT (tenant, execution_id, name) ON execution_events TO constellation_nebula;
+-- it sends results where the functions want them: as jobs, or as messages with the jobs that deliver them and the steps that
+-- wait for them.
+GRANT SELECT (tenant, namespace, name, id, live_version, on_success, on_failure) ON functions TO constellation_nebula;
+GRANT EXECUTE ON FUNCTION version_destination(text, uuid, integer, text, text) TO constellation_nebula;
+GRANT EXECUTE ON FUNCTION notice_of_lost_result(text, text, text, text) TO constellation_nebula;
+GRANT SELECT ON topics, subscriptions TO constellation_nebula;
+GRANT INSERT ON messages TO constellation_nebula;
+GRANT SELECT (published_at, id) ON messages TO constellation_nebula; -- as RETURNING asks for
+GRANT SELECT, UPDATE (output, finished_at, topic_id) ON execution_steps TO constellation_nebula;
 
 -- aurora counts, and keeps house; it reads neither payloads nor logs.
 GRANT SELECT (tenant, namespace, id, function_name, status, source, attempt, run_at, lease_until, created_at)

@@ -44,16 +44,35 @@ WHERE (job_keys.tenant, job_keys.namespace, job_keys.function_name, job_keys.key
     = (expired.tenant, expired.namespace, expired.function_name, expired.key);
 
 -- name: expire_leases
--- Puts up to $1 jobs whose worker went silent back in line, or buries those that used their attempts up.
+-- Puts up to $1 jobs whose worker went silent back in line, or buries those that used their attempts up; returns of these
+-- what goes somewhere.
 -- index: jobs_leased
-UPDATE jobs AS held
-SET status = CASE WHEN held.attempt < held.max_attempts THEN queued_or_paused(held.tenant, held.subscription_id) ELSE 'dead' END,
-    run_at = now(), owner = NULL, lease_until = NULL,
-    error = CASE WHEN held.attempt < held.max_attempts THEN held.error ELSE $2::bytea END,
-    finished_at = CASE WHEN held.attempt < held.max_attempts THEN NULL ELSE now() END
-FROM (SELECT tenant, id FROM jobs WHERE status = 'running' AND lease_until < now()
-      ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED) AS silent
-WHERE held.tenant = silent.tenant AND held.id = silent.id;
+-- index: functions_tenant_namespace_name_key
+WITH expired AS (
+    UPDATE jobs AS held
+    SET status = CASE WHEN held.attempt < held.max_attempts THEN queued_or_paused(held.tenant, held.subscription_id) ELSE 'dead' END,
+        run_at = now(), owner = NULL, lease_until = NULL,
+        error = CASE WHEN held.attempt < held.max_attempts THEN held.error ELSE $2::bytea END,
+        finished_at = CASE WHEN held.attempt < held.max_attempts THEN NULL ELSE now() END
+    FROM (SELECT tenant, id FROM jobs WHERE status = 'running' AND lease_until < now()
+          ORDER BY lease_until LIMIT $1 FOR UPDATE SKIP LOCKED) AS silent
+    WHERE held.tenant = silent.tenant AND held.id = silent.id
+    RETURNING held.*
+)
+SELECT dead.tenant, dead.namespace, dead.id, dead.function_name, dead.payload, dead.status, dead.subject, dead.source,
+       dead.attempt, dead.max_attempts, dead.backoff_base_s, dead.backoff_max_s, dead.run_at, dead.request_id, dead.error,
+       dead.duration_ms, dead.started_at, dead.finished_at, dead.created_at, dead.call_depth, dead.call_chain,
+       dead.is_durable, dead.qualifier, dead.destination
+FROM (
+    SELECT expired.*,
+           CASE WHEN expired.qualifier ~ '^[0-9]{1,9}$'
+                THEN version_destination(f.tenant, f.id, expired.qualifier::integer, f.on_failure, 'on_failure')
+                ELSE f.on_failure END AS destination
+    FROM expired
+    JOIN functions AS f ON f.tenant = expired.tenant AND f.namespace = expired.namespace AND f.name = expired.function_name
+    WHERE expired.status = 'dead'
+) AS dead
+WHERE dead.destination <> '';
 
 -- name: claim
 -- Takes up to $3 due jobs for $2 seconds. Every tenant with due jobs gets an equal share of the batch, filled from
@@ -100,12 +119,14 @@ WHERE held.tenant = mine.tenant AND held.id = mine.id AND held.token = mine.toke
 RETURNING held.id;
 
 -- name: complete
--- Moves jobs that succeeded to jobs_done; those whose claim was lost stay as they are.
+-- Moves jobs that succeeded to jobs_done, and says where the results go; those whose claim was lost stay as they are. $7
+-- is which version ran, null for one that is not known.
 -- index: jobs_pkey
+-- index: functions_tenant_namespace_name_key
 WITH result AS (
-    SELECT tenant, id, token, request_id, output, duration_ms
-    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[])
-         AS given (tenant, id, token, request_id, output, duration_ms)
+    SELECT tenant, id, token, request_id, output, duration_ms, version
+    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[], $7::integer[])
+         AS given (tenant, id, token, request_id, output, duration_ms, version)
 ),
 gone AS (
     DELETE FROM jobs AS held
@@ -115,33 +136,49 @@ gone AS (
     RETURNING held.tenant, held.namespace, held.id, held.function_name, held.payload, held.subject, held.source,
               held.attempt, held.max_attempts, held.backoff_base_s, held.backoff_max_s, result.request_id,
               result.output, result.duration_ms, held.started_at, held.call_depth, held.call_chain, held.created_at,
-              held.is_durable, held.qualifier, held.subscription_id, held.message_id
+              held.is_durable, held.qualifier, held.subscription_id, held.message_id, result.version
+),
+kept AS (
+    INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
+                           backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
+                           call_depth, call_chain, created_at, is_durable, qualifier, subscription_id, message_id)
+    SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
+           backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable,
+           qualifier, subscription_id, message_id
+    FROM gone
 )
-INSERT INTO jobs_done (tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts,
-                       backoff_base_s, backoff_max_s, request_id, output, duration_ms, started_at, finished_at,
-                       call_depth, call_chain, created_at, is_durable, qualifier, subscription_id, message_id)
-SELECT tenant, namespace, id, function_name, payload, subject, source, attempt, max_attempts, backoff_base_s,
-       backoff_max_s, request_id, output, duration_ms, started_at, now(), call_depth, call_chain, created_at, is_durable,
-       qualifier, subscription_id, message_id
+SELECT gone.id, now() AS finished_at,
+       CASE WHEN coalesce(gone.version, f.live_version) = f.live_version THEN f.on_success
+            ELSE version_destination(f.tenant, f.id, gone.version, f.on_success, 'on_success') END AS destination
 FROM gone
-RETURNING id;
+LEFT JOIN functions AS f ON f.tenant = gone.tenant AND f.namespace = gone.namespace AND f.name = gone.function_name;
 
 -- name: fail
 -- Puts jobs that failed back in line after a delay, or buries them: without a delay, or when their attempts are
--- used up. Those whose claim was lost stay as they are.
+-- used up; says where what was buried goes. Those whose claim was lost stay as they are.
 -- index: jobs_pkey
-UPDATE jobs AS held
-SET status = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN 'dead'
-                  ELSE queued_or_paused(held.tenant, held.subscription_id) END,
-    run_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN held.run_at
-                  ELSE now() + make_interval(secs => result.delay_s) END,
-    owner = NULL, lease_until = NULL, request_id = result.request_id, error = result.error,
-    duration_ms = result.duration_ms,
-    finished_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN now() END
-FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[],
-            $7::double precision[]) AS result (tenant, id, token, request_id, error, duration_ms, delay_s)
-WHERE held.tenant = result.tenant AND held.id = result.id AND held.token = result.token AND held.status = 'running'
-RETURNING held.id;
+-- index: functions_tenant_namespace_name_key
+WITH failed AS (
+    UPDATE jobs AS held
+    SET status = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN 'dead'
+                      ELSE queued_or_paused(held.tenant, held.subscription_id) END,
+        run_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN held.run_at
+                      ELSE now() + make_interval(secs => result.delay_s) END,
+        owner = NULL, lease_until = NULL, request_id = result.request_id, error = result.error,
+        duration_ms = result.duration_ms,
+        finished_at = CASE WHEN result.delay_s IS NULL OR held.attempt >= held.max_attempts THEN now() END
+    FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::double precision[],
+                $7::double precision[], $8::integer[])
+         AS result (tenant, id, token, request_id, error, duration_ms, delay_s, version)
+    WHERE held.tenant = result.tenant AND held.id = result.id AND held.token = result.token AND held.status = 'running'
+    RETURNING held.tenant, held.namespace, held.id, held.function_name, held.status, held.finished_at, result.version
+)
+SELECT failed.id, failed.finished_at,
+       CASE WHEN failed.status <> 'dead' THEN ''
+            WHEN coalesce(failed.version, f.live_version) = f.live_version THEN f.on_failure
+            ELSE version_destination(f.tenant, f.id, failed.version, f.on_failure, 'on_failure') END AS destination
+FROM failed
+LEFT JOIN functions AS f ON f.tenant = failed.tenant AND f.namespace = failed.namespace AND f.name = failed.function_name;
 
 -- name: release
 -- Puts jobs that were never started back in line as if they had not been claimed.
@@ -219,6 +256,10 @@ FROM (
      LIMIT $5)
     LIMIT $5
 ) AS counted;
+
+-- name: lose_result
+-- Tells that a result reached nobody: of which function's job, and why.
+SELECT notice_of_lost_result($1, $2, $3, $4);
 
 -- name: retry
 -- Puts a dead job back in line with all its attempts; $4 sets how many, $5 what version it runs on, null leaves them.

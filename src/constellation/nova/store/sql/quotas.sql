@@ -107,3 +107,7 @@ SELECT added.tenant, added.calls AS in_day,
            WHERE before.tenant = added.tenant AND before.day >= date_trunc('month', now() AT TIME ZONE 'UTC')::date
              AND before.day < (now() AT TIME ZONE 'UTC')::date), 0)::bigint AS in_month
 FROM added;
+
+-- name: queue_limit
+-- How many jobs a tenant may have wait or run; null: any number.
+SELECT value::bigint FROM limits_of($1) WHERE dimension = 'queue_depth';

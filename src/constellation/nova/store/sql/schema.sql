@@ -90,6 +90,9 @@ CREATE TABLE functions (
     tags                 jsonb NOT NULL DEFAULT '{}', -- text by key
     layers               text[] NOT NULL DEFAULT '{}' CHECK (cardinality(layers) <= 6), -- name:version@hash
     mounts               jsonb NOT NULL DEFAULT '[]' CHECK (jsonb_array_length(mounts) <= 8), -- {volume, path, read_only}
+    -- Where the results of its durable calls go: function:NAME, topic:NAME, or nowhere.
+    on_success           text NOT NULL DEFAULT '' CHECK (on_success ~ '^((function|topic):[A-Za-z0-9][A-Za-z0-9._-]{0,127})?$'),
+    on_failure           text NOT NULL DEFAULT '' CHECK (on_failure ~ '^((function|topic):[A-Za-z0-9][A-Za-z0-9._-]{0,127})?$'),
     CHECK (min_replicas <= max_replicas),
     CHECK (pending_version > code_version),
     CHECK (num_nulls(pending_version, pending_hash, pending_handler) IN (0, 3)),
@@ -650,6 +653,14 @@ CREATE FUNCTION versioned(f functions) RETURNS jsonb LANGUAGE sql STABLE AS $$
         'pending_handler', 'pending_error', 'version', 'created_at', 'updated_at', 'live_version', 'newest_version',
         'newest_code_version', 'kept_versions', 'tags']
 $$;
+
+-- Where the result of a job goes whose run was of another version than the live one, which has `of_live`.
+CREATE FUNCTION version_destination(of_tenant text, of_function uuid, of_version integer, of_live text, which text) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT coalesce((SELECT settings ->> which FROM public.function_versions
+                     WHERE tenant = of_tenant AND function_id = of_function AND version = of_version), of_live)
+$$;
+REVOKE ALL ON FUNCTION version_destination(text, uuid, integer, text, text) FROM PUBLIC;
 
 -- A changed function has the next number; one whose live version is set goes back to what that version was.
 CREATE FUNCTION number_version() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
@@ -1824,7 +1835,7 @@ CREATE TABLE notifications (
     id         uuid NOT NULL,
     kind       text NOT NULL CHECK (kind IN ('build_failed', 'canary_rolled_back', 'breaker_opened', 'call_dead', 'delivery_dead',
                                              'schedule_failed', 'key_expiring', 'secrets_resealed', 'database_nearly_full',
-                                             'database_full')),
+                                             'database_full', 'destination_failed')),
     subject    text NOT NULL CHECK (length(subject) <= 200), -- the function, key, schedule or whatever it is about
     detail     text NOT NULL CHECK (length(detail) <= 500), -- of the last time
     count      bigint NOT NULL,
@@ -1859,6 +1870,13 @@ BEGIN
     NOTIFY notices;
 END $$;
 REVOKE ALL ON FUNCTION notice(text, text, text, text, text) FROM PUBLIC;
+
+-- A result that reached nobody; its job keeps it.
+CREATE FUNCTION notice_of_lost_result(of_tenant text, of_namespace text, function_name text, detail text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    SELECT public.notice(of_tenant, of_namespace, 'destination_failed', function_name, detail)
+$$;
+REVOKE ALL ON FUNCTION notice_of_lost_result(text, text, text, text) FROM PUBLIC;
 
 CREATE FUNCTION notice_of_build() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN

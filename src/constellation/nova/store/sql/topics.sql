@@ -10,6 +10,11 @@ SELECT tenant, namespace, id, name, description, retention_hours, version, creat
 FROM topics
 WHERE tenant = $1 AND namespace = $2 AND name = $3;
 
+-- name: has_topic
+-- Is there such a topic.
+-- index: topics_tenant_namespace_name_key
+SELECT EXISTS (SELECT FROM topics WHERE tenant = $1 AND namespace = $2 AND name = $3);
+
 -- name: list_topics
 -- The topics of a scope by name.
 -- index: topics_tenant_namespace_name_key
