@@ -64,6 +64,13 @@ def test_a_domain_is_served_changed_and_given_up(users: Platform):
     users.eventually(lambda: get("/people/bob").status_code == 401, within_s=5)
     assert get().status_code == 404
     assert [each["path"] for each in orbit(users, "gateway", "list", HOST)] == ["/people/{id}"]
+    written = orbit(users, "gateway", "export", HOST)
+    written["routes"][0]["auth"] = "none"
+    planned = orbit(users, "gateway", "import", HOST, json.dumps(written), "--dry-run")
+    assert (planned["changed"], planned["is_dry_run"]) == (["any method /people/{id}"], True)
+    assert get("/people/bob").status_code == 401
+    assert orbit(users, "gateway", "import", HOST, json.dumps(written))["changed"] == planned["changed"]
+    users.eventually(lambda: get("/people/bob").status_code == 201, within_s=5)
     orbit(users, "gateway", "disable", route["id"])
     users.eventually(lambda: get("/people/bob").status_code == 404, within_s=5)
     orbit(users, "gateway", "delete", route["id"][4:], "--yes")

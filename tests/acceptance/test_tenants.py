@@ -145,6 +145,7 @@ BODIES: dict[str, Any] = {
     "update_apikey": {"enabled": False}, "create_secret": {"name": "new", "value": "x"}, "put_secret": {"value": "stolen"},
     "create_database": {"name": "new"}, "update_database": {"limits": {"max_rows": 1}},
     "create_domain": {"host": "new.example.org"}, "create_gateway_route": {"host": "{host}", "path": "/new", "function": "same"},
+    "replace_gateway_routes": {"routes": [{"path": "/same", "function": "same"}]},
     "create_layer": {"name": "new", "files": {"x": "eA=="}}, "put_layer": {"files": {"x": "eA=="}, **THEFT},
     "update_gateway_route": {"enabled": False}, "create_tenant": {"id": "stolen"}, "update_tenant": {"name": "stolen"},
     "create_namespace": {"name": "new"}, "put_setting": {"value": 1}, "revert_setting": {"version": 0},

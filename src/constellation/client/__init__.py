@@ -58,6 +58,7 @@ from constellation.routes.models.gateway import (
     GatewayMatchBody,
     GatewayRouteBody,
     GatewayRouteCreate,
+    GatewayRoutesPut,
     GatewayRouteUpdate,
 )
 from constellation.routes.models.gateway_policy import RoutePolicy
@@ -216,6 +217,7 @@ __all__ = [
     "GatewayRouteBody",
     "GatewayRouteCreate",
     "GatewayRouteUpdate",
+    "GatewayRoutesPut",
     "Heatmap",
     "IngressPolicyBody",
     "InvocationBody",

@@ -30,6 +30,11 @@ def delete_domain(host: str) -> Call[f.Deleted]:
     return call("delete_domain", f.Deleted, params={"host": host})
 
 
+def replace_gateway_routes(host: str, routes: g.GatewayRoutesPut) -> Call[g.GatewayRoutesChanged]:
+    """Put routes in place of all that a domain has."""
+    return call("replace_gateway_routes", g.GatewayRoutesChanged, params={"host": host}, body=routes)
+
+
 def create_gateway_route(route: g.GatewayRouteCreate) -> Call[g.GatewayRouteBody]:
     """Let a function answer a path of a domain."""
     return call("create_gateway_route", g.GatewayRouteBody, body=route)

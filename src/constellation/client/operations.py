@@ -231,6 +231,7 @@ class Operations:
     list_domains = Listing(gateway.list_domains)
     get_domain = Operation(gateway.get_domain)
     delete_domain = Operation(gateway.delete_domain)
+    replace_gateway_routes = Operation(gateway.replace_gateway_routes)
     create_gateway_route = Operation(gateway.create_gateway_route)
     list_gateway_routes = Listing(gateway.list_gateway_routes)
     match_gateway_route = Operation(gateway.match_gateway_route)

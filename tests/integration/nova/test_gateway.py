@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from constellation.nova.domain.access import Role
+
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres]
 
 ROUTE = {"host": "shop.example.org", "path": "/users/{id}", "function": "f", "methods": ["get"]}
@@ -38,6 +40,49 @@ async def test_a_domain_and_a_route_are_made_shown_changed_and_deleted(nova):
     assert (await nova.http.get(path, headers=admin)).status_code == 404
     assert (await nova.http.delete("/domains/shop.example.org", headers=admin)).status_code == 200
     assert (await nova.http.get("/domains/shop.example.org", headers=admin)).status_code == 404
+
+
+async def test_all_routes_of_a_domain_are_replaced_or_none(nova):
+    await nova.deploy("f")
+    await nova.deploy("g")
+    admin = nova.admin()
+    host = "/domains/shop.example.org"
+
+    async def put(*routes: dict, status: int = 200, **more):
+        answer = await nova.http.put(host + "/routes", json={"routes": routes} | more, headers=admin)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def routes() -> dict:
+        found = (await nova.http.get("/gateway/routes?host=shop.example.org", headers=admin)).json()["items"]
+        return {(each["path"], each["function"]): each["id"] for each in found}
+
+    one, two = {"path": "/a", "function": "f", "methods": ["GET"]}, {"path": "/b/{id}", "function": "f"}
+    assert (await put(one, status=404))["code"] == "not_found"
+    await nova.http.post("/domains", json={"host": "shop.example.org"}, headers=admin)
+    planned = await put(one, two, dry_run=True)
+    assert (planned["added"], planned["is_dry_run"], await routes()) == (["GET /a", "any method /b/{id}"], True, {})
+    assert (await put(one, two))["added"] == planned["added"]
+    before = await routes()
+    done = await put(one, {**two, "function": "g", "policy": {"timeout_s": 5}})
+    assert (done["added"], done["changed"], done["deleted"], done["kept"]) == ([], ["any method /b/{id}"], [], 1)
+    assert await routes() == {("/a", "f"): before["/a", "f"], ("/b/{id}", "g"): before["/b/{id}", "f"]}
+    held = await routes()
+    for bad, code in (
+        ({"path": "/c", "function": "absent"}, "not_found"),
+        ({"path": "/a", "function": "g", "methods": ["GET", "POST"]}, "already_exists"),
+        ({"path": "/c", "function": "f", "auth": "none", "policy": {"subjects": ["user:ann"]}}, "invalid_request"),
+        (one, "invalid_request"),
+    ):
+        status = {"not_found": 404, "already_exists": 409, "invalid_request": 400}[code]
+        assert (await put(one, bad, status=status))["code"] == code
+        assert await routes() == held  # the other one was not deleted either
+    assert (await put(one))["deleted"] == ["any method /b/{id}"]
+    assert list(await routes()) == [("/a", "f")]
+    viewer = nova.member("default", role=Role.VIEWER)
+    refused = await nova.http.put(host + "/routes", json={"routes": []}, headers=viewer)
+    assert refused.status_code == 403
+    assert (await put())["deleted"] == ["GET /a"]
 
 
 @pytest.mark.parametrize(

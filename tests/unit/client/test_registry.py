@@ -91,6 +91,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "v.AliasPut": {"version": 1},
         "c.CanaryStart": {"alias": "x", "version": 1},
         "ing.IngressPolicyBody": {},
+        "g.GatewayRoutesPut": {"routes": []},
         "q.QuotaSet": {"limit": 1},
         "q.TierPut": {},
     }

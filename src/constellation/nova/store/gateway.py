@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -26,6 +27,39 @@ class ServedDomain:
     domain: Domain
     is_suspended: bool
     routes: tuple[GatewayRoute, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRoute:
+    """A route of a domain that is to be; its fields are those of `GatewayRoute`."""
+
+    path: str
+    shape: str
+    methods: tuple[str, ...]
+    function_name: str
+    qualifier: str
+    auth: Auth
+    enabled: bool
+    policy: str
+
+    @property
+    def key(self) -> tuple[str, frozenset[str]]:
+        """What makes it the same route as one that is there."""
+        return self.path, frozenset(self.methods)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """What became of a domain's routes."""
+
+    added: tuple[NewRoute, ...]
+    changed: tuple[NewRoute, ...]
+    deleted: tuple[GatewayRoute, ...]
+    kept: int
+
+
+class _OnlyAsked(Exception):
+    """Nothing of it is to be written."""
 
 
 class Domains:
@@ -105,6 +139,60 @@ class Domains:
         assert row is not None
         return _route(row)
 
+    async def replace_routes(
+        self, tenant: str, namespace: str, host: str, wanted: Sequence[NewRoute], *,
+        is_same: Callable[[NewRoute, GatewayRoute], bool], is_dry_run: bool,
+    ) -> Replaced:  # fmt: skip
+        """Put routes in place of all that a domain has: all of them, or none. Those that stay keep their ids.
+
+        Args:
+            is_dry_run: check all of it, and write nothing.
+
+        Raises:
+            NotFound, AlreadyExists, StateConflict: as `create_route`; two of them may be rivals, too.
+        """
+        if len(wanted) > MAX_ROUTES:
+            raise StateConflict("domain", host, state=f"full with {MAX_ROUTES} routes", wanted="one with fewer")
+        added: list[NewRoute] = []
+        changed: list[NewRoute] = []
+        deleted: list[GatewayRoute] = []
+        new: NewRoute | None = None
+        try:
+            async with self._db.transaction() as tx:
+                await tx.fetch_value(SQL["serialize"])
+                if await tx.fetch_row(SQL["get_domain"], tenant, namespace, host) is None:
+                    raise NotFound("domain", host)
+                rows = await tx.fetch(SQL["list_routes"], tenant, namespace, host, None, MAX_ROUTES, 0)
+                held = {(route.path, frozenset(route.methods)): route for route in map(_route, rows)}
+                for key in held.keys() - {each.key for each in wanted}:
+                    deleted.append(held.pop(key))
+                    await tx.execute(SQL["delete_route"], tenant, namespace, deleted[-1].id)
+                for new in wanted:
+                    old = held.get(new.key)
+                    route_id = uuid7() if old is None else old.id
+                    await _check_rival(tx, tenant, namespace, host, route_id, new.shape, new.path, new.methods)
+                    await refuse_unknown(tx, tenant, namespace, new.function_name, new.qualifier)
+                    if old is None:
+                        await tx.fetch_row(
+                            SQL["insert_route"], tenant, namespace, route_id, host, new.path, new.shape,
+                            list(new.methods), new.function_name, new.auth.value, new.enabled, new.policy, new.qualifier,
+                        )  # fmt: skip
+                        added.append(new)
+                    elif not is_same(new, old):
+                        await tx.fetch_row(
+                            SQL["update_route"], tenant, namespace, old.id, new.path, new.shape, list(new.methods),
+                            new.function_name, new.auth.value, new.enabled, new.policy, old.version, new.qualifier,
+                        )  # fmt: skip
+                        changed.append(new)
+                _refuse_if(is_dry_run=is_dry_run)
+        except _OnlyAsked:
+            pass
+        except asyncpg.ForeignKeyViolationError as error:
+            assert new is not None
+            raise _absent(error, host, new.function_name) from error
+        kept = len(wanted) - len(added) - len(changed)
+        return Replaced(added=tuple(added), changed=tuple(changed), deleted=tuple(deleted), kept=kept)
+
     async def get_route(self, tenant: str, namespace: str, route_id: UUID) -> GatewayRoute:
         """Return a route. Raises `NotFound`."""
         row = await self._db.fetch_row(SQL["get_route"], tenant, namespace, route_id)
@@ -171,6 +259,11 @@ class Domains:
         domain = Domain(**columns)
         routes = await self._db.fetch(SQL["routes_at"], domain.tenant, domain.namespace, domain.host)
         return ServedDomain(domain=domain, is_suspended=is_suspended, routes=tuple(map(_route, routes)))
+
+
+def _refuse_if(*, is_dry_run: bool) -> None:
+    if is_dry_run:
+        raise _OnlyAsked
 
 
 async def _check_rival(

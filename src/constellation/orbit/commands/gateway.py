@@ -13,6 +13,7 @@ from constellation.client import (
     DomainCreate,
     GatewayRouteBody,
     GatewayRouteCreate,
+    GatewayRoutesPut,
     GatewayRouteUpdate,
     RoutePolicy,
 )
@@ -173,6 +174,43 @@ def delete(context: typer.Context, route: RouteId, is_agreed: Agreed = False) ->
     session.confirm(f"Delete the route {found.host}{found.path}?", is_agreed=is_agreed)
     session.client.delete_gateway_route(found.id)
     _show(session, found, "deleted")
+
+
+@app.command("export")
+def export(context: typer.Context, host: HostName) -> None:
+    """Write all routes of a domain as JSON, as `import` reads them."""
+    session = Session.of(context)
+    routes = [
+        {name: getattr(route, name) for name in ("path", "function", "methods", "auth", "enabled", "policy")}
+        for route in session.client.list_gateway_routes(host=host)
+    ]
+    text = msgspec.json.format(msgspec.json.encode({"routes": routes}), indent=2)
+    session.output.line(text.decode())
+
+
+@app.command("import")
+def import_(
+    context: typer.Context,
+    host: HostName,
+    routes: Annotated[str, typer.Argument(metavar="@FILE|-|JSON", help="as `export` writes it")],
+    is_dry: Annotated[bool, typer.Option("--dry-run", help="check it and say what would change")] = False,
+    is_agreed: Agreed = False,
+) -> None:
+    """Put routes in place of all that a domain has: all of them, or none."""
+    session = Session.of(context)
+    try:
+        wanted = msgspec.json.decode(event_of(routes), type=GatewayRoutesPut)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise OrbitError(f"the routes: {error}") from error
+    planned = session.client.replace_gateway_routes(host, msgspec.structs.replace(wanted, dry_run=True))
+    if not is_dry:
+        if planned.deleted:
+            session.confirm(f"Delete {', '.join(planned.deleted)} of {host}?", is_agreed=is_agreed)
+        planned = session.client.replace_gateway_routes(host, msgspec.structs.replace(wanted, dry_run=False))
+    parts = [(planned.added, "added"), (planned.changed, "changed"), (planned.deleted, "deleted")]
+    lines = [f"{done} {route}" for group, done in parts for route in group]
+    would = ["nothing is written yet:"] if is_dry else []
+    session.output.made(planned, "\n".join([*would, *lines, f"{planned.kept} stay as they are"]))
 
 
 def _change(context: typer.Context, route: str, changes: GatewayRouteUpdate, done: str) -> None:

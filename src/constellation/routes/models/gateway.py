@@ -99,6 +99,35 @@ class GatewayRouteBody(Struct, kw_only=True, frozen=True):
     updated_at: datetime
 
 
+class GatewayRouteSet(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A route of a domain that the path of the request names."""
+
+    path: Path
+    function: Target
+    methods: Methods = ()
+    auth: AuthName = "api_key"
+    enabled: bool = True
+    policy: RoutePolicy = RoutePolicy()
+
+
+class GatewayRoutesPut(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """All routes of a domain: what is not here is deleted."""
+
+    routes: Annotated[tuple[GatewayRouteSet, ...], Meta(max_length=500)]
+    dry_run: Annotated[bool, Meta(description="check all of it and say what would change, and change nothing")] = False
+
+
+class GatewayRoutesChanged(Struct, kw_only=True, frozen=True):
+    """What became of a domain's routes; one is the same whose path and methods are."""
+
+    host: str
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    deleted: tuple[str, ...]
+    kept: int
+    is_dry_run: bool
+
+
 class GatewayMatchBody(Struct, kw_only=True, frozen=True):
     """Which route serves a request, and what the names in its path stand for."""
 

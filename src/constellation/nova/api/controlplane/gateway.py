@@ -29,7 +29,7 @@ from constellation.nova.domain.globs import check_globs
 from constellation.nova.domain.host import check_host, cover_of, host_in
 from constellation.nova.domain.mapping import ResponseRules, check_request_rules, check_response_rules
 from constellation.nova.domain.path_template import path_template
-from constellation.nova.store.gateway import Domains
+from constellation.nova.store.gateway import Domains, NewRoute
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.gateway import (
     DomainBody,
@@ -37,6 +37,9 @@ from constellation.routes.models.gateway import (
     GatewayMatchBody,
     GatewayRouteBody,
     GatewayRouteCreate,
+    GatewayRoutesChanged,
+    GatewayRouteSet,
+    GatewayRoutesPut,
     GatewayRouteUpdate,
 )
 from constellation.routes.models.gateway_policy import RoutePolicy
@@ -71,25 +74,37 @@ class DomainRoutes:
         return Deleted(status="deleted", name=host)
 
     async def create_gateway_route(self, call: ApiRequest[GatewayRouteCreate]) -> GatewayRouteBody:
-        body = call.body
         tenant, namespace = call.scope
-        name, qualifier = target_of(body.function)
-        policy = _policy_text(body.policy, Auth(body.auth))
-        await self._check_schemas(body.policy, owner=tenant)
+        new = await self._new(call.body, owner=tenant)
         route = await self._domains.create_route(
             tenant=tenant,
             namespace=namespace,
-            host=check_host(body.host),
-            path=body.path,
-            shape=path_template(body.path).shape,
-            methods=check_methods(body.methods),
-            function_name=name,
-            qualifier=qualifier,
-            auth=Auth(body.auth),
-            enabled=body.enabled,
-            policy=policy,
+            host=check_host(call.body.host),
+            path=new.path,
+            shape=new.shape,
+            methods=new.methods,
+            function_name=new.function_name,
+            qualifier=new.qualifier,
+            auth=new.auth,
+            enabled=new.enabled,
+            policy=new.policy,
         )
         return _route_body(route)
+
+    async def replace_gateway_routes(self, call: ApiRequest[GatewayRoutesPut]) -> GatewayRoutesChanged:
+        host, body = call.params["host"].lower(), call.body
+        wanted = [await self._new(each, owner=call.scope[0]) for each in body.routes]
+        if len({each.key for each in wanted}) < len(wanted):
+            raise InvalidRequest("a path is there twice with the same methods", field="routes")
+        done = await self._domains.replace_routes(*call.scope, host, wanted, is_same=_is_same, is_dry_run=body.dry_run)
+        return GatewayRoutesChanged(
+            host=host,
+            added=tuple(map(_told, done.added)),
+            changed=tuple(map(_told, done.changed)),
+            deleted=tuple(sorted(map(_told, done.deleted))),
+            kept=done.kept,
+            is_dry_run=body.dry_run,
+        )
 
     async def list_gateway_routes(self, call: ApiRequest[None]) -> Page[GatewayRouteBody]:
         host = call.query.get("host")
@@ -152,6 +167,22 @@ class DomainRoutes:
         is_same = replace(changed, policy=route.policy) == route and policy_of(changed) == policy_of(route)
         return _route_body(route if is_same else await self._domains.update_route(changed))
 
+    async def _new(self, body: GatewayRouteCreate | GatewayRouteSet, *, owner: str) -> NewRoute:
+        """Return a route as it is to be. Raises `InvalidRequest`: it makes no sense."""
+        name, qualifier = target_of(body.function)
+        policy = _policy_text(body.policy, Auth(body.auth))
+        await self._check_schemas(body.policy, owner=owner)
+        return NewRoute(
+            path=body.path,
+            shape=path_template(body.path).shape,
+            methods=check_methods(body.methods),
+            function_name=name,
+            qualifier=qualifier,
+            auth=Auth(body.auth),
+            enabled=body.enabled,
+            policy=policy,
+        )
+
     async def _check_schemas(self, policy: RoutePolicy, *, owner: str) -> None:
         for part, schema in structs.asdict(policy.schema).items():
             if schema is not None:
@@ -188,7 +219,16 @@ def _route_body(route: GatewayRoute) -> GatewayRouteBody:
     )
 
 
-def policy_of(route: GatewayRoute) -> RoutePolicy:
+def _told(route: NewRoute | GatewayRoute) -> str:
+    return f"{','.join(route.methods) or 'any method'} {route.path}"
+
+
+def _is_same(new: NewRoute, old: GatewayRoute) -> bool:
+    fields = ("function_name", "qualifier", "auth", "enabled")
+    return policy_of(new) == policy_of(old) and all(getattr(new, each) == getattr(old, each) for each in fields)
+
+
+def policy_of(route: GatewayRoute | NewRoute) -> RoutePolicy:
     """Return the policy of a row."""
     return msgspec.json.decode(route.policy, type=RoutePolicy)
 
