@@ -243,6 +243,8 @@ async def test_bad_changes_are_refused_and_change_nothing(nova):
         ("PATCH", "/tenants/nobody", {"name": "x"}, 404, None),
         ("POST", "/tenants/nobody/namespaces", {"name": "x"}, 404, None),
         ("POST", "/tenants/default/namespaces", {"name": "x/y"}, 400, "name"),
+        ("POST", "/volumes", {"name": "a b", "size_mb": 8}, 400, "name"),
+        ("POST", "/volumes", {"name": "v", "size_mb": -1}, 400, "size_mb"),
         ("POST", "/internal/authenticate", {"kind": "magic"}, 400, "kind"),
         ("POST", "/internal/authenticate", {"kind": "presented"}, 400, "credential"),
     ]

@@ -13,6 +13,7 @@ import pytest
 from constellation.nova.domain.function import Function
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.schedules import Schedules
+from constellation.nova.store.tenancy import Tenancy
 from tests.integration.workers.rig import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.postgres, pytest.mark.slow]
@@ -30,9 +31,9 @@ async def schedules(db, comet):
     return Schedules(db)
 
 
-async def _every_second(schedules, *, due_in_s=0.0):
+async def _every_second(schedules, *, due_in_s=0.0, tenant="default"):
     return await schedules.create(
-        tenant="default",
+        tenant=tenant,
         namespace="default",
         function_name="f",
         cron="@every 1s",
@@ -75,6 +76,19 @@ async def test_two_coronas_fire_each_run_once_though_one_is_killed(platform, com
         assert dues[0] == schedule.next_run_at
         gaps = [later - earlier for earlier, later in pairwise(dues)]
         assert all(gap >= timedelta(seconds=1) for gap in gaps)
+
+
+async def test_a_run_is_submitted_in_the_schedules_own_tenant(platform, comet, db, jobs, schedules):
+    await Tenancy(db).create_tenant("acme")
+    own = Function(tenant="acme", namespace="default", name="f", id=uuid4(), runtime="python", handler="main.handler")
+    await Functions(db).create(own, {"main.py": b"def handler(e, c): pass"})
+    schedule = await _every_second(schedules, tenant="acme")
+    async with comet.serving() as address:
+        platform.start("corona", "--comet-grpc", str(address), config=QUICK)
+        await eventually(lambda: comet.accepted, platform)
+    (job,) = (await jobs.list("acme", "default", limit=1)).items
+    assert (job.function_name, job.subject) == ("f", f"schedule:{schedule.id}")
+    assert (await jobs.list("default", "default")).items == ()
 
 
 async def test_two_coronas_submit_each_run_once_when_nothing_fails(platform, comet, schedules):
