@@ -172,7 +172,7 @@ PLATFORMS = {
     "put_tier",
     "delete_tier",
 }  # not a tenant's, so refused
-MOVING_FIELDS = re.compile(r'"(last_used_at|used_at|expires_at)":[^,}]*')
+MOVING_FIELDS = re.compile(r'"(last_used_at|used_at|expires_at|size_bytes)":[^,}]*')
 LAST = ("delete_secret", "delete_topic", "delete_function", "delete_apikey", "delete_tenant")
 
 
