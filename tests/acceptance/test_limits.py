@@ -156,14 +156,14 @@ def test_a_tenant_has_no_more_memory_in_use_than_it_may(platform, orbit):
 
 
 def test_a_tenant_with_a_seed_is_called_by_its_own_program(platform, orbit):
-    assert orbit.run("tenants", "create", "plum", "--seed").code == 0
-    made = orbit.run("--tenant", "plum", "keys", "create", "ci", "--service-account", "invoker", "-o", "json")
+    assert orbit.run("tenants", "create", "sown", "--seed").code == 0
+    made = orbit.run("--tenant", "sown", "keys", "create", "ci", "--service-account", "invoker", "-o", "json")
     assert made.code == 0, made.out
     key = {"X-API-Key": made.json["key"]}
     answer = platform.invoke("hello-python", {"name": "Ada"}, headers=key)
     assert (answer.status_code, answer.json().get("output")) == (200, {"message": "Hello, Ada!"})
     assert platform.http.delete("/functions/hello-python", headers=key).status_code == 403
-    assert orbit.run("tenants", "delete", "plum", "--yes").code == 0
+    assert orbit.run("tenants", "delete", "sown", "--yes").code == 0
 
 
 def test_all_callers_of_a_tenant_share_its_rate_and_others_do_not(platform, orbit):

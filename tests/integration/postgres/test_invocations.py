@@ -112,16 +112,18 @@ async def test_figures_by_function_come_with_those_of_all(db: Database) -> None:
     log, figures = Invocations(db), Statistics(db)
     calls = [record(function_name="f", duration_ms=float(ms)) for ms in range(1, 101)]
     calls += [record(function_name="g", status="function_error", cold_start=True) for _ in range(3)]
-    await log.record([*calls, record(age_s=600, function_name="old"), record(namespace="other", function_name="far")])
-    whole, each = await figures.by_function("default", "default", None, range_s=300)
+    await log.record(
+        [*calls, record(age_s=86_400, function_name="old"), record(namespace="other", function_name="far")]
+    )
+    whole, each = await figures.by_function("default", "default", None, range_s=43_200)
     assert (whole.calls, whole.errors, whole.cold_starts) == (103, 3, 3)
     assert [(name, found.calls, found.errors, found.p50_ms, found.p95_ms) for name, found in each] == [
         ("f", 100, 0, 50.0, 95.0),
         ("g", 3, 3, 1.5, 1.5),
     ]
-    one, ((name, _),) = await figures.by_function("default", "default", "g", range_s=300)
+    one, ((name, _),) = await figures.by_function("default", "default", "g", range_s=43_200)
     assert (one.calls, name) == (3, "g")
-    nothing, none = await figures.by_function("default", "none", None, range_s=300)
+    nothing, none = await figures.by_function("default", "none", None, range_s=43_200)
     assert (nothing.calls, nothing.p95_ms, none) == (0, None, [])
 
 

@@ -54,14 +54,14 @@ def check_alias_name(name: str) -> str:
     return name
 
 
-def check_qualifier(text: str) -> str:
+def check_qualifier(text: str, *, field: str = "qualifier") -> str:
     """Return what a call may name, "" for the live version; raise `InvalidRequest` for what no version can be."""
     if text in ("", LATEST):
         return ""
     if text.isascii() and text.isdigit() and text[0] != "0" and len(text) <= MAX_NUMBER_DIGITS:
         return text
     if _NAME.fullmatch(text) is None:
-        raise InvalidRequest(f"qualifier {text[:80]!r} is no version's number and no alias", field="qualifier")
+        raise InvalidRequest(f"qualifier {text[:80]!r} is no version's number and no alias", field=field)
     return text
 
 
@@ -74,7 +74,7 @@ def target_of(text: str) -> tuple[str, str]:
     name, colon, qualifier = text.partition(":")
     if colon and not qualifier:
         raise InvalidRequest(f"{text[:80]!r} names no version and no alias behind its colon", field="function")
-    return name, check_qualifier(qualifier)
+    return name, check_qualifier(qualifier, field="function")
 
 
 def target(name: str, qualifier: str) -> str:
