@@ -11,7 +11,7 @@ from uuid import UUID
 from constellation.base.clock import Clock
 from constellation.base.errors import NotFound, StateConflict
 from constellation.base.ids import uuid7
-from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.domain.job import Job, JobStatus, NewJob, accepted_job
 from constellation.nova.domain.quota import Dimension, QuotaExceeded
 from constellation.nova.store.jobs import LEASE_EXPIRED, ClaimedJob, Completion, Enqueued, Failure
 
@@ -41,7 +41,7 @@ class MemoryJobs:
         bound = self._keys.get(key) if job.idempotency_key else None
         if bound is not None and bound[1] > now and bound[0] in self._rows:
             return Enqueued(job=self._rows[bound[0]].job, is_replay=True)
-        accepted = _accepted(job, run_at=now + timedelta(seconds=delay_s), created_at=now)
+        accepted = accepted_job(job, uuid7(), run_at=now + timedelta(seconds=delay_s), created_at=now)
         self._rows[accepted.id] = _Row(job=accepted)
         if job.idempotency_key:
             self._keys[key] = (accepted.id, now + timedelta(seconds=job.idempotency_ttl_s))
@@ -172,32 +172,3 @@ class MemoryJobs:
         row.job = replace(row.job, status=status, finished_at=self._clock.now())
         row.lease_until = None
         self.outcomes[row.job.id].append(status)
-
-
-def _accepted(job: NewJob, *, run_at: datetime, created_at: datetime) -> Job:
-    return Job(
-        tenant=job.tenant,
-        namespace=job.namespace,
-        id=uuid7(),
-        function_name=job.function_name,
-        payload=job.payload,
-        status=JobStatus.QUEUED,
-        subject=job.subject,
-        source=job.source,
-        attempt=0,
-        max_attempts=job.max_attempts,
-        backoff_base_s=job.backoff_base_s,
-        backoff_max_s=job.backoff_max_s,
-        run_at=run_at,
-        request_id=None,
-        output=None,
-        error=None,
-        duration_ms=None,
-        started_at=None,
-        finished_at=None,
-        created_at=created_at,
-        call_depth=job.call_depth,
-        call_chain=job.call_chain,
-        is_durable=job.is_durable,
-        qualifier=job.qualifier,
-    )

@@ -68,3 +68,33 @@ class Job:
     call_chain: tuple[str, ...]
     is_durable: bool = False
     qualifier: str = ""
+
+
+def accepted_job(job: NewJob, job_id: UUID, *, run_at: datetime, created_at: datetime) -> Job:
+    """Return a job as it stands once it is accepted."""
+    return Job(
+        tenant=job.tenant,
+        namespace=job.namespace,
+        id=job_id,
+        function_name=job.function_name,
+        payload=job.payload,
+        status=JobStatus.QUEUED,
+        subject=job.subject,
+        source=job.source,
+        attempt=0,
+        max_attempts=job.max_attempts,
+        backoff_base_s=job.backoff_base_s,
+        backoff_max_s=job.backoff_max_s,
+        run_at=run_at,
+        request_id=None,
+        output=None,
+        error=None,
+        duration_ms=None,
+        started_at=None,
+        finished_at=None,
+        created_at=created_at,
+        call_depth=job.call_depth,
+        call_chain=job.call_chain,
+        is_durable=job.is_durable,
+        qualifier=job.qualifier,
+    )

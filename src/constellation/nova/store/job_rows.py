@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from constellation.nova.domain.job import Job, JobStatus, NewJob
+from constellation.nova.domain.job import Job, JobStatus, NewJob, accepted_job
 from constellation.nova.store.pool import Record
 
 
@@ -33,32 +33,7 @@ def columns_of(jobs: Sequence[NewJob], ids: Sequence[UUID], delay_s: float) -> t
 
 def accepted(job: NewJob, row: Record) -> Job:
     """Return a job as it stands once the row of `insert` is written."""
-    return Job(
-        tenant=job.tenant,
-        namespace=job.namespace,
-        id=row["id"],
-        function_name=job.function_name,
-        payload=job.payload,
-        status=JobStatus.QUEUED,
-        subject=job.subject,
-        source=job.source,
-        attempt=0,
-        max_attempts=job.max_attempts,
-        backoff_base_s=job.backoff_base_s,
-        backoff_max_s=job.backoff_max_s,
-        run_at=row["run_at"],
-        request_id=None,
-        output=None,
-        error=None,
-        duration_ms=None,
-        started_at=None,
-        finished_at=None,
-        created_at=row["created_at"],
-        call_depth=job.call_depth,
-        call_chain=job.call_chain,
-        is_durable=job.is_durable,
-        qualifier=job.qualifier,
-    )
+    return accepted_job(job, row["id"], run_at=row["run_at"], created_at=row["created_at"])
 
 
 def job_of(row: Record) -> Job:

@@ -116,13 +116,8 @@ class Quotas:
         assert row is not None
         queued: int = await self._db.fetch_value(SQL["queued"], tenant, QUEUE_COUNT_LIMIT)
         calls = (await self.calls([tenant])).get(tenant, Calls())
-        return (
-            {Dimension(name): int(value) for name, value in row.items()}
-            | {
-                Dimension.QUEUE_DEPTH: queued,
-            }
-            | {period: calls.of(period) for period in PERIODS}
-        )
+        found = {Dimension(name): int(value) for name, value in row.items()}
+        return found | {Dimension.QUEUE_DEPTH: queued} | {period: calls.of(period) for period in PERIODS}
 
     async def calls(self, tenants: Sequence[str]) -> Mapping[str, Calls]:
         """Return the calls of today and of this month of those tenants that had some."""
