@@ -698,12 +698,12 @@ typedef struct ct_tenant_row {
     uint64_t calls_until; /* no call is let in once its count, as ct_tenant_stats has it, is that; UINT64_MAX: never */
     uint64_t quota_ends_ns; /* when there will be more */
     uint32_t quota_detail;  /* enum ct_detail, of the refusal */
-    uint32_t max_memory_mb; /* of all its instances; 0: any */
+    uint32_t max_memory_mb; /* of all its instances and of what it holds beside them; 0: any */
     uint32_t max_cpu_millis;
 } ct_tenant_row;
 
 /* Limits a tenant from now on, whether it has functions yet or not; until then it has no limits. What it did stays
- * counted while it is told of or has functions. Returns 0, CT_E_FULL, CT_E_TOOBIG or -ENOMEM. */
+ * counted while it is told of, has functions or holds something beside them. Returns 0, CT_E_FULL, CT_E_TOOBIG or -ENOMEM. */
 int ct_tenant_put(ct_table *table, const uint8_t *name, uint32_t name_len, const ct_tenant_row *row, uint64_t *out);
 int ct_tenant_drop(ct_table *table, uint64_t tenant); /* it has no limits any more; 0 or -ESTALE */
 
@@ -712,7 +712,7 @@ typedef struct ct_tenant_stats {
     uint64_t calls; /* let in, since the table got to know it */
     uint32_t inflight;
     uint32_t functions; /* that the table has of it, versions beside the live ones too */
-    uint64_t memory_mb; /* of its instances, until they are gone */
+    uint64_t memory_mb; /* of its instances, until they are gone, and of what it holds beside them */
     uint64_t cpu_millis;
 } ct_tenant_stats;
 
@@ -724,6 +724,20 @@ size_t ct_tenant_stats_list(ct_table *table, uint64_t *cursor, ct_tenant_stats *
 /* Takes so many messages out of its bucket. 0: they may be published; else ns until they may, UINT64_MAX: not so many at
  * once. */
 uint64_t ct_tenant_publish(ct_table *table, uint64_t tenant, uint32_t messages, uint64_t now_ns);
+
+enum ct_hold { CT_HOLD_TAKEN = 0, CT_HOLD_WAITS = 1, CT_HOLD_REFUSED = 2 };
+
+/* Takes memory and CPU for what a tenant has beside its functions' instances: an interactive sandbox. CT_HOLD_TAKEN;
+ * CT_HOLD_WAITS: it is taken, and idle instances end for it, after which ct_tenant_hold_waits says 0; CT_HOLD_REFUSED with the
+ * verdict: not even all idle instances gone would leave room. What is asked 0 of is not looked at. is_there: it is taken whatever
+ * the limits are. -ESTALE: there is no such tenant. */
+int ct_tenant_hold(ct_table *table, uint64_t tenant, uint32_t memory_mb, uint32_t cpu_millis, uint32_t is_there,
+                   ct_verdict *out);
+/* Of what was taken of: what there is too much of until instances are gone, enum ct_detail; 0: nothing; -ESTALE. */
+int ct_tenant_hold_waits(const ct_table *table, uint64_t tenant, uint32_t memory_mb, uint32_t cpu_millis);
+
+/* Gives back what was taken, in as many parts as one likes; -EINVAL: it holds less. */
+int ct_tenant_unhold(ct_table *table, uint64_t tenant, uint32_t memory_mb, uint32_t cpu_millis);
 
 /* -- aliases: names under which a function's versions are called -- */
 

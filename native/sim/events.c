@@ -319,6 +319,36 @@ static void limit_tenant(sim *s, const sim_function *f) {
         DEMAND(s, ct_tenant_put(s->t, f->row.tenant, f->row.tenant_len, &row, &handle) == 0, "a tenant was not limited");
 }
 
+void sim_let_go(sim *s, sim_hold *hold, uint32_t memory_mb, uint32_t cpu_millis) {
+    DEMAND(s, ct_tenant_unhold(s->t, hold->tenant, memory_mb, cpu_millis) == 0, "what was held was not given back");
+    hold->memory_mb -= memory_mb;
+    hold->cpu_millis -= cpu_millis;
+    if (hold->memory_mb == 0 && hold->cpu_millis == 0)
+        *hold = (sim_hold){.tenant = 0};
+}
+
+/* Something beside the instances takes room, whether there is any or not, gives a part of it back, or all. */
+static void on_hold(sim *s) {
+    saw_all(s, NULL, EV_HOLD);
+    sim_hold *hold = &s->holds[sim_below(s, HOLDS)];
+    if (hold->tenant != 0) {
+        sim_let_go(s, hold, sim_below(s, 2) == 0 ? 0 : hold->memory_mb, hold->cpu_millis);
+        return;
+    }
+    const ct__tenant *tenant = ct__function_at(s->t, s->functions[0].handle)->tenant;
+    *hold = (sim_hold){.tenant = ct__handle(&tenant->slot), .memory_mb = sim_one_of(s, 1, 60, 200),
+                       .cpu_millis = sim_one_of(s, 0, 300, 1500)};
+    const bool is_there = sim_below(s, 4) == 0;
+    const uint64_t memory_mb = tenant->memory_mb;
+    ct_verdict why = {.code = CT_STATUS_OK};
+    const int result = ct_tenant_hold(s->t, hold->tenant, hold->memory_mb, hold->cpu_millis, is_there, &why);
+    DEMAND(s, result >= CT_HOLD_TAKEN && result <= (is_there ? CT_HOLD_WAITS : CT_HOLD_REFUSED), "an answer that there is not");
+    if (result != CT_HOLD_REFUSED)
+        return;
+    DEMAND(s, why.code == CT_STATUS_QUOTA_EXCEEDED && tenant->memory_mb == memory_mb, "what was refused took room");
+    *hold = (sim_hold){.tenant = 0};
+}
+
 static void on_update(sim *s, uint32_t event) {
     const uint32_t i = sim_below(s, FUNCTIONS);
     sim_function *f = &s->functions[i];
@@ -351,9 +381,9 @@ void sim_step(sim *s) {
     static const uint8_t weights[EV_COUNT] = {[EV_ADMIT] = 26, [EV_LEASE] = 3, [EV_END_OK] = 18, [EV_END_FAILED] = 3,
                                               [EV_END_BROKEN] = 3, [EV_CANCEL] = 5, [EV_OVERDUE] = 5, [EV_RETURN] = 2,
                                               [EV_BOOTED] = 14, [EV_BOOT_FAILED] = 3, [EV_DIED] = 3, [EV_GONE] = 9,
-                                              [EV_POLICY] = 2, [EV_DEPLOY] = 2, [EV_REMOVE] = 1, [EV_SWEEP] = 4, [EV_DOOR] = 1};
+                                              [EV_POLICY] = 2, [EV_DEPLOY] = 2, [EV_REMOVE] = 1, [EV_SWEEP] = 4, [EV_DOOR] = 1, [EV_HOLD] = 4};
     s->now_ns += draw(s) % (CT__SECOND_NS / 2);
-    uint32_t at = sim_below(s, 104);
+    uint32_t at = sim_below(s, 108);
     uint32_t event = 0;
     while (at >= weights[event])
         at -= weights[event++];
@@ -393,6 +423,9 @@ void sim_step(sim *s) {
         saw_all(s, NULL, EV_SWEEP);
         s->now_ns += sim_below(s, 4) * CT__SECOND_NS;
         ct_sweep(s->t, s->now_ns);
+        break;
+    case EV_HOLD:
+        on_hold(s);
         break;
     default:
         saw_all(s, NULL, EV_DOOR);

@@ -4,7 +4,7 @@
 
 #include "table/state.h"
 
-enum { FUNCTIONS = 4, CALLS = 24, MEMBERS = 8 };
+enum { FUNCTIONS = 4, CALLS = 24, MEMBERS = 8, HOLDS = 3 };
 
 enum event {
     EV_ADMIT,
@@ -24,6 +24,7 @@ enum event {
     EV_REMOVE,
     EV_SWEEP,
     EV_DOOR,
+    EV_HOLD,
     EV_COUNT
 };
 
@@ -46,6 +47,12 @@ typedef struct sim_function {
     uint64_t most; /* replicas it was ever allowed */
 } sim_function;
 
+typedef struct sim_hold { /* what a tenant holds beside its members; taken in parts and given back in parts */
+    uint64_t tenant;
+    uint32_t memory_mb;
+    uint32_t cpu_millis;
+} sim_hold;
+
 typedef struct sim {
     ct_table *t;
     uint64_t rng;
@@ -53,6 +60,7 @@ typedef struct sim {
     uint64_t tickets;
     sim_function functions[FUNCTIONS];
     sim_call calls[CALLS];
+    sim_hold holds[HOLDS];
     bool is_prompt; /* effects are taken at once */
     bool is_calm;   /* no faults any more */
     const char *broken;
@@ -75,6 +83,7 @@ sim_call *sim_call_in(sim *s, uint32_t state);       /* NULL: none is */
 ct__member *sim_member_in(sim *s, uint32_t state);   /* CT__MEMBER_STATES: in any */
 void sim_end(sim *s, sim_call *c, uint32_t status, uint32_t flags);
 void sim_take_effects(sim *s);
+void sim_let_go(sim *s, sim_hold *hold, uint32_t memory_mb, uint32_t cpu_millis);
 void sim_step(sim *s);
 
 #endif

@@ -11,7 +11,7 @@
 
 static const char *const EVENT_NAMES[EV_COUNT] = {"admit",  "lease",  "end ok",      "end failed", "end broken", "cancel",
                                                   "overdue", "return", "booted",      "boot failed", "died",     "gone",
-                                                  "policy", "deploy", "remove",      "sweep",       "open/close"};
+                                                  "policy", "deploy", "remove",      "sweep",       "open/close", "hold"};
 
 static const char *const ROW_NAMES[ROWS] = {"booting",  "idle",     "busy, room", "busy, full", "draining",
                                             "dead",     "admitted", "waiting",    "leased",     "refused"};
@@ -27,6 +27,9 @@ static void check(sim *s) {
 /* All faults end: every boot succeeds, every call returns, what is dead goes away. Then nobody may wait for ever. */
 static void calm(sim *s) {
     s->is_calm = true;
+    for (uint32_t i = 0; i < HOLDS && s->broken == NULL; i++)
+        if (s->holds[i].tenant != 0)
+            sim_let_go(s, &s->holds[i], s->holds[i].memory_mb, s->holds[i].cpu_millis);
     ct_table_open(s->t, 1, s->now_ns);
     for (uint32_t round = 0; round < 400 && s->broken == NULL; round++) {
         sim_take_effects(s);

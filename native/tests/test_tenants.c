@@ -287,6 +287,112 @@ static void a_limit_that_is_lowered_ends_what_is_idle_and_what_is_done(void) {
     ct_table_free(t);
 }
 
+static uint64_t memory_of(const ct_table *t, uint64_t tenant) {
+    ct_tenant_stats stats;
+    CHECK_INT(ct_tenant_stats_get(t, tenant, &stats), 0);
+    return stats.memory_mb;
+}
+
+static void what_is_held_beside_instances_counts_with_them(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f");
+    const uint64_t tenant = limited(t, "a", (ct_tenant_row){.max_memory_mb = 300, .max_cpu_millis = 1000});
+    ct_verdict why;
+    uint64_t one, two;
+    CHECK_INT(ct_tenant_hold(t, tenant, 150, 500, 0, &why), CT_HOLD_TAKEN);
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    CHECK(next_of(t, CT_EFFECT_BOOT) != 0);
+    CHECK_INT(memory_of(t, tenant), 250);
+    CHECK_INT(lease(t, f, SECOND, &two, &why), CT_LEASE_WAITS);
+    CHECK_INT(next_of(t, CT_EFFECT_BOOT), 0); /* there would be room beside one instance, not beside what is held too */
+    CHECK_INT(ct_tenant_hold(t, tenant, 51, 0, 0, &why), CT_HOLD_REFUSED);
+    CHECK_INT(why.code, CT_STATUS_QUOTA_EXCEEDED);
+    CHECK_INT(why.detail, CT_DETAIL_MEMORY);
+    CHECK_INT(why.limit, 300);
+    CHECK_INT(ct_tenant_hold(t, tenant, 50, 1, 0, &why), CT_HOLD_REFUSED);
+    CHECK_INT(why.detail, CT_DETAIL_CPU);
+    CHECK_INT(why.limit, 1000);
+    CHECK_INT(memory_of(t, tenant), 250); /* what is refused takes nothing */
+    CHECK_INT(ct_tenant_hold(t, tenant, 50, 0, 0, &why), CT_HOLD_TAKEN);
+    CHECK_INT(ct_table_check(t), 0);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 201, 0), -EINVAL);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 200, 501), -EINVAL);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 200, 500), 0);
+    CHECK(next_of(t, CT_EFFECT_BOOT) != 0); /* who waited for room gets it */
+    CHECK_INT(memory_of(t, tenant), 200);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
+static void a_call_that_can_have_no_instance_beside_what_is_held_is_told_at_once(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f");
+    const uint64_t tenant = limited(t, "a", (ct_tenant_row){.max_memory_mb = 300});
+    ct_verdict why;
+    uint64_t one;
+    CHECK_INT(ct_tenant_hold(t, tenant, 201, 0, 0, &why), CT_HOLD_TAKEN);
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_REFUSED);
+    CHECK_INT(why.code, CT_STATUS_QUOTA_EXCEEDED);
+    CHECK_INT(why.detail, CT_DETAIL_MEMORY);
+    CHECK_INT(ct_call_end(t, one, CT_STATUS_QUOTA_EXCEEDED, 0, SECOND), 0);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 201, 0), 0);
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    ct_table_free(t);
+}
+
+static void idle_instances_make_room_for_what_is_held(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t f = heavy(t, "f");
+    const uint64_t tenant = limited(t, "a", (ct_tenant_row){.max_memory_mb = 200});
+    ct_verdict why;
+    uint64_t one, two;
+    CHECK_INT(lease(t, f, SECOND, &one, &why), CT_LEASE_WAITS);
+    const uint64_t first = next_of(t, CT_EFFECT_BOOT);
+    CHECK_INT(ct_member_booted(t, first, SECOND), 0);
+    CHECK_INT(ct_tenant_hold(t, tenant, 101, 0, 0, &why), CT_HOLD_REFUSED); /* it is busy */
+    CHECK_INT(ct_call_end(t, one, CT_STATUS_OK, 0, SECOND), 0);
+    CHECK_INT(ct_tenant_hold(t, tenant, 201, 0, 0, &why), CT_HOLD_REFUSED); /* that would not do, so nothing ends for it */
+    CHECK_INT(next_of(t, CT_EFFECT_RETIRE), 0);
+    CHECK_INT(ct_tenant_hold(t, tenant, 150, 0, 0, &why), CT_HOLD_WAITS);
+    CHECK_INT(ct_tenant_hold_waits(t, tenant, 150, 0), CT_DETAIL_MEMORY);
+    CHECK_INT(ct_tenant_hold_waits(t, tenant, 0, 1), 0); /* of CPU there is any amount */
+    CHECK_INT(next_of(t, CT_EFFECT_RETIRE), first);
+    CHECK_INT(ct_table_check(t), 0);
+    CHECK_INT(lease(t, f, SECOND, &two, &why), CT_LEASE_WAITS); /* the place that comes free is not its */
+    CHECK_INT(ct_member_gone(t, first, SECOND), 0);
+    CHECK_INT(next_of(t, CT_EFFECT_BOOT), 0);
+    CHECK_INT(ct_tenant_hold_waits(t, tenant, 150, 0), 0);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
+static void what_is_there_already_is_held_whatever_the_limits_are(void) {
+    ct_table *t = table();
+    ct_table_open(t, 1, 0);
+    const uint64_t tenant = limited(t, "a", (ct_tenant_row){.max_memory_mb = 100, .max_cpu_millis = 100});
+    ct_verdict why;
+    CHECK_INT(ct_tenant_hold(t, tenant, 500, 0, 1, &why), CT_HOLD_WAITS);
+    CHECK_INT(memory_of(t, tenant), 500);
+    CHECK_INT(ct_tenant_hold(t, tenant, 1, 0, 0, &why), CT_HOLD_REFUSED);
+    CHECK_INT(ct_tenant_hold(t, tenant, 0, 100, 0, &why), CT_HOLD_TAKEN); /* of CPU there is enough */
+    CHECK_INT(ct_tenant_drop(t, tenant), 0);
+    CHECK_INT(memory_of(t, tenant), 500); /* it stays for what it holds */
+    CHECK_INT(ct_table_check(t), 0);
+    CHECK_INT(limited(t, "a", (ct_tenant_row){.max_memory_mb = 600}), tenant);
+    CHECK_INT(ct_tenant_hold_waits(t, tenant, 500, 0), 0);
+    CHECK_INT(ct_tenant_drop(t, tenant), 0);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 500, 0), 0);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 0, 100), 0);
+    CHECK_INT(ct_tenant_unhold(t, tenant, 0, 0), -ESTALE);
+    CHECK_INT(ct_tenant_hold(t, tenant, 1, 1, 0, &why), -ESTALE);
+    CHECK_INT(ct_tenant_hold_waits(t, tenant, 1, 1), -ESTALE);
+    CHECK_INT(ct_table_check(t), 0);
+    ct_table_free(t);
+}
+
 int main(void) {
     static const ct_case cases[] = {
         CASE(a_rate_is_shared_by_all_functions_of_a_tenant_and_by_no_other),
@@ -300,6 +406,10 @@ int main(void) {
         CASE(instances_are_as_many_as_the_tenant_has_memory_for),
         CASE(who_waits_for_a_quota_in_vain_is_told_so),
         CASE(a_limit_that_is_lowered_ends_what_is_idle_and_what_is_done),
+        CASE(what_is_held_beside_instances_counts_with_them),
+        CASE(a_call_that_can_have_no_instance_beside_what_is_held_is_told_at_once),
+        CASE(idle_instances_make_room_for_what_is_held),
+        CASE(what_is_there_already_is_held_whatever_the_limits_are),
     };
     return RUN("tenants", cases);
 }

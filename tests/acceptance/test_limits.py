@@ -226,3 +226,50 @@ def test_a_suspended_tenant_is_refused_in_every_way_and_loses_nothing(platform, 
     if box is not None:
         platform.eventually(lambda: platform.http.get(box, headers=SCOPE).json()["state"] == "running")
         assert platform.http.delete(box, headers=SCOPE).status_code == 200
+
+
+def test_sandboxes_are_no_way_round_the_quotas_of_memory_and_cpu(platform, orbit):
+    """They count with the instances of functions, before and after comet is killed, until they are gone."""
+
+    def make(**wanted: Any) -> httpx.Response:
+        return platform.http.post("/sandboxes", json=small | wanted, headers=SCOPE)
+
+    def ask(sandbox: Any, path: str) -> httpx.Response:
+        return platform.http.post(f"/sandboxes/{sandbox['id']}/{path}", json={}, headers=SCOPE)
+
+    small = {"memory_mb": 100, "disk_mb": 50, "cpu_millis": 500}
+    platform.deploy("other", ECHO, headers=SCOPE)  # with 128 MiB and a core
+    assert orbit.run("tenants", "limit", TENANT, "memory_mb", "400").code == 0
+    assert platform.eventually(lambda: platform.invoke("echo", 1, headers=SCOPE)).status_code == 200
+    first = make()
+    assert first.status_code == 201, first.text
+    second = make()  # it takes the place of the instance that is idle now
+    assert second.status_code == 201, second.text
+    refused = make()
+    assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+    assert {name: refused.json()[name] for name in ("dimension", "used", "limit")} == {
+        "dimension": "memory_mb",
+        "used": 450,
+        "limit": 400,
+    }
+    assert int(refused.headers["retry-after"]) >= 1
+    assert ask(first.json(), "fork").json()["code"] == "quota_exceeded"
+    called = platform.invoke("other", 1, headers=SCOPE)
+    assert (called.status_code, called.json()["dimension"]) == (429, "memory_mb")
+    pid = platform.planes()["comet"]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    platform.eventually(lambda: platform.planes()["comet"]["pid"] not in (pid, None))
+    assert platform.eventually(lambda: (again := make()).status_code == 429 and again).json()["used"] == 450
+    assert orbit.run("tenants", "limit", TENANT, "memory_mb", "none").code == 0
+    assert orbit.run("tenants", "limit", TENANT, "vcpu_milli", "1000").code == 0
+    assert ask(first.json(), "pause").json()["state"] == "paused"  # it needs no CPU, and keeps its memory
+    third = make()
+    assert third.status_code == 201, third.text
+    resumed = ask(first.json(), "resume")
+    assert (resumed.status_code, resumed.json()["dimension"], resumed.json()["used"]) == (429, "vcpu_milli", 1500)
+    for each in (second, third):
+        assert platform.http.delete(f"/sandboxes/{each.json()['id']}", headers=SCOPE).status_code == 200
+    assert ask(first.json(), "resume").json()["state"] == "running"
+    assert platform.http.delete(f"/sandboxes/{first.json()['id']}", headers=SCOPE).status_code == 200
+    assert orbit.run("tenants", "limit", TENANT, "vcpu_milli", "none").code == 0
+    platform.eventually(lambda: platform.invoke("other", 1, headers=SCOPE).status_code == 200)

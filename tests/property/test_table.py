@@ -73,6 +73,7 @@ EVENTS = {
     "wait": 4,
     "tenant": 2,
     "publish": 2,
+    "hold": 3,
 }
 
 
@@ -98,6 +99,7 @@ class Both:
         self.calls: dict[int, object] = {}  # by handle
         self.verdicts: set[int] = set()
         self.tenants: dict[str, int] = {}  # handles of those that were told of
+        self.holds: list[tuple[int, str, int, int]] = []  # beside instances: handle, tenant, memory, CPU
         for place in range(3):
             self.functions.append(self.put(place))
         self.table.open(is_open=True, now_ns=self.now_ns)
@@ -338,12 +340,26 @@ class Both:
             got = self.table.publish_wait_ns(handle, messages, now_ns=self.now_ns)
             assert got == self.model.tenants[name].publish(messages, self.now_ns)
 
+    def on_hold(self) -> None:
+        if self.holds and self.rng.random() < 0.5:
+            handle, name, memory_mb, cpu_millis = self.holds.pop(self.rng.randrange(len(self.holds)))
+            self.table.unhold(handle, memory_mb=memory_mb, cpu_millis=cpu_millis)
+            self.model.unhold(name, memory_mb, cpu_millis)
+        elif self.tenants:
+            name, handle = self.rng.choice(sorted(self.tenants.items()))
+            memory_mb, cpu_millis = self.rng.choice((0, 50, 200)), self.rng.choice((0, 500, 1000))
+            is_there = self.rng.random() < 0.3
+            got = self.table.hold(handle, memory_mb=memory_mb, cpu_millis=cpu_millis, is_there=is_there)
+            assert got == self.model.hold(name, memory_mb, cpu_millis, is_there=is_there)
+            if not isinstance(got, Verdict):
+                self.holds.append((handle, name, memory_mb, cpu_millis))
+                assert self.table.hold_waits(handle, memory_mb=memory_mb, cpu_millis=cpu_millis) is got
+
     def compare_tenants(self) -> None:
         for name, handle in self.tenants.items():
             model = self.model.tenants[name]
             calls = [call for _, call in self.calls.items() if call.function.row.tenant == name]
-            members = self.model.of(name)
-            held = (sum(m.memory_mb for m in members), sum(m.cpu_millis for m in members))
+            held = self.model.sums(name, self.model.of(name))
             stats = self.table.tenant_stats(handle)
             assert (stats.calls, stats.inflight) == (model.calls, len(calls))
             assert (stats.memory_mb, stats.cpu_millis) == held

@@ -120,7 +120,10 @@ int ct_lease(ct_table *t, uint64_t call, uint64_t deadline_ns, uint64_t now_ns, 
         ct__lease_facts(t, c, grant);
         return CT_LEASE_GRANTED;
     }
-    const uint32_t never = f->current > 0 ? CT_DETAIL_NONE : ct__tenant_beyond(f->tenant, f->row.memory_mb, f->row.cpu_millis);
+    const ct__tenant *tenant = f->tenant;
+    const uint32_t never = f->current > 0 ? CT_DETAIL_NONE
+                                          : ct__tenant_beyond(tenant, tenant->held_memory_mb + f->row.memory_mb,
+                                                              tenant->held_cpu_millis + f->row.cpu_millis);
     if (never != CT_DETAIL_NONE)
         return refused(c, beyond(never), out);
     c->number = ++t->next_number;

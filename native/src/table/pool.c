@@ -138,12 +138,18 @@ void ct__pool_pump(ct_table *t, ct__function *grown) {
     make_room(t);
 }
 
-/* Of a tenant's members that take new calls: how much they have. */
-static void held_by(const ct_table *t, const ct__tenant *tenant, uint64_t *memory_mb, uint64_t *cpu_millis) {
-    *memory_mb = *cpu_millis = 0;
+static uint32_t bit(uint32_t state) {
+    return 1u << state;
+}
+
+/* How much a tenant would have without its members in some states, given as bits. */
+static void held_without(const ct_table *t, const ct__tenant *tenant, uint32_t states, uint64_t *memory_mb,
+                         uint64_t *cpu_millis) {
+    *memory_mb = tenant->held_memory_mb;
+    *cpu_millis = tenant->held_cpu_millis;
     for (uint32_t i = 0; i < t->member_slab.fresh; i++) {
         const ct__member *m = &t->members[i];
-        if (!m->slot.is_used || m->function->tenant != tenant || m->state == CT_MEMBER_DEAD || m->state == CT_MEMBER_DRAINING)
+        if (!m->slot.is_used || m->function->tenant != tenant || (bit(m->state) & states) != 0)
             continue;
         *memory_mb += m->memory_mb;
         *cpu_millis += m->cpu_millis;
@@ -166,7 +172,7 @@ void ct__pool_trim(ct_table *t, const ct__tenant *tenant) {
         return;
     for (;;) {
         uint64_t memory_mb, cpu_millis;
-        held_by(t, tenant, &memory_mb, &cpu_millis);
+        held_without(t, tenant, bit(CT_MEMBER_DEAD) | bit(CT_MEMBER_DRAINING), &memory_mb, &cpu_millis);
         if (ct__tenant_beyond(tenant, memory_mb, cpu_millis) == CT_DETAIL_NONE)
             return;
         ct__member *idle = least_recently_used(t, tenant);
@@ -180,6 +186,21 @@ void ct__pool_trim(ct_table *t, const ct__tenant *tenant) {
             return; /* the others boot: the next sweep sees them */
         }
     }
+}
+
+static uint32_t beyond_without(const ct_table *t, const ct__tenant *tenant, uint32_t states, bool is_memory, bool is_cpu) {
+    uint64_t memory_mb, cpu_millis;
+    held_without(t, tenant, states, &memory_mb, &cpu_millis);
+    return ct__tenant_beyond(tenant, is_memory ? memory_mb : 0, is_cpu ? cpu_millis : 0);
+}
+
+uint32_t ct__pool_yield(ct_table *t, const ct__tenant *tenant, bool is_memory, bool is_cpu) {
+    const uint32_t lacks = beyond_without(t, tenant, bit(CT_MEMBER_DEAD) | bit(CT_MEMBER_IDLE), is_memory, is_cpu);
+    if (lacks != CT_DETAIL_NONE)
+        return lacks;
+    while (beyond_without(t, tenant, bit(CT_MEMBER_DEAD), is_memory, is_cpu) != CT_DETAIL_NONE)
+        ct__member_bury(t, least_recently_used(t, tenant));
+    return CT_DETAIL_NONE;
 }
 
 /* Boots ahead of calls as far as there is room, never at the cost of another function's instance; false: the node has none. */

@@ -96,13 +96,15 @@ typedef struct ct__tenant {
     uint8_t *name;
     uint64_t hash;
     uint32_t name_len;
-    uint32_t functions; /* of it; it stays while there are any, or while Python has told of it */
+    uint32_t functions; /* of it; it stays while there are any, while it holds something, or while Python has told of it */
     bool is_told;
     bool is_limited; /* there is something that a call is to be checked against */
     uint32_t inflight;
     uint32_t dead; /* of its members, those that are not gone yet */
-    uint64_t memory_mb; /* of its members */
+    uint64_t memory_mb; /* of its members, and what it holds beside them */
     uint64_t cpu_millis;
+    uint64_t held_memory_mb; /* beside them */
+    uint64_t held_cpu_millis;
     uint64_t calls;  /* let in, since it was made */
     uint64_t listed; /* of them, those that were told to whoever keeps the count */
     uint64_t call_full_at_ns;
@@ -297,6 +299,9 @@ void ct__pool_renew(ct_table *t, ct__function *f); /* a new sandbox begins: usel
 void ct__pool_refuse_line(ct_table *t, ct__function *f, const ct_verdict *verdict);
 void ct__pool_keep_warm(ct_table *t, uint64_t now_ns);
 void ct__pool_trim(ct_table *t, const ct__tenant *tenant); /* as far as its limits were lowered below what it has */
+/* Ends idle members of a tenant that has more than it may, as many as it takes; of none if all of them were not enough: then it
+ * returns what it has too little of. Only what is asked for is looked at. */
+uint32_t ct__pool_yield(ct_table *t, const ct__tenant *tenant, bool is_memory, bool is_cpu);
 
 /* lease.c */
 void ct__serve(ct_table *t, ct__function *f, const ct__member *booted, uint64_t now_ns);

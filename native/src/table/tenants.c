@@ -47,8 +47,12 @@ static ct__tenant **place(const ct__tenants *all, uint64_t hash, const uint8_t *
     return at;
 }
 
+static bool is_of_use(const ct__tenant *tenant) {
+    return tenant->functions > 0 || tenant->is_told || tenant->held_memory_mb > 0 || tenant->held_cpu_millis > 0;
+}
+
 static void let_go(ct__tenants *all, ct__tenant *tenant) {
-    if (tenant->functions > 0 || tenant->is_told)
+    if (is_of_use(tenant))
         return;
     ct__tenant **at = place(all, tenant->hash, tenant->name, tenant->name_len);
     assert(*at == tenant);
@@ -167,6 +171,58 @@ uint64_t ct_tenant_publish(ct_table *t, uint64_t handle, uint32_t messages, uint
     return left_ns;
 }
 
+static void add_held(ct__tenant *tenant, uint32_t memory_mb, uint32_t cpu_millis) {
+    tenant->held_memory_mb += memory_mb;
+    tenant->held_cpu_millis += cpu_millis;
+    tenant->memory_mb += memory_mb;
+    tenant->cpu_millis += cpu_millis;
+}
+
+static void take_held(ct__tenant *tenant, uint32_t memory_mb, uint32_t cpu_millis) {
+    tenant->held_memory_mb -= memory_mb;
+    tenant->held_cpu_millis -= cpu_millis;
+    tenant->memory_mb -= memory_mb;
+    tenant->cpu_millis -= cpu_millis;
+}
+
+int ct_tenant_hold_waits(const ct_table *t, uint64_t handle, uint32_t memory_mb, uint32_t cpu_millis) {
+    const ct__tenant *tenant = tenant_at(t, handle);
+    if (tenant == NULL)
+        return -ESTALE;
+    const uint64_t of_memory_mb = memory_mb > 0 ? tenant->memory_mb : 0, of_cpu_millis = cpu_millis > 0 ? tenant->cpu_millis : 0;
+    return (int)ct__tenant_beyond(tenant, of_memory_mb, of_cpu_millis);
+}
+
+int ct_tenant_hold(ct_table *t, uint64_t handle, uint32_t memory_mb, uint32_t cpu_millis, uint32_t is_there, ct_verdict *out) {
+    ct__tenant *tenant = tenant_at(t, handle);
+    if (tenant == NULL)
+        return -ESTALE;
+    add_held(tenant, memory_mb, cpu_millis);
+    const uint32_t lacks = is_there ? CT_DETAIL_NONE : ct__pool_yield(t, tenant, memory_mb > 0, cpu_millis > 0);
+    if (lacks != CT_DETAIL_NONE) {
+        take_held(tenant, memory_mb, cpu_millis);
+        const uint64_t limit = lacks == CT_DETAIL_MEMORY ? tenant->row.max_memory_mb : tenant->row.max_cpu_millis;
+        *out = (ct_verdict){.code = CT_STATUS_QUOTA_EXCEEDED, .detail = lacks, .retry_after_s = 1, .limit = limit};
+        return CT_HOLD_REFUSED;
+    }
+    if (is_there)
+        ct__pool_trim(t, tenant);
+    ct__pool_pump(t, NULL); /* who waits for an instance may have less room now, and gets an idle one's place */
+    return ct_tenant_hold_waits(t, handle, memory_mb, cpu_millis) == CT_DETAIL_NONE ? CT_HOLD_TAKEN : CT_HOLD_WAITS;
+}
+
+int ct_tenant_unhold(ct_table *t, uint64_t handle, uint32_t memory_mb, uint32_t cpu_millis) {
+    ct__tenant *tenant = tenant_at(t, handle);
+    if (tenant == NULL)
+        return -ESTALE;
+    if (tenant->held_memory_mb < memory_mb || tenant->held_cpu_millis < cpu_millis)
+        return -EINVAL;
+    take_held(tenant, memory_mb, cpu_millis);
+    let_go(t->tenants, tenant);
+    ct__pool_pump(t, NULL);
+    return 0;
+}
+
 uint32_t ct__tenant_beyond(const ct__tenant *tenant, uint64_t memory_mb, uint64_t cpu_millis) {
     const ct_tenant_row *row = &tenant->row;
     if (row->max_memory_mb > 0 && memory_mb > row->max_memory_mb)
@@ -213,8 +269,8 @@ int ct__tenants_check(const ct_table *t) {
         uint32_t functions = 0;
         uint32_t calls = 0;
         uint32_t dead = 0;
-        uint64_t memory_mb = 0;
-        uint64_t cpu_millis = 0;
+        uint64_t memory_mb = tenant->held_memory_mb;
+        uint64_t cpu_millis = tenant->held_cpu_millis;
         for (uint32_t j = 0; j < t->member_slab.fresh; j++) {
             const ct__member *m = &t->members[j];
             if (!m->slot.is_used || m->function->tenant != tenant)
@@ -232,7 +288,7 @@ int ct__tenants_check(const ct_table *t) {
                 calls += f->calls;
             }
         }
-        if (functions != tenant->functions || calls != tenant->inflight || (functions == 0 && !tenant->is_told) ||
+        if (functions != tenant->functions || calls != tenant->inflight || !is_of_use(tenant) ||
             *place(t->tenants, tenant->hash, tenant->name, tenant->name_len) != tenant)
             return -__LINE__;
     }

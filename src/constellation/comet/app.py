@@ -58,6 +58,7 @@ from constellation.comet.port import serving_port
 from constellation.comet.publishing import Publishing
 from constellation.comet.qualified import Names, Qualified
 from constellation.comet.resolving import NovaAnswers
+from constellation.comet.sandboxes.holds import Holds
 from constellation.comet.sandboxes.machines import Machines
 from constellation.comet.sandboxes.start import machines_of
 from constellation.comet.sandboxes.tunnels import Tunnels
@@ -301,7 +302,7 @@ async def execution_plane(
     templates = TemplateKeeper(functions, router, memory_bytes=settings.sandbox.template_memory_bytes)
     sandboxes = Sandboxes(db, node=context.node, limits=lambda tenant: in_force.of(tenant).sandboxes)
     first_uid = settings.sandbox.uid_base + _SANDBOX_UID_BLOCK * SLOTS
-    machines = machines_of(context, settings, sandboxes, router, uid_base=first_uid)
+    machines = machines_of(context, settings, sandboxes, router, Holds(tenants, table), uid_base=first_uid)
     listener = Listener(dsn, application=context.plane, channels=(CHANGES, RECORDS, BUILDS, PROGRESS, SETTINGS))
     async with router.run():
         if looks_ahead:

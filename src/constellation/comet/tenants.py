@@ -28,7 +28,7 @@ from constellation.nova.store.quotas import LimitedTenant
 log = structlog.get_logger()
 
 ADD_S = 0.5  # chosen: a small transaction, and only while there are calls
-MAX_TENANTS = 10_000  # chosen: as many as functions are kept; those without any go first
+MAX_TENANTS = 10_000  # chosen: as many as functions are kept; those without any, nor sandboxes, go first
 _NO_LIMIT = TenantRow()
 
 
@@ -102,6 +102,12 @@ class Tenants:
         known.limits, known.used = found.limits, used
         self._tell(known)
         return found.tenant
+
+    async def handle_of(self, tenant: str) -> TenantHandle | None:
+        """Return what the table knows a tenant by, which has its limits of now there; None: there is none."""
+        await self.try_get_tenant(tenant)
+        known = self._known.get(tenant)
+        return None if known is None else known.handle
 
     def queue_depth(self, tenant: str) -> int | None:
         """Return how many jobs a tenant that is served here may have; None: any number."""
@@ -197,10 +203,12 @@ class Tenants:
 
     def _make_room(self) -> None:
         while len(self._known) >= MAX_TENANTS:
-            without = (
-                name for name, known in self._known.items() if not self._table.tenant_stats(known.handle).functions
-            )
-            self._forget(next(without, next(iter(self._known))))
+            unused = (name for name, known in self._known.items() if not self._has_anything(known))
+            self._forget(next(unused, next(iter(self._known))))
+
+    def _has_anything(self, known: _Known) -> bool:
+        stats = self._table.tenant_stats(known.handle)
+        return bool(stats.functions or stats.memory_mb)
 
     def _forget(self, tenant: str) -> None:
         known = self._known.pop(tenant, None)

@@ -167,7 +167,7 @@ class TenantRow:
     max_inflight: int = 0
     calls_until: int | None = None  # no call is let in once that many were, as its stats count them
     is_quota_daily: bool = False  # a refusal says so
-    max_memory_mb: int = 0  # of all its instances
+    max_memory_mb: int = 0  # of all its instances and what it holds beside them
     max_cpu_millis: int = 0
     quota_ends_ns: int = 0  # when there will be more
 
@@ -179,7 +179,7 @@ class TenantStats(NamedTuple):
     calls: int  # let in
     inflight: int
     functions: int  # that the table has of it
-    memory_mb: int  # of its instances, until they are gone
+    memory_mb: int  # of its instances, until they are gone, and what it holds beside them
     cpu_millis: int
 
 

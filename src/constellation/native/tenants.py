@@ -8,7 +8,7 @@ from typing import Any
 from constellation.native import _core
 from constellation.native.errors import checked
 from constellation.native.ledger import Ledger
-from constellation.native.table_values import NEVER_NS, TenantHandle, TenantRow, TenantStats
+from constellation.native.table_values import NEVER_NS, Detail, TenantHandle, TenantRow, TenantStats, Verdict
 
 _lib, _ffi = _core.lib, _core.ffi
 
@@ -63,6 +63,32 @@ class TenantLedger(Ledger):
     def publish_wait_ns(self, tenant: TenantHandle, messages: int, *, now_ns: int) -> int:
         """Take messages out of a tenant's bucket; above 0: when they may be published, `NEVER_NS`: not so many at once."""
         return int(_lib.ct_tenant_publish(self._table, tenant, messages, now_ns))
+
+    def hold(
+        self, tenant: TenantHandle, *, memory_mb: int, cpu_millis: int, is_there: bool = False
+    ) -> Detail | Verdict:
+        """Take memory and CPU for what a tenant has beside its instances; what is asked 0 of is not looked at.
+
+        Args:
+            is_there: it is taken whatever the limits are.
+
+        Returns what there is too much of until idle instances that end for it are gone (see `hold_waits`), or the refusal.
+        """
+        said = _ffi.new("ct_verdict *")
+        answer = checked("tenant", _lib.ct_tenant_hold(self._table, tenant, memory_mb, cpu_millis, is_there, said))
+        if answer == _lib.CT_HOLD_REFUSED:
+            return Verdict(said.code, said.detail, said.http_status, said.retry_after_s, said.limit)
+        if answer == _lib.CT_HOLD_TAKEN:
+            return Detail.NONE
+        return self.hold_waits(tenant, memory_mb=memory_mb, cpu_millis=cpu_millis)
+
+    def hold_waits(self, tenant: TenantHandle, *, memory_mb: int, cpu_millis: int) -> Detail:
+        """Return what there is too much of, of what was taken of."""
+        return Detail(checked("tenant", _lib.ct_tenant_hold_waits(self._table, tenant, memory_mb, cpu_millis)))
+
+    def unhold(self, tenant: TenantHandle, *, memory_mb: int, cpu_millis: int) -> None:
+        """Give back what was taken, in as many parts as one likes."""
+        checked("tenant", _lib.ct_tenant_unhold(self._table, tenant, memory_mb, cpu_millis))
 
 
 def _stats(out: Any) -> TenantStats:

@@ -161,7 +161,8 @@ class TableModel(RoomModel):
         if function.shelf:
             return self._give(call)
         row = function.row
-        never = self.beyond(row.tenant, row.memory_mb, row.cpu_millis)
+        held = self.tenants[row.tenant].held
+        never = self.beyond(row.tenant, held[0] + row.memory_mb, held[1] + row.cpu_millis)
         if never and not function.current:
             call.state = "refused"
             return Verdict(Status.QUOTA_EXCEEDED, never, retry_after_s=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 
-from constellation.native.table_values import NEVER_NS, Detail, State, TableOptions, TenantRow
+from constellation.native.table_values import NEVER_NS, Detail, State, Status, TableOptions, TenantRow, Verdict
 from constellation.testing.table_parts import ModelFunction, ModelMember
 from constellation.testing.table_tenants import ModelTenant
 
@@ -69,23 +69,56 @@ class RoomModel(ABC):
             return Detail.MEMORY
         return Detail.CPU if row is not None and 0 < row.max_cpu_millis < cpu_millis else Detail.NONE
 
+    def sums(self, tenant: str, members: list[ModelMember]) -> tuple[int, int]:
+        memory_mb, cpu_millis = self.tenants[tenant].held
+        return memory_mb + sum(m.memory_mb for m in members), cpu_millis + sum(m.cpu_millis for m in members)
+
     def lacks(self, function: ModelFunction, more: int = 1) -> Detail:
-        row, members = function.row, self.of(function.row.tenant)
-        memory_mb = sum(member.memory_mb for member in members) + more * row.memory_mb
-        return self.beyond(row.tenant, memory_mb, sum(m.cpu_millis for m in members) + more * row.cpu_millis)
+        row = function.row
+        memory_mb, cpu_millis = self.sums(row.tenant, self.of(row.tenant))
+        return self.beyond(row.tenant, memory_mb + more * row.memory_mb, cpu_millis + more * row.cpu_millis)
+
+    def hold(self, tenant: str, memory_mb: int, cpu_millis: int, *, is_there: bool) -> Detail | Verdict:
+        """Take so much; NONE, what there is too much of until idle members are gone, or the refusal."""
+        model, before = self.tenants[tenant], self.tenants[tenant].held
+
+        def lacks(*gone: State) -> Detail:
+            sums = self.sums(tenant, [member for member in self.of(tenant) if member.state not in gone])
+            return self.beyond(
+                tenant, *(have if asked else 0 for have, asked in zip(sums, (memory_mb, cpu_millis), strict=True))
+            )
+
+        model.held = before[0] + memory_mb, before[1] + cpu_millis
+        if is_there:
+            self.trim(tenant)
+        elif missing := lacks(State.DEAD, State.IDLE):
+            model.held, row = before, model.row
+            assert row is not None
+            limit = row.max_memory_mb if missing is Detail.MEMORY else row.max_cpu_millis
+            return Verdict(Status.QUOTA_EXCEEDED, detail=missing, retry_after_s=1, limit=limit)
+        else:
+            while lacks(State.DEAD):
+                self.bury(least_recently_used([each for each in self.of(tenant) if each.state is State.IDLE]))
+        self.pump()
+        return lacks()
+
+    def unhold(self, tenant: str, memory_mb: int, cpu_millis: int) -> None:
+        model = self.tenants[tenant]
+        model.held = model.held[0] - memory_mb, model.held[1] - cpu_millis
+        self.pump()
 
     def room(self, function: ModelFunction) -> int:
         return next((more for more in range(self.options.max_instances) if self.lacks(function, more + 1)), 1 << 32)
 
     def trim(self, tenant: str) -> None:
         members = self.of(tenant)
-        if not self.beyond(tenant, sum(m.memory_mb for m in members), sum(m.cpu_millis for m in members)):
+        if not self.beyond(tenant, *self.sums(tenant, members)):
             return
         while True:
             held = [member for member in members if member.state not in (State.DEAD, State.DRAINING)]
             idle = [member for member in held if member.state is State.IDLE]
             busy = [member for member in held if member.state is State.BUSY]
-            is_beyond = self.beyond(tenant, sum(m.memory_mb for m in held), sum(m.cpu_millis for m in held))
+            is_beyond = self.beyond(tenant, *self.sums(tenant, held))
             if not is_beyond or not (idle or busy):
                 return
             if idle:

@@ -23,6 +23,7 @@ class ModelTenant:
     listed: int = 0
     call_full_at_ns: int = 0
     publish_full_at_ns: int = 0
+    held: tuple[int, int] = (0, 0)  # memory and CPU beside its instances
 
     def refusal(self, inflight: int, now_ns: int, *, is_job: bool) -> Verdict | None:
         row = self.row

@@ -6,7 +6,7 @@ either when it starts, it takes over.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ from anyio.abc import TaskStatus
 
 from constellation.base.errors import ConstellationError, NotFound, Overloaded, StateConflict
 from constellation.comet.sandboxes.files import File, write
+from constellation.comet.sandboxes.holds import Holds
 from constellation.comet.sandboxes.keeping import ForkFailed
 from constellation.comet.sandboxes.link import AgentGone, ask
 from constellation.comet.sandboxes.wanted import Answer, Kept
-from constellation.nova.domain.sandbox import Due, Sandbox, SandboxState, due
+from constellation.nova.domain.quota import QuotaExceeded
+from constellation.nova.domain.sandbox import Due, Sandbox, SandboxState, Share, due, share_of
 from constellation.nova.store.sandboxes import NewSandbox, Sandboxes
 
 log = structlog.get_logger()
@@ -99,8 +101,8 @@ class Place(Protocol):
 class Machines:
     """Usable while `run` does."""
 
-    def __init__(self, book: Sandboxes, places: Mapping[str, Place], *, node: str, tend_s: float) -> None:
-        self._book, self._places = book, places  # by the name of a backend
+    def __init__(self, book: Sandboxes, places: Mapping[str, Place], holds: Holds, *, node: str, tend_s: float) -> None:
+        self._book, self._places, self._holds = book, places, holds  # places by the name of a backend
         self._node, self._tend_s = node, tend_s
         self._users: dict[UUID, int] = {}
         self._used: dict[UUID, datetime] = {}  # not written yet
@@ -132,7 +134,7 @@ class Machines:
         """Make a sandbox. If it fails, or is cancelled, nothing of it is left but the row that says why.
 
         Raises:
-            TemplateUnavailable, SandboxLimit, KeeperFailed, AgentGone
+            TemplateUnavailable, SandboxLimit, QuotaExceeded, KeeperFailed, AgentGone
         """
         new = await self._place_of(new).checked(new)
         async with self._made(new, files=files) as sandbox:
@@ -142,7 +144,7 @@ class Machines:
         """Make a sandbox that has the files, environment and ports of another; that stands still while it is copied.
 
         Raises:
-            NotFound, StateConflict, SandboxLimit, KeeperFailed, ForkFailed, PauseUnavailable
+            NotFound, StateConflict, SandboxLimit, QuotaExceeded, KeeperFailed, ForkFailed, PauseUnavailable
         """
         source = await self.get(tenant, namespace, sandbox_id)
         if source.state not in (_S.RUNNING, _S.PAUSED):
@@ -188,25 +190,33 @@ class Machines:
             if sandbox.state is not _S.RUNNING:
                 raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="running")
             await self._place_of(sandbox).pause(str(sandbox_id))
-            return await self._book.move(sandbox, _S.PAUSED, reason=reason)
+            paused = await self._book.move(sandbox, _S.PAUSED, reason=reason)
+            self._holds.lower_nowait(sandbox_id, share_of(paused, paused.state))
+            return paused
 
     async def resume(self, tenant: str, namespace: str, sandbox_id: UUID) -> Sandbox:
-        """Let it go on. Raises `NotFound`, `StateConflict`."""
+        """Let it go on.
+
+        Raises:
+            NotFound, StateConflict
+            QuotaExceeded: the tenant has no CPU left for it.
+        """
         async with self._locked(sandbox_id):
             sandbox = await self.get(tenant, namespace, sandbox_id)
             if sandbox.state is _S.RUNNING:
                 return sandbox
             if sandbox.state is not _S.PAUSED:
                 raise StateConflict("sandbox", str(sandbox_id), state=sandbox.state, wanted="paused")
-            await self._place_of(sandbox).resume(str(sandbox_id))
-            return await self._book.move(sandbox, _S.RUNNING)
+            async with self._held(sandbox, share_of(sandbox, sandbox.state)):
+                await self._place_of(sandbox).resume(str(sandbox_id))
+                return await self._book.move(sandbox, _S.RUNNING)
 
     @asynccontextmanager
     async def using(self, tenant: str, namespace: str, sandbox_id: UUID) -> AsyncIterator[Use]:
         """Lend a running sandbox, which is not idle meanwhile; one that was paused for being idle goes on.
 
         Raises:
-            NotFound, StateConflict, Overloaded; in the block, AgentGone becomes NotFound when the sandbox has ended.
+            NotFound, StateConflict, Overloaded, QuotaExceeded; in the block, AgentGone becomes NotFound when the sandbox has ended.
         """
         sandbox = await self.get(tenant, namespace, sandbox_id)
         if sandbox.is_waking:
@@ -244,8 +254,20 @@ class Machines:
         """Make what a new row stands for; if the block fails too, it is ended."""
         home = self._place_of(new)
         with self._change(new.id):
-            async with self._filled(await self._book.insert(new), home, new, files) as sandbox:
+            async with self._held(new, Share()):
+                row = await self._book.insert(new)
+            async with self._filled(row, home, new, files) as sandbox:
                 yield sandbox
+
+    @asynccontextmanager
+    async def _held(self, sandbox: Sandbox | NewSandbox, before: Share) -> AsyncIterator[None]:
+        """Let a sandbox have all that it needs when it runs; if the block fails, what it had before."""
+        await self._holds.take(sandbox.id, sandbox.tenant, share_of(sandbox, _S.RUNNING))
+        try:
+            yield
+        except BaseException:
+            self._holds.lower_nowait(sandbox.id, before)
+            raise
 
     @asynccontextmanager
     async def _filled(
@@ -266,6 +288,7 @@ class Machines:
     async def _end(self, sandbox: Sandbox, *, reason: str) -> Sandbox:
         ending = await self._book.move(sandbox, _S.ENDING, reason=reason)
         await self._place_of(sandbox).remove(str(sandbox.id))
+        self._holds.drop_nowait(sandbox.id)
         self._used.pop(sandbox.id, None)
         return await self._book.move(ending, _S.ENDED, reason=reason)
 
@@ -308,6 +331,7 @@ class Machines:
         used, self._used = self._used, {}
         await self._book.note_used(used)
         rows = {sandbox.id: sandbox for sandbox in await self._book.of_node()}
+        await self._count(rows.values(), changed)
         kept: dict[str, Kept] = {}
         why: dict[str, str] = {}
         there: dict[str, Place] = {}
@@ -333,9 +357,18 @@ class Machines:
                 else:
                     await self._tend_one(sandbox, found, now=now, is_suspended=sandbox.id in suspended)
         await self._end_strays(there, rows.keys() | changed)
+        self._holds.drop_others_nowait(rows.keys() | changed)
         if anyio.current_time() >= self._forgets_at_s:
             self._forgets_at_s = anyio.current_time() + _FORGET_S
             await self._book.forget(ended_s=_KEPT_S)
+
+    async def _count(self, rows: Collection[Sandbox], changed: AbstractSet[UUID]) -> None:
+        """Count what rows say is there, and a comet before this one, or a request that was cut off, has left uncounted."""
+        wrong = [row for row in rows if row.id not in changed and not self._holds.has(row)]
+        handles = await self._holds.handles(row.tenant for row in wrong)
+        for row in wrong:
+            if row.id not in changed and row.tenant in handles:
+                self._holds.count_nowait(row, handles[row.tenant])
 
     async def _tend_one(self, sandbox: Sandbox, found: Kept, *, now: datetime, is_suspended: bool) -> None:
         if found.is_paused is not (sandbox.state is _S.PAUSED):  # a comet was killed between the two
@@ -362,7 +395,10 @@ class Machines:
                     self._used[sandbox.id] = now
                     log.warning("sandboxes.not_paused", id=str(sandbox.id), error=str(error))
             case Due.RESUME:
-                await self.resume(*scope)
+                try:
+                    await self.resume(*scope)
+                except QuotaExceeded as error:  # others of its tenant were quicker; the next look asks again
+                    log.info("sandboxes.not_resumed", id=str(sandbox.id), error=str(error))
             case Due.NOTHING:
                 pass
 

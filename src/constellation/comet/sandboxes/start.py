@@ -11,6 +11,7 @@ from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.settings import group_name
 from constellation.comet.runtimes.registry import Registry
 from constellation.comet.sandboxes.containers import Containers
+from constellation.comet.sandboxes.holds import Holds
 from constellation.comet.sandboxes.keeping import Keeping
 from constellation.comet.sandboxes.machines import Machines, Place
 from constellation.comet.sandboxes.namespaces import Namespaces
@@ -25,7 +26,7 @@ def _languages(router: Router) -> Callable[[], Registry]:
 
 
 def machines_of(
-    context: PlaneContext, settings: Settings, book: Sandboxes, router: Router, *, uid_base: int
+    context: PlaneContext, settings: Settings, book: Sandboxes, router: Router, holds: Holds, *, uid_base: int
 ) -> Machines:
     """Return what has the sandboxes of this node; `uid_base` is the host's user of the first in a namespace."""
     namespaces = Namespaces(
@@ -40,4 +41,4 @@ def machines_of(
     docker = next((each for each in router.backends if isinstance(each, DockerBackend)), None)
     if docker is not None:
         places[docker.name] = Containers(docker, context.state_dir / "run" / "sandbox-containers")
-    return Machines(book, places, node=context.node, tend_s=settings.sandboxes.tend_s)
+    return Machines(book, places, holds, node=context.node, tend_s=settings.sandboxes.tend_s)

@@ -65,7 +65,7 @@ def refusals(route: Route) -> list[int]:
     if route.template.startswith("/ai/") and route.streams:
         found.add(502)
     if route.template.startswith("/sandboxes/{id}"):
-        found |= {409, 421}
+        found |= {409, 421, 429}
     if route.transport is Transport.TERMINAL:
         found.add(426)
     return sorted(found)

@@ -43,8 +43,8 @@ ABOUT: Mapping[Dimension, str] = {
     Dimension.PUBLISHES_PER_S: "messages a second, on each comet",
     Dimension.QUEUE_DEPTH: "durable calls and deliveries that wait or run",
     Dimension.FUNCTIONS: "functions in all its namespaces",
-    Dimension.MEMORY_MB: "memory of all its functions' instances, in MiB, on each comet",
-    Dimension.VCPU_MILLI: "CPU of all its functions' instances, in thousandths of a core, on each comet",
+    Dimension.MEMORY_MB: "memory of all its functions' instances and sandboxes, in MiB, on each comet",
+    Dimension.VCPU_MILLI: "CPU of all its functions' instances and running sandboxes, in thousandths of a core, on each comet",
 }
 
 

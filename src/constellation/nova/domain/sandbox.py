@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 
@@ -69,6 +70,40 @@ class Sandbox:
     def is_waking(self) -> bool:
         """Whether the next use resumes it."""
         return self.state is SandboxState.PAUSED and self.reason == IDLE
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How much of a tenant's quotas something takes up."""
+
+    memory_mb: int = 0
+    cpu_millis: int = 0
+
+    def beyond(self, other: Share) -> Share:
+        """Return how much more this is, of each."""
+        return Share(max(0, self.memory_mb - other.memory_mb), max(0, self.cpu_millis - other.cpu_millis))
+
+    def with_more(self, more: Share) -> Share:
+        return Share(self.memory_mb + more.memory_mb, self.cpu_millis + more.cpu_millis)
+
+
+class Sized(Protocol):
+    """A sandbox that is there, or is to be."""
+
+    @property
+    def memory_mb(self) -> int: ...
+
+    @property
+    def cpu_millis(self) -> int: ...
+
+    @property
+    def disk_mb(self) -> int: ...
+
+
+def share_of(sandbox: Sized, state: SandboxState) -> Share:
+    """Return what a sandbox takes up: its files are in memory, too, and one that stands still keeps that and needs no CPU."""
+    memory_mb = sandbox.memory_mb + sandbox.disk_mb
+    return Share(memory_mb, 0 if state is SandboxState.PAUSED else sandbox.cpu_millis)
 
 
 class Due(StrEnum):
