@@ -496,6 +496,18 @@ typedef struct ct_link_settings {
 /* Takes over both descriptors, non-blocking: the worker's socket and the reading end of its stdio. Returns 0 and *out, or -errno. */
 int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out);
 
+/* The page that a worker on this host shares with us, so that small frames need no socket; and the descriptor that it rings
+ * us by. Both are for the worker: given to its sandbox, then sealed, before any code of a function runs there. */
+typedef struct ct_mail ct_mail;
+int ct_mail_new(ct_mail **out);
+int ct_mail_page_fd(const ct_mail *mail); /* a memfd of one page; -1 once sealed */
+int ct_mail_bell_fd(const ct_mail *mail); /* an eventfd */
+int ct_mail_seal(ct_mail *mail);          /* the worker has mapped it: its size and place are fixed */
+void ct_mail_free(ct_mail *mail);
+
+/* Takes over the page of the link's worker, which has sent nothing by it yet. Returns 0, or -errno with the page freed. */
+int ct_link_share(ct_link *link, ct_mail *mail);
+
 /* Index and generation: what names the link where it may have ended meanwhile. Never 0. */
 uint64_t ct_link_handle(const ct_link *link);
 

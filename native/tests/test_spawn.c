@@ -61,7 +61,7 @@ static outcome run(const ct_plan *plan) {
     int stdio[2];
     CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, channel), 0);
     CHECK_INT(pipe2(stdio, O_CLOEXEC), 0);
-    const ct__spawn_request request = {.plan = plan, .channel_fd = channel[1], .stdio_fd = stdio[1], .net_fd = -1, .root_mounts_fd = -1, .filters = &filters};
+    const ct__spawn_request request = {.plan = plan, .channel_fd = channel[1], .stdio_fd = stdio[1], .page_fd = -1, .bell_fd = -1, .net_fd = -1, .root_mounts_fd = -1, .filters = &filters};
     outcome out = {.exit_code = -1};
     ct__child child;
     const int result = ct__spawn(&request, &child, &out.word);
@@ -142,7 +142,7 @@ static void must_not_run(void) {
 static void a_hook_can_refuse(void) {
     static const ct__fork_hooks hooks = {.before = refuse_fork, .after = must_not_run};
     const ct_plan plan = sample("true");
-    const ct__spawn_request request = {.plan = &plan, .channel_fd = 0, .stdio_fd = 0, .net_fd = -1, .root_mounts_fd = -1, .filters = &filters, .hooks = &hooks};
+    const ct__spawn_request request = {.plan = &plan, .channel_fd = 0, .stdio_fd = 0, .page_fd = -1, .bell_fd = -1, .net_fd = -1, .root_mounts_fd = -1, .filters = &filters, .hooks = &hooks};
     ct__child child;
     ct__failure why;
     CHECK_INT(ct__spawn(&request, &child, &why), CT_E_THREADS);

@@ -6,14 +6,17 @@
 #include <Python.h>
 
 #include "base/huge.h"
+#include "base/err.h"
 #include "base/sysx.h"
 #include "base/text.h"
+#include "guest/desk.h"
 #include "sandbox/branch.h"
 #include "sandbox/zygote.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,8 +166,12 @@ static int set_environment(const ct_plan *plan) {
     return result;
 }
 
+/* Of a child: what it shares with its host. */
+static ct__page *page;
+
 static PyObject *become_child(ct__served *served) {
     PyOS_AfterFork_Child(); /* reseeds random, resets locks and thread state */
+    page = served->page;
     const int result = set_environment(served->plan);
     ct__served_fini(served);
     return result == 0 ? PyLong_FromLong(served->channel_fd) : NULL;
@@ -244,6 +251,146 @@ PyDoc_STRVAR(serve_doc,
              "os.environ is the plan's; every other descriptor but 0, 1 and 2 is closed.\n"
              "Raises SystemExit in the server once the other end of control_fd is closed.");
 
+/* ---- Channel: what the worker sends and receives ---- */
+
+typedef struct channel {
+    PyObject_HEAD
+    ct__desk desk;
+} channel;
+
+static PyObject *channel_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    (void)arguments;
+    (void)keywords;
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    channel *c = (channel *)alloc(type, 0);
+    if (c != NULL && ct__desk_init(&c->desk) < 0) {
+        Py_DECREF(c);
+        return PyErr_NoMemory();
+    }
+    return (PyObject *)c;
+}
+
+static void channel_free(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    ct__desk_fini(&((channel *)self)->desk);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyObject *channel_open(PyObject *self, PyObject *argument) {
+    const long fd = PyLong_AsLong(argument);
+    if (fd == -1 && PyErr_Occurred() != NULL)
+        return NULL;
+    if (fcntl((int)fd, F_SETFD, FD_CLOEXEC) != 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    ct__desk_open(&((channel *)self)->desk, (int)fd, page, CT__BELL_FD);
+    Py_RETURN_NONE;
+}
+
+static PyObject *channel_fileno(PyObject *self, PyObject *unused) {
+    (void)unused;
+    return PyLong_FromLong(((channel *)self)->desk.fd);
+}
+
+/* In a child that user code forked: what it says is not ours to say, and it does not have the page. */
+static PyObject *channel_forsake(PyObject *self, PyObject *unused) {
+    (void)unused;
+    ct__desk *desk = &((channel *)self)->desk;
+    if (desk->fd >= 0)
+        (void)close(desk->fd);
+    if (desk->page != NULL)
+        (void)close(desk->bell_fd);
+    ct__desk_open(desk, -1, NULL, -1);
+    Py_RETURN_NONE;
+}
+
+static PyObject *tuple_of(const ct_frame *frame) {
+    PyObject *const parts[] = {PyLong_FromLong(frame->kind), PyLong_FromUnsignedLong(frame->call_id),
+                               PyBytes_FromStringAndSize((const char *)frame->body, (Py_ssize_t)frame->len)};
+    PyObject *tuple = parts[0] != NULL && parts[1] != NULL && parts[2] != NULL ? PyTuple_New(3) : NULL;
+    for (Py_ssize_t i = 0; i < 3; i++)
+        if (tuple == NULL)
+            Py_XDECREF(parts[i]);
+        else
+            (void)PyTuple_SetItem(tuple, i, parts[i]);
+    return tuple;
+}
+
+static PyObject *channel_receive(PyObject *self, PyObject *unused) {
+    (void)unused;
+    ct__desk *desk = &((channel *)self)->desk;
+    for (;;) {
+        uint8_t block[CT__PAGE_FRAME_BYTES];
+        ct_frame frame;
+        int result;
+        Py_BEGIN_ALLOW_THREADS;
+        result = ct__desk_receive(desk, &frame, block);
+        Py_END_ALLOW_THREADS;
+        if (result == 0)
+            return tuple_of(&frame);
+        if (result != -EINTR)
+            _exit(result == -EPIPE ? 0 : 1); /* nobody is left to talk to */
+        if (PyErr_CheckSignals() < 0)
+            return NULL;
+    }
+}
+
+static PyObject *channel_send(PyObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    ct__desk *desk = &((channel *)self)->desk;
+    long numbers[3] = {0}; /* kind, call_id, flags */
+    static const Py_ssize_t PLACES[] = {0, 1, 3};
+    if (count < 1 || count > 4)
+        return PyErr_Format(PyExc_TypeError, "send(kind, call_id=0, body=b'', flags=0)");
+    for (size_t i = 0; i < 3 && PLACES[i] < count; i++) {
+        numbers[i] = PyLong_AsLong(arguments[PLACES[i]]);
+        if (numbers[i] == -1 && PyErr_Occurred() != NULL)
+            return NULL;
+    }
+    char *body = NULL;
+    Py_ssize_t len = 0;
+    if (count > 2 && PyBytes_AsStringAndSize(arguments[2], &body, &len) < 0)
+        return NULL;
+    const ct_frame frame = {.kind = (uint8_t)numbers[0],
+                            .flags = (uint8_t)numbers[2],
+                            .call_id = (uint32_t)numbers[1],
+                            .body = (const uint8_t *)body,
+                            .len = (size_t)len};
+    if ((frame.kind == CT_FRAME_RESULT || frame.kind == CT_FRAME_ERROR) && ct__desk_page(desk, &frame))
+        Py_RETURN_NONE;
+    int result;
+    Py_BEGIN_ALLOW_THREADS;
+    result = ct__desk_send(desk, &frame);
+    Py_END_ALLOW_THREADS;
+    if (result < 0)
+        _exit(1);
+    Py_RETURN_NONE;
+}
+
+PyDoc_STRVAR(channel_doc, "Frames between a worker and its host: as worker_wire.Channel. Whatever breaks it ends the process.");
+PyDoc_STRVAR(open_doc, "open(fd, /)\n\nUse the socket, and the page that this process shares with its host, if there is one.");
+PyDoc_STRVAR(fileno_doc, "fileno() -> int\n\nThe socket's descriptor.");
+PyDoc_STRVAR(forsake_doc, "forsake()\n\nIn a child that user code forked: close it.");
+PyDoc_STRVAR(receive_doc, "receive() -> (kind, call_id, body)\n\nWait for the next frame; for one thread at a time.");
+PyDoc_STRVAR(send_doc, "send(kind, call_id=0, body=b'', flags=0, /)\n\nSend a frame; any thread.");
+
+/* SAFETY: a function of METH_FASTCALL is called with the type that it has; by way of void (*)(void), which any may be. */
+static PyMethodDef CHANNEL_METHODS[] = {
+    {"open", channel_open, METH_O, open_doc},
+    {"fileno", channel_fileno, METH_NOARGS, fileno_doc},
+    {"forsake", channel_forsake, METH_NOARGS, forsake_doc},
+    {"receive", channel_receive, METH_NOARGS, receive_doc},
+    {"send", (PyCFunction)(void (*)(void))channel_send, METH_FASTCALL, send_doc},
+    {NULL, NULL, 0, NULL}};
+
+/* SAFETY: slots hold functions as void *, which POSIX allows; the doc string is not written to. */
+static PyType_Slot CHANNEL_SLOTS[] = {{Py_tp_new, (void *)channel_new},
+                                      {Py_tp_dealloc, (void *)channel_free},
+                                      {Py_tp_methods, CHANNEL_METHODS},
+                                      {Py_tp_doc, (void *)(uintptr_t)channel_doc},
+                                      {0, NULL}};
+static PyType_Spec CHANNEL = {
+    .name = "ct_fork.Channel", .basicsize = sizeof(channel), .flags = Py_TPFLAGS_DEFAULT, .slots = CHANNEL_SLOTS};
+
 static PyMethodDef METHODS[] = {{"arrange", arrange, METH_NOARGS, arrange_doc},
                                 {"serve", serve, METH_O, serve_doc},
                                 {"prepare", prepare, METH_NOARGS, prepare_doc},
@@ -255,5 +402,10 @@ static struct PyModuleDef MODULE = {PyModuleDef_HEAD_INIT, .m_name = "ct_fork", 
 PyMODINIT_FUNC PyInit_ct_fork(void);
 
 PyMODINIT_FUNC PyInit_ct_fork(void) {
-    return PyModule_Create(&MODULE);
+    PyObject *module = PyModule_Create(&MODULE);
+    PyObject *type = module != NULL ? PyType_FromSpec(&CHANNEL) : NULL;
+    if (type == NULL || PyModule_AddObjectRef(module, "Channel", type) < 0)
+        Py_CLEAR(module);
+    Py_XDECREF(type);
+    return module;
 }

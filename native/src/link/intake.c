@@ -145,24 +145,44 @@ static void take(ct_link *l, const ct_frame *frame) {
     }
 }
 
+/* The next frame: of the socket, else of the page, whose bytes are copied into `block`. Returns its place in the socket's
+ * bytes, 0 for one of the page, or a negative number: CT_E_MORE, or what is wrong with it. */
+static int64_t next(ct_link *l, ct_frame *frame, uint8_t block[CT__PAGE_FRAME_BYTES]) {
+    const ct__bytes *in = &l->conn.in;
+    const int result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, frame);
+    if (result == 0)
+        return (int64_t)frame->used;
+    if (result != CT_E_MORE || l->mail == NULL)
+        return result;
+    const int len = ct__mail_take(l->mail, block);
+    if (len <= 0)
+        return len == 0 ? CT_E_MORE : len;
+    const int whole = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, frame);
+    if (whole < 0 || frame->used != (size_t)len)
+        return whole < 0 && whole != CT_E_MORE ? whole : CT_E_MALFORMED;
+    return 0;
+}
+
 /* Takes the frames that are there. A call that ends may begin another one meanwhile, or let go of a hold. */
 static void read_on(ct_link *l) {
     if (l->is_reading)
         return;
     l->is_reading = true;
     while (!l->has_hung_up && l->holds == 0) {
-        const ct__bytes *in = &l->conn.in;
+        uint8_t block[CT__PAGE_FRAME_BYTES];
         ct_frame frame;
-        const int result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, &frame);
-        if (result == CT_E_MORE)
+        const int64_t used = next(l, &frame, block);
+        if (used == CT_E_MORE)
             break;
-        if (result < 0) {
-            ct__link_hang_up(l, CT_CAUSE_FRAME, 0, result);
+        if (used < 0) {
+            ct__link_hang_up(l, CT_CAUSE_FRAME, 0, (int)used);
             break;
         }
+        if (used > 0 && l->mail != NULL)
+            l->mail->heard++;
         take(l, &frame);
         if (!l->has_hung_up)
-            ct__bytes_skip(&l->conn.in, frame.used);
+            ct__bytes_skip(&l->conn.in, (size_t)used);
     }
     l->is_reading = false;
     if (l->has_hung_up || l->holds > 0)
@@ -182,6 +202,20 @@ static void ended(ct__conn *conn, int error) {
     (void)error; /* however the socket ended: what the worker has to say of it, its process says */
     l->is_at_end = true;
     read_on(l);
+}
+
+/* A frame of the page may have been taken with others before its ring is heard. A ring without any costs the worker what an
+ * empty frame does, or it could keep the loop busy for nothing. */
+void ct__link_rang(ct__watch *bell, uint32_t events) {
+    (void)events;
+    ct_link *l = (ct_link *)((char *)bell - offsetof(ct_link, bell));
+    read_on(l);
+    if (l->has_hung_up)
+        return;
+    if (l->mail->rings > 0)
+        l->mail->rings--;
+    else
+        (void)charge(l, 0);
 }
 
 const ct__conn_calls ct__link_conn_calls = {.received = received, .ended = ended};

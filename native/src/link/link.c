@@ -11,6 +11,10 @@ void ct__link_hang_up(ct_link *l, uint32_t cause, uint64_t about, int status) {
         return;
     l->has_hung_up = true;
     ct__conn_close(&l->conn);
+    if (l->mail != NULL) {
+        ct__watch_drop(l->reactor, &l->bell);
+        ct__mail_farewell(l->mail);
+    }
     const ct_event event = {
         .kind = CT_LINK_HUNG_UP, .target = l->handle, .subject = about, .number = cause, .status = status};
     ct__emit_reserved(l->reactor, &event);
@@ -22,7 +26,10 @@ static uint8_t *frame_room(ct_link *l, size_t body_len) {
     return ct__conn_room(&l->conn, CT_FRAME_HEADER_BYTES + body_len);
 }
 
-static void frame_wrote(ct_link *l, size_t body_len) {
+/* What is in its room goes out; on the page at once, and the room is as free as before. */
+static void frame_wrote(ct_link *l, const uint8_t *room, size_t body_len) {
+    if (l->mail != NULL && ct__mail_put(l->mail, room, CT_FRAME_HEADER_BYTES + body_len))
+        return;
     if (ct__reactor_is_turning(l->reactor))
         ct__conn_wrote(&l->conn, CT_FRAME_HEADER_BYTES + body_len);
     else
@@ -40,7 +47,7 @@ int ct__link_send(ct_link *l, uint8_t kind, uint32_t call_id, const uint8_t *bod
         return result;
     if (len > 0)
         memcpy(room + CT_FRAME_HEADER_BYTES, body, len);
-    frame_wrote(l, len);
+    frame_wrote(l, room, len);
     return 0;
 }
 
@@ -104,7 +111,7 @@ static int put_exec(ct_link *l, const ct__link_call *call, const ct__exec *exec)
     ct_exec_head_put(room + CT_FRAME_HEADER_BYTES, &head);
     if (exec->len > 0)
         memcpy(room + CT_FRAME_HEADER_BYTES + CT_EXEC_HEAD_BYTES, exec->payload, exec->len);
-    frame_wrote(l, body_len);
+    frame_wrote(l, room, body_len);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "link/state.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 enum { IN_LIMIT_BYTES = CT_LINK_FRAME_MAX + (64 << 10) };
@@ -108,14 +109,32 @@ int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *
     return 0;
 }
 
+int ct_link_share(ct_link *l, ct_mail *mail) {
+    l->bell.ready = ct__link_rang;
+    const int result = ct__watch_add(l->reactor, &l->bell, ct_mail_bell_fd(mail), EPOLLIN | EPOLLET);
+    if (result < 0)
+        ct_mail_free(mail);
+    else
+        l->mail = mail;
+    return result;
+}
+
 void ct_link_free(ct_link *l, const uint8_t *cause, size_t len) {
     if (l == NULL)
         return;
     (void)ct__stdio_read(&l->stdio);
     if (!l->has_hung_up)
         ct__emit_give_back(l->reactor, 1);
+    const bool was_heard = l->has_hung_up;
     l->has_hung_up = l->has_ended = true;
     ct__conn_close(&l->conn);
+    if (l->mail != NULL) {
+        if (!was_heard) {
+            ct__watch_drop(l->reactor, &l->bell);
+            ct__mail_farewell(l->mail);
+        }
+        ct_mail_free(l->mail);
+    }
     ct__stdio_close(&l->stdio);
     for (ct__seat *seat; (seat = ct__calls_next(&l->calls, 0)) != NULL;) {
         ct__link_call *call = seat->call;

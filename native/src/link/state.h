@@ -4,6 +4,7 @@
 
 #include "link/calls.h"
 #include "link/link.h"
+#include "link/mail.h"
 #include "link/stdio.h"
 #include "reactor/conn.h"
 
@@ -19,6 +20,8 @@ struct ct_link {
     ct_reactor *reactor;
     uint64_t handle;
     ct__conn conn;
+    ct_mail *mail;  /* NULL: every frame goes through the socket */
+    ct__watch bell; /* of it */
     ct__stdio stdio;
     ct_link_settings settings;
     ct__calls calls;
@@ -51,6 +54,9 @@ void ct__link_take_ask(ct_link *link, const ct_frame *frame);
 
 /* Queues a frame. Returns 0, also to one that has hung up, or -ENOMEM or CT_E_TOOBIG. */
 int ct__link_send(ct_link *link, uint8_t kind, uint32_t call_id, const uint8_t *body, size_t len);
+
+/* The worker has rung. */
+void ct__link_rang(ct__watch *bell, uint32_t events);
 
 /* Bytes on the raw fd 1 or 2; the connection of the socket. */
 bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len);

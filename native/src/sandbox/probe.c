@@ -28,8 +28,14 @@ int ct__probe(uint32_t host_uid, uint32_t host_gid, ct__failure *why) {
     int result = ct__seccomp_init(&filters);
     if (result < 0)
         return ct__fail(why, CT_STEP_SECCOMP, result, NULL);
-    const ct__spawn_request request = {
-        .plan = &plan, .channel_fd = STDOUT_FILENO, .stdio_fd = STDOUT_FILENO, .net_fd = -1, .root_mounts_fd = -1, .filters = &filters};
+    const ct__spawn_request request = {.plan = &plan,
+                                       .channel_fd = STDOUT_FILENO,
+                                       .stdio_fd = STDOUT_FILENO,
+                                       .page_fd = -1,
+                                       .bell_fd = -1,
+                                       .net_fd = -1,
+                                       .root_mounts_fd = -1,
+                                       .filters = &filters};
     ct__child child;
     result = ct__spawn(&request, &child, why);
     if (result == CT__IN_CHILD)

@@ -25,6 +25,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -35,7 +36,6 @@
 enum {
     SETUP_FAILED = 125, /* exit status of a child that reported a failure */
     SYNC_FD = 4,
-    FIRST_FREE_FD = 5,
     HIGH_FD = 32 /* above every number that is laid out below, below every limit */
 };
 
@@ -121,24 +121,34 @@ static int name_host(const ct_plan *plan, ct__failure *why) {
     return 0;
 }
 
-/* Lays out 0 (null), 1 and 2 (stdio), 3 (channel), 4 (sync, closed on exec) and closes every other descriptor. */
+static int map_page(const ct__spawn_request *request, ct__page **page, ct__failure *why) {
+    void *mapped = mmap(NULL, CT__PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, request->page_fd, 0);
+    if (mapped == MAP_FAILED || madvise(mapped, CT__PAGE_BYTES, MADV_DONTFORK) != 0)
+        return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "page");
+    *page = mapped;
+    return 0;
+}
+
+/* Lays out 0 (null), 1 and 2 (stdio), 3 (channel), 4 (sync, closed on exec), 5 (bell, if there is one) and closes every
+ * other descriptor. */
 static int lay_descriptors(const ct__spawn_request *request, int *sync_fd, ct__failure *why) {
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "/dev/null");
-    const int wanted[] = {null, request->stdio_fd, request->stdio_fd, request->channel_fd, *sync_fd};
+    const int wanted[] = {null, request->stdio_fd, request->stdio_fd, request->channel_fd, *sync_fd, request->bell_fd};
+    const int count = request->bell_fd >= 0 ? CT__BELL_FD + 1 : CT__BELL_FD;
     int high[sizeof wanted / sizeof wanted[0]];
     /* First out of the way, so that no placing hits a descriptor still to be placed */
-    for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+    for (int i = 0; i < count; i++) {
         high[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, HIGH_FD);
         if (high[i] < 0)
             return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "dup");
     }
-    for (int i = 0; i < FIRST_FREE_FD; i++)
-        if (dup3(high[i], i, i == SYNC_FD ? O_CLOEXEC : 0) < 0)
+    for (int i = 0; i < count; i++)
+        if (dup3(high[i], i, i >= SYNC_FD ? O_CLOEXEC : 0) < 0)
             return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "dup3");
     *sync_fd = SYNC_FD;
-    const int result = ct__close_from(FIRST_FREE_FD);
+    const int result = ct__close_from((unsigned)count);
     return result < 0 ? ct__fail(why, CT_STEP_DESCRIPTORS, result, "close_range") : 0;
 }
 
@@ -156,7 +166,8 @@ static uint64_t kept_by(const ct_plan *plan) {
     return (plan->flags & CT_PLAN_NURSERY) != 0 ? CT__NURSERY_CAPS : 0;
 }
 
-static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, inherited *had, int *sync_fd, ct__failure *why) {
+static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, inherited *had, int *sync_fd, ct__page **page,
+                         ct__failure *why) {
     const ct_plan *plan = request->plan;
     const enum ct__part part = has_root(request) ? CT__PART_OWN : CT__PART_WHOLE;
     ct__sources *sources = &had->sources;
@@ -175,7 +186,8 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
         (!has_root(request) && (result = ct__root_make(why)) < 0) ||
         (result = ct__root_fill(plan, part, sources, why)) < 0 ||
         (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
-        (result = name_host(plan, why)) < 0 || (result = lay_descriptors(request, sync_fd, why)) < 0 ||
+        (result = name_host(plan, why)) < 0 || (request->page_fd >= 0 && (result = map_page(request, page, why)) < 0) ||
+        (result = lay_descriptors(request, sync_fd, why)) < 0 ||
         (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(kept_by(plan), why)) < 0 ||
         (result = die_with_parent(*sync_fd, why)) < 0)
         return result;
@@ -185,10 +197,10 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
     return ct__seccomp_load(request->filters, plan->flags, why);
 }
 
-static int run_child(const ct__spawn_request *request, bool is_privileged, inherited *had, int sync_fd) {
+static int run_child(const ct__spawn_request *request, bool is_privileged, inherited *had, int sync_fd, ct__page **page) {
     const ct_plan *plan = request->plan;
     ct__failure why = {0};
-    const int result = enter_sandbox(request, is_privileged, had, &sync_fd, &why);
+    const int result = enter_sandbox(request, is_privileged, had, &sync_fd, page, &why);
     (void)ct__send(sync_fd, &why, sizeof why, 0); /* nobody is left to tell if this fails; the end of the stream tells */
     if (result < 0)
         _exit(SETUP_FAILED);
@@ -289,7 +301,8 @@ int ct__spawn(const ct__spawn_request *request, ct__child *out, ct__failure *why
     const int failed = clone_into(request, cgroup, &pid, &pidfd);
     if (pid == 0) {
         ct_drop_fd(&ours); /* else the end of the stream would never come */
-        const int entered = run_child(request, is_privileged, &given, ct_take_fd(&theirs));
+        *out = (ct__child){0};
+        const int entered = run_child(request, is_privileged, &given, ct_take_fd(&theirs), &out->page);
         memset(&given, 0xFF, sizeof given); /* their numbers are another thing's by now */
         return entered;
     }

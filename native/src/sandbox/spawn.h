@@ -2,6 +2,7 @@
 #define CT_SANDBOX_SPAWN_H
 
 #include "base/abi.h"
+#include "proto/page.h"
 #include "sandbox/claim.h"
 #include "sandbox/seccomp.h"
 #include "sandbox/step.h"
@@ -17,8 +18,10 @@ typedef struct ct__fork_hooks {
 
 typedef struct ct__spawn_request {
     const ct_plan *plan;
-    int channel_fd; /* both borrowed */
+    int channel_fd; /* all borrowed */
     int stdio_fd;
+    int page_fd; /* of a child without argv: the page that it shares with its host, -1 for none */
+    int bell_fd; /* and what it rings him by */
     int net_fd;           /* a network namespace of our user namespace, with its loopback up; -1 for a fresh one */
     int home_net_fd;      /* our own, when there is a net_fd */
     int root_mounts_fd;   /* a mount namespace with the common part of its root (roots.h); -1: the child makes it whole */
@@ -29,13 +32,15 @@ typedef struct ct__spawn_request {
 
 enum {
     CT__IN_CHILD = 1,
-    CT__CHANNEL_FD = 3 /* inside the sandbox, whatever it was outside */
+    CT__CHANNEL_FD = 3, /* inside the sandbox, whatever they were outside */
+    CT__BELL_FD = 5     /* 4 is ours until the sandbox is complete */
 };
 
 typedef struct ct__child {
     pid_t pid;
     int pidfd;   /* the caller's to close */
     int sync_fd; /* the caller's: gives one ct__failure when the sandbox is complete or a step failed, then the end */
+    ct__page *page; /* in the child: mapped, and no child of its own will have it; NULL for none */
 } ct__child;
 
 /* Forks into fresh user, pid, mount, network, ipc and uts namespaces and lets the child carry out its plan.

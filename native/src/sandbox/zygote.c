@@ -11,6 +11,7 @@
 #include "sandbox/claim.h"
 #include "sandbox/furnish.h"
 #include "sandbox/nets.h"
+#include "sandbox/request.h"
 #include "sandbox/roots.h"
 
 #include <poll.h>
@@ -23,7 +24,6 @@
 
 enum {
     PENDING_MAX = 64, /* chosen: children in set-up at once; more only contend for the kernel's mount lock */
-    REQUEST_FDS = 2,
     HEAD_BYTES = sizeof(ct_request_head),
     FAREWELL_MS = 1000, /* chosen: below what the owner waits for the server's own end */
     REQUEST_BYTES = HEAD_BYTES + CT_PLAN_BYTES_MAX
@@ -61,6 +61,7 @@ typedef struct server {
     uint8_t *request;
     size_t request_len;
     slot *slots;   /* CT_ZYGOTE_CHILDREN_MAX of them */
+    ct__page *page; /* in a child */
     uint32_t used; /* slots below this may be taken */
     uint32_t pending;
 } server;
@@ -177,30 +178,7 @@ static int reap(server *s) {
     }
 }
 
-/* Receives one request; its descriptors, if any, are the caller's. Returns its length, 0 at the end, or -errno. */
-static ssize_t receive(const server *s, int fds[REQUEST_FDS]) {
-    union {
-        struct cmsghdr head;
-        char bytes[CMSG_SPACE(sizeof(int) * REQUEST_FDS)];
-    } control;
-    struct iovec part = {.iov_base = s->request, .iov_len = REQUEST_BYTES};
-    struct msghdr message = {
-        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
-    ssize_t got;
-    do
-        got = recvmsg(s->control_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return ct__errno();
-    for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head))
-        if (head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS)
-            memcpy(fds, CMSG_DATA(head), head->cmsg_len - CMSG_LEN(0)); /* at most REQUEST_FDS had room */
-    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
-        return CT_E_TOOBIG;
-    return got;
-}
-
-static int check_request(const server *s, ssize_t len, const int fds[REQUEST_FDS]) {
+static int check_request(const server *s, ssize_t len, const int fds[CT__REQUEST_FDS]) {
     if (len < 0)
         return (int)len;
     if (len < HEAD_BYTES)
@@ -210,10 +188,11 @@ static int check_request(const server *s, ssize_t len, const int fds[REQUEST_FDS
     const int result = ct_plan_decode(s->request + HEAD_BYTES, (size_t)len - HEAD_BYTES, s->plan);
     if (result < 0)
         return result;
-    return s->hooks == NULL && s->plan->argc == 0 ? CT_E_RANGE : 0;
+    const bool has_page = fds[2] >= 0 && fds[3] >= 0; /* a program that is executed would lose it */
+    return (s->hooks == NULL && s->plan->argc == 0) || (has_page && s->plan->argc > 0) ? CT_E_RANGE : 0;
 }
 
-static int start(server *s, const ct_request_head *head, const int fds[REQUEST_FDS], ct__failure *why) {
+static int start(server *s, const ct_request_head *head, const int fds[CT__REQUEST_FDS], ct__failure *why) {
     slot *one = free_slot(s);
     if (one == NULL)
         return ct__fail(why, CT_STEP_REQUEST, CT_E_FULL, NULL);
@@ -230,6 +209,8 @@ static int start(server *s, const ct_request_head *head, const int fds[REQUEST_F
     const ct__spawn_request request = {.plan = s->plan,
                                        .channel_fd = fds[0],
                                        .stdio_fd = fds[1],
+                                       .page_fd = fds[3] >= 0 ? fds[2] : -1,
+                                       .bell_fd = fds[3],
                                        .net_fd = net,
                                        .home_net_fd = s->nets.home_fd,
                                        .root_mounts_fd = root_mounts,
@@ -238,8 +219,10 @@ static int start(server *s, const ct_request_head *head, const int fds[REQUEST_F
                                        .hooks = s->hooks};
     ct__child child;
     const int result = ct__spawn(&request, &child, why);
-    if (result == CT__IN_CHILD)
+    if (result == CT__IN_CHILD) {
         (void)ct_take_fd(&net); /* its number is another thing's by now */
+        s->page = child.page;
+    }
     if (result != 0)
         return result;
     *one = (slot){.pid = child.pid,
@@ -290,10 +273,8 @@ static int take_furnish(const server *s, uint32_t ticket, int pidfd) {
 
 /* One request. Returns 0, CT__IN_CHILD, -EPIPE when there will be no more, or another failure of the server itself. */
 static int take_request(server *s) {
-    int fds[REQUEST_FDS] = {-1, -1};
-    const ssize_t len = receive(s, fds);
-    ct_autofd channel = fds[0];
-    ct_autofd stdio = fds[1];
+    __attribute__((cleanup(ct__request_close))) int fds[CT__REQUEST_FDS];
+    const ssize_t len = ct__request_receive(s->control_fd, s->request, REQUEST_BYTES, fds);
     if (len == -EAGAIN)
         return 0;
     if (len == 0 || (len < 0 && len != CT_E_TOOBIG))
@@ -304,7 +285,7 @@ static int take_request(server *s) {
     if (is_small(s, len, sizeof(ct_claim), CT_CLAIM_MAGIC))
         return take_claim(s, &head);
     if (is_small(s, len, sizeof(ct_furnish), CT_FURNISH_MAGIC))
-        return take_furnish(s, head.ticket, channel);
+        return take_furnish(s, head.ticket, fds[0]);
     s->request_len = len > 0 ? (size_t)len : REQUEST_BYTES;
     ct__failure why = {0};
     int result = check_request(s, len, fds);
@@ -313,8 +294,7 @@ static int take_request(server *s) {
     else
         result = start(s, &head, fds, &why);
     if (result == CT__IN_CHILD) {
-        (void)ct_take_fd(&channel); /* their numbers are another thing's by now */
-        (void)ct_take_fd(&stdio);
+        memset(fds, 0xFF, sizeof fds); /* their numbers are another thing's by now */
         return result;
     }
     /* The next child must not find this one's environment in the memory that it inherits */
@@ -426,7 +406,7 @@ static void server_fini(server *s) {
 void ct__served_fini(ct__served *served) {
     explicit_bzero(served->bytes, served->len);
     ct__pages_free(served->memory, sizeof(memory));
-    *served = (ct__served){.channel_fd = served->channel_fd};
+    *served = (ct__served){.channel_fd = served->channel_fd, .page = served->page};
 }
 
 int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *out) {
@@ -440,7 +420,7 @@ int ct__zygote_serve(int control_fd, const ct__fork_hooks *hooks, ct__served *ou
         result = serve_once(&s);
     if (result == CT__IN_CHILD) { /* what it does not give back, it does not copy */
         *out = (ct__served){
-            .channel_fd = CT__CHANNEL_FD, .plan = s.plan, .bytes = s.request, .len = s.request_len, .memory = s.memory};
+            .channel_fd = CT__CHANNEL_FD, .page = s.page, .plan = s.plan, .bytes = s.request, .len = s.request_len, .memory = s.memory};
         return result;
     }
     end_children(&s);

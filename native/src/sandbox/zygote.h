@@ -6,13 +6,14 @@
 
 typedef struct ct__served {
     int channel_fd; /* in a child: its channel */
+    ct__page *page; /* in a child: as ct__child's, with CT__BELL_FD */
     ct_plan *plan;  /* in a child: what it was made from, environment included */
     uint8_t *bytes; /* what the plan borrows; may hold secrets */
     size_t len;     /* of what was received there: only those pages are worth a copy */
     void *memory;   /* where both are */
 } ct__served;
 
-/* Clears and gives back everything but the descriptor. */
+/* Clears and gives back everything but the channel and the page. */
 void ct__served_fini(ct__served *served);
 
 /* Serves requests on control_fd until its other end closes; then every child is dead and 0 is returned. In a freshly

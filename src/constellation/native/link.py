@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from constellation.native import _core
 from constellation.native.errors import NativeError, checked, describe
+from constellation.native.mail import Mail
 from constellation.native.reactor import Event, Reactor
 
 _lib, _ffi = _core.lib, _core.ffi
@@ -133,6 +134,7 @@ class Links:
         self,
         fd: int,
         stdio_fd: int,
+        mail: Mail | None = None,
         *,
         is_alone: bool,
         log_limit_bytes: int,
@@ -140,18 +142,29 @@ class Links:
         on_given_up: Callable[[], None],
         owner: object = None,
     ) -> Link:
-        """Take over a worker's socket and the reading end of its stdio, both non-blocking, and begin to read.
+        """Take over a worker's socket, the reading end of its stdio, both non-blocking, and its page, and begin to read.
 
         `on_hang_up(cause)` is called once, when the worker closed its end (cause "") or broke the protocol.
         `on_given_up()` is called whenever a call of the worker has lost its caller. `owner` is who the worker is,
         for whoever answers what it asks.
 
         Raises:
-            OSError, MemoryError: both descriptors are closed.
+            OSError, MemoryError: all of them are closed.
         """
         out = _ffi.new("ct_link **")
         settings = _ffi.new("ct_link_settings *", [log_limit_bytes, is_alone])
-        checked("link", _lib.ct_link_open(self._handle, fd, stdio_fd, settings, out))
+        try:
+            checked("link", _lib.ct_link_open(self._handle, fd, stdio_fd, settings, out))
+        except BaseException:
+            if mail is not None:
+                mail.close()
+            raise
+        if mail is not None:
+            try:
+                checked("link", _lib.ct_link_share(out[0], mail.give()))
+            except BaseException:
+                _lib.ct_link_free(out[0], _ffi.NULL, 0)
+                raise
         number = int(_lib.ct_link_handle(out[0]))
         link = Link(out[0], number, lambda: self._links.pop(number, None), on_hang_up, on_given_up, owner)
         self._links[number] = link

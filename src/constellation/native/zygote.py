@@ -23,6 +23,7 @@ from constellation.base.errors import ConstellationError
 from constellation.base.lifecycle import end
 from constellation.native import _core, libexec_path
 from constellation.native.errors import describe
+from constellation.native.mail import Mail
 from constellation.native.sandbox import Claim, Furnish, Plan
 
 _lib, _ffi = _core.lib, _core.ffi
@@ -173,12 +174,20 @@ class Zygote:
                 await end(process, within_s=_STOP_S)
 
     async def spawn(
-        self, plan: Plan, *, channel_fd: int, stdio_fd: int, timeout_s: float, tenant: int = TENANT_UNKNOWN
+        self,
+        plan: Plan,
+        *,
+        channel_fd: int,
+        stdio_fd: int,
+        mail: Mail | None = None,
+        timeout_s: float,
+        tenant: int = TENANT_UNKNOWN,
     ) -> Spawned:
         """Make a sandbox; on return its isolation is complete and its program runs.
 
-        Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, and there are no others. The
-        caller's own descriptors stay the caller's to close. Its network namespace may be one that a sandbox of the same
+        Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, 5 the bell of `mail`, whose page is
+        mapped in what is forked and not executed, and there are no others. The caller's own descriptors stay the
+        caller's to close. Its network namespace may be one that a sandbox of the same
         `tenant` has left, and will be left to the next.
 
         Raises:
@@ -187,7 +196,8 @@ class Zygote:
 
         If cancelled, a child that comes up later is killed.
         """
-        spawned = await self._request(plan.encode(), channel_fd, stdio_fd, timeout_s=timeout_s, tenant=tenant)
+        fds = (channel_fd, stdio_fd) if mail is None else (channel_fd, stdio_fd, mail.page_fd, mail.bell_fd)
+        spawned = await self._request(plan.encode(), *fds, timeout_s=timeout_s, tenant=tenant)
         assert spawned is not None
         return spawned
 

@@ -26,6 +26,7 @@ from constellation.comet.backend.contract import (
 )
 from constellation.native.json_check import is_handler_error
 from constellation.native.link import End, EndKind, Links
+from constellation.native.mail import Mail
 from constellation.wire.gen import agent_pb2
 
 PROTOCOL = 1
@@ -65,7 +66,7 @@ class HandlerError(msgspec.Struct):
 
 
 class Channel:
-    """Owns the socket and the pipe of one instance until `end_nowait`; both must be non-blocking.
+    """Owns the socket, the pipe and the page of one instance until `end_nowait`; the first two must be non-blocking.
 
     `on_hang_up(cause)` is called once, when the worker closed its end (cause "") or broke the protocol.
     `on_given_up()` is called whenever a call of the worker has lost its caller.
@@ -76,6 +77,7 @@ class Channel:
         links: Links,
         channel: socket.socket,
         stdio_fd: int,
+        mail: Mail | None = None,
         *,
         spec: InstanceSpec,
         on_hang_up: Callable[[str], None],
@@ -87,6 +89,7 @@ class Channel:
         self._link = links.open(
             channel.detach(),
             stdio_fd,
+            mail,
             is_alone=spec.concurrency <= 1,
             log_limit_bytes=spec.log_limit_bytes,
             on_hang_up=on_hang_up,

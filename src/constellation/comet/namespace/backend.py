@@ -257,15 +257,17 @@ class NamespaceBackend:
                 ),
                 shown,
             ),
+            has_page=installed.runtime.start is Start.FORK and not is_nursery,
             tenant=tenant,
         )
 
     async def _spawned(
-        self, zygote: Zygote, limits: Limits, plan_in: Callable[[Slot], Plan], *, tenant: int
+        self, zygote: Zygote, limits: Limits, plan_in: Callable[[Slot], Plan], *, has_page: bool = False, tenant: int
     ) -> Sandbox:
         assert self._slots is not None
         async with self._slots.taken(limits, within_s=self._settings.destroy_s) as slot:
-            return await make(zygote, plan_in(slot), slot, tenant=tenant, timeout_s=self._settings.spawn_s)
+            plan = plan_in(slot)
+            return await make(zygote, plan, slot, has_page=has_page, tenant=tenant, timeout_s=self._settings.spawn_s)
 
     @asynccontextmanager
     async def lend(self, limits: Limits, plan_in: Callable[[Slot], Plan], *, tenant: str) -> AsyncIterator[Sandbox]:
@@ -404,6 +406,7 @@ class NamespaceBackend:
                 self._links,
                 sandbox.channel,
                 sandbox.stdio_fd,
+                sandbox.mail,
                 spec=spec,
                 on_hang_up=instance.hung_up_nowait,
                 on_given_up=instance.given_up_nowait,

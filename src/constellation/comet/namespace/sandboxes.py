@@ -11,6 +11,7 @@ import anyio
 
 from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.network.attachments import Attachment
+from constellation.native.mail import Mail
 from constellation.native.sandbox import Plan
 from constellation.native.zygote import Spawned, Zygote
 
@@ -19,13 +20,14 @@ _HELLO_BYTES = 12  # a frame's header
 
 @dataclass(slots=True, eq=False)
 class Sandbox:
-    """Owns two descriptors, until an instance takes them, and the slot."""
+    """Owns two descriptors and a page, until an instance takes them, and the slot."""
 
     slot: Slot
     zygote: Zygote
     spawned: Spawned
     channel: socket.socket
     stdio_fd: int
+    mail: Mail | None = None  # of a worker that was forked from the platform's fork server
     attachment: Attachment | None = None  # to the network; nothing passes by it before it is permitted
 
     @property
@@ -59,6 +61,8 @@ class Sandbox:
             self.spawned.close()
             self.channel.close()
             os.close(self.stdio_fd)
+            if self.mail is not None:
+                self.mail.close()
         return is_empty
 
 
@@ -69,25 +73,33 @@ async def detach(attachment: Attachment | None, *, within_s: float) -> None:
             await attachment.detach()
 
 
-async def make(zygote: Zygote, plan: Plan, slot: Slot, *, tenant: int, timeout_s: float) -> Sandbox:
+async def make(zygote: Zygote, plan: Plan, slot: Slot, *, has_page: bool, tenant: int, timeout_s: float) -> Sandbox:
     """Spawn the plan's sandbox for a tenant's number; the slot stays the caller's when this fails.
+
+    Args:
+        has_page: it is a worker's that is forked, not executed, and shares a page with its link.
 
     Raises:
         SpawnFailed, ZygoteGone
     """
+    mail = Mail() if has_page else None
     ours, theirs = socket.socketpair()
     out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
     with theirs:
         try:
             spawned = await zygote.spawn(
-                plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, timeout_s=timeout_s, tenant=tenant
+                plan, channel_fd=theirs.fileno(), stdio_fd=in_fd, mail=mail, timeout_s=timeout_s, tenant=tenant
             )
         except BaseException:
             ours.close()
             os.close(out_fd)
+            if mail is not None:
+                mail.close()
             raise
         finally:
             os.close(in_fd)
+    if mail is not None:
+        mail.seal()
     ours.setblocking(False)
     os.set_blocking(out_fd, False)
-    return Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd)
+    return Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd, mail=mail)

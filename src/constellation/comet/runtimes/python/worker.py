@@ -50,8 +50,8 @@ class Worker:
     Made before the fork, where it costs no instance anything: `open` gives it its channel.
     """
 
-    def __init__(self, at_fork=os.register_at_fork):
-        self._channel, self._at_fork = Channel(), at_fork
+    def __init__(self, channel, at_fork=os.register_at_fork):
+        self._channel, self._at_fork = channel, at_fork
         self._streams, self._main = (LogStream(self, 0), LogStream(self, LOG_STDERR)), types.ModuleType("__main__")
         self._ambient = CallLog(self._channel, 0, 64 << 10)
         self._only = None  # the log of the call in hand when calls come one at a time
@@ -329,7 +329,7 @@ _REHEARSALS = 24  # chosen: several times what CPython 3.11 to 3.14 need to spec
 _made = []  # the worker of the next instance
 
 
-def warm_up(at_fork):
+def warm_up(at_fork, channel_type):
     """Run what every instance runs, in the zygote: the interpreter specialises the code before the children share it.
 
     What it would write in each child instead, it writes here once, and those pages stay shared. Nothing of it is left
@@ -343,7 +343,7 @@ def warm_up(at_fork):
         for _ in range(_REHEARSALS):
             ours, theirs = socket.socketpair()
             with ours, theirs:
-                worker = Worker(at_fork=lambda after_in_child: None)
+                worker = Worker(channel_type(), at_fork=lambda after_in_child: None)
                 worker.open(theirs.fileno())
                 _is_template(here)
                 for kind, body in ((INIT, init), (EXEC, call), (EXEC, call), (STOP, b"")):
@@ -354,20 +354,20 @@ def warm_up(at_fork):
     finally:
         sys.stdout, sys.stderr, sys.argv, sys.path[:], sys.dont_write_bytecode, sys.modules["__main__"] = kept
         sys.path_importer_cache.pop(here, None)
-    _made.append(Worker(at_fork))
+    _made.append(Worker(channel_type(), at_fork))
     prepare_import()
 
 
 def main(fd, ct_fork=None):
     """Serve the channel `fd` for the rest of this process's life."""
     gc.enable()
-    worker = _made.pop() if _made else Worker()
+    worker = _made.pop() if _made else Worker(Channel())
     worker.open(fd)
     if _is_template(CODE_DIR):
         worker.rehearse()
     if worker.serve(ct_fork):
         gc.enable()
-        worker = Worker()
+        worker = Worker(ct_fork.Channel())
         worker.open(fd)
         worker.serve(None)
     worker.stop()

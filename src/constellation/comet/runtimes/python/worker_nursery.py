@@ -35,7 +35,7 @@ _ONE_THREAD = (
 def serve(channel, body, ct_fork):
     """Import the modules, then fork until the host is gone; returns in each child, which is on its own channel."""
     _leave_the_first_process()
-    host = channel.as_socket()
+    host = socket.socket(fileno=channel.fileno())  # what is said there is not frames
     failed = _preload(json.loads(body)) or _threads()
     if not failed:
         gc.collect()

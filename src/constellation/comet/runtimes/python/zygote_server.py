@@ -118,7 +118,7 @@ def main(ct_fork, control_fd):
     for name in ("MALLOC_ARENA_MAX", "LD_BIND_NOW"):  # were read at the start; what is left is what the children get
         os.environ.pop(name, None)
     hooks.warm_up()
-    worker.warm_up(hooks.keep)
+    worker.warm_up(hooks.keep, ct_fork.Channel)
     sys.argv = []
     gc.collect()
     _fill_pools()

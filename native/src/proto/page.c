@@ -1,0 +1,23 @@
+#include "proto/page.h"
+
+#include <string.h>
+
+bool ct__page_put(ct__page_side *side, const uint8_t *frame, size_t len, uint32_t after) {
+    if (len == 0 || len > sizeof side->frame || atomic_load_explicit(&side->len, memory_order_acquire) != 0)
+        return false;
+    memcpy(side->frame, frame, len);
+    atomic_store_explicit(&side->after, after, memory_order_relaxed);
+    atomic_store_explicit(&side->len, (uint32_t)len, memory_order_release);
+    return true;
+}
+
+int ct__page_take(ct__page_side *side, uint32_t seen, uint8_t out[CT__PAGE_FRAME_BYTES]) {
+    const uint32_t len = atomic_load_explicit(&side->len, memory_order_acquire);
+    if (len == 0 || atomic_load_explicit(&side->after, memory_order_relaxed) != seen)
+        return 0;
+    if (len > sizeof side->frame)
+        return CT_E_TOOBIG;
+    memcpy(out, side->frame, len);
+    atomic_store_explicit(&side->len, 0, memory_order_release);
+    return (int)len;
+}
