@@ -2,6 +2,7 @@
  * The input is operations: a byte that says what, then what it needs. */
 #define _GNU_SOURCE
 #include "link/link.h"
+#include "link/mail.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,6 +24,8 @@ typedef struct state {
     ct_links *links;
     ct_link *link;
     int peer, stdio;
+    ct__page *page; /* NULL: none is shared */
+    int bell_fd;
     int begun, ended, cancelled; /* of Python's calls */
     int hung_up;
     int asks; /* that wait for their reply */
@@ -77,6 +80,26 @@ static void turn(state *s) {
     must(s->hung_up <= 1);
 }
 
+static void share(state *s) {
+    ct_mail *mail = NULL;
+    must(ct_mail_new(&mail) == 0);
+    s->page = mail->page;
+    s->bell_fd = dup(mail->bell_fd);
+    must(ct_mail_seal(mail) == 0 && ct_link_share(s->link, mail) == 0);
+}
+
+/* The worker writes what it likes where it likes, and rings. */
+static void by_page(state *s, const uint8_t *bytes, size_t len, uint32_t after) {
+    if (s->page == NULL)
+        return;
+    memcpy(s->page->to_host.frame, bytes, len);
+    atomic_store(&s->page->to_host.after, after);
+    atomic_store(&s->page->to_host.len, after == 7 ? UINT32_MAX : (uint32_t)len);
+    atomic_store(&s->page->to_worker.len, 0);
+    const uint64_t once = 1;
+    (void)!write(s->bell_fd, &once, sizeof once);
+}
+
 static void drain_peer(int peer) {
     uint8_t bytes[4096];
     while (recv(peer, bytes, sizeof bytes, MSG_DONTWAIT) > 0)
@@ -93,6 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     s.stdio = pipes[1];
     const ct_link_settings settings = {.log_limit = LOG_LIMIT, .is_alone = size > 0 && (data[0] & 1) != 0};
     must(ct_link_open(s.links, pair[0], pipes[0], &settings, &s.link) == 0);
+    if (size > 0 && (data[0] & 2) != 0)
+        share(&s);
     const uint8_t zeros[16] = {0};
     const uint8_t *piece = NULL;
     int lane_open = 0;
@@ -104,7 +129,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         case 1: { /* the worker says something */
             const size_t len = at < size ? 1 + (data[at] % 64) : 0;
             const size_t real = at + 1 + len <= size ? len : 0;
-            if (real > 0)
+            if (real > 0 && (operation & 16) != 0)
+                by_page(&s, data + at + 1, real, operation >> 5);
+            else if (real > 0)
                 (void)send(s.peer, data + at + 1, real, MSG_NOSIGNAL);
             at += 1 + len;
             turn(&s);
@@ -154,5 +181,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ct_reactor_free(s.reactor);
     (void)close(s.peer);
     (void)close(s.stdio);
+    if (s.page != NULL)
+        (void)close(s.bell_fd);
     return 0;
 }

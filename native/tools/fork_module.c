@@ -355,12 +355,13 @@ static PyObject *channel_send(PyObject *self, PyObject *const *arguments, Py_ssi
                             .call_id = (uint32_t)numbers[1],
                             .body = (const uint8_t *)body,
                             .len = (size_t)len};
-    if ((frame.kind == CT_FRAME_RESULT || frame.kind == CT_FRAME_ERROR) && ct__desk_page(desk, &frame))
-        Py_RETURN_NONE;
-    int result;
-    Py_BEGIN_ALLOW_THREADS;
-    result = ct__desk_send(desk, &frame);
-    Py_END_ALLOW_THREADS;
+    const bool is_answer = frame.kind == CT_FRAME_RESULT || frame.kind == CT_FRAME_ERROR;
+    int result = is_answer ? ct__desk_page(desk, &frame) : CT_E_FULL;
+    if (result == CT_E_FULL) {
+        Py_BEGIN_ALLOW_THREADS;
+        result = ct__desk_send(desk, &frame);
+        Py_END_ALLOW_THREADS;
+    }
     if (result < 0)
         _exit(1);
     Py_RETURN_NONE;

@@ -29,7 +29,8 @@ void ct__desk_open(ct__desk *d, int fd, ct__page *page, int bell_fd) {
     d->fd = fd;
     d->page = page;
     d->bell_fd = bell_fd;
-    d->heard = d->said = 0;
+    d->heard = 0;
+    atomic_store(&d->said, 0);
     d->at = d->len = 0;
 }
 
@@ -111,10 +112,11 @@ static int of_page(ct__desk *d, ct_frame *out, uint8_t block[CT__PAGE_FRAME_BYTE
 int ct__desk_receive(ct__desk *d, ct_frame *out, uint8_t block[CT__PAGE_FRAME_BYTES]) {
     while (d->page != NULL) {
         const uint32_t rung = atomic_load(&d->page->bell);
+        const uint32_t announced = atomic_load(&d->page->announced);
         const int result = of_page(d, out, block);
         if (result != CT_E_MORE)
             return result;
-        if (atomic_load(&d->page->announced) != d->heard)
+        if (announced != d->heard)
             break;
         if (syscall(SYS_futex, &d->page->bell, FUTEX_WAIT, rung, NULL, NULL, 0) != 0 && errno == EINTR)
             return -EINTR;
@@ -140,19 +142,18 @@ static int write_all(int fd, struct iovec parts[2]) {
     return 0;
 }
 
-bool ct__desk_page(ct__desk *d, const ct_frame *frame) {
+int ct__desk_page(ct__desk *d, const ct_frame *frame) {
     uint8_t block[CT__PAGE_FRAME_BYTES];
     const size_t len = CT_FRAME_HEADER_BYTES + frame->len;
     if (d->page == NULL || len > sizeof block)
-        return false;
+        return CT_E_FULL;
     (void)ct_frame_put(block, frame->kind, frame->flags, frame->call_id, frame->len);
     if (frame->len > 0)
         memcpy(block + CT_FRAME_HEADER_BYTES, frame->body, frame->len);
-    if (!ct__page_put(&d->page->to_host, block, len, d->said))
-        return false;
+    if (!ct__page_put(&d->page->to_host, block, len, atomic_load(&d->said)))
+        return CT_E_FULL;
     const uint64_t once = 1;
-    (void)!write(d->bell_fd, &once, sizeof once); /* a full counter has rung */
-    return true;
+    return write(d->bell_fd, &once, sizeof once) < 0 ? ct__errno() : 0;
 }
 
 int ct__desk_send(ct__desk *d, const ct_frame *frame) {
@@ -166,7 +167,7 @@ int ct__desk_send(ct__desk *d, const ct_frame *frame) {
     struct iovec parts[2] = {{head, sizeof head}, {(void *)(uintptr_t)frame->body, frame->len}};
     (void)pthread_mutex_lock(&d->saying);
     result = write_all(d->fd, parts);
-    d->said++;
+    (void)atomic_fetch_add(&d->said, 1);
     (void)pthread_mutex_unlock(&d->saying);
     return result;
 }

@@ -12,7 +12,8 @@ typedef struct ct__desk {
     int fd;        /* -1: it has none */
     int bell_fd;   /* that rings the host */
     ct__page *page; /* NULL: all goes through the socket */
-    uint32_t heard, said; /* frames taken from the socket, and given to it */
+    uint32_t heard;        /* frames taken from the socket */
+    _Atomic uint32_t said; /* frames given to it */
     uint8_t *base; /* what was read ahead */
     size_t at, len, cap;
     pthread_mutex_t saying; /* held while a frame goes into the socket */
@@ -28,9 +29,9 @@ void ct__desk_fini(ct__desk *desk);
  * more can be had. */
 int ct__desk_receive(ct__desk *desk, ct_frame *out, uint8_t block[CT__PAGE_FRAME_BYTES]);
 
-/* Puts a frame on the page, behind all that the calling thread sent before, and waits for nobody. False: it is too long, or
- * the one before is still there. */
-bool ct__desk_page(ct__desk *desk, const ct_frame *frame);
+/* Puts a frame on the page, behind all that the calling thread sent before, and waits for nobody. Returns 0, CT_E_FULL when
+ * it is for the socket (too long, or the one before is still there), or -errno: the host can not be rung. */
+int ct__desk_page(ct__desk *desk, const ct_frame *frame);
 
 /* Sends a frame by the socket, however long that takes; any thread. Returns 0 or -errno. */
 int ct__desk_send(ct__desk *desk, const ct_frame *frame);

@@ -145,22 +145,29 @@ static void take(ct_link *l, const ct_frame *frame) {
     }
 }
 
-/* The next frame: of the socket, else of the page, whose bytes are copied into `block`. Returns its place in the socket's
- * bytes, 0 for one of the page, or a negative number: CT_E_MORE, or what is wrong with it. */
-static int64_t next(ct_link *l, ct_frame *frame, uint8_t block[CT__PAGE_FRAME_BYTES]) {
-    const ct__bytes *in = &l->conn.in;
-    const int result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, frame);
-    if (result == 0)
-        return (int64_t)frame->used;
-    if (result != CT_E_MORE || l->mail == NULL)
-        return result;
+/* A frame of the page, its bytes in `block`; CT_E_MORE when there is none. */
+static int of_page(ct_link *l, ct_frame *frame, uint8_t block[CT__PAGE_FRAME_BYTES]) {
     const int len = ct__mail_take(l->mail, block);
     if (len <= 0)
         return len == 0 ? CT_E_MORE : len;
-    const int whole = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, frame);
-    if (whole < 0 || frame->used != (size_t)len)
-        return whole < 0 && whole != CT_E_MORE ? whole : CT_E_MALFORMED;
-    return 0;
+    const int result = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, frame);
+    return result == CT_E_MORE || (result == 0 && frame->used != (size_t)len) ? CT_E_MALFORMED : result;
+}
+
+/* The next frame; CT_E_MORE when there is none. *used: of what came by the socket. */
+static int next(ct_link *l, ct_frame *frame, size_t *used, uint8_t block[CT__PAGE_FRAME_BYTES]) {
+    *used = 0;
+    int result = l->mail != NULL ? of_page(l, frame, block) : CT_E_MORE;
+    if (result != CT_E_MORE)
+        return result;
+    const ct__bytes *in = &l->conn.in;
+    result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, frame);
+    if (result == 0) {
+        *used = frame->used;
+        if (l->mail != NULL)
+            l->mail->heard++;
+    }
+    return result;
 }
 
 /* Takes the frames that are there. A call that ends may begin another one meanwhile, or let go of a hold. */
@@ -171,18 +178,17 @@ static void read_on(ct_link *l) {
     while (!l->has_hung_up && l->holds == 0) {
         uint8_t block[CT__PAGE_FRAME_BYTES];
         ct_frame frame;
-        const int64_t used = next(l, &frame, block);
-        if (used == CT_E_MORE)
+        size_t used;
+        const int result = next(l, &frame, &used, block);
+        if (result == CT_E_MORE)
             break;
-        if (used < 0) {
-            ct__link_hang_up(l, CT_CAUSE_FRAME, 0, (int)used);
+        if (result < 0) {
+            ct__link_hang_up(l, CT_CAUSE_FRAME, 0, result);
             break;
         }
-        if (used > 0 && l->mail != NULL)
-            l->mail->heard++;
         take(l, &frame);
         if (!l->has_hung_up)
-            ct__bytes_skip(&l->conn.in, (size_t)used);
+            ct__bytes_skip(&l->conn.in, used);
     }
     l->is_reading = false;
     if (l->has_hung_up || l->holds > 0)

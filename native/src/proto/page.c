@@ -13,7 +13,8 @@ bool ct__page_put(ct__page_side *side, const uint8_t *frame, size_t len, uint32_
 
 int ct__page_take(ct__page_side *side, uint32_t seen, uint8_t out[CT__PAGE_FRAME_BYTES]) {
     const uint32_t len = atomic_load_explicit(&side->len, memory_order_acquire);
-    if (len == 0 || atomic_load_explicit(&side->after, memory_order_relaxed) != seen)
+    const uint32_t after = atomic_load_explicit(&side->after, memory_order_relaxed);
+    if (len == 0 || (int32_t)(after - seen) > 0) /* they may wrap */
         return 0;
     if (len > sizeof side->frame)
         return CT_E_TOOBIG;

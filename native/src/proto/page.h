@@ -34,7 +34,9 @@ _Static_assert(sizeof(ct__page) == CT__PAGE_BYTES, "it fills its page");
 /* Puts a frame; false when it is too long, or the one before is not taken yet. */
 bool ct__page_put(ct__page_side *side, const uint8_t *frame, size_t len, uint32_t after);
 
-/* Takes the frame that follows `seen` frames of the socket; returns its length, 0 when there is none, or CT_E_TOOBIG. */
+/* Takes the frame there is, unless more than the `seen` frames that were read of the socket go before it; returns its length,
+ * 0 when there is none, or CT_E_TOOBIG. Who looks here before each frame of the socket, at what he knew of the socket before,
+ * keeps the order. */
 int ct__page_take(ct__page_side *side, uint32_t seen, uint8_t out[CT__PAGE_FRAME_BYTES]);
 
 #endif
