@@ -502,7 +502,7 @@ typedef struct ct_mail ct_mail;
 int ct_mail_new(ct_mail **out);
 int ct_mail_page_fd(const ct_mail *mail); /* a memfd of one page; -1 once sealed */
 int ct_mail_bell_fd(const ct_mail *mail); /* an eventfd */
-int ct_mail_seal(ct_mail *mail);          /* the worker has mapped it: its size and place are fixed */
+int ct_mail_seal(ct_mail *mail);          /* the worker has mapped it, and stays where it is */
 void ct_mail_free(ct_mail *mail);
 
 /* Takes over the page of the link's worker, which has sent nothing by it yet. Returns 0, or -errno with the page freed. */

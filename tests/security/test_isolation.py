@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 
 from constellation.base.ids import uuid7
@@ -24,7 +26,7 @@ TEMPLATE_MEMORY_BYTES = 512 << 20
 
 # Evaluates what the test sends: every attempt below is an expression in the function's own interpreter.
 EVALUATE = """
-import ctypes, errno, os, socket, subprocess, sys
+import ctypes, errno, os, socket, subprocess, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
 
 def syscall(number, *arguments):
@@ -36,6 +38,9 @@ def attempt(act):
         return ['allowed', repr(act())[:500]]
     except Exception as error:
         return [type(error).__name__, str(error)]
+
+def page():
+    return int(next(line for line in open('/proc/self/maps') if 'memfd:page' in line).split('-')[0], 16)
 
 def handler(event, context):
     return eval(event)
@@ -163,12 +168,45 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(inside):
 
 async def test_no_descriptor_is_inherited_but_its_own(inside):
     kinds = await inside(
-        "{n: os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}') or n in '0123'}"
+        "{n: os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if os.path.exists(f'/proc/self/fd/{n}') or n in '01234'}"
     )
-    assert set(kinds) <= {"0", "1", "2", "3", "4"}  # 4 is the listing itself
+    assert set(kinds) <= {"0", "1", "2", "3", "4", "5"}  # 5 is the listing itself
     assert kinds["0"].endswith("/null")
     assert kinds["1"].startswith("pipe:")
     assert kinds["3"].startswith("socket:")
+    assert kinds["4"] == "anon_inode:[eventfd]"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "ctypes.memset(page(), 255, 4096) and os.write(4, b'\\1' + bytes(7)) and time.sleep(60)",
+        "any(os.write(4, b'\\1' + bytes(7)) == 0 for _ in iter(int, 1))",
+        "libc.munmap(ctypes.c_void_p(page()), 4096)",
+    ],
+    ids=["overwritten", "rung", "unmapped"],
+)
+async def test_what_it_does_to_the_page_of_its_channel_costs_itself_alone(inside, other, act):
+    with pytest.raises(InstanceDied):
+        await inside(act)
+    assert await other("1 + 1") == 2
+
+
+async def test_a_bell_that_nobody_can_ring_any_more_holds_itself_alone(inside, other):
+    with anyio.move_on_after(1):
+        await inside("os.set_blocking(4, True) or os.write(4, (2**64 - 2).to_bytes(8, sys.byteorder))")
+    for number in range(3):
+        assert await other(f"{number} + 1") == number + 1
+
+
+async def test_it_can_not_take_the_page_of_its_channel_away(inside):
+    assert await inside("[libc.madvise(ctypes.c_void_p(page()), 4096, 9), ctypes.get_errno()]") == [-1, errno.EPERM]
+    assert (
+        await inside(
+            "[each for each in os.listdir('/proc/self/fd') if 'memfd' in os.path.realpath('/proc/self/fd/' + each)]"
+        )
+        == []
+    )
 
 
 async def test_it_has_no_power(inside):

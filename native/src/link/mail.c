@@ -18,7 +18,8 @@ int ct_mail_new(ct_mail **out) {
         return -ENOMEM;
     ct_autofd page = memfd_create("page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     ct_autofd bell = page >= 0 ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
-    if (bell < 0 || ftruncate(page, CT__PAGE_BYTES) != 0)
+    /* Else a touch of the page could kill this process. */
+    if (bell < 0 || ftruncate(page, CT__PAGE_BYTES) != 0 || fcntl(page, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
         return ct__errno();
     void *mapped = mmap(NULL, CT__PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, page, 0);
     if (mapped == MAP_FAILED)
@@ -37,11 +38,9 @@ int ct_mail_bell_fd(const ct_mail *mail) {
     return mail->bell_fd;
 }
 
-/* Without the first two a touch of the page could kill this process; without the third the guest could take the page out
- * from under us again and again, and have us wait for another one. */
+/* Else the guest could take the page out from under us again and again, and have us wait for another one. */
 int ct_mail_seal(ct_mail *mail) {
-    enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL };
-    const int result = fcntl(mail->page_fd, F_ADD_SEALS, SEALS) != 0 ? ct__errno() : 0;
+    const int result = fcntl(mail->page_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) != 0 ? ct__errno() : 0;
     ct_drop_fd(&mail->page_fd);
     return result;
 }

@@ -35,7 +35,8 @@
 
 enum {
     SETUP_FAILED = 125, /* exit status of a child that reported a failure */
-    SYNC_FD = 4,
+    SYNC_FD = 5,
+    FIRST_FREE_FD = 6,
     HIGH_FD = 32 /* above every number that is laid out below, below every limit */
 };
 
@@ -129,26 +130,28 @@ static int map_page(const ct__spawn_request *request, ct__page **page, ct__failu
     return 0;
 }
 
-/* Lays out 0 (null), 1 and 2 (stdio), 3 (channel), 4 (sync, closed on exec), 5 (bell, if there is one) and closes every
- * other descriptor. */
+/* Lays out 0 (null), 1 and 2 (stdio), 3 (channel), 4 (bell, if there is one), 5 (sync) and closes every other descriptor.
+ * The last two are closed on exec. */
 static int lay_descriptors(const ct__spawn_request *request, int *sync_fd, ct__failure *why) {
     const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     if (null < 0)
         return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "/dev/null");
-    const int wanted[] = {null, request->stdio_fd, request->stdio_fd, request->channel_fd, *sync_fd, request->bell_fd};
-    const int count = request->bell_fd >= 0 ? CT__BELL_FD + 1 : CT__BELL_FD;
-    int high[sizeof wanted / sizeof wanted[0]];
+    const int wanted[FIRST_FREE_FD] = {null, request->stdio_fd, request->stdio_fd, request->channel_fd, request->bell_fd, *sync_fd};
+    int high[FIRST_FREE_FD];
     /* First out of the way, so that no placing hits a descriptor still to be placed */
-    for (int i = 0; i < count; i++) {
-        high[i] = fcntl(wanted[i], F_DUPFD_CLOEXEC, HIGH_FD);
-        if (high[i] < 0)
+    for (int i = 0; i < FIRST_FREE_FD; i++) {
+        high[i] = wanted[i] >= 0 ? fcntl(wanted[i], F_DUPFD_CLOEXEC, HIGH_FD) : -1;
+        if (high[i] < 0 && wanted[i] >= 0)
             return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "dup");
     }
-    for (int i = 0; i < count; i++)
-        if (dup3(high[i], i, i >= SYNC_FD ? O_CLOEXEC : 0) < 0)
+    for (int i = 0; i < FIRST_FREE_FD; i++) {
+        if (high[i] < 0)
+            (void)close(i);
+        else if (dup3(high[i], i, i > CT__CHANNEL_FD ? O_CLOEXEC : 0) < 0)
             return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "dup3");
+    }
     *sync_fd = SYNC_FD;
-    const int result = ct__close_from((unsigned)count);
+    const int result = ct__close_from(FIRST_FREE_FD);
     return result < 0 ? ct__fail(why, CT_STEP_DESCRIPTORS, result, "close_range") : 0;
 }
 

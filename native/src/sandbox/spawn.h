@@ -33,7 +33,7 @@ typedef struct ct__spawn_request {
 enum {
     CT__IN_CHILD = 1,
     CT__CHANNEL_FD = 3, /* inside the sandbox, whatever they were outside */
-    CT__BELL_FD = 5     /* 4 is ours until the sandbox is complete */
+    CT__BELL_FD = 4
 };
 
 typedef struct ct__child {

@@ -185,7 +185,7 @@ class Zygote:
     ) -> Spawned:
         """Make a sandbox; on return its isolation is complete and its program runs.
 
-        Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, 5 the bell of `mail`, whose page is
+        Inside, descriptor 3 is `channel_fd`, 1 and 2 are `stdio_fd`, 0 is /dev/null, 4 the bell of `mail`, whose page is
         mapped in what is forked and not executed, and there are no others. The caller's own descriptors stay the
         caller's to close. Its network namespace may be one that a sandbox of the same
         `tenant` has left, and will be left to the next.

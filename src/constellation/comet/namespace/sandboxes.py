@@ -98,8 +98,13 @@ async def make(zygote: Zygote, plan: Plan, slot: Slot, *, has_page: bool, tenant
             raise
         finally:
             os.close(in_fd)
-    if mail is not None:
-        mail.seal()
     ours.setblocking(False)
     os.set_blocking(out_fd, False)
-    return Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd, mail=mail)
+    sandbox = Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd, mail=mail)
+    if mail is not None:
+        try:
+            mail.seal()
+        except OSError:
+            await sandbox.destroy(within_s=timeout_s)
+            raise
+    return sandbox
