@@ -25,6 +25,7 @@ from constellation.nova.store.jobs import Failure, Jobs
 from constellation.nova.store.messages import Messages
 from constellation.nova.store.pool import Database, connect
 from constellation.nova.store.quotas import Quotas
+from constellation.nova.store.retention import Retention
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.topics import Topics
@@ -250,6 +251,30 @@ async def test_a_month_is_the_sum_of_its_days(db: Database) -> None:
     assert await quotas.add_calls({"acme": 3}) == {"acme": Calls(in_day=5, in_month=in_month + 3)}
     used = await quotas.used("acme")
     assert (used[Dimension.INVOCATIONS_PER_DAY], used[Dimension.INVOCATIONS_PER_MONTH]) == (5, in_month + 3)
+
+
+async def test_days_of_calls_are_kept_for_a_year_and_a_month(database: FreshDatabase, db: Database) -> None:
+    quotas = await limited(db)
+    async with db.transaction() as tx:
+        today = await tx.fetch_value("SELECT (now() AT TIME ZONE 'UTC')::date")
+        for tenant, days in (
+            ("acme", 0),
+            ("acme", 1),
+            ("acme", 400),
+            ("acme", 401),
+            ("default", 401),
+            ("default", 900),
+        ):
+            row = "INSERT INTO tenant_usage (tenant, day, calls) VALUES ($1, $2, 5)"
+            await tx.execute(row, tenant, today - timedelta(days=days))
+    before = await quotas.calls(["acme", "default"])
+    async with connect(database.dsn("aurora"), application="tests", max_size=2) as aurora:
+        await Retention(aurora).keep()
+        async with aurora.transaction() as tx:  # whatever it is asked, the month that quotas count stays
+            assert await tx.fetch_value("SELECT forget_usage(0, 100)") == 1
+    left = await db.fetch("SELECT tenant, day FROM tenant_usage ORDER BY day")
+    assert [(row["tenant"], (today - row["day"]).days) for row in left] == [("acme", 1), ("acme", 0)]
+    assert await quotas.calls(["acme", "default"]) == before
 
 
 async def test_a_key_may_do_what_its_tenant_lets_each_key_and_less_when_it_says_so(db: Database) -> None:

@@ -11,6 +11,7 @@ ARTIFACT_GRACE_S = 3600.0  # chosen: far longer than it takes from a build's end
 LOG_BATCH = 5_000  # rows of the log that one transaction deletes; chosen: far below a statement's time
 STATE_BATCH = 10_000  # chosen: small rows forgotten by one transaction
 MESSAGE_BATCH = 5_000  # chosen: as of the log
+USAGE_DAYS = 400  # chosen: a day can be compared with that of last year
 MESSAGES_DAYS = 31  # a day more than any topic keeps its messages
 AHEAD_DAYS = 7  # chosen: nobody notices a keeper that is away for less than a week
 
@@ -43,6 +44,7 @@ class Retention:
         await self._forget("forget_messages", batch=MESSAGE_BATCH)
         await self._forget("forget_message_keys", batch=STATE_BATCH)
         await self._forget_days("forget_audit", audit_days)
+        await self._forget_days("forget_usage", USAGE_DAYS)
         await self._forget_days("forget_database_requests", invocations_days)
         await self._forget_days("forget_notifications", notifications_days)
         async with self._db.transaction() as tx:

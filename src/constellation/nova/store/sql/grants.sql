@@ -148,5 +148,5 @@ GRANT SELECT (tenant, namespace, id, function_id, function_name, function_versio
               duration_ms, queued_ms, cold_start, status, input_bytes, output_bytes, source, recorded_at)
     ON invocations TO constellation_aurora;
 GRANT EXECUTE ON FUNCTION keep_partitions(text, integer, integer), forget_changes(integer), forget_artifacts(interval),
-    forget_logs(integer), forget_audit(integer, integer), forget_notifications(integer, integer), forget_database_requests(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
+    forget_logs(integer), forget_audit(integer, integer), forget_notifications(integer, integer), forget_usage(integer, integer), forget_database_requests(integer, integer), forget_state(integer), forget_steps(), forget_messages(integer), forget_message_keys(integer)
     TO constellation_aurora;

@@ -34,6 +34,10 @@ SELECT forget_message_keys($1);
 -- Forgets up to $2 rows of the audit older than $1 days; says how many.
 SELECT forget_audit($1, $2);
 
+-- name: forget_usage
+-- Forgets up to $2 days of tenants' calls that are more than $1 days ago; says how many.
+SELECT forget_usage($1, $2);
+
 -- name: forget_notifications
 -- Forgets up to $2 notifications of which nothing was heard for $1 days; says how many.
 SELECT forget_notifications($1, $2);
