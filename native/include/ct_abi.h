@@ -638,6 +638,48 @@ typedef struct ct_verdict {
     uint64_t limit;  /* calls, bytes, levels, or ns: of waiting, or until it may be tried again */
 } ct_verdict;
 
+/* -- breakers: every function has one; a gateway's routes have their own -- */
+
+enum ct_breaker_state { CT_BREAKER_CLOSED = 0, CT_BREAKER_OPEN = 1, CT_BREAKER_HALF_OPEN = 2 };
+
+typedef struct ct_breaker_rule {
+    uint64_t window_ns; /* whose calls are counted together */
+    uint64_t open_ns;   /* it rests, before probes are let in */
+    uint32_t error_percent; /* of a window's calls, that opens it; 0: it never opens */
+    uint32_t min_samples;   /* a window with fewer never opens it */
+    uint32_t probes;        /* at a time */
+} ct_breaker_rule;
+
+typedef struct ct_breaker ct_breaker;
+
+/* What a call was let in with. */
+typedef struct ct_breaker_pass {
+    uint64_t epoch;
+    uint64_t left_ns; /* refused: until probes are let in; 0 while they are out */
+    uint32_t is_probe;
+} ct_breaker_pass;
+
+typedef struct ct_breaker_stats {
+    uint64_t good; /* ends in the window */
+    uint64_t bad;
+    uint64_t left_ns; /* open: until probes are let in */
+    uint64_t opened;  /* times in all */
+    uint32_t state;   /* enum ct_breaker_state */
+    uint32_t probes;  /* out */
+} ct_breaker_stats;
+
+/* A breaker that no function owns. Returns 0, CT_E_RANGE or -ENOMEM. */
+int ct_breaker_new(const ct_breaker_rule *rule, ct_breaker **out);
+void ct_breaker_free(ct_breaker *breaker);
+
+/* Returns 0: the call is let in, and its pass is given back by ct_breaker_end whatever becomes of it; 1: it is not. */
+int ct_breaker_admit(ct_breaker *breaker, uint64_t now_ns, ct_breaker_pass *out);
+
+/* `status`: enum ct_status, of a call that had an instance; others say nothing, as any that is not one. */
+void ct_breaker_end(ct_breaker *breaker, const ct_breaker_pass *pass, uint32_t status, uint64_t now_ns);
+
+void ct_breaker_stats_get(const ct_breaker *breaker, uint64_t now_ns, ct_breaker_stats *out);
+
 /* -- functions -- */
 
 enum ct_function_flag {
@@ -661,8 +703,7 @@ typedef struct ct_function_row {
     uint64_t max_payload_bytes;
     uint64_t timeout_ns; /* of one call */
     uint64_t max_queue_wait_ns;
-    uint64_t breaker_window_ns;
-    uint64_t breaker_open_ns;
+    ct_breaker_rule breaker;
     uint32_t min_replicas;
     uint32_t max_replicas;
     uint32_t instance_concurrency;
@@ -670,9 +711,6 @@ typedef struct ct_function_row {
     uint32_t max_queue_depth;
     uint32_t shed_status;
     uint32_t retry_after_s;
-    uint32_t breaker_error_percent; /* 0: it never opens */
-    uint32_t breaker_min_samples;
-    uint32_t breaker_probes;
     uint32_t meter; /* where its calls are counted */
     uint32_t memory_mb; /* of one instance */
     uint32_t cpu_millis;
@@ -788,10 +826,8 @@ typedef struct ct_function_stats {
     uint32_t waiting;  /* calls in line or waiting for a boot */
     uint32_t current;  /* instances of the live sandbox */
     uint32_t booting_current;
-    uint32_t breaker;  /* enum ct_breaker */
+    uint32_t breaker;  /* enum ct_breaker_state */
 } ct_function_stats;
-
-enum ct_breaker { CT_BREAKER_CLOSED = 0, CT_BREAKER_OPEN = 1, CT_BREAKER_HALF_OPEN = 2 };
 
 int ct_function_stats_get(const ct_table *table, uint64_t function, ct_function_stats *out);
 

@@ -130,15 +130,12 @@ static inline ct_function_row row_of(uint32_t replicas) {
                              .max_payload_bytes = 1000,
                              .timeout_ns = 5 * (uint64_t)SECOND,
                              .max_queue_wait_ns = 5 * (uint64_t)SECOND,
-                             .breaker_window_ns = SECOND,
-                             .breaker_open_ns = SECOND,
+                             .breaker = {.window_ns = SECOND, .open_ns = SECOND, .min_samples = 1, .probes = 1},
                              .max_replicas = replicas,
                              .instance_concurrency = 1,
                              .max_queue_depth = 2,
                              .shed_status = 429,
-                             .retry_after_s = 1,
-                             .breaker_min_samples = 1,
-                             .breaker_probes = 1};
+                             .retry_after_s = 1};
 }
 
 static inline void open_rig(rig *g, uint32_t replicas) {

@@ -23,6 +23,14 @@ def handler(event, context):
         raise ValueError("no")
     return {"rows": [event["sku"]] * event["count"], "version": context.function_version}
 """
+BROKEN = """
+calls = 0
+
+def handler(event, context):
+    global calls
+    calls += 1
+    return {"statusCode": 500 if "fail" in event["query_params"] else 200, "body": str(calls)}
+"""
 TICKS = """
 import time
 
@@ -124,6 +132,37 @@ def test_a_route_checks_maps_and_calls_an_alias(users: Platform, tmp_path: Path)
     users.http.cookies.clear()
     orbit(users, "gateway", "update", made["id"], "--function", "orders")
     users.eventually(lambda: put({"count": 1}).headers.get("x-ran") == "2", within_s=10)
+    orbit(users, "domains", "delete", host, "--yes")
+
+
+def test_a_route_whose_function_fails_rests_and_recovers(users: Platform):
+    host = "broken.example.org"
+    users.deploy("broken", BROKEN)
+    orbit(users, "domains", "create", host)
+    policy = {
+        "breaker_error_percent": 50, "breaker_min_samples": 4, "breaker_open_s": 1.5,
+        "retry": {"attempts": 2, "backoff_s": 0.01, "statuses": [500]},
+    }  # fmt: skip
+    made = orbit(
+        users, "gateway", "create", host, "/*", "broken", "--auth", "none", "--policy", json.dumps(policy)
+    )  # fmt: skip
+
+    def get(query: str = "") -> Any:
+        return users.http.get(f"/x{query}", headers={"Host": host})
+
+    def breaker() -> Any:
+        return orbit(users, "gateway", "status", made["id"])["breaker"]
+
+    users.eventually(lambda: get().status_code == 200)
+    answers = [get("?fail=1") for _ in range(8)]
+    failed, refused = [each for each in answers if each.status_code == 500], answers[-1]
+    assert failed[0].headers["x-nova-attempts"] == "2"
+    assert (refused.status_code, refused.json()["code"]) == (503, "route_breaker_open")
+    assert int(refused.headers["retry-after"]) in (1, 2)
+    assert breaker()["state"] == "open"
+    users.eventually(lambda: get().status_code == 200, within_s=10)  # a probe found that it works
+    assert (breaker()["state"], breaker()["opened"]) == ("closed", 1)
+    assert int(get().text) <= int(failed[-1].text) + 2  # what was refused had not called it
     orbit(users, "domains", "delete", host, "--yes")
 
 

@@ -54,7 +54,7 @@ def table():
         (Status, "ct_status"),
         (Detail, "ct_detail"),
         (State, "ct_member_state"),
-        (Breaker, "ct_breaker"),
+        (Breaker, "ct_breaker_state"),
         (Taker, "ct_taker"),
         (EffectKind, "ct_effect_kind"),
     ],

@@ -101,7 +101,7 @@ static uint32_t owned(const ct_table *t, const ct__function *f, bool is_leased, 
     for (uint32_t i = 0; i < t->call_slab.fresh; i++) {
         const ct__call *c = &t->calls[i];
         count += c->slot.is_used && c->function == f && (!is_leased || c->state == CT__CALL_LEASED) &&
-                 (!is_probe || (c->is_probe && c->breaker_epoch == f->breaker.epoch));
+                 (!is_probe || (c->pass.is_probe && c->pass.epoch == f->breaker.epoch));
     }
     return count;
 }

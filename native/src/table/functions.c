@@ -57,8 +57,7 @@ static void reindex(ct_table *t, ct__function *f) {
 
 static bool in_range(const ct_table *t, const ct_function_row *row) {
     return row->instance_concurrency > 0 && row->max_replicas > 0 && row->meter < t->options.max_meters &&
-           row->breaker_error_percent <= 100 &&
-           (row->breaker_error_percent == 0 || (row->breaker_window_ns >= CT__BREAKER_PARTS && row->breaker_probes > 0));
+           ct__breaker_in_range(&row->breaker);
 }
 
 static void copied(uint8_t **at, const uint8_t **field, uint32_t len) {
@@ -112,7 +111,7 @@ int ct_function_update(ct_table *t, uint64_t function, const ct_function_row *ro
     if (!in_range(t, row))
         return CT_E_RANGE;
     const ct_function_row names = f->row;
-    const bool has_breaker = row->breaker_error_percent > 0 && row->breaker_window_ns == names.breaker_window_ns;
+    const bool has_breaker = row->breaker.error_percent > 0 && row->breaker.window_ns == names.breaker.window_ns;
     f->row = *row;
     f->row.tenant = names.tenant;
     f->row.tenant_len = names.tenant_len;

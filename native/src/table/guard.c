@@ -75,10 +75,9 @@ static ct__call *admit(ct_table *t, ct__function *f, const ct_ask *ask, uint64_t
         return NULL;
     }
     /* Before the line: a call that an open breaker refuses neither waits nor starts a boot. */
-    bool is_probe = false;
-    uint64_t left_ns = 0;
-    if (!ct__breaker_admit(f, now_ns, &is_probe, &left_ns)) {
-        *out = ct__later(CT_STATUS_BREAKER_OPEN, left_ns);
+    ct_breaker_pass pass;
+    if (!ct__breaker_admit(&f->breaker, &f->row.breaker, now_ns, &pass)) {
+        *out = ct__later(CT_STATUS_BREAKER_OPEN, pass.left_ns);
         return NULL;
     }
     ct__call *c = ct__slab_take(&t->call_slab, t->calls, sizeof *c);
@@ -88,8 +87,7 @@ static ct__call *admit(ct_table *t, ct__function *f, const ct_ask *ask, uint64_t
     c->admitted_ns = now_ns;
     c->owner = ask->owner;
     c->taker = ask->taker;
-    c->is_probe = is_probe;
-    c->breaker_epoch = f->breaker.epoch;
+    c->pass = pass;
     c->state = CT__CALL_ADMITTED;
     return c;
 }

@@ -239,7 +239,7 @@ int ct_call_end(ct_table *t, uint64_t call, uint32_t status, uint32_t flags, uin
     const bool had_instance =
         c->refusal != 0 || (c->state == CT__CALL_LEASED && (is_broken || status != CT_STATUS_TIMEOUT));
     ct__effect_cancel(t, c->taker, &c->effect);
-    ct__breaker_end(f, c, status, had_instance, now_ns);
+    ct__breaker_end(&f->breaker, &f->row.breaker, &c->pass, status, had_instance, now_ns);
     ct__meter_ended(t, c, status, now_ns);
     const uint32_t state = c->state;
     if (state == CT__CALL_WAITING)

@@ -69,11 +69,12 @@ typedef struct ct__slot {
 } ct__slot;
 
 typedef struct ct__breaker {
-    uint32_t state; /* enum ct_breaker */
+    uint32_t state; /* enum ct_breaker_state */
     uint32_t probes; /* out, while it is half open */
     uint64_t epoch;  /* moves with the state: an end counts only in the epoch its call was let in */
     uint64_t until_ns; /* open: then probes are let through */
     uint64_t part;   /* of time, the newest in the window */
+    uint64_t opened; /* times in all */
     uint32_t good[CT__BREAKER_PARTS];
     uint32_t bad[CT__BREAKER_PARTS];
 } ct__breaker;
@@ -179,11 +180,10 @@ typedef struct ct__call {
     uint64_t patience_ns; /* when it gives up, or looks again */
     uint64_t waited_ns;
     uint64_t owner;
-    uint64_t breaker_epoch;
+    ct_breaker_pass pass;
     uint32_t state; /* enum ct__call_state */
     uint32_t taker;
     uint32_t refusal; /* status of the boot that failed for it */
-    bool is_probe;
     bool is_cold;
     bool has_waited;
     uint64_t failed_member;
@@ -318,8 +318,10 @@ void ct__member_become(ct_table *t, ct__member *m, uint32_t state);
 
 /* breaker.c */
 void ct__breaker_reset(ct__breaker *b);
-bool ct__breaker_admit(ct__function *f, uint64_t now_ns, bool *is_probe, uint64_t *left_ns);
-void ct__breaker_end(ct__function *f, const ct__call *c, uint32_t status, bool had_instance, uint64_t now_ns);
+bool ct__breaker_in_range(const ct_breaker_rule *rule);
+bool ct__breaker_admit(ct__breaker *b, const ct_breaker_rule *rule, uint64_t now_ns, ct_breaker_pass *out);
+void ct__breaker_end(ct__breaker *b, const ct_breaker_rule *rule, const ct_breaker_pass *pass, uint32_t status,
+                     bool had_instance, uint64_t now_ns);
 
 /* bucket.c */
 ct__buckets *ct__buckets_new(uint32_t cap, uint64_t seed);

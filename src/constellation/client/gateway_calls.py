@@ -59,6 +59,11 @@ def get_gateway_route(route_id: UUID) -> Call[g.GatewayRouteBody]:
     return call("get_gateway_route", g.GatewayRouteBody, params={"id": str(route_id)})
 
 
+def gateway_route_status(route_id: UUID) -> Call[g.GatewayRouteStatus]:
+    """How the gateway serves a route."""
+    return call("gateway_route_status", g.GatewayRouteStatus, params={"id": str(route_id)})
+
+
 def update_gateway_route(route_id: UUID, changes: g.GatewayRouteUpdate) -> Call[g.GatewayRouteBody]:
     """Change the given fields of a route."""
     return call("update_gateway_route", g.GatewayRouteBody, params={"id": str(route_id)}, body=changes)

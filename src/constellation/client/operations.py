@@ -236,6 +236,7 @@ class Operations:
     list_gateway_routes = Listing(gateway.list_gateway_routes)
     match_gateway_route = Operation(gateway.match_gateway_route)
     get_gateway_route = Operation(gateway.get_gateway_route)
+    gateway_route_status = Operation(gateway.gateway_route_status)
     update_gateway_route = Operation(gateway.update_gateway_route)
     delete_gateway_route = Operation(gateway.delete_gateway_route)
 

@@ -79,7 +79,7 @@ class State(IntEnum):
 
 
 class Breaker(IntEnum):
-    """`enum ct_breaker`."""
+    """`enum ct_breaker_state`."""
 
     CLOSED = _lib.CT_BREAKER_CLOSED
     OPEN = _lib.CT_BREAKER_OPEN

@@ -6,7 +6,7 @@ from constellation.nova.domain.access import Permission
 from constellation.routes.models import gateway as g
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
-from constellation.routes.route import PAGING, Query, Route, nova
+from constellation.routes.route import PAGING, Query, Route, nova, zenith
 
 P = Permission
 
@@ -31,6 +31,8 @@ DOMAINS: tuple[Route, ...] = (
              Query(name="method", about="GET when absent"),
          )),
     nova("get_gateway_route", "GET", "/gateway/routes/{id}", P.GATEWAY_READ, "One route", response=g.GatewayRouteBody),
+    zenith("gateway_route_status", "/gateway/routes/{id}/status", "How the gateway serves a route, and its breaker",
+           P.GATEWAY_READ, response=g.GatewayRouteStatus),
     nova("update_gateway_route", "PATCH", "/gateway/routes/{id}", P.GATEWAY_MANAGE, "Change a route",
          request=g.GatewayRouteUpdate, response=g.GatewayRouteBody),
     nova("delete_gateway_route", "DELETE", "/gateway/routes/{id}", P.GATEWAY_MANAGE, "Delete a route", response=Deleted),

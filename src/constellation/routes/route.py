@@ -110,15 +110,18 @@ def comet(operation: str, method: str, template: str, permission: Permission, su
     )
 
 
-def zenith(operation: str, template: str, summary: str) -> Route:
+def zenith(
+    operation: str, template: str, summary: str, permission: Permission = Permission.PUBLIC, **more: Any
+) -> Route:
     return Route(
         operation=operation,
         method="GET",
         template=template,
-        permission=Permission.PUBLIC,
+        permission=permission,
         summary=summary,
         plane=Plane.ZENITH,
         transport=Transport.LOCAL,
+        **more,
     )
 
 

@@ -16,7 +16,6 @@ from constellation.aurora.logging.setup import follow_level
 from constellation.aurora.metrics.registry import DURATION_BUCKETS_S
 from constellation.aurora.observability.plane import PlaneContext, plane_context, socket_path, telemetry
 from constellation.base.address import Address, parse_address
-from constellation.base.errors import Unavailable
 from constellation.base.lifecycle import until_signal
 from constellation.base.sockets import listen_tcp
 from constellation.native.edge import CallLane, Edge
@@ -27,7 +26,6 @@ from constellation.nova.config.live import InForce
 from constellation.nova.config.load import Loaded
 from constellation.nova.config.sections import AuditSettings, SocketSettings, ZenithSettings
 from constellation.nova.domain.host import function_domain_in
-from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import ROUTES, RouteTable
 from constellation.routes.route import Transport
 from constellation.rpc.channel import PlaneChannel
@@ -37,6 +35,7 @@ from constellation.rpc.near import near_path
 from constellation.rpc.tls import CallerTls, ServerTls, caller_tls, public_tls, renewing
 from constellation.zenith.addresses import listen_addresses, numeric
 from constellation.zenith.audit import AuditTrail
+from constellation.zenith.breakers import Breakers
 from constellation.zenith.control import ControlPlane
 from constellation.zenith.doorman import Doorman
 from constellation.zenith.edge import (
@@ -62,7 +61,7 @@ from constellation.zenith.execution import Execution, check_health
 from constellation.zenith.follow import Believed, Cache, ChangeFollower
 from constellation.zenith.function_url import FunctionUrl
 from constellation.zenith.gateway import Gateway, Handler
-from constellation.zenith.health import Alive, Check, Ready
+from constellation.zenith.health import Check, check_nova, probes
 from constellation.zenith.invoke import GRACE_S, Invoke
 from constellation.zenith.limits import Admission, BodyBudget, Budget, Gate
 from constellation.zenith.metrics import CacheMetrics, GatewayMetrics
@@ -73,6 +72,7 @@ from constellation.zenith.proxies import proxies_of
 from constellation.zenith.reached import ReachedFunctions
 from constellation.zenith.relay import HttpRelay, ProxyRelay
 from constellation.zenith.request import MAX_HEADER_BYTES
+from constellation.zenith.route_status import RouteStatus
 from constellation.zenith.routing import Router
 from constellation.zenith.settings import SettingsReader
 from constellation.zenith.site_callers import SiteCallers
@@ -159,6 +159,7 @@ def build(
     reached = ReachedFunctions(directory=control, clock=context.clock)
     sites = Sites(
         source=control, clock=context.clock, stale_s=settings.cache_ttl_s,
+        breakers=Breakers(clock=context.clock, registry=context.registry),
         on_hosts=None if lane is None else lane.edge.domains,
         function_domain=(function_domain := function_domain_in(settings.function_domain)),
     )  # fmt: skip
@@ -188,16 +189,9 @@ def build(
         domain=function_domain,
     )
 
-    async def check_nova() -> None:
-        if await control.scope_status(DEFAULT_TENANT, DEFAULT_NAMESPACE) is None:
-            raise Unavailable("nova", reason="its database has no default tenant")
-
-    alive = Alive()
-    ready = Ready(
-        checks={"nova": check_nova, "comet": execution.check_health, **checks}, freshness=freshness, clock=context.clock
-    )
+    asked = {"nova": lambda: check_nova(control), "comet": execution.check_health, **checks}
     local: dict[str, Handler] = {
-        "health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready,
+        **probes(checks=asked, freshness=freshness, clock=context.clock), "gateway_route_status": RouteStatus(sites),
     }  # fmt: skip
     bodies = BodyReader(budget=budget, max_body_bytes=settings.max_body_bytes, read_timeout_s=settings.read_timeout_s)
     events = EventReader(bodies=bodies, is_json=is_json)

@@ -9,7 +9,8 @@ import anyio
 import msgspec
 
 from constellation.base.clock import Clock
-from constellation.base.errors import ConstellationError
+from constellation.base.errors import ConstellationError, Unavailable
+from constellation.nova.domain.names import DEFAULT_NAMESPACE, DEFAULT_TENANT
 from constellation.routes.registry import Match
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
@@ -22,6 +23,22 @@ _REMEMBERED_S = 0.5  # chosen: probes are open to everybody and must not become 
 
 class Freshness(Protocol):
     def check(self) -> None: ...
+
+
+class Directory(Protocol):
+    async def scope_status(self, tenant: str, namespace: str) -> str | None: ...
+
+
+async def check_nova(nova: Directory) -> None:
+    """Let a nova through that knows the scope which every platform has."""
+    if await nova.scope_status(DEFAULT_TENANT, DEFAULT_NAMESPACE) is None:
+        raise Unavailable("nova", reason="its database has no default tenant")
+
+
+def probes(*, checks: Mapping[str, Check], freshness: Freshness, clock: Clock) -> dict[str, Alive | Ready]:
+    """Return the handlers of the probes by operation. `checks`: what must be healthy besides the gateway."""
+    alive, ready = Alive(), Ready(checks=checks, freshness=freshness, clock=clock)
+    return {"health_live": alive, "health_startup": alive, "health": ready, "health_ready": ready}
 
 
 class Alive:

@@ -136,13 +136,22 @@ class SiteCalls:
             raise MappingFailed(error.places) from error
 
     async def answer(self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext) -> HttpAnswer:
-        """Make a call, again where the route's policy lets it, and return what its answer is to the client."""
+        """Make a call, again where the route's policy lets it, and return what its answer is to the client.
+
+        Raises:
+            RouteBreakerOpen, ResponseMappingFailed
+            ConstellationError: as `Execution.invoke`.
+        """
         request, route = asked.request, asked.found.route
-        answer = await self._tried(asked, call, context)
-        rules = route.policy.response
-        return (
-            answer if rules == _NO_RULES else mapped(route.function, rules, answer, request_id=str(request.request_id))
-        )
+        with asked.site.guard(route) as outcome:
+            answer = await self._tried(asked, call, context)
+            rules = route.policy.response
+            made = answer
+            if rules != _NO_RULES:
+                made = mapped(route.function, rules, answer, request_id=str(request.request_id))
+            if REPLAYED not in request.also:  # else nothing was run
+                outcome.answered(answer.status)
+        return made
 
     async def _tried(self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext) -> HttpAnswer:
         request, route = asked.request, asked.found.route

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from constellation.base.errors import Forbidden, MethodNotAllowed, NotFound
+from constellation.base.errors import ConstellationError, Forbidden, MethodNotAllowed, NotFound
 from constellation.nova.domain.gateway import Found, OtherMethods
 from constellation.nova.domain.mapping import ResponseRules
 from constellation.routes.models.gateway import ServedRouteBody
 from constellation.routes.models.gateway_policy import Mock, RequestSchemas
 from constellation.routes.registry import ROUTES, Match
 from constellation.wire.gen import nova_pb2
+from constellation.zenith.breakers import Outcome, unguarded
 from constellation.zenith.calls import context_of, idempotency_key_of
 from constellation.zenith.event import BodyReader
 from constellation.zenith.execution import Execution
@@ -25,7 +27,7 @@ from constellation.zenith.site_policy import asked_method, check_address, prefli
 from constellation.zenith.sites import Site, Sites
 from constellation.zenith.socket_request import NoSocketHere, SocketRequest
 from constellation.zenith.stickiness import sticky_key
-from constellation.zenith.stream import STREAM_S, pass_on
+from constellation.zenith.stream import STREAM_S, Answer, pass_on
 from constellation.zenith.url_stream import UrlAnswer
 from constellation.zenith.web_socket import WebSockets
 
@@ -73,8 +75,8 @@ class SiteRequests:
             if policy.schema != RequestSchemas() or policy.request or policy.response != ResponseRules():
                 raise NoSocketHere(wants_socket=False)  # its messages would pass by what the route promises
             caller = _SocketCaller(self._callers, self._sites)
-            match = Match(_LIKE, {"name": quote(_target(found.route), safe=""), "rest": request.path[1:]})
-            await self._sockets.serve(request, match, access, caller)
+            match = Match(_LIKE, {"name": quote(found.route.target, safe=""), "rest": request.path[1:]})
+            await self._sockets.serve(request, match, access, caller, guard=lambda: self._guard(request))
         else:
             await self._call(request, site, found, access)
 
@@ -98,11 +100,42 @@ class SiteRequests:
             timeout_ms=round(min(policy.timeout_s, self._max_timeout_s) * 1000),
         )
         if policy.stream:
-            stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
-            await pass_on(stream, request, UrlAnswer(request, route.function))
+            with site.guard(route) as outcome:
+                stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
+                await pass_on(stream, request, _Watched(UrlAnswer(request, route.function), request, outcome))
             return
         answer = await self._calls.answer(asked, call, context)
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
+
+    def _guard(self, request: Request) -> AbstractContextManager[Outcome]:
+        """Return what a message's call is made in: the breaker of the route as it is by now."""
+        site = self._sites.find(request.headers)
+        found = None if site is None else site.routes.find(request.method, request.path)
+        return site.guard(found.route) if site is not None and isinstance(found, Found) else unguarded()
+
+
+class _Watched:
+    """An answer in pieces, of which the route's breaker learns."""
+
+    def __init__(self, answer: Answer, request: Request, outcome: Outcome) -> None:
+        self._answer, self._request, self._outcome = answer, request, outcome
+
+    @property
+    def has_enough(self) -> bool:
+        return self._answer.has_enough
+
+    async def piece(self, piece: bytes) -> None:
+        await self._answer.piece(piece)
+        self._outcome.answered(self._request.status)
+
+    async def end(self, end: nova_pb2.StreamEnd) -> None:
+        await self._answer.end(end)
+        self._outcome.answered(500 if end.error else self._request.status)
+
+    async def told(self, error: ConstellationError) -> bool:
+        is_told = await self._answer.told(error)
+        self._outcome.failed(error)
+        return is_told
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +151,6 @@ class _SocketCaller:
         if site is None or not isinstance(found, Found):
             raise Forbidden("the client", permission=match.route.permission.value, reason="the route is gone")
         return await self.callers.admit(request, site, found.route)
-
-
-def _target(route: ServedRouteBody) -> str:
-    return f"{route.function}:{route.qualifier}" if route.qualifier else route.function
 
 
 async def _answer_mock(request: Request, mock: Mock) -> None:

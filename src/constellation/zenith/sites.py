@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 import anyio
 import structlog
@@ -17,6 +19,7 @@ from constellation.base.errors import ConstellationError, InvalidRequest, Unavai
 from constellation.nova.domain.gateway import PathRoutes
 from constellation.nova.domain.host import cover_of, host_in, is_of_functions
 from constellation.routes.models.gateway import ServedDomainBody, ServedDomains, ServedRouteBody
+from constellation.zenith.breakers import Breakers, Outcome, RouteBreaker, unguarded
 from constellation.zenith.control import ChangeLine
 
 log = structlog.get_logger()
@@ -36,6 +39,12 @@ class Site:
     all: tuple[ServedRouteBody, ...]
     routes: PathRoutes[ServedRouteBody]  # the same, by path
     aliased: frozenset[str]  # functions of which a route names a version or an alias
+    breakers: Mapping[UUID, RouteBreaker]  # of the routes that have one
+
+    def guard(self, route: ServedRouteBody) -> AbstractContextManager[Outcome]:
+        """Return what one call of a route is made in; entering it raises `RouteBreakerOpen` while the route rests."""
+        breaker = self.breakers.get(route.id)
+        return unguarded() if breaker is None else breaker.over()
 
 
 class SiteSource(Protocol):
@@ -58,12 +67,15 @@ class Sites:
         source: SiteSource,
         clock: Clock,
         stale_s: float,
+        breakers: Breakers,
         on_hosts: Callable[[Iterable[str]], None] | None = None,
         function_domain: str = "",
     ) -> None:
         self._function_domain = function_domain
         self._source, self._clock, self._stale_s, self._on_hosts = source, clock, stale_s, on_hosts
         self._by_host: dict[str, Site] = {}
+        self._breakers = breakers
+        breakers.guarded = self._guarded
         self._outdated: dict[str, float] = {}  # hosts to be read again, and since when (monotonic)
         self.loaded = anyio.Event()
         self.is_loaded = False
@@ -87,6 +99,10 @@ class Sites:
                 host = host_in(value)
                 return self._by_host.get(host) or self._by_host.get(cover_of(host))
         return None
+
+    def of_scope(self, tenant: str, namespace: str) -> list[Site]:
+        """Return the domains of a namespace."""
+        return [site for site in self._by_host.values() if (site.tenant, site.namespace) == (tenant, namespace)]
 
     def forget(self, change: ChangeLine) -> None:
         """Read again what a change is about."""
@@ -140,8 +156,8 @@ class Sites:
             except BaseException:
                 self._outdated.setdefault(host, since_s)
                 raise
-            self._by_host.pop(host, None)
-            self._take(found)
+            before = self._by_host.pop(host, None)
+            self._take(found, {} if before is None else {host: before})
             self._tell()
 
     async def _read_all(self) -> None:
@@ -153,15 +169,15 @@ class Sites:
             found.extend(page.items)
             if page.is_last or not page.items:
                 break
-        self._by_host = {}
-        self._take(ServedDomains(items=tuple(found), is_last=True))
+        before, self._by_host = self._by_host, {}
+        self._take(ServedDomains(items=tuple(found), is_last=True), before)
         self._tell()
         if past == self._past:
             self.is_loaded = True
             self.loaded.set()
             log.info("domains.read", count=len(self._by_host))
 
-    def _take(self, found: ServedDomains) -> None:
+    def _take(self, found: ServedDomains, before: Mapping[str, Site]) -> None:
         for each in found.items:
             if is_of_functions(each.host, self._function_domain):
                 log.warning("domain.not_served", host=each.host, reason="it is below zenith.function_domain")
@@ -171,6 +187,7 @@ class Sites:
             except InvalidRequest as error:  # of a newer nova than this gateway
                 log.warning("domain.not_understood", host=each.host, reason=str(error))
                 routes = PathRoutes(())
+            old = before.get(each.host)
             self._by_host[each.host] = Site(
                 host=each.host,
                 tenant=each.tenant,
@@ -179,7 +196,13 @@ class Sites:
                 all=each.routes,
                 routes=routes,
                 aliased=frozenset(route.function for route in each.routes if route.qualifier),
+                breakers=self._breakers.of(each.routes, {} if old is None else old.breakers, host=each.host),
             )
+
+    def _guarded(self) -> Iterator[tuple[str, RouteBreaker]]:
+        for site in self._by_host.values():
+            for breaker in site.breakers.values():
+                yield site.tenant, breaker
 
     def _tell(self) -> None:
         if self._on_hosts is not None:

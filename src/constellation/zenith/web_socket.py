@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -26,6 +26,7 @@ from constellation.nova.domain.access import Identity
 from constellation.routes.registry import Match
 from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
+from constellation.zenith.breakers import Outcome, unguarded
 from constellation.zenith.calls import sticky_key_of
 from constellation.zenith.errors import ClientGone, FunctionAnswerInvalid, SocketLimit
 from constellation.zenith.execution import Execution
@@ -64,6 +65,7 @@ class _Connection:
     request: SocketRequest
     match: Match
     doorman: Doorkeeper
+    guard: Callable[[], AbstractContextManager[Outcome]]
     id: str = field(default_factory=lambda: str(uuid7()))
     ends_with: int | None = None  # the closing code, when the gateway ends it while it listens
 
@@ -87,14 +89,19 @@ class WebSockets:
         self._open: dict[tuple[str, str], int] = {}  # by tenant and subject
 
     async def serve(
-        self, request: SocketRequest, match: Match, access: Access, doorman: Doorkeeper | None = None
-    ) -> None:
-        """Serve a connection whose handshake is `request`; returns at its end. `doorman`: another than the API's own.
+        self, request: SocketRequest, match: Match, access: Access, doorman: Doorkeeper | None = None, *,
+        guard: Callable[[], AbstractContextManager[Outcome]] = unguarded,
+    ) -> None:  # fmt: skip
+        """Serve a connection whose handshake is `request`; returns at its end.
+
+        Args:
+            doorman: another than the API's own.
+            guard: what each call is made in, but for the last, which only tells.
 
         Raises:
             ConstellationError: it is refused; nothing was answered yet.
         """
-        connection = _Connection(request, match, doorman or self._doorman)
+        connection = _Connection(request, match, doorman or self._doorman, guard)
         with self._place(access.identity):
             chosen = await self._connect(connection, access)
             if request.status:
@@ -113,14 +120,16 @@ class WebSockets:
         """Tell the function that a client came; return the subprotocol that it chose."""
         function = connection.function
         offered = list(connection.request.protocols)
-        output = await self._call(connection, access, "connect", {"subprotocols": offered})
-        try:
-            value = msgspec.json.decode(output)
-        except msgspec.DecodeError:
-            value = None
+        with connection.guard() as outcome:
+            output = await self._call(connection, access, "connect", {"subprotocols": offered})
+            try:
+                value = msgspec.json.decode(output)
+            except msgspec.DecodeError:
+                value = None
+            status = value.get("statusCode", 200) if isinstance(value, dict) else 200
+            outcome.answered(status if isinstance(status, int) else 200)
         if not isinstance(value, dict):
             return None
-        status = value.get("statusCode", 200)
         if status != 101 and (not isinstance(status, int) or not 200 <= status <= 299):
             answer = answer_of(function, output)
             await connection.request.answer(
@@ -184,7 +193,10 @@ class WebSockets:
         # Asked for each message: a key that was revoked, or a tenant that was suspended, ends here.
         access = await connection.doorman.admit(connection.request, connection.match)
         facts = {"body": body, "isBase64Encoded": is_binary}
-        return reply_of(connection.function, await self._call(connection, access, "message", facts))
+        with connection.guard() as outcome:
+            reply = reply_of(connection.function, await self._call(connection, access, "message", facts))
+            outcome.answered(200)
+        return reply
 
     async def _close(self, connection: _Connection, code: int) -> None:
         with anyio.move_on_after(_CLOSE_S, shield=True):

@@ -110,6 +110,8 @@ async def test_all_routes_of_a_domain_are_replaced_or_none(nova):
         ({"policy": {"response": {"body": {"a": "query.x"}}}}, "policy.response.body"),
         ({"policy": {"response": {"status": {"700": 200}}}}, "policy.response.status"),
         ({"policy": {"retry": {"attempts": 6}}}, "policy.retry.attempts"),
+        ({"policy": {"breaker_error_percent": 101}}, "policy.breaker_error_percent"),
+        ({"policy": {"breaker_probes": 0}}, "policy.breaker_probes"),
         ({"policy": {"stream": True, "retry": {"attempts": 2}}}, "policy.stream"),
         ({"policy": {"stream": True, "response": {"remove_headers": ["x"]}}}, "policy.stream"),
         ({"function": "f:"}, "function"),

@@ -35,7 +35,7 @@ Policy = Annotated[
         "--policy",
         metavar="JSON|@FILE|-",
         help='{"ip_allow": [], "cors": {}, "timeout_s": 5, "schema": {"body": {}}, "request": {"id": "path.id"}, "response": {}, '
-        '"retry": {"attempts": 3}, "permissions": [], "mock": null, ...}; README and /openapi.json have all of it',
+        '"retry": {"attempts": 3}, "breaker_error_percent": 50, "permissions": [], "mock": null, ...}; README and /openapi.json have all of it',
     ),
 ]
 Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent), session, jwt or any")]
@@ -104,6 +104,21 @@ def match(
     route, names = found.route, " ".join(f"{name}={value}" for name, value in found.path_params.items())
     text = f"{route.id}: {route.host}{route.path} to {route.function}, auth {route.auth}"
     session.output.made(found, f"{text}; {names}" if names else text)
+
+
+@app.command("status")
+def status(context: typer.Context, route: RouteId) -> None:
+    """Show how the gateway that answers serves a route, and its breaker."""
+    session = Session.of(context)
+    found = session.client.gateway_route_status(_find(session, route).id)
+    breaker = found.breaker
+    text = "no breaker"
+    if breaker is not None:
+        rest = f", probes in {breaker.left_s:.1f} s" if breaker.left_s else ""
+        text = (
+            f"breaker {breaker.state}{rest}: {breaker.good} well, {breaker.bad} failed, opened {breaker.opened} times"
+        )
+    session.output.made(found, f"{found.host}{found.path} to {found.function}: {text}")
 
 
 @app.command("create")

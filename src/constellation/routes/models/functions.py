@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from constellation.routes.models.breaker import ErrorPercent, MinSamples, OpenSeconds, Probes, WindowSeconds
 from constellation.routes.models.builds import BuildSummary
 
 FunctionNameText = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -148,19 +149,11 @@ class CapacityPolicyBody(Struct, kw_only=True, frozen=True, forbid_unknown_field
     max_queue_wait_s: Annotated[float, Meta(ge=0, le=900, description="how long one stays in line")] = 30.0
     shed_status_code: Annotated[int, Meta(description="429 or 503")] = 429
     retry_after_s: Annotated[int, Meta(ge=0, le=3600)] = 1
-    breaker_error_percent: Annotated[
-        int, Meta(ge=0, le=100, description="the breaker opens when this share of a window's calls fails; 0: never")
-    ] = 0
-    breaker_min_samples: Annotated[
-        int, Meta(ge=1, le=100_000, description="a window with fewer calls never opens it")
-    ] = 20
-    breaker_window_s: Annotated[float, Meta(ge=1, le=3600, description="how long calls are counted together")] = 10.0
-    breaker_open_s: Annotated[
-        float, Meta(ge=0.1, le=3600, description="how long calls are refused before probes are let through")
-    ] = 5.0
-    breaker_probes: Annotated[
-        int, Meta(ge=1, le=100, description="calls at a time while it finds out whether the function is well again")
-    ] = 1
+    breaker_error_percent: ErrorPercent = 0
+    breaker_min_samples: MinSamples = 20
+    breaker_window_s: WindowSeconds = 10.0
+    breaker_open_s: OpenSeconds = 5.0
+    breaker_probes: Probes = 1
 
 
 class FunctionCreate(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from constellation.nova.domain.alias import target
 from constellation.routes.models.gateway_policy import RoutePolicy
 
 Host = Annotated[
@@ -135,6 +136,28 @@ class GatewayMatchBody(Struct, kw_only=True, frozen=True):
     path_params: dict[str, str]
 
 
+class RouteBreakerBody(Struct, kw_only=True, frozen=True):
+    """A route's breaker on the gateway that answers."""
+
+    state: Annotated[str, Meta(description="closed, open or half_open")]
+    good: Annotated[int, Meta(description="calls of the window that ended well")]
+    bad: int
+    probes: Annotated[int, Meta(description="calls that find out whether it is well again")]
+    opened: Annotated[int, Meta(description="how often, since the gateway knows the route")]
+    left_s: Annotated[float, Meta(description="open: until probes are let through")]
+
+
+class GatewayRouteStatus(Struct, kw_only=True, frozen=True):
+    """How the gateway that answers serves a route."""
+
+    id: UUID
+    host: str
+    path: str
+    function: str
+    version: int
+    breaker: Annotated[RouteBreakerBody | None, Meta(description="none when the route's policy has none")]
+
+
 class ServedRouteBody(Struct, kw_only=True, frozen=True):
     """What nova tells gateways of an enabled route."""
 
@@ -147,6 +170,10 @@ class ServedRouteBody(Struct, kw_only=True, frozen=True):
     policy: RoutePolicy = RoutePolicy()
     qualifier: str = ""
     is_sticky: bool = False
+
+    @property
+    def target(self) -> str:
+        return target(self.function, self.qualifier)
 
 
 class ServedDomainBody(Struct, kw_only=True, frozen=True):

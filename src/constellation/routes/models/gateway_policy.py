@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from constellation.nova.domain.mapping import ResponseRules, Rules
+from constellation.routes.models.breaker import ErrorPercent, MinSamples, OpenSeconds, Probes, WindowSeconds
 from constellation.routes.models.urls import CorsBody
 
 Networks = Annotated[
@@ -60,7 +61,11 @@ class Retry(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_
 
 
 class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How a route treats its requests. An address is the client's own, or what a trusted proxy says that it is."""
+    """How a route treats its requests. An address is the client's own, or what a trusted proxy says that it is.
+
+    And the route's breaker, on each gateway: when too many of a window's calls fail, after all retries, requests are answered
+    503 `route_breaker_open` for a while, and the function is not called.
+    """
 
     ip_allow: Annotated[Networks, Meta(description="who is served; none: everybody")] = ()
     ip_deny: Annotated[Networks, Meta(description="who is not, also when allowed")] = ()
@@ -97,3 +102,8 @@ class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
         Meta(description="the answer in place of the function's. Sources: body, headers, status, request_id"),
     ] = ResponseRules()
     retry: Retry = Retry()
+    breaker_error_percent: ErrorPercent = 0
+    breaker_min_samples: MinSamples = 20
+    breaker_window_s: WindowSeconds = 10.0
+    breaker_open_s: OpenSeconds = 5.0
+    breaker_probes: Probes = 1
