@@ -53,3 +53,33 @@ def test_dead_calls_and_open_breakers_are_told_with_a_count(platform: Platform) 
         check=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert "Durable calls of sunk are given up" in done.stdout
+
+
+def test_a_function_that_misses_its_objectives_is_told_of_once_and_again_when_it_keeps_them(platform: Platform) -> None:
+    def orbit(*words: str) -> str:
+        command = [ORBIT, *words, "--server", platform.url]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+    def status() -> dict[str, object]:
+        return dict(platform.http.get("/functions/moody/slo/status").json())
+
+    code = "def handler(event, context):\n    assert event != 'fail'\n    return event\n"
+    platform.deploy("moody", code)
+    orbit("slo", "set", "moody", "--success", "70", "--window", "1m", "--min-samples", "10")
+    assert status()["state"] == "unknown"
+    for _ in range(10):
+        platform.invoke("moody", "fail")
+    breached, met = ("slo_breached", "moody"), ("slo_met", "moody")
+    platform.eventually(lambda: breached in told(platform), within_s=30)
+    assert str(told(platform)[breached]["detail"]).startswith("0.00 % of calls succeeded, at least 70 % should")
+    assert (status()["state"], status()["breached"]) == ("breached", ["success_rate_pct"])
+    assert "success_rate_pct" in orbit("slo", "status", "moody")
+    assert met not in told(platform)
+
+    for _ in range(90):
+        platform.invoke("moody", 1)
+    platform.eventually(lambda: met in told(platform), within_s=30)
+    assert status()["state"] == "met"
+    assert [told(platform)[each]["count"] for each in (breached, met)] == [1, 1]
+    orbit("slo", "rm", "moody")
+    assert status()["state"] == "off"

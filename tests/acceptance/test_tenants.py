@@ -55,6 +55,7 @@ MADE = (
     Step("PUT", F + "/docs", {"content": "{mark}"}),
     Step("POST", F + "/docs/shares", {"title": "{mark}"}, "share=id"),
     Step("PUT", F + "/url", {"enabled": True}),
+    Step("PUT", F + "/slo", {"objectives": {"success_rate_pct": 50}}),
     Step("PUT", F + "/aliases/same", {"weights": {"1": 50, "2": 50}, "description": "{mark}"}),
     Step("PUT", F + "/aliases/moved", {"version": 1}),
     Step("POST", F + "/canary", {"alias": "moved", "version": 2}, "canary=id"),
@@ -124,6 +125,7 @@ BODIES: dict[str, Any] = {
     "create_function": {"name": "new", "runtime": "python", "code": CODE},
     "update_function": THEFT, "put_code": {"code": "def handler(e, c): return 'stolen'"},
     "put_capacity": {"max_inflight": 1}, "put_function_url": {"enabled": False}, "put_ingress": {"callers": ["queue"]},
+    "put_slo": {"objectives": {"p95_duration_ms": 1}},
     "put_docs": {"content": "stolen"}, "create_share": {}, "create_schedule": {"cron": "@daily"},
     "update_schedule": {"enabled": False}, "rollback_function": {}, "put_alias": {"version": 1}, "promote_alias": {},
     "start_canary": {"alias": "same", "version": 1}, "invoke": 1, "invoke_stream": 1, "invoke_async": {"payload": 1},
@@ -162,7 +164,7 @@ LEFT_OUT = {
 }
 # What a tenant reads of its own moves by itself, so that it is looked at and not compared.
 MOVING = {"list_usage", "stats", "function_metrics", "timeseries", "heatmap", "function_heatmap", "diagnostics", "function_cost",
-          "cost_summary", "invocations_summary", "metrics_summary", "list_sandbox_processes", "download_sandbox_archive", "list_backends", "list_runtimes",
+          "cost_summary", "invocations_summary", "metrics_summary", "slo_status", "list_sandbox_processes", "download_sandbox_archive", "list_backends", "list_runtimes",
           "sandbox_port"}  # fmt: skip
 NOTHING_TO_READ = {"sandbox_port"}  # nobody listens in the sandbox
 PLATFORMS = {

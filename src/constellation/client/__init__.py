@@ -114,6 +114,7 @@ from constellation.routes.models.sandboxes import (
 from constellation.routes.models.schedules import ScheduleBody, ScheduleCreate, ScheduleUpdate
 from constellation.routes.models.secrets import MasterKeyBody, SecretBody
 from constellation.routes.models.settings import SettingBody, SettingChangeBody
+from constellation.routes.models.slos import SloBreach, SloObjectives, SloPolicyBody, SloSnapshot, SloStatus
 from constellation.routes.models.statistics import (
     AsyncSummary,
     Cost,
@@ -279,6 +280,11 @@ __all__ = [
     "ShareCreate",
     "ShareCreated",
     "SharedDocsBody",
+    "SloBreach",
+    "SloObjectives",
+    "SloPolicyBody",
+    "SloSnapshot",
+    "SloStatus",
     "SlowCall",
     "StateKeyBody",
     "StateValueBody",

@@ -27,6 +27,7 @@ from constellation.client import (
     quota_calls,
     secret_calls,
     setting_calls,
+    slo_calls,
     topics,
     versions,
     volume_calls,
@@ -159,6 +160,10 @@ class Operations:
     get_ingress = Operation(entrances.get_ingress)
     put_ingress = Operation(entrances.put_ingress)
     delete_ingress = Operation(entrances.delete_ingress)
+    get_slo = Operation(slo_calls.get_slo)
+    put_slo = Operation(slo_calls.put_slo)
+    delete_slo = Operation(slo_calls.delete_slo)
+    slo_status = Operation(slo_calls.slo_status)
 
     list_function_builds = Listing(calls.list_function_builds)
     retry_build = Operation(calls.retry_build)

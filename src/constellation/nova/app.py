@@ -50,6 +50,7 @@ from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import Begins, SessionRoutes
 from constellation.nova.api.controlplane.settings import SettingRoutes
+from constellation.nova.api.controlplane.slos import SloRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
@@ -76,6 +77,7 @@ from constellation.nova.service.canaries import CanaryKeeper
 from constellation.nova.service.database_sizes import DatabaseSizes
 from constellation.nova.service.databases import DatabaseKeeper, EmbeddedServer, OwnSizes
 from constellation.nova.service.notices import NoticeKeeper
+from constellation.nova.service.slos import SloKeeper
 from constellation.nova.store.aliases import Aliases
 from constellation.nova.store.api_keys import ApiKeys
 from constellation.nova.store.audit import Audit
@@ -107,6 +109,8 @@ from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.service_accounts import ServiceAccounts
 from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
+from constellation.nova.store.slos import CHANNEL as SLOS
+from constellation.nova.store.slos import Slos
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.topics import Topics
 from constellation.nova.store.users import Users
@@ -174,7 +178,7 @@ async def run(loaded: Loaded) -> None:
             if platform.postgres is not None:
                 await tasks.start(platform.postgres.watch)
             wakeups = Listener(
-                platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SETTINGS, OUTBOX, NOTIFICATIONS)
+                platform.dsn, application="nova", channels=(CHANNEL, CANARIES, SLOS, SETTINGS, OUTBOX, NOTIFICATIONS)
             )
             feed = ChangeFeed(Changes(db), wakeups=wakeups)
             await tasks.start(wakeups.run)
@@ -183,6 +187,7 @@ async def run(loaded: Loaded) -> None:
             in_force.watch(follow_level)
             await tasks.start(SettingsFollower(SetValues(db), in_force).run, wakeups.subscribe(SETTINGS))
             await tasks.start(CanaryKeeper(Canaries(db)).run, wakeups.subscribe(CANARIES))
+            await tasks.start(SloKeeper(Slos(db)).run, wakeups.subscribe(SLOS))
             told, endpoint = Notifications(db), Endpoint()
             news = NotificationFeed(told, wakeups, now_s=context.clock.monotonic_s)
             await tasks.start(NoticeKeeper(told).run, wakeups.subscribe(OUTBOX))
@@ -284,6 +289,7 @@ async def control_app(
         VolumeRoutes(volumes),
         AliasRoutes(functions, Aliases(db), Canaries(db)),
         CanaryRoutes(functions, Aliases(db), Canaries(db)),
+        SloRoutes(functions, Slos(db)),
         AuditRoutes(audit := Audit(db)),
         NotificationRoutes(Notifications(db), news),
         ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),

@@ -38,6 +38,7 @@ from constellation.orbit.commands import (
     secrets,
     service_accounts,
     settings,
+    slo,
     source,
     state,
     topics,
@@ -135,6 +136,7 @@ app.add_typer(gateway.domains, name="domains")
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(docs.app, name="docs")
 app.add_typer(ingress.app, name="ingress")
+app.add_typer(slo.app, name="slo")
 app.add_typer(jobs.app, name="async")
 app.add_typer(executions.app, name="executions")
 app.add_typer(state.app, name="state")

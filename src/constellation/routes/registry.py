@@ -25,6 +25,7 @@ from constellation.routes.route import Route
 from constellation.routes.sandboxes import SANDBOXES
 from constellation.routes.secrets import SECRETS
 from constellation.routes.settings import SETTINGS
+from constellation.routes.slos import SLOS
 from constellation.routes.topics import TOPICS
 from constellation.routes.versions import VERSIONS
 from constellation.routes.volumes import VOLUMES
@@ -38,6 +39,7 @@ ROUTES: tuple[Route, ...] = (
     *QUOTAS,
     *RECORDS,
     *SANDBOXES,
+    *SLOS,
     *TOPICS,
     *VERSIONS,
     *SECRETS,

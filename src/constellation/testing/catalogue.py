@@ -18,6 +18,7 @@ from constellation.routes.models import access as a
 from constellation.routes.models import functions as f
 from constellation.routes.models import ingress as g
 from constellation.routes.models import schedules as s
+from constellation.routes.models import slos as slo
 from constellation.routes.models import urls as u
 from constellation.testing.building import Building
 from constellation.testing.state import EXTENSIONS, Asked, Entry, decoded
@@ -138,6 +139,20 @@ class Catalogue(Building):
     def delete_ingress(self, asked: Asked) -> g.IngressPolicyBody:
         self.ingress.pop((*asked.scope, asked.name), None)
         return self.get_ingress(asked)
+
+    def get_slo(self, asked: Asked) -> slo.SloPolicyBody:
+        self.entry(asked)
+        return self.slos.get((*asked.scope, asked.name), slo.SloPolicyBody(enabled=False))
+
+    def put_slo(self, asked: Asked) -> slo.SloPolicyBody:
+        self.entry(asked)
+        made: slo.SloPolicyBody = asked.body
+        self.slos[*asked.scope, asked.name] = made
+        return made
+
+    def delete_slo(self, asked: Asked) -> slo.SloPolicyBody:
+        self.slos.pop((*asked.scope, asked.name), None)
+        return self.get_slo(asked)
 
     # --- schedules
 

@@ -16,6 +16,7 @@ from constellation.routes.models import functions as f
 from constellation.routes.models import ingress as g
 from constellation.routes.models import invocations as i
 from constellation.routes.models import schedules as s
+from constellation.routes.models import slos as slo
 from constellation.routes.models import topics as t
 from constellation.routes.models import urls as u
 from constellation.routes.route import Route
@@ -62,6 +63,7 @@ class State:
     api_key: str | None = None  # None: every caller is trusted
     functions: dict[tuple[str, str, str], Entry] = field(default_factory=dict)
     ingress: dict[tuple[str, str, str], g.IngressPolicyBody] = field(default_factory=dict)
+    slos: dict[tuple[str, str, str], slo.SloPolicyBody] = field(default_factory=dict)
     urls: dict[tuple[str, str, str], u.FunctionUrlBody] = field(default_factory=dict)
     schedules: dict[UUID, s.ScheduleBody] = field(default_factory=dict)
     keys: dict[str, a.ApiKeyBody] = field(default_factory=dict)

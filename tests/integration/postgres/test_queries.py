@@ -52,6 +52,7 @@ INSERT INTO function_alias_shares SELECT tenant, function_id, name, 2, 100 FROM 
 INSERT INTO function_canaries (tenant, function_id, id, alias, old_version, new_version, steps, step_s, min_calls,
                                max_error_percent, max_p95_ratio, state, ended_at)
     SELECT tenant, id, gen_random_uuid(), 'a1', 1, 2, '{10}', 60, 20, 5, 1.5, 'promoted', now() FROM functions, generate_series(1, 3);
+INSERT INTO function_slos (tenant, function_id, enabled, window_s, min_samples) SELECT tenant, id, name = 'f1', 900, 20 FROM functions;
 INSERT INTO function_files SELECT tenant, function_id, version, 'main.py', '1' FROM function_code;
 INSERT INTO builds (tenant, namespace, id, function_id, function_name, code_version, code_hash, runtime, handler, state,
                     cache_key, artifact, lease_until)

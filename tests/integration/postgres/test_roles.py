@@ -35,6 +35,7 @@ ALLOWED = {
         "function_aliases": "SIUD",
         "function_alias_shares": "SID",
         "function_canaries": "SIU",
+        "function_slos": "SIUD",
         "function_code": "SIUD",
         "function_files": "SIUD",
         "schedules": "SIUD",

@@ -19,6 +19,7 @@ from constellation.client import (
     people_calls,
     quota_calls,
     sandbox_calls,
+    slo_calls,
     topics,
     versions,
 )
@@ -91,6 +92,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         "v.AliasPut": {"version": 1},
         "c.CanaryStart": {"alias": "x", "version": 1},
         "ing.IngressPolicyBody": {},
+        "m.SloPolicyBody": {},
         "g.GatewayRoutesPut": {"routes": []},
         "q.QuotaSet": {"limit": 1},
         "q.TierPut": {},
@@ -106,6 +108,7 @@ def sample(parameter: inspect.Parameter) -> Any:
         people_calls,
         quota_calls,
         sandbox_calls,
+        slo_calls,
         topics,
         versions,
     )

@@ -22,6 +22,8 @@ class NotificationKind(StrEnum):
     SECRETS_RESEALED = "secrets_resealed"
     DATABASE_NEARLY_FULL = "database_nearly_full"
     DATABASE_FULL = "database_full"
+    SLO_BREACHED = "slo_breached"
+    SLO_MET = "slo_met"
 
 
 class Severity(StrEnum):
@@ -48,6 +50,8 @@ _WORDING = {
     NotificationKind.SECRETS_RESEALED: _Wording(Severity.INFO, "All secrets are sealed with master key {}"),
     NotificationKind.DATABASE_NEARLY_FULL: _Wording(Severity.WARNING, "The database {} is nearly full"),
     NotificationKind.DATABASE_FULL: _Wording(Severity.ERROR, "The database {} is full: functions can not write to it"),
+    NotificationKind.SLO_BREACHED: _Wording(Severity.WARNING, "{} misses its objectives"),
+    NotificationKind.SLO_MET: _Wording(Severity.INFO, "{} keeps its objectives again"),
 }
 
 

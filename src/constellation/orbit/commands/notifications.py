@@ -15,7 +15,7 @@ from constellation.orbit.output import Column
 from constellation.orbit.session import Session
 
 app = typer.Typer(
-    help="Builds that failed, canaries that went back, breakers that opened, calls given up, keys that expire.",
+    help="Builds that failed, canaries that went back, breakers that opened, objectives missed, calls given up.",
     no_args_is_help=True,
 )
 

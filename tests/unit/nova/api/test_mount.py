@@ -28,6 +28,7 @@ from constellation.nova.api.controlplane.secrets import SecretRoutes
 from constellation.nova.api.controlplane.service_accounts import ServiceAccountRoutes
 from constellation.nova.api.controlplane.sessions import SessionRoutes
 from constellation.nova.api.controlplane.settings import SettingRoutes
+from constellation.nova.api.controlplane.slos import SloRoutes
 from constellation.nova.api.controlplane.tenancy import TenancyRoutes
 from constellation.nova.api.controlplane.urls import UrlRoutes
 from constellation.nova.api.controlplane.users import UserRoutes
@@ -53,6 +54,7 @@ GROUPS = (
     AiRoutes,
     AliasRoutes,
     CanaryRoutes,
+    SloRoutes,
     OpenApiRoutes,
     RbacRoutes,
     RuntimeRoutes,

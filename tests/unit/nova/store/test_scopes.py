@@ -28,7 +28,7 @@ FOR_ALL = {
         "changes.after", "changes.bounds", "functions.list_kept_warm", "functions.list_runtimes", "gateway.domain_at",
         "gateway.domains_after", "sandboxes.adopt", "sandboxes.of_node",
         "sandboxes.suspended", "volumes.ids",
-        "databases.leftovers", "databases.own", "settings.values",
+        "databases.leftovers", "databases.own", "settings.values", "slos.enabled",
     },
     "what is the platform's: hosts, master keys, its first administrator, its figures": {
         "api_keys.exists", "bindings.has_platform_admin", "gateway.claimed", "jobs.totals", "messages.waiting",

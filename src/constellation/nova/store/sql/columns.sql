@@ -11,3 +11,7 @@ mounts, on_success, on_failure
 
 -- columns: ingress
 ingress_callers, ingress_functions, ingress_allow, ingress_deny
+
+-- columns: slo
+tenant, function_id, enabled, window_s, min_samples, success_rate_pct, p95_duration_ms, cold_start_rate_pct, breached,
+breached_at, version

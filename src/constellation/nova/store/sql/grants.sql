@@ -27,7 +27,8 @@ GRANT SELECT ON function_counts TO constellation_nova; -- a trigger counts
 GRANT SELECT, INSERT, UPDATE, DELETE ON function_aliases TO constellation_nova;
 GRANT SELECT, INSERT, DELETE ON function_alias_shares TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE ON function_canaries TO constellation_nova;
--- it looks how the versions of a canary do.
+GRANT SELECT, INSERT, UPDATE, DELETE ON function_slos TO constellation_nova;
+-- it looks how the versions of a canary do, and whether functions keep to their objectives.
 GRANT SELECT (id, function_name, function_version, status, duration_ms, cold_start) ON invocations TO constellation_nova;
 -- it has failed calls explained to those who may read the log.
 GRANT SELECT (function_id, runtime, node, started_at, queued_ms, error, input_bytes, output_bytes, log, log_truncated, source)
