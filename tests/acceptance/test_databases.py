@@ -137,3 +137,31 @@ def test_sessions_end_with_their_instances_and_new_limits_reach_new_ones(platfor
     sockets = platform.data_dir / "run" / "comet-databases"
     eventually(lambda: not list(sockets.glob("*/brief")))
     assert platform.http.delete("/databases/brief").status_code == 200
+
+
+def test_a_full_database_says_so_to_whoever_writes(platform):
+    code = HOSTILE.split("def handler", maxsplit=1)[0] + (
+        "def handler(event, context):\n"
+        "    return talk('/run/db/small/.s.PGSQL.5432', startup(user='u'), query(event))\n"
+    )
+    orbit(platform, "databases", "create", "small", "--size-mb", "16")
+    made = {
+        "name": "writes",
+        "runtime": "python",
+        "handler": "main.handler",
+        "code": code,
+        "env": {"DB": "$DATABASE:small"},
+    }
+    answer = platform.http.post("/functions", json=made)
+    assert answer.status_code == 201, answer.text
+
+    def ask(sql):
+        return platform.invoke("writes", sql).json()["output"] or ""
+
+    fill = "INSERT INTO t SELECT n, repeat(md5(n::text), 30) FROM generate_series(1, 20000) AS n"
+    assert "INSERT 0 20000" in ask("CREATE TABLE t (a integer, b text);" + fill)
+    said = eventually(lambda: "C53100" in (answer := ask("INSERT INTO t VALUES (1)")) and answer, within_s=60)
+    assert "the database small is full (" in said
+    assert " of 16 MB): functions can read and delete, and add nothing" in said
+    assert "permission denied for table t" in said
+    assert "orbit databases limit small --size-mb 32" in said

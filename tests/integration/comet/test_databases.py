@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import socket
@@ -24,11 +25,20 @@ from anyio import to_thread
 from prometheus_client import CollectorRegistry
 
 from constellation.base.clock import SystemClock
+from constellation.base.errors import Unavailable
 from constellation.base.ids import uuid7
 from constellation.comet.databases.doors import Doors
 from constellation.comet.databases.meters import DatabaseMeters
 from constellation.comet.databases.wire import cancel_request, message, startup, tls_request
-from constellation.nova.domain.database import Access, Database, DatabaseLimits, DatabaseLogin, DatabaseRole
+from constellation.nova.domain.database import (
+    Access,
+    Database,
+    DatabaseLimits,
+    DatabaseLogin,
+    DatabaseRole,
+    DatabaseSize,
+    Fullness,
+)
 from constellation.nova.domain.function import Function
 from constellation.nova.store.provision import Server
 from constellation.testing.databases import OwnServerOfTests
@@ -52,6 +62,7 @@ class Rig:
     log: list
     made: list
     passwords: dict
+    sizes: dict  # by the name of a database
 
     async def database(self, name="orders", tenant="acme", limits=LIMITS):
         role = f"fn_{secrets.token_hex(6)}"
@@ -77,12 +88,17 @@ class Rig:
 async def rig(postgres) -> AsyncIterator[Rig]:
     directory = Path(tempfile.mkdtemp(prefix="ct-db-"))  # short: clients outside a sandbox have its whole path
     address = await OwnServerOfTests(postgres).address()
-    log, made, passwords = [], [], {}
+    log, made, passwords, sizes = [], [], {}, {}
     server = Server(address, is_own=True)
 
     async def repair(_function, name):
         database = next(each for each in made if each.name == name)
         await server.limit(database, passwords[database.role.role_name])
+
+    async def size_of(_tenant, _namespace, name):
+        if isinstance(found := sizes.get(name), Exception):
+            raise found
+        return found
 
     doors = Doors(
         directory / "doors",
@@ -90,12 +106,13 @@ async def rig(postgres) -> AsyncIterator[Rig]:
         meters=DatabaseMeters(CollectorRegistry()),
         record=log.append,
         repair=repair,
+        size_of=size_of,
         allowed=(),
         max_sessions=50,
     )
     async with anyio.create_task_group() as tasks:
         await tasks.start(doors.run)
-        yield Rig(doors, server, address, log, made, passwords)
+        yield Rig(doors, server, address, log, made, passwords, sizes)
         tasks.cancel_scope.cancel()
     shutil.rmtree(directory)
     for database in made:
@@ -494,3 +511,62 @@ async def test_a_server_that_does_not_know_the_password_gets_nothing(rig, said):
         path = await rig.open(replace(login, address=replace(login.address, host=host)))
         with pytest.raises(psycopg.OperationalError, match="can not be trusted"):
             await in_thread(connected, path)
+
+
+async def test_who_writes_to_a_full_database_is_told_so(rig):
+    path = await rig.open(await rig.database())
+    [database] = rig.made
+    held = DatabaseSize(size_mb=16, size_bytes=17 << 20, fullness=Fullness.FULL)
+
+    def prepare():
+        with connected(path) as c:
+            c.execute(
+                "CREATE TABLE t (a integer); INSERT INTO t VALUES (1), (2); CREATE SEQUENCE s; CREATE VIEW v AS TABLE t"
+            )
+            c.execute(
+                "CREATE TABLE u (a integer); CREATE TABLE locked (a integer); REVOKE ALL ON locked FROM current_user"
+            )
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied for table locked"):
+                c.execute("SELECT * FROM locked")
+
+    def denied():
+        with connected(path) as c:
+            for tried in (
+                "INSERT INTO t VALUES (3)", "UPDATE t SET a = 0", "CREATE TABLE new (a integer)", "CREATE SCHEMA other",
+                "CREATE TEMP TABLE new (a integer)", "SELECT nextval('s')", "INSERT INTO v VALUES (1)", "DROP TABLE u",
+                "ALTER TABLE t ADD b text", "CREATE INDEX ON t (a)", "SELECT lo_create(0)", "SELECT 1 AS a INTO new",
+            ):  # fmt: skip
+                with pytest.raises(
+                    psycopg.errors.DiskFull, match=r"the database orders is full \(17 of 16 MB\)"
+                ) as full:
+                    c.execute(tried)
+                assert "orbit databases limit orders --size-mb 32" in full.value.diag.message_hint
+                assert re.match("The server says: (permission denied|must be owner)", full.value.diag.message_detail)
+            with pytest.raises(psycopg.errors.DiskFull), c.cursor() as cursor, cursor.copy("COPY t FROM STDIN") as copy:
+                copy.write_row((3,))
+            with pytest.raises(psycopg.errors.DiskFull):
+                c.execute("INSERT INTO t VALUES (%s)", (3,), prepare=True)
+            for other in ("SELECT * FROM pg_authid", "SELECT pg_read_file('/etc/passwd')", "SET ROLE postgres"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):  # it would be denied anyway
+                    c.execute(other)
+            assert c.execute("DELETE FROM t WHERE a = 1").rowcount == 1
+            assert c.execute("SELECT a FROM t").fetchall() == [(2,)]
+
+    def plain():
+        with connected(path) as c, pytest.raises(psycopg.errors.InsufficientPrivilege, match="permission denied"):
+            c.execute("INSERT INTO t VALUES (3)")
+
+    rig.sizes["orders"] = replace(held, fullness=Fullness.OK)
+    await in_thread(prepare)
+    rig.sizes["orders"] = held
+    await rig.server.hold(database, rig.passwords[database.role.role_name])
+    await in_thread(denied)
+    assert ("INSERT INTO t VALUES (?)", "failed", "53100") in rig.outcomes()
+    c = await asyncpg.connect(f"postgresql:///orders?host={path}", user="whoever")
+    with pytest.raises(asyncpg.DiskFullError, match="is full"):
+        await c.execute("INSERT INTO t VALUES ($1)", 3)
+    await c.close()
+    rig.sizes["orders"] = Unavailable("the database", reason="away")  # then the server's words have to do
+    await in_thread(plain)
+    rig.sizes["orders"] = replace(held, fullness=Fullness.NEARLY_FULL)
+    await in_thread(plain)

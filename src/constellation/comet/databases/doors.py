@@ -25,13 +25,14 @@ from constellation.base.clock import Clock
 from constellation.base.ids import uuid7
 from constellation.base.statedir import make_private
 from constellation.comet.databases.conversation import Ended
+from constellation.comet.databases.denials import Denials
 from constellation.comet.databases.meters import DatabaseMeters
 from constellation.comet.databases.rates import Rate
 from constellation.comet.databases.session import CancelKey, Session, first_packet, new_cancel_key, parameters_of
 from constellation.comet.databases.unix import UnixStream, accept, listen_unix
 from constellation.comet.databases.upstream import LoginRefused, Server, Upstream
 from constellation.comet.databases.wire import CancelRequest, Refused, Startup, error
-from constellation.nova.domain.database import SOCKET_NAME, DatabaseLogin, Networks
+from constellation.nova.domain.database import SOCKET_NAME, DatabaseLogin, DatabaseSize, Networks
 from constellation.nova.domain.function import Function
 from constellation.nova.store.databases import DatabaseRequest
 
@@ -43,6 +44,7 @@ _DIR_MODE = 0o755  # for the sandbox that it is shown to: what is above it is cl
 
 Repair = Callable[[Function, str], Awaitable[None]]
 Key = tuple[str, str, str]
+SizeOf = Callable[[str, str, str], Awaitable[DatabaseSize | None]]
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +70,7 @@ class Doors:
         meters: DatabaseMeters,
         record: Callable[[DatabaseRequest], None],
         repair: Repair,
+        size_of: SizeOf,
         allowed: Networks,
         max_sessions: int,
     ) -> None:
@@ -77,11 +80,13 @@ class Doors:
             directory: for the sockets; what is in it is removed first.
             record: keeps a line of the log.
             repair: has a role on its server as it should be.
+            size_of: how full a database of a tenant and namespace is; None: it has no size.
             allowed: networks that servers may be in although this host is.
             max_sessions: of all databases together.
         """
         self._directory, self._clock, self._meters, self._record = directory, clock, meters, record
-        self._repair, self._allowed, self._max_sessions = repair, allowed, max_sessions
+        self._repair, self._size_of = repair, size_of
+        self._allowed, self._max_sessions = allowed, max_sessions
         self._tasks: TaskGroup | None = None
         self._open: dict[Path, list[anyio.CancelScope]] = {}
         self._sessions: Count[Key] = Count()
@@ -174,6 +179,7 @@ class Doors:
                 now_s=self._clock.monotonic_s,
                 on_end=partial(self._ended, door, cancel_key.key.hex()),
                 cancel=partial(upstream.cancel, server.pid, server.key),
+                explained=Denials(door.login.name, partial(self._size_of, *door.key)).explained,
             )
             await session.run(first, rest, cancel_key)
         finally:

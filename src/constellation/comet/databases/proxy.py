@@ -35,13 +35,15 @@ def proxy_of(context: PlaneContext, settings: Settings, nova: NovaAnswers, db: D
     """Return the proxy of a plane, which serves once its doors run. Raises `ConfigInvalid`."""
     meters = DatabaseMeters(context.registry)
     logins = NovaLogins(nova)
-    requests = RecordWriter(Databases(db), settings.invocation_log, dropped=meters.requests_dropped)
+    databases = Databases(db)
+    requests = RecordWriter(databases, settings.invocation_log, dropped=meters.requests_dropped)
     doors = Doors(
         context.state_dir / "run" / f"{context.plane}-databases",
         clock=context.clock,
         meters=meters,
         record=requests.put_nowait,
         repair=logins.repair,
+        size_of=databases.size_of,
         allowed=_networks(settings.databases.networks),
         max_sessions=settings.databases.max_sessions,
     )

@@ -46,7 +46,7 @@ PASSED_ON = frozenset(
 )
 _MAX_VALUE_CHARS = 256
 _FROM_SERVER = FROM_SERVER - frozenset(b"RKv")  # these belong to the login, which is over
-_TERMINATE = ord("X")
+_TERMINATE, _ERROR = b"XE"
 _FLUSH = Piece(ord("H"), message("H"))
 
 
@@ -114,6 +114,7 @@ class Session:
         now_s: Callable[[], float],
         on_end: Callable[[Ended], None],
         cancel: Callable[[], Awaitable[None]],
+        explained: Callable[[Piece], Awaitable[Piece]],
     ) -> None:
         """Hold both ends.
 
@@ -121,9 +122,10 @@ class Session:
             rate: of statements, shared with other sessions of the database.
             on_end: told of each statement that came to an end.
             cancel: ends what the server does for this session.
+            explained: what the guest gets in the place of what the server says.
         """
         self._guest, self._server, self._limits, self._rate = guest, server, limits, rate
-        self._now_s, self._cancel = now_s, cancel
+        self._now_s, self._cancel, self._explained = now_s, cancel, explained
         self._conversation = Conversation(limits, now_s=now_s(), on_end=on_end)
         self._drained = anyio.Event()  # set when the server has answered something
         self._stirred = anyio.Event()  # set when the guest has asked something
@@ -192,10 +194,9 @@ class Session:
         while True:
             said: list[bytes] = []
             try:
-                said.extend(
-                    self._conversation.from_server(piece, now_s=self._now_s())
-                    for piece in (splitter.feed(data) if data else ())
-                )
+                for piece in splitter.feed(data) if data else ():
+                    answer = await self._explained(piece) if piece.kind == _ERROR else piece
+                    said.append(self._conversation.from_server(answer, now_s=self._now_s()))
             finally:
                 self._drained.set()
                 if any(said):

@@ -199,11 +199,11 @@ def older_protocol(unknown: tuple[str, ...]) -> bytes:
     return message("v", _NUMBER.pack(0) + _NUMBER.pack(len(unknown)) + names)
 
 
-def error(code: str, text: str, *, severity: str = "ERROR") -> bytes:
+def error(code: str, text: str, *, severity: str = "ERROR", detail: str = "", hint: str = "") -> bytes:
     """Return an ErrorResponse; FATAL ends the session."""
-    said = text.replace("\0", " ")
-    fields = (("S", severity), ("V", severity), ("C", code), ("M", said))
-    return message("E", b"".join(f"{name}{value}\0".encode() for name, value in fields) + b"\0")
+    fields = (("S", severity), ("V", severity), ("C", code), ("M", text), ("D", detail), ("H", hint))
+    said = (f"{name}{value.replace(chr(0), ' ')}\0".encode() for name, value in fields if value)
+    return message("E", b"".join(said) + b"\0")
 
 
 def error_fields(body: bytes) -> dict[str, str]:

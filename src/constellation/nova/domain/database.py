@@ -104,6 +104,19 @@ class Database:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSize:
+    """How large a database on the platform's own server may be, and is."""
+
+    size_mb: int
+    size_bytes: int | None  # as it was measured last
+    fullness: Fullness
+
+    @property
+    def is_full(self) -> bool:
+        return self.fullness is Fullness.FULL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerAddress:
     """A database on a server, and who logs in."""
 
@@ -219,6 +232,17 @@ def fullness_of(size_bytes: int, size_mb: int, before: Fullness) -> Fullness:
     if used >= (_NEARLY if before is Fullness.OK else _NOT_NEARLY):
         return Fullness.NEARLY_FULL
     return Fullness.OK
+
+
+def when_full(name: str, size: DatabaseSize) -> tuple[str, str]:
+    """Return what a function is told that writes to a full database, and what can be done."""
+    used = "" if size.size_bytes is None else f"{size.size_bytes >> 20} of "
+    text = f"the database {name} is full ({used}{size.size_mb} MB): functions can read and delete, and add nothing"
+    hint = (
+        f"Delete rows: below {_NO_MORE_FULL:.0%} of its size, which is measured every few seconds, it is written to again. "
+        f"Or let it be larger: orbit databases limit {name} --size-mb {2 * size.size_mb}"
+    )
+    return text, hint
 
 
 def references(env: Mapping[str, str]) -> dict[str, str]:

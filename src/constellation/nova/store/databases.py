@@ -10,7 +10,15 @@ from uuid import UUID
 import asyncpg
 
 from constellation.base.errors import AlreadyExists, NotFound, VersionConflict
-from constellation.nova.domain.database import Access, Database, DatabaseInUse, DatabaseLimits, DatabaseRole, Fullness
+from constellation.nova.domain.database import (
+    Access,
+    Database,
+    DatabaseInUse,
+    DatabaseLimits,
+    DatabaseRole,
+    DatabaseSize,
+    Fullness,
+)
 from constellation.nova.domain.notification import NotificationKind
 from constellation.nova.domain.secret import Sealed, SecretUnknown
 from constellation.nova.store.page import COUNT_LIMIT, Page
@@ -124,6 +132,13 @@ class Databases:
                 await tx.fetch_value(
                     NOTICES["notice"], database.tenant, database.namespace, _TOLD[fullness].value, database.name, detail
                 )
+
+    async def size_of(self, tenant: str, namespace: str, name: str) -> DatabaseSize | None:
+        """Return how full a database is; None: it is on another server, or there is none."""
+        row = await self._db.fetch_row(SQL["size_of"], tenant, namespace, name)
+        if row is None:
+            return None
+        return DatabaseSize(size_mb=row["size_mb"], size_bytes=row["size_bytes"], fullness=Fullness(row["fullness"]))
 
     async def missing(self, tenant: str, namespace: str, names: Iterable[str]) -> frozenset[str]:
         """Return which of the names are no databases of the scope."""

@@ -69,6 +69,11 @@ LIMIT $2;
 UPDATE databases SET size_bytes = $3, fullness = $4
 WHERE tenant = $1 AND role_name = $2 AND (size_bytes, fullness) IS DISTINCT FROM ($3, $4);
 
+-- name: size_of
+-- How large a database on the platform's own server may be, and how full it is.
+-- index: databases_pkey
+SELECT size_mb, size_bytes, fullness FROM databases WHERE tenant = $1 AND namespace = $2 AND name = $3 AND size_mb IS NOT NULL;
+
 -- name: names
 -- Which of some names are databases of a scope.
 -- index: databases_pkey

@@ -106,7 +106,7 @@ GRANT SELECT, INSERT, DELETE ON execution_events TO constellation_comet;
 -- it writes down what functions ask of databases, of those that are there.
 GRANT INSERT ON database_requests TO constellation_comet;
 GRANT SELECT (tenant, namespace, database, id) ON database_requests TO constellation_comet; -- as ON CONFLICT asks for
-GRANT SELECT (tenant, namespace, name) ON databases TO constellation_comet;
+GRANT SELECT (tenant, namespace, name, size_mb, size_bytes, fullness) ON databases TO constellation_comet;
 
 -- it keeps topics and subscriptions, and accepts messages with the jobs that deliver them.
 GRANT SELECT, INSERT, DELETE ON topics, subscriptions TO constellation_comet;
