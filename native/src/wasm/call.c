@@ -105,6 +105,11 @@ static wasm_error *at_epoch(wasm_context *context, void *self, uint64_t *delta, 
 
 /* ---- the store ---- */
 
+typedef struct bytes {
+    size_t len;
+    const char *data;
+} bytes;
+
 static void hex(char *out, const uint8_t *data, size_t count, const char *dashes) {
     for (size_t i = 0; i < count; i++) {
         if (strchr(dashes, (int)('a' + i)) != NULL)
@@ -113,8 +118,29 @@ static void hex(char *out, const uint8_t *data, size_t count, const char *dashes
     }
 }
 
-static wasi_config *wasi_of(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec, const ct_exec_head *head,
-                            const char *scratch) {
+static bytes event_of(const ct_frame *exec) {
+    return exec->len > CT_EXEC_HEAD_BYTES ? (bytes){exec->len - CT_EXEC_HEAD_BYTES, (const char *)exec->body + CT_EXEC_HEAD_BYTES}
+                                          : (bytes){4, "null"};
+}
+
+static bool show_to_command(const ct__wasm_setting *setting, ct__wasm_call *call, bytes event) {
+    ct__wasi_files_init(&call->files, event.data, event.len, call->out.fd, call->err.fd);
+    return ct__wasm_spool_clear(&call->out) == 0 && ct__wasm_spool_clear(&call->err) == 0 &&
+           ct__wasi_files_show(&call->files, setting->files, "/code", false) == 0 &&
+           ct__wasi_files_show(&call->files, call->scratch.path, "/tmp", true) == 0;
+}
+
+static bool show_to_component(const ct__wasm_setting *setting, ct__wasm_call *call, bytes event, wasi_config *wasi) {
+    wasm_bytes in;
+    ct__wasm.wasm_byte_vec_new(&in, event.len, event.data);
+    ct__wasm.wasi_config_set_stdin_bytes(wasi, &in);
+    call->out.taken = call->err.taken = 0; /* the library empties them */
+    return ct__wasm.wasi_config_set_stdout_file(wasi, call->out.path) && ct__wasm.wasi_config_set_stderr_file(wasi, call->err.path) &&
+           ct__wasm.wasi_config_preopen_dir(wasi, setting->files, "/code", false) &&
+           ct__wasm.wasi_config_preopen_dir(wasi, call->scratch.path, "/tmp", true);
+}
+
+static wasi_config *wasi_of(const ct__wasm_setting *setting, ct__wasm_call *call, bytes event, const ct_exec_head *head) {
     char request_id[16 * 2 + DASHES + 1], trace_id[33], span_id[17], traceparent[64], deadline[32];
     hex(request_id, head->request_id, 16, "egik");
     hex(trace_id, head->trace_id, 16, "_");
@@ -130,16 +156,9 @@ static wasi_config *wasi_of(const ct__wasm_setting *setting, ct__wasm_call *call
     values[count - 2] = deadline;
     values[count - 1] = traceparent;
     wasi_config *wasi = ct__wasm.wasi_config_new();
-    const char *event = exec->len > CT_EXEC_HEAD_BYTES ? (const char *)exec->body + CT_EXEC_HEAD_BYTES : "null";
-    wasm_bytes in;
-    ct__wasm.wasm_byte_vec_new(&in, exec->len > CT_EXEC_HEAD_BYTES ? exec->len - CT_EXEC_HEAD_BYTES : 4, event);
-    ct__wasm.wasi_config_set_stdin_bytes(wasi, &in);
-    call->out.taken = call->err.taken = 0;
-    if (ct__wasm.wasi_config_set_stdout_file(wasi, call->out.path) && ct__wasm.wasi_config_set_stderr_file(wasi, call->err.path) &&
-        ct__wasm.wasi_config_set_argv(wasi, setting->arg_count, setting->args) &&
+    if (ct__wasm.wasi_config_set_argv(wasi, setting->arg_count, setting->args) &&
         ct__wasm.wasi_config_set_env(wasi, count, setting->names, values) &&
-        ct__wasm.wasi_config_preopen_dir(wasi, setting->files, "/code", false) &&
-        ct__wasm.wasi_config_preopen_dir(wasi, scratch, "/tmp", true))
+        (setting->code->pre != NULL || show_to_component(setting, call, event, wasi)))
         return wasi;
     ct__wasm.wasi_config_delete(wasi);
     return NULL;
@@ -181,7 +200,7 @@ static void answer_with(ct__wasm_call *call, const wasm_bytes *text) {
     }
 }
 
-static void run_component(const ct__wasm_setting *setting, ct__wasm_call *call, wasm_context *context, const ct_frame *exec,
+static void run_component(const ct__wasm_setting *setting, ct__wasm_call *call, wasm_context *context, bytes payload,
                           ct__wasm_outcome *outcome) {
     component_instance instance;
     component_func handle;
@@ -194,9 +213,7 @@ static void run_component(const ct__wasm_setting *setting, ct__wasm_call *call, 
         return;
     }
     component_val event = {.kind = COMPONENT_STRING}, answer = {0};
-    event.of.string = exec->len > CT_EXEC_HEAD_BYTES
-                          ? (wasm_bytes){exec->len - CT_EXEC_HEAD_BYTES, (char *)(uintptr_t)exec->body + CT_EXEC_HEAD_BYTES}
-                          : (wasm_bytes){4, (char[]){'n', 'u', 'l', 'l'}};
+    event.of.string = (wasm_bytes){payload.len, (char *)(uintptr_t)payload.data};
     outcome->error = ct__wasm.wasmtime_component_func_call(&handle, context, &event, 1, &answer, 1);
     if (outcome->error != NULL)
         return;
@@ -226,9 +243,10 @@ static void answer_to(ct__wasm_call *call, ct__wasm_outcome *outcome) {
 }
 
 static void run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_frame *exec, const ct_exec_head *head,
-                const char *scratch, ct__wasm_outcome *outcome) {
+                ct__wasm_outcome *outcome) {
     const bool is_command = setting->code->pre != NULL;
-    wasi_config *wasi = wasi_of(setting, call, exec, head, scratch);
+    const bytes event = event_of(exec);
+    wasi_config *wasi = is_command && !show_to_command(setting, call, event) ? NULL : wasi_of(setting, call, event, head);
     if (wasi == NULL) {
         outcome->refusal = "its files can not be opened";
         return;
@@ -241,7 +259,7 @@ static void run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct_f
     if (outcome->error == NULL && is_command)
         run_command(setting, context, outcome);
     else if (outcome->error == NULL)
-        run_component(setting, call, context, exec, outcome);
+        run_component(setting, call, context, event, outcome);
     ct__wasm.wasmtime_store_delete(store);
     (void)pass_on(call);
     if (is_command)
@@ -275,7 +293,9 @@ void ct__wasm_run(const ct__wasm_setting *setting, ct__wasm_call *call, const ct
     if (ct__wasm_scratch_init(&call->scratch) < 0) {
         outcome.refusal = "there is no room for its /tmp";
     } else {
-        run(setting, call, exec, &head, call->scratch.path, &outcome);
+        call->files = (ct__wasi_files){0};
+        run(setting, call, exec, &head, &outcome);
+        ct__wasi_files_fini(&call->files);
         ct__wasm_scratch_clear(&call->scratch);
     }
     ct__wasm_end();

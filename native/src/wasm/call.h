@@ -3,6 +3,7 @@
 #define CT_WASM_CALL_H
 
 #include "wasm/engine.h"
+#include "wasm/files.h"
 #include "wasm/port.h"
 #include "wasm/scratch.h"
 #include "wasm/spool.h"
@@ -36,6 +37,7 @@ typedef struct ct__wasm_call {
     bool is_too_large;
     ct__wasm_spool out, err;
     ct__wasm_scratch scratch;
+    ct__wasi_files files; /* of a command; the library has a component's */
     atomic_bool is_given_up;
 } ct__wasm_call;
 

@@ -1,6 +1,5 @@
 #include "wasm/imports.h"
 
-#include <string.h>
 #include <time.h>
 
 enum { COUNT = 4 };
@@ -22,11 +21,11 @@ bool ct__wasm_clock(const ct__wasm_call *call, uint32_t id, uint64_t *out_ns) {
     return true;
 }
 
-static int32_t tell(wasm_caller *caller, uint64_t at, uint64_t value) {
-    uint8_t *out = ct__wasm_span(caller, at, sizeof value);
+static int32_t tell(wasm_caller *caller, uint32_t at, uint64_t value) {
+    uint8_t *out = ct__wasi_span(ct__wasm_memory(caller), at, sizeof value);
     if (out == NULL)
         return CT__WASI_FAULT;
-    memcpy(out, &value, sizeof value); /* little-endian, as every machine that the library is made for */
+    ct__wasi_put(out, value, sizeof value);
     return 0;
 }
 

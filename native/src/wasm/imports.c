@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { PARAMETERS_MAX = 4, WASM_I64 = 1 };
+enum { PARAMETERS_MAX = 9, WASM_I64 = 1 };
 
 static const char MODULE[] = "wasi_snapshot_preview1";
 
@@ -10,21 +10,35 @@ typedef struct import {
     const char *name;
     const char *parameters; /* i: 32 bits, I: 64; the result is an errno */
     raw_callback *function;
+    ct__wasi_function *of_files;
 } import;
 
-static const import IMPORTS[] = {
-    {"poll_oneoff", "iiii", ct__wasm_poll_oneoff},
-    {"clock_res_get", "ii", ct__wasm_clock_res_get},
-    {"clock_time_get", "iIi", ct__wasm_clock_time_get},
-};
+static raw_callback ask_files;
 
-uint8_t *ct__wasm_span(wasm_caller *caller, uint64_t at, uint64_t len) {
+#define OF_FILES(name, parameters) {#name, parameters, ask_files, ct__wasi_##name},
+static const import IMPORTS[] = {
+    {"poll_oneoff", "iiii", ct__wasm_poll_oneoff, NULL},
+    {"clock_res_get", "ii", ct__wasm_clock_res_get, NULL},
+    {"clock_time_get", "iIi", ct__wasm_clock_time_get, NULL},
+    CT__WASI_FILE_FUNCTIONS(OF_FILES)
+};
+#undef OF_FILES
+
+ct__wasi_memory ct__wasm_memory(wasm_caller *caller) {
     wasm_extern found;
     wasm_context *context = ct__wasm.wasmtime_caller_context(caller);
     if (!ct__wasm.wasmtime_caller_export_get(caller, "memory", strlen("memory"), &found) || found.kind != EXTERN_MEMORY)
-        return NULL;
-    const uint64_t size = ct__wasm.wasmtime_memory_data_size(context, &found.of.memory);
-    return at <= size && len <= size - at ? ct__wasm.wasmtime_memory_data(context, &found.of.memory) + at : NULL;
+        return (ct__wasi_memory){0};
+    return (ct__wasi_memory){.base = ct__wasm.wasmtime_memory_data(context, &found.of.memory),
+                             .size = ct__wasm.wasmtime_memory_data_size(context, &found.of.memory)};
+}
+
+static wasm_trap *ask_files(void *self, wasm_caller *caller, wasm_raw *values, size_t count) {
+    (void)count;
+    const import *own = self;
+    ct__wasm_call *call = ct__wasm.wasmtime_context_get_data(ct__wasm.wasmtime_caller_context(caller));
+    values[0].i32 = own->of_files(&call->files, ct__wasm_memory(caller), values);
+    return NULL;
 }
 
 static wasm_error *define(wasm_linker *linker, const import *own) {
@@ -37,7 +51,7 @@ static wasm_error *define(wasm_linker *linker, const import *own) {
     ct__wasm.wasm_valtype_vec_new(&results, 1, out);
     wasm_functype *type = ct__wasm.wasm_functype_new(&parameters, &results);
     wasm_error *error = ct__wasm.wasmtime_linker_define_func_unchecked(linker, MODULE, sizeof MODULE - 1, own->name, strlen(own->name),
-                                                                       type, own->function, NULL, NULL);
+                                                                       type, own->function, (void *)(uintptr_t)own, NULL);
     ct__wasm.wasm_functype_delete(type);
     return error;
 }

@@ -4,14 +4,11 @@
 
 #include "wasm/call.h"
 
-enum { CT__WASI_INVAL = 28, CT__WASI_FAULT = 21 };
-enum { CT__WASI_REALTIME = 0, CT__WASI_MONOTONIC, CT__WASI_PROCESS_CPU, CT__WASI_THREAD_CPU };
-
 /* Puts them all into a linker. Returns NULL or the error. */
 wasm_error *ct__wasm_imports_define(wasm_linker *linker);
 
-/* `len` bytes of the guest's memory, or NULL when they are not all in it. Valid until the guest runs again. */
-uint8_t *ct__wasm_span(wasm_caller *caller, uint64_t at, uint64_t len);
+/* All of the guest's memory; nothing where it exports none. */
+ct__wasi_memory ct__wasm_memory(wasm_caller *caller);
 
 /* What a clock shows to a call. False: there is no such clock. */
 bool ct__wasm_clock(const ct__wasm_call *call, uint32_t id, uint64_t *out_ns);

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* As wasi_snapshot_preview1 lays them out, little-endian. */
+/* As wasi_snapshot_preview1 lays them out. */
 enum {
     SUBSCRIPTION_BYTES = 48,
     EVENT_BYTES = 32,
@@ -24,45 +24,35 @@ typedef struct request {
     uint8_t tag;
 } request;
 
-static uint64_t number(const uint8_t *at, size_t bytes) {
-    uint64_t value = 0;
-    for (size_t i = bytes; i > 0; i--)
-        value = value << 8 | at[i - 1];
-    return value;
-}
-
-static void put(uint8_t *at, uint64_t value, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (uint8_t)(value >> (8 * i));
-}
-
 /* Returns false for a subscription that means nothing. */
 static bool take(const ct__wasm_call *call, const uint8_t *at, request *out) {
-    const uint32_t what = (uint32_t)number(at + 16, 4);
-    *out = (request){.userdata = number(at, 8), .tag = at[8], .fd = what};
+    const uint32_t what = (uint32_t)ct__wasi_get(at + 16, 4);
+    *out = (request){.userdata = ct__wasi_get(at, 8), .tag = at[8], .fd = what};
     if (out->tag != CLOCK)
         return out->tag <= WRITE;
-    const uint64_t timeout = number(at + 24, 8);
+    const uint64_t timeout = ct__wasi_get(at + 24, 8);
     uint64_t now = 0;
     if (!ct__wasm_clock(call, what, &now))
         return false;
-    const uint64_t from = (number(at + 40, 2) & ABSTIME) != 0 ? now : 0;
+    const uint64_t from = (ct__wasi_get(at + 40, 2) & ABSTIME) != 0 ? now : 0;
     out->left_ns = timeout > from ? timeout - from : 0;
     return true;
 }
 
-static uint32_t answer(uint8_t *events, const request *asked, size_t count, uint64_t passed_ns) {
+static uint32_t answer(ct__wasm_call *call, uint8_t *events, const request *asked, size_t count, uint64_t passed_ns) {
+    ct__wasi_file *file = NULL;
     uint32_t told = 0;
     for (size_t i = 0; i < count; i++) {
         if (asked[i].tag == CLOCK && asked[i].left_ns > passed_ns)
             continue;
         uint8_t *event = events + (size_t)told++ * EVENT_BYTES;
         memset(event, 0, EVENT_BYTES);
-        put(event, asked[i].userdata, 8);
+        ct__wasi_put(event, asked[i].userdata, 8);
         event[10] = asked[i].tag;
         if (asked[i].tag == CLOCK)
             continue;
-        put(event + 16, READY_BYTES, 8); /* files, and what is in memory already, never wait */
+        ct__wasi_put(event + 8, (uint64_t)ct__wasi_files_take(&call->files, asked[i].fd, CT__WASI_ANY, 0, &file), 2);
+        ct__wasi_put(event + 16, READY_BYTES, 8); /* files, and what is in memory already, never wait */
         if (asked[i].tag == READ && asked[i].fd == STDIN)
             event[24] = HANGUP; /* all of the event is there */
     }
@@ -86,7 +76,7 @@ static wasm_trap *wait_for(ct__wasm_call *call, const uint8_t *in, uint8_t *out,
         trap = ct__wasm.wasmtime_trap_new(late, sizeof late - 1);
     } else {
         *failed = 0;
-        put(told, answer(out, asked, count, wait_ns), 4);
+        ct__wasi_put(told, answer(call, out, asked, count, wait_ns), 4);
     }
     free(asked);
     return trap;
@@ -102,9 +92,10 @@ wasm_trap *ct__wasm_poll_oneoff(void *self, wasm_caller *caller, wasm_raw *value
         values[0].i32 = CT__WASI_INVAL;
         return NULL;
     }
-    const uint8_t *in = ct__wasm_span(caller, (uint32_t)values[0].i32, asked * SUBSCRIPTION_BYTES);
-    uint8_t *out = ct__wasm_span(caller, (uint32_t)values[1].i32, asked * EVENT_BYTES);
-    uint8_t *told = ct__wasm_span(caller, (uint32_t)values[3].i32, 4);
+    const ct__wasi_memory memory = ct__wasm_memory(caller);
+    const uint8_t *in = ct__wasi_span(memory, (uint32_t)values[0].i32, asked * SUBSCRIPTION_BYTES);
+    uint8_t *out = ct__wasi_span(memory, (uint32_t)values[1].i32, asked * EVENT_BYTES);
+    uint8_t *told = ct__wasi_span(memory, (uint32_t)values[3].i32, 4);
     values[0].i32 = CT__WASI_FAULT;
     if (in == NULL || out == NULL || told == NULL)
         return NULL;

@@ -10,9 +10,18 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 enum { RETRIES = 64 };
+
+/* What a directory's size is while nothing is in it, where the size tells: in memory each entry adds to it. */
+static int64_t size_of_empty(const char *path) {
+    struct statfs system;
+    struct stat found;
+    return statfs(path, &system) == 0 && system.f_type == TMPFS_MAGIC && stat(path, &found) == 0 ? found.st_size : -1;
+}
 
 int ct__wasm_scratch_init(ct__wasm_scratch *scratch) {
     static atomic_uint next;
@@ -22,6 +31,7 @@ int ct__wasm_scratch_init(ct__wasm_scratch *scratch) {
         (void)snprintf(scratch->path, sizeof scratch->path, "/tmp/.call-%u", atomic_fetch_add(&next, 1));
         if (mkdir(scratch->path, 0700) == 0) {
             scratch->is_there = true;
+            scratch->empty_bytes = size_of_empty(scratch->path);
             return 0;
         }
         if (errno != EEXIST)
@@ -84,10 +94,11 @@ void ct__wasm_scratch_fini(ct__wasm_scratch *scratch) {
     (void)rmdir(scratch->path);
 }
 
-/* A directory in memory has a size of 0 when nothing is in it, and is kept: to make and remove one a call costs 15 us and a lock that
- * all calls of the tenant share. Its times are the last thing that a guest could have left. */
+/* A directory that is seen to be empty is kept: to make and remove one a call costs 15 us and a lock that all calls of the tenant
+ * share. Its times are the last thing that a guest could have left. */
 void ct__wasm_scratch_clear(ct__wasm_scratch *scratch) {
     struct stat found;
-    if (!scratch->is_there || stat(scratch->path, &found) != 0 || found.st_size != 0 || utimensat(AT_FDCWD, scratch->path, NULL, 0) != 0)
+    if (!scratch->is_there || stat(scratch->path, &found) != 0 || found.st_size != scratch->empty_bytes ||
+        utimensat(AT_FDCWD, scratch->path, NULL, 0) != 0)
         ct__wasm_scratch_fini(scratch);
 }

@@ -3,10 +3,12 @@
 #define CT_WASM_SCRATCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef struct ct__wasm_scratch {
     char path[32];
     bool is_there;
+    int64_t empty_bytes;
 } ct__wasm_scratch;
 
 /* Makes it, unless it is there. Returns 0 or -errno. */

@@ -23,6 +23,11 @@ void ct__wasm_spool_fini(const ct__wasm_spool *spool) {
         (void)close(spool->fd);
 }
 
+int ct__wasm_spool_clear(ct__wasm_spool *spool) {
+    spool->taken = 0;
+    return ftruncate(spool->fd, 0) == 0 && lseek(spool->fd, 0, SEEK_SET) == 0 ? 0 : ct__errno();
+}
+
 uint64_t ct__wasm_spool_left(const ct__wasm_spool *spool) {
     struct stat found;
     return fstat(spool->fd, &found) == 0 && (uint64_t)found.st_size > spool->taken ? (uint64_t)found.st_size - spool->taken : 0;
