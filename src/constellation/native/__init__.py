@@ -14,7 +14,7 @@ if _lib.ct_abi_version() != _lib.CT_ABI_VERSION:
 
 
 def libexec_path(name: str) -> Path:
-    """Return where a helper program of ours is: "ct-zygote", "ct-guest", "ct-build", "ct-wasm" or "ct_fork.abi3.so".
+    """Return where a helper of ours is: "ct-zygote", "ct-guest", "ct-build", "ct-wasm", "ct_fork.abi3.so" or "ct_r.so".
 
     Raises:
         FileNotFoundError: it was not built (`make build`).

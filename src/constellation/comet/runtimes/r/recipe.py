@@ -1,13 +1,21 @@
-"""How R runs: with the channel as its standard input, the one descriptor that it can read bytes from."""
+"""How R runs: with a library of ours that reads and writes the channel.
+
+In a container, whose libc may be another, the library is not there: the channel is standard input, the one descriptor that R reads
+bytes from, and `cat` writes what the worker sends.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from constellation.comet.runtimes.recipe import executed
+from constellation.comet.runtimes.recipe import RUNTIME_DIR, Interpreter, executed
+from constellation.native import libexec_path
+from constellation.native.sandbox import Bind
 from constellation.nova.domain.runtimes import R
 
-RUNTIME = executed(
+_LIBRARY = "ct_r.so"
+_EXECUTED = executed(
     R,
     Path(__file__).parent,
     worker="worker.R",
@@ -18,3 +26,11 @@ RUNTIME = executed(
     hello="hello.R",
     out_of_memory_texts=(b"cannot allocate",),
 )
+
+
+def _binds(found: Interpreter) -> tuple[Bind, ...]:
+    library = Bind(source=str(libexec_path(_LIBRARY)), target=f"{RUNTIME_DIR}/{_LIBRARY}")
+    return (*_EXECUTED.binds(found), library)
+
+
+RUNTIME = replace(_EXECUTED, binds=_binds)
