@@ -57,8 +57,8 @@ test-runtimes: setup build ## every language in every situation; one that is mis
 test-native: build ## unit tests of the C core
 	$(MAKE) -C native -j$(shell nproc) test
 
-asan: build ## the same under AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) -C native asan
+asan: build ## the same under AddressSanitizer and UndefinedBehaviorSanitizer, and what has threads under ThreadSanitizer
+	$(MAKE) -C native asan tsan
 
 coverage: build ## lines of each parser that its unit tests reach; below 95 % it fails
 	$(MAKE) -C native coverage

@@ -107,8 +107,13 @@ static void drain_peer(int peer) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    state s = {.reactor = ct_reactor_new()};
-    s.links = ct_links_new(s.reactor);
+    static ct_reactor *reactor; /* once: to start and end the threads of its pipes takes longer than an input does */
+    static ct_links *links;
+    if (reactor == NULL) {
+        reactor = ct_reactor_new();
+        links = ct_links_new(reactor);
+    }
+    state s = {.reactor = reactor, .links = links};
     int pair[2], pipes[2];
     must(s.reactor != NULL && s.links != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     must(pipe2(pipes, O_NONBLOCK) == 0);
@@ -177,8 +182,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     ct_link_free(s.link, NULL, 0);
     turn(&s);
     must(s.begun == s.ended + s.cancelled && lane_open == 0);
-    ct_links_free(s.links);
-    ct_reactor_free(s.reactor);
     (void)close(s.peer);
     (void)close(s.stdio);
     if (s.page != NULL)

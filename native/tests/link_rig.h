@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -76,6 +77,16 @@ static inline const ct_event *event_of(const rig *g, uint32_t kind) {
         if (g->events[i].kind == kind)
             return &g->events[i];
     return NULL;
+}
+
+/* Until it has come; what waits for output takes more than one turn. */
+static inline const ct_event *turn_until(rig *g, uint32_t kind) {
+    for (int i = 0; i < 1000 && event_of(g, kind) == NULL; i++) {
+        struct pollfd door = {.fd = ct_reactor_fd(g->reactor), .events = POLLIN};
+        (void)poll(&door, 1, 10);
+        turn(g);
+    }
+    return event_of(g, kind);
 }
 
 static inline void say(const rig *g, uint8_t kind, uint32_t id, const char *body) {

@@ -44,8 +44,7 @@ static void a_call_of_python_ends_with_one_event(void) {
     CHECK_INT(write(g.stdio, "raw", 3), 3);
     say(&g, CT_FRAME_LOG, 1, "log");
     say(&g, CT_FRAME_RESULT, 1, "[1]");
-    turn(&g);
-    const ct_event *end = event_of(&g, CT_LINK_ENDED);
+    const ct_event *end = turn_until(&g, CT_LINK_ENDED);
     CHECK(end != NULL && end->target == ct_link_handle(g.link) && end->subject == 1 && end->number == CT_END_RESULT);
     ct_link_answer answer;
     memcpy(&answer, end->data, sizeof answer);

@@ -135,6 +135,30 @@ static void an_answer_on_the_page_is_heard_after_its_worker(void) {
     close_desk(&d);
 }
 
+static void output_comes_before_the_answer_of_the_page(void) {
+    desk_rig d;
+    open_desk(&d);
+    CHECK_INT(ask(&d.g, false), 1);
+    CHECK_INT(write(d.g.stdio, "raw", 3), 3);
+    CHECK(try_answer(&d, CT_FRAME_RESULT, 1, "[1]"));
+    turn(&d.g);
+    const ct_event *end = turn_until(&d.g, CT_LINK_ENDED);
+    CHECK(end != NULL && end->number == CT_END_RESULT);
+    ct_link_answer answer;
+    memcpy(&answer, end->data, sizeof answer);
+    CHECK_INT(answer.log_len, 3);
+    CHECK_INT(memcmp(end->data + sizeof answer, "raw[1]", 6), 0);
+    forget(&d.g);
+    CHECK_INT(ask(&d.g, false), 2);
+    CHECK_INT(write(d.g.stdio, "raw", 3), 3);
+    CHECK(try_answer(&d, CT_FRAME_RESULT, 2, "[2]"));
+    turn(&d.g);
+    ct_link_free(d.g.link, NULL, 0); /* which waits for it, too */
+    d.g.link = NULL;
+    CHECK_INT(turn_until(&d.g, CT_LINK_ENDED)->number, CT_END_RESULT);
+    close_desk(&d);
+}
+
 static void a_page_is_not_read_while_the_link_is_held(void) {
     desk_rig d;
     open_desk(&d);
@@ -263,6 +287,7 @@ int main(void) {
         CASE(a_long_call_goes_by_the_socket),
         CASE(logs_of_the_socket_come_before_the_answer_of_the_page),
         CASE(an_answer_on_the_page_is_heard_after_its_worker),
+        CASE(output_comes_before_the_answer_of_the_page),
         CASE(a_page_is_not_read_while_the_link_is_held),
         CASE(a_spoiled_page_ends_its_link_alone),
         CASE(honest_rings_are_free),

@@ -47,6 +47,19 @@ bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len) {
     return spoken_by_nobody(of_stdio(stdio), data, len, false);
 }
 
+void ct__link_stdio_settled(ct__stdio *stdio) {
+    ct_link *l = of_stdio(stdio);
+    if (!l->awaits_stdio)
+        return;
+    l->awaits_stdio = false;
+    l->has_settled = true;
+    ct__link_release(l);
+}
+
+void ct__link_stdio_stuck(ct__stdio *stdio) {
+    ct__link_hang_up(of_stdio(stdio), CT_CAUSE_STDIO, 0, 0);
+}
+
 /* Counts what may come without bound. Our workers keep their limits and say so with the frame that is cut; one that goes
  * on would cost the loop a core. */
 static bool charge(ct_link *l, size_t len) {
@@ -64,8 +77,7 @@ static void take_answer(ct_link *l, const ct_frame *frame) {
         ct__link_hang_up(l, CT_CAUSE_ANSWER, frame->call_id, 0);
         return;
     }
-    if (l->calls.count == 1)
-        (void)ct__stdio_read(&l->stdio);
+    l->has_settled = false;
     ct__link_call *call = seat->call;
     if (seat->is_stream)
         l->conn.in.keep_bytes = 0;
@@ -147,9 +159,14 @@ static void take(ct_link *l, const ct_frame *frame) {
 
 /* A frame of the page, its bytes in `block`; CT_E_MORE when there is none. */
 static int of_page(ct_link *l, ct_frame *frame, uint8_t block[CT__PAGE_FRAME_BYTES]) {
-    const int len = ct__mail_take(l->mail, block);
+    const int len = l->parked != NULL ? (int)l->parked_len : ct__mail_take(l->mail, block);
     if (len <= 0)
         return len == 0 ? CT_E_MORE : len;
+    if (l->parked != NULL) {
+        memcpy(block, l->parked, l->parked_len);
+        free(l->parked);
+        l->parked = NULL;
+    }
     const int result = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, frame);
     return result == CT_E_MORE || (result == 0 && frame->used != (size_t)len) ? CT_E_MALFORMED : result;
 }
@@ -162,12 +179,35 @@ static int next(ct_link *l, ct_frame *frame, size_t *used, uint8_t block[CT__PAG
         return result;
     const ct__bytes *in = &l->conn.in;
     result = ct_frame_split(ct__bytes_front(in), in->len, CT_LINK_FRAME_MAX, frame);
-    if (result == 0) {
+    if (result == 0)
         *used = frame->used;
-        if (l->mail != NULL)
-            l->mail->heard++;
-    }
     return result;
+}
+
+static void was_heard(ct_link *l, size_t used) {
+    ct__bytes_skip(&l->conn.in, used);
+    if (used > 0 && l->mail != NULL)
+        l->mail->heard++;
+}
+
+static bool park(ct_link *l, const uint8_t *frame, size_t len) {
+    l->parked = malloc(len);
+    if (l->parked == NULL)
+        return false;
+    memcpy(l->parked, frame, len);
+    l->parked_len = len;
+    return true;
+}
+
+/* Whether an answer is ahead of what its call printed. It is next again once that has come, or does not come in time. */
+static bool is_ahead(ct_link *l, const ct_frame *frame, const uint8_t *block, bool is_of_page) {
+    if ((frame->kind != CT_FRAME_RESULT && frame->kind != CT_FRAME_ERROR) || l->calls.count != 1 || l->has_settled)
+        return false;
+    if (ct__stdio_settle(&l->stdio) || (is_of_page && !park(l, block, frame->used)))
+        return false;
+    l->awaits_stdio = true;
+    ct__link_hold(l);
+    return true;
 }
 
 /* Takes the frames that are there. A call that ends may begin another one meanwhile, or let go of a hold. */
@@ -186,9 +226,11 @@ static void read_on(ct_link *l) {
             ct__link_hang_up(l, CT_CAUSE_FRAME, 0, result);
             break;
         }
+        if (is_ahead(l, &frame, block, used == 0))
+            break;
         take(l, &frame);
         if (!l->has_hung_up)
-            ct__bytes_skip(&l->conn.in, used);
+            was_heard(l, used);
     }
     l->is_reading = false;
     if (l->has_hung_up || l->holds > 0)

@@ -85,7 +85,7 @@ static void vacate(ct_link *l, ct__seat *seat, bool tells) {
 static void overdue(ct__alarm *alarm) {
     ct__link_call *call = (ct__link_call *)((char *)alarm - offsetof(ct__link_call, overdue));
     ct_link *l = call->link;
-    (void)ct__stdio_read(&l->stdio);
+    ct__stdio_finish(&l->stdio);
     vacate(l, ct__calls_find(&l->calls, call->id), true);
     ct__link_deliver(l, call, CT_END_TIMEOUT, NULL, 0);
 }
@@ -203,7 +203,7 @@ int ct_link_init(ct_link *l, const uint8_t *message, size_t len) {
 }
 
 size_t ct_link_last_words(ct_link *l, uint8_t *out, size_t cap, int *is_cut) {
-    (void)ct__stdio_read(&l->stdio);
+    ct__stdio_finish(&l->stdio);
     const ct__link_call *call = ct__link_only_call(l);
     const ct__log *log = call != NULL ? &call->log : &l->ambient;
     size_t len = 0;

@@ -17,20 +17,28 @@ typedef struct slot {
 
 struct ct_links {
     ct_reactor *reactor;
+    ct__pipes *pipes;
     slot *slots;
     uint32_t count, room, first_free;
 };
 
 ct_links *ct_links_new(ct_reactor *reactor) {
     ct_links *links = calloc(1, sizeof *links);
-    if (links != NULL)
-        links->reactor = reactor;
+    if (links == NULL)
+        return NULL;
+    links->reactor = reactor;
+    links->pipes = ct__pipes_new(reactor);
+    if (links->pipes == NULL) {
+        free(links);
+        return NULL;
+    }
     return links;
 }
 
 void ct_links_free(ct_links *links) {
     if (links == NULL)
         return;
+    ct__pipes_free(links->pipes);
     free(links->slots);
     free(links);
 }
@@ -92,8 +100,10 @@ int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *
     l->conn.in_limit = IN_LIMIT_BYTES;
     l->conn.reads_to_end = true;
     l->stdio.take = ct__link_take_stdio;
+    l->stdio.settled = ct__link_stdio_settled;
+    l->stdio.stuck = ct__link_stdio_stuck;
     result = ct__conn_open(&l->conn, reactor, fd, false, &ct__link_conn_calls);
-    const int stdio_result = ct__stdio_open(&l->stdio, reactor, stdio_fd);
+    const int stdio_result = ct__stdio_open(&l->stdio, links->pipes, reactor, stdio_fd);
     if (result == 0 && stdio_result < 0)
         ct__conn_close(&l->conn);
     if (result < 0)
@@ -122,7 +132,9 @@ int ct_link_share(ct_link *l, ct_mail *mail) {
 void ct_link_free(ct_link *l, const uint8_t *cause, size_t len) {
     if (l == NULL)
         return;
-    (void)ct__stdio_read(&l->stdio);
+    ct__stdio_finish(&l->stdio);
+    if (l->awaits_stdio)
+        ct__link_stdio_settled(&l->stdio);
     if (!l->has_hung_up)
         ct__emit_give_back(l->reactor, 1);
     const bool was_heard = l->has_hung_up;
@@ -146,6 +158,7 @@ void ct_link_free(ct_link *l, const uint8_t *cause, size_t len) {
     }
     ct__calls_free(&l->calls);
     ct__log_free(&l->ambient);
+    free(l->parked);
     give_slot(l);
     free(l);
 }

@@ -31,9 +31,13 @@ struct ct_link {
     size_t ask_bytes;
     int64_t chatter_bytes; /* that may still come without a call that asked for it */
     ct__log ambient;       /* printed by no call; goes to the next one */
+    uint8_t *parked; /* a frame of the page that is still to be taken, or NULL */
+    size_t parked_len;
     bool has_greeted;
     bool awaits_ready;
     bool is_asked_out; /* a hold is ours: as many asks wait as may */
+    bool awaits_stdio; /* a hold is ours: an answer waits for what was printed before it */
+    bool has_settled;  /* it has waited */
     bool is_reading;  /* frames are being taken: no second round inside */
     bool is_at_end;   /* nothing more comes than what is in hand */
     bool has_hung_up; /* the worker is not spoken to any more */
@@ -58,8 +62,10 @@ int ct__link_send(ct_link *link, uint8_t kind, uint32_t call_id, const uint8_t *
 /* The worker has rung. */
 void ct__link_rang(ct__watch *bell, uint32_t events);
 
-/* Bytes on the raw fd 1 or 2; the connection of the socket. */
+/* Bytes on the raw fd 1 or 2, and what becomes of waiting for them; the connection of the socket. */
 bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len);
+void ct__link_stdio_settled(ct__stdio *stdio);
+void ct__link_stdio_stuck(ct__stdio *stdio);
 extern const ct__conn_calls ct__link_conn_calls;
 
 #endif

@@ -20,6 +20,7 @@ enum {
 static const uint64_t NEVER = UINT64_MAX;
 
 struct ct_reactor {
+    unsigned keepers;
     int epoll_fd;
     int timer_fd;
     bool is_draining;
@@ -65,8 +66,12 @@ ct_reactor *ct_reactor_new(void) {
     return r;
 }
 
+void ct__reactor_keep(ct_reactor *r) {
+    r->keepers++;
+}
+
 void ct_reactor_free(ct_reactor *r) {
-    if (r == NULL)
+    if (r == NULL || r->keepers-- > 0)
         return;
     if (r->timer_fd >= 0)
         (void)close(r->timer_fd);

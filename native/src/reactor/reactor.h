@@ -7,6 +7,9 @@
 
 #include <stdbool.h>
 
+/* It lives until it was freed once more: for who is freed in no certain order with it. */
+void ct__reactor_keep(ct_reactor *reactor);
+
 /* A descriptor and what to do when it is ready. The owner embeds it and owns the descriptor. */
 typedef struct ct__watch {
     void (*ready)(struct ct__watch *watch, uint32_t events); /* EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP */

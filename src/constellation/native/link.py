@@ -47,6 +47,7 @@ class CauseKind(IntEnum):
     CHATTER = _lib.CT_CAUSE_CHATTER
     MEMORY = _lib.CT_CAUSE_MEMORY
     ASK = _lib.CT_CAUSE_ASK
+    STDIO = _lib.CT_CAUSE_STDIO
 
 
 class LinkEvent(IntEnum):
@@ -70,6 +71,7 @@ _CAUSES = {
     CauseKind.CHATTER: "more log than the limit",
     CauseKind.MEMORY: "no memory for what it sent",
     CauseKind.ASK: "an ask in call {0}, which never was",
+    CauseKind.STDIO: "an output that is held, so that it can not be read",
 }
 
 
