@@ -208,6 +208,7 @@ async def run(loaded: Loaded) -> None:
                 sizes=OwnSizes(
                     default_mb=settings.databases.size_bytes >> 20, max_mb=settings.databases.max_size_bytes >> 20
                 ),
+                quotas=Quotas(db),
             )
             await tasks.start(keeper.run)
             if own_databases is not None:

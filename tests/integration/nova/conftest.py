@@ -34,6 +34,7 @@ from constellation.nova.store.listen import Listener
 from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
 from constellation.nova.store.notifications import OUTBOX, Notifications
 from constellation.nova.store.pool import connect
+from constellation.nova.store.quotas import Quotas
 from constellation.nova.store.secrets import Secrets
 from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
@@ -131,6 +132,7 @@ async def nova(database, tmp_path, auth) -> AsyncIterator[Rig]:
             networks=read_networks("127.0.0.0/8"),
             own_per_tenant=2,
             sizes=OwnSizes(default_mb=64, max_mb=128),
+            quotas=Quotas(db),
         )
         app = await control_app(
             db,

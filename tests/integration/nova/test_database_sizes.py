@@ -220,3 +220,47 @@ async def test_what_a_kill_left_half_done_is_done_by_the_next_round(nova, sizes)
     await guest.execute("INSERT INTO t VALUES (1, 'x')")
     await guest.close()
     assert (await shown(nova))["fullness"] == "ok"
+
+
+async def test_how_large_a_database_may_be_goes_by_its_tenants_tier(nova):
+    async def ask(method, path, body=None, *, headers=None, status=200):
+        answer = await nova.http.request(method, path, json=body, headers=headers or nova.admin())
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    async def limited(limit):
+        await ask("PUT", "/tiers/small", {"limits": [{"dimension": "database_mb", "limit": limit}]})
+
+    await limited(32)
+    await ask("POST", "/tenants", {"id": "acme", "tier": "small"}, status=201)
+    acme = nova.member("acme")
+    refused = await ask("POST", "/databases", {"name": "big", "limits": {"size_mb": 33}}, headers=acme, status=429)
+    assert {name: refused[name] for name in ("code", "dimension", "used", "limit")} == {
+        "code": "quota_exceeded",
+        "dimension": "database_mb",
+        "used": 33,
+        "limit": 32,
+    }
+    assert "size of each of its databases" in refused["detail"]
+    made = await ask("POST", "/databases", {"name": "orders"}, headers=acme, status=201)
+    assert made["limits"]["size_mb"] == 32  # the usual size is more than it may have
+
+    async def resized(size_mb, status=200):
+        body = {"limits": {"size_mb": size_mb}}
+        return await ask("PATCH", "/databases/orders", body, headers=acme, status=status)
+
+    assert (await resized(64, 429))["dimension"] == "database_mb"
+    await ask("PUT", "/tenants/acme/quotas/database_mb", {"limit": 100})
+    await resized(100)
+    usage = (await ask("GET", "/tenants/acme/usage", headers=acme))["items"]
+    assert [(each["used"], each["limit"]) for each in usage if each["dimension"] == "database_mb"] == [(100, 100)]
+    await ask("DELETE", "/tenants/acme/quotas/database_mb")
+    await ask("PATCH", "/databases/orders", {"limits": {"max_rows": 7}}, headers=acme)  # it keeps its size
+    await resized(101, 429)
+    await resized(50)  # what is above the limit may shrink
+    await limited(0)
+    await ask("POST", "/databases", {"name": "none"}, headers=acme, status=429)
+    await ask("PATCH", "/tenants/acme", {"tier": "unlimited"})
+    await resized(128)
+    assert (await resized(129, 400))["field"] == "limits.size_mb"  # the platform's own bound
+    await ask("DELETE", "/databases/orders", headers=acme)

@@ -140,6 +140,7 @@ async def test_a_function_that_no_instance_could_ever_be_of_is_refused(db: Datab
         await functions.update(replace(two, memory_mb=241))
     assert await quotas.used("acme") == {
         Dimension.FUNCTIONS: 2,
+        Dimension.DATABASE_MB: 0,
         Dimension.QUEUE_DEPTH: 0,
         Dimension.INVOCATIONS_PER_DAY: 0,
         Dimension.INVOCATIONS_PER_MONTH: 0,

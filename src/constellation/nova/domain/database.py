@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from constellation.base.errors import ConstellationError, InvalidRequest
 from constellation.nova.domain.network import NEVER
+from constellation.nova.domain.quota import Dimension, QuotaExceeded
 from constellation.nova.domain.uses import used_by
 
 # A variable whose whole value is this and a name holds the address of that database's socket. The trigger of
@@ -21,6 +22,7 @@ SOCKETS_DIR = "/run/db"  # in the sandbox: a directory a database, with a socket
 SOCKET_NAME = ".s.PGSQL.5432"
 _NEARLY, _NOT_NEARLY = 0.90, 0.85  # chosen: of the size; apart, so that one row more or less is no news
 _NO_MORE_FULL = 0.95  # chosen: where what was full is written to again
+MIN_SIZE_MB = 16  # an empty one has about 8
 MAX_BOUND = 8  # chosen: databases of one function
 DATABASE_PLACE = "database/"  # where its password is sealed for: no secret's name has a slash
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -222,6 +224,23 @@ def check_size(limits: DatabaseLimits, *, is_own: bool, max_mb: int) -> None:
         raise InvalidRequest(
             f"size_mb {limits.size_mb} is over {max_mb}, which is the most (databases.max_size)", field=field
         )
+
+
+def size_within(wanted_mb: int | None, *, usual_mb: int, most_mb: float | None, before_mb: int = 0) -> int:
+    """Return the size of a database: what is wanted, else the usual one as far as its tenant may have that.
+
+    Args:
+        most_mb: what the tenant may have; None: any.
+        before_mb: what the database had; what is above the limit may shrink.
+
+    Raises:
+        QuotaExceeded
+    """
+    most = usual_mb if most_mb is None else int(most_mb)
+    size_mb = max(MIN_SIZE_MB, min(usual_mb, most)) if wanted_mb is None else wanted_mb
+    if most_mb is not None and size_mb > most_mb and size_mb > before_mb:
+        raise QuotaExceeded(Dimension.DATABASE_MB, used=size_mb, limit=most_mb)
+    return size_mb
 
 
 def fullness_of(size_bytes: int, size_mb: int, before: Fullness) -> Fullness:

@@ -28,6 +28,7 @@ class Dimension(StrEnum):
     FUNCTIONS = "functions"
     MEMORY_MB = "memory_mb"
     VCPU_MILLI = "vcpu_milli"
+    DATABASE_MB = "database_mb"
 
 
 RATES = frozenset({Dimension.INVOCATIONS_PER_S, Dimension.KEY_INVOCATIONS_PER_S, Dimension.PUBLISHES_PER_S})
@@ -45,6 +46,7 @@ ABOUT: Mapping[Dimension, str] = {
     Dimension.FUNCTIONS: "functions in all its namespaces",
     Dimension.MEMORY_MB: "memory of all its functions' instances and sandboxes, in MiB, on each comet",
     Dimension.VCPU_MILLI: "CPU of all its functions' instances and running sandboxes, in thousandths of a core, on each comet",
+    Dimension.DATABASE_MB: "size of each of its databases on the platform's own server, in MiB",
 }
 
 

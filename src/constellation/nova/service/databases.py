@@ -31,13 +31,16 @@ from constellation.nova.domain.database import (
     check_limits,
     check_size,
     read_address,
+    size_within,
 )
+from constellation.nova.domain.quota import Dimension
 from constellation.nova.secrets.envelope import Place
 from constellation.nova.secrets.vault import Vault
 from constellation.nova.store.databases import Databases
 from constellation.nova.store.embedded import PORT as OWN_PORT
 from constellation.nova.store.embedded import SUPERUSER, EmbeddedPostgres
 from constellation.nova.store.provision import Server
+from constellation.nova.store.quotas import Quotas
 
 log = structlog.get_logger()
 
@@ -118,6 +121,7 @@ class DatabaseKeeper:
         networks: Networks,
         own_per_tenant: int,
         sizes: OwnSizes,
+        quotas: Quotas,
     ) -> None:
         """Hold what it works with.
 
@@ -126,10 +130,11 @@ class DatabaseKeeper:
             networks: that external servers may be in although this host is.
             own_per_tenant: how many databases a tenant may have on the platform's own server.
             sizes: of those.
+            quotas: how large a tenant may have them.
         """
         self._databases, self._vault, self._own = databases, vault, own
         self._networks, self._own_per_tenant = networks, own_per_tenant
-        self._sizes = sizes
+        self._sizes, self._quotas = sizes, quotas
         self._left = anyio.Event()
 
     async def create(
@@ -146,14 +151,15 @@ class DatabaseKeeper:
 
         Raises:
             InvalidRequest: the secret is no address, or there is no server to make one on.
+            QuotaExceeded: the tenant may not have one of that size.
             AlreadyExists, SecretUnknown, NotFound: as `Databases.create`.
             DatabaseServerRefused: nothing was made.
         """
         check_limits(limits)
         is_own = admin_secret is None
         check_size(limits, is_own=is_own, max_mb=self._sizes.max_mb)
-        if is_own and limits.size_mb is None:
-            limits = replace(limits, size_mb=min(self._sizes.default_mb, self._sizes.max_mb))
+        if is_own:
+            limits = replace(limits, size_mb=await self._size_of(tenant, limits))
         suffix = secrets.token_hex(_ROLE_HEX)
         place = (tenant, namespace)
         if admin_secret is None:
@@ -194,6 +200,7 @@ class DatabaseKeeper:
         check_limits(limits)
         if limits.size_mb != database.limits.size_mb:
             check_size(limits, is_own=database.is_own, max_mb=self._sizes.max_mb)
+            await self._size_of(database.tenant, limits, before_mb=database.limits.size_mb or 0)
         changed = await self._databases.update(replace(database, limits=limits))
         await self.repair(changed)
         return changed
@@ -288,6 +295,14 @@ class DatabaseKeeper:
 
     async def _password(self, database: Database) -> str:
         return self._vault.open(_place(database), await self._databases.sealed(database)).decode()
+
+    async def _size_of(self, tenant: str, limits: DatabaseLimits, *, before_mb: int = 0) -> int:
+        return size_within(
+            limits.size_mb,
+            usual_mb=min(self._sizes.default_mb, self._sizes.max_mb),
+            most_mb=await self._quotas.value(tenant, Dimension.DATABASE_MB),
+            before_mb=before_mb,
+        )
 
     async def _check_own(self, tenant: str) -> None:
         if self._own is None:

@@ -62,6 +62,11 @@ class Quotas:
         except asyncpg.ForeignKeyViolationError as error:
             raise NotFound("tenant", tenant) from error
 
+    async def value(self, tenant: str, dimension: Dimension) -> float | None:
+        """Return a tenant's limit in a dimension; None: it has none."""
+        value: float | None = await self._db.fetch_value(SQL["value"], tenant, dimension)
+        return value
+
     async def delete_limit(self, tenant: str, dimension: Dimension) -> None:
         """Have the tier's limit be the tenant's again. Raises `NotFound` when it has none of its own."""
         async with self._db.transaction() as tx:
@@ -151,8 +156,8 @@ async def refuse_full(tx: Session, tenant: str, more: int, *, max_depth: int | N
 
 async def queue_limit(tx: Session, tenant: str) -> int | None:
     """Return how many jobs a tenant may have wait or run; None: any number."""
-    limit: int | None = await tx.fetch_value(SQL["queue_limit"], tenant)
-    return limit
+    limit: float | None = await tx.fetch_value(SQL["value"], tenant, Dimension.QUEUE_DEPTH)
+    return None if limit is None else int(limit)
 
 
 def _limit(row: Record, *, is_own: bool = False) -> Limit:

@@ -29,7 +29,9 @@ class DatabaseLimitsChange(Struct, kw_only=True, frozen=True, forbid_unknown_fie
     max_rows: Rows | UnsetType = UNSET
     max_bytes: Bytes | UnsetType = UNSET
     statements_per_s: Rate | UnsetType = UNSET
-    size_mb: SizeMb | UnsetType = UNSET  # of databases on the platform's own server
+    size_mb: SizeMb | UnsetType = (
+        UNSET  # of databases on the platform's own server; as large as the tenant's tier lets it
+    )
 
 
 class DatabaseLimitsBody(Struct, kw_only=True, frozen=True):

@@ -18,6 +18,7 @@ DimensionName = Literal[
     "functions",
     "memory_mb",
     "vcpu_milli",
+    "database_mb",
 ]
 Value = Annotated[float, Meta(ge=0, le=1e15)]
 Burst = Annotated[

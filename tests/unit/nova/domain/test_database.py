@@ -21,7 +21,9 @@ from constellation.nova.domain.database import (
     read_networks,
     references,
     resolved,
+    size_within,
 )
+from constellation.nova.domain.quota import QuotaExceeded
 
 
 def test_a_variable_stands_for_the_address_of_a_socket_without_a_credential():
@@ -116,3 +118,23 @@ def test_a_size_is_bounded_and_of_the_platforms_own_server():
     for limits, is_own in ((DatabaseLimits(size_mb=101), True), (DatabaseLimits(size_mb=16), False)):
         with pytest.raises(InvalidRequest):
             check_size(limits, is_own=is_own, max_mb=100)
+
+
+@pytest.mark.parametrize(
+    ("wanted_mb", "most_mb", "before_mb", "gets_mb"),
+    [
+        (None, None, 0, 1024), (None, 4096, 0, 1024), (None, 256, 0, 256), (256, 256, 0, 256), (4096, None, 0, 4096),
+        (512, 256, 1024, 512), (257, 256, 0, None), (1025, 256, 1024, None), (16, 8, 0, None), (None, 8, 0, None),
+        (None, 0, 0, None),
+    ],
+)  # fmt: skip
+def test_a_database_is_as_large_as_its_tenant_may_have_it_and_what_is_larger_may_shrink(
+    wanted_mb, most_mb, before_mb, gets_mb
+):
+    if gets_mb is not None:
+        assert size_within(wanted_mb, usual_mb=1024, most_mb=most_mb, before_mb=before_mb) == gets_mb
+        return
+    with pytest.raises(QuotaExceeded) as refused:
+        size_within(wanted_mb, usual_mb=1024, most_mb=most_mb, before_mb=before_mb)
+    used = wanted_mb or 16
+    assert refused.value.extras == {"dimension": "database_mb", "used": used, "limit": most_mb}

@@ -65,9 +65,10 @@ DELETE FROM tiers WHERE name = $1;
 SELECT count(*) FROM tenants WHERE tier = $1;
 
 -- name: used
--- What a tenant uses of what is counted here: its functions.
--- index: function_counts_pkey
-SELECT coalesce(sum(functions), 0) AS functions FROM function_counts WHERE tenant = $1;
+-- What a tenant uses of what is counted here: its functions, and the size of the largest of its databases.
+-- index: function_counts_pkey, databases_pkey or databases_by_secret
+SELECT (SELECT coalesce(sum(functions), 0) FROM function_counts WHERE tenant = $1) AS functions,
+       (SELECT coalesce(max(size_mb), 0) FROM databases WHERE tenant = $1) AS database_mb;
 
 -- name: lock_depth
 -- Until the transaction ends nobody else of a tenant with a bounded queue puts jobs in line.
@@ -108,6 +109,6 @@ SELECT added.tenant, added.calls AS in_day,
              AND before.day < (now() AT TIME ZONE 'UTC')::date), 0)::bigint AS in_month
 FROM added;
 
--- name: queue_limit
--- How many jobs a tenant may have wait or run; null: any number.
-SELECT value::bigint FROM limits_of($1) WHERE dimension = 'queue_depth';
+-- name: value
+-- A tenant's limit in a dimension; null: none.
+SELECT value FROM limits_of($1) WHERE dimension = $2;

@@ -1442,7 +1442,7 @@ CREATE TABLE tiers (
 
 CREATE DOMAIN quota_dimension AS text CHECK (VALUE IN (
     'invocations_per_s', 'key_invocations_per_s', 'invocations_per_day', 'invocations_per_month',
-    'concurrent_invocations', 'publishes_per_s', 'queue_depth', 'functions', 'memory_mb', 'vcpu_milli'));
+    'concurrent_invocations', 'publishes_per_s', 'queue_depth', 'functions', 'memory_mb', 'vcpu_milli', 'database_mb'));
 
 -- A dimension without a row has no limit.
 CREATE TABLE tier_limits (
@@ -1486,6 +1486,7 @@ INSERT INTO tier_limits (tier, dimension, value, burst) VALUES
     ('free', 'functions', 25, 0),
     ('free', 'memory_mb', 8192, 0),
     ('free', 'vcpu_milli', 25000, 0),
+    ('free', 'database_mb', 256, 0),
     ('standard', 'invocations_per_s', 1000, 2000),
     ('standard', 'key_invocations_per_s', 500, 1000),
     ('standard', 'concurrent_invocations', 1000, 0),
@@ -1494,6 +1495,7 @@ INSERT INTO tier_limits (tier, dimension, value, burst) VALUES
     ('standard', 'functions', 1000, 0),
     ('standard', 'memory_mb', 1048576, 0),
     ('standard', 'vcpu_milli', 4000000, 0),
+    ('standard', 'database_mb', 4096, 0),
     ('premium', 'invocations_per_s', 10000, 20000),
     ('premium', 'key_invocations_per_s', 5000, 10000),
     ('premium', 'publishes_per_s', 10000, 20000),
