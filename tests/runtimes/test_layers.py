@@ -48,7 +48,7 @@ LAYERS = {
         files={"nodejs/node_modules/snow/index.js": "exports.snow = () => '\u2603';\n"},
         source="const { snow } = require('snow');\nexport const handler = () => snow();\n",
     ),
-    "deno": Layer(  # which knows no search path
+    "deno": Layer(
         files={"deno/snow.ts": "export const snow = (): string => '\u2603';\n"},
         source="import { snow } from '/opt/deno/snow.ts';\nexport const handler = () => snow();\n",
     ),
@@ -113,3 +113,35 @@ async def test_a_language_finds_packages_of_a_layer_in_its_place(rig, runtime, r
     except HandlerLoadFailed as failed:
         said = str(failed)
     assert "snow" in said.lower()
+
+
+_MODULE = '{"type": "module", "exports": "./index.js"}'
+_MODULES = {  # of a layer; one imports its neighbour
+    "snow/package.json": _MODULE,
+    "snow/index.js": "import { flake } from 'flake';\nexport const snow = () => flake;\n",
+    "flake/package.json": _MODULE,
+    "flake/index.js": "export const flake = '\u2603';\n",
+}
+_IMPORTS = "import { snow } from 'snow';\nexport const handler = () => snow();\n"
+
+
+@pytest.mark.parametrize("runtime", [name for name in CHOSEN if name in {"node", "deno", "bun"}], indirect=True)
+async def test_import_finds_packages_of_a_layer_and_the_functions_own_first(rig, runtime, tmp_path):
+    place = tmp_path / "layer"
+    for path, text in _MODULES.items():
+        file = place / "nodejs" / "node_modules" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    for path in (place, *place.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    package = {"package.json": '{"type": "module"}'}
+    async with rig.started(_IMPORTS, package=package, layers_dir=place) as instance:
+        outcome = await instance.invoke(call())
+        assert (outcome.error, json.loads(outcome.output or b"null")) == (None, SNOWMAN)
+    package |= {"node_modules/snow/package.json": _MODULE}
+    package |= {"node_modules/snow/index.js": "export const snow = () => 'own';\n"}
+    async with rig.started(_IMPORTS, package=package, layers_dir=place) as instance:
+        assert json.loads((await instance.invoke(call())).output) == "own"
+    with pytest.raises(HandlerLoadFailed, match="snow"):
+        async with rig.started(_IMPORTS, package={"package.json": '{"type": "module"}'}):
+            pass

@@ -55,10 +55,17 @@ def container_of(spec: InstanceSpec, runtime: Runtime, contained: Contained, pla
         mounts=[
             _read_only(spec.code_dir, CODE_DIR),
             _read_only(place.guest_dir, WORKER_DIR),
-            *([] if spec.layers_dir is None else [_read_only(spec.layers_dir, LAYERS_DIR)]),
+            *([] if spec.layers_dir is None else _layers(spec.layers_dir, contained)),
         ],
         WorkingDir="/tmp",  # noqa: S108 (the container's own)
     )
+
+
+def _layers(directory: Path, contained: Contained) -> list[Mapping[str, Any]]:
+    """Show layers, and by mounts what a sandbox has links for: an image's root can not be written to. Touches the disk."""
+    linked = {target: directory / Path(to).relative_to(LAYERS_DIR) for target, to in contained.links.items()}
+    shown = [_read_only(place, target) for target, place in linked.items() if place.is_dir()]
+    return [_read_only(directory, LAYERS_DIR), *shown]
 
 
 def container_of_image(spec: InstanceSpec, program: Sequence[str], place: Place) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from constellation.comet.backend.contract import RuntimeUnavailable
 from constellation.comet.builds.toolchain import Toolchain
 from constellation.comet.programs import Question
-from constellation.native.sandbox import Bind
+from constellation.native.sandbox import Bind, Entry, Link
 from constellation.nova.config.interpreters import PROBE_S, InterpreterMissing, locate, refuse_incomplete
 from constellation.nova.domain.runtimes import RuntimeInfo
 
@@ -46,6 +46,7 @@ class Contained:
 
     argv: tuple[str, ...]
     sources: tuple[Path, ...]  # files and directories
+    links: Mapping[str, str] = field(default_factory=dict, hash=False)  # those that lead into layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Runtime:
     find: Callable[[Path | None], Interpreter]  # a configured path or the default; raises RuntimeUnavailable
     argv: Callable[[Interpreter], tuple[str, ...]]
     prefixes: Callable[[Interpreter], tuple[Path, ...]]  # host directories bound read-only at their own paths
-    binds: Callable[[Interpreter], tuple[Bind, ...]] = lambda _: ()
+    binds: Callable[[Interpreter], tuple[Entry, ...]] = lambda _: ()  # and what else is in its root
     contained: Contained | None = None  # None: not in containers
     hello: Path | None  # the source of the example that a new platform is seeded with; None: no language
     env: Mapping[str, str] = field(default_factory=dict, hash=False)  # of the sandbox
@@ -103,6 +104,7 @@ def executed(
     oldest: tuple[int, ...] = (),
     shares: tuple[str, ...] = (),
     host_binds: tuple[str, ...] = (),
+    links: Mapping[str, str] | None = None,
     hello: str,
     env: Mapping[str, str] | None = None,
     heap_flags: Callable[[int], tuple[str, ...]] = lambda _: (),
@@ -117,6 +119,7 @@ def executed(
         is_one_file: the interpreter needs nothing beside itself, so it alone is bound, wherever it lies.
         oldest: the version that the worker needs.
         host_binds: directories of the host that it needs besides /usr, if they are there.
+        links: symbolic links in the root: where they are, and where they lead, be it there or not.
     """
 
     def find(configured: Path | None) -> Interpreter:
@@ -147,8 +150,9 @@ def executed(
     places = (here, *(here.parent / name for name in shares))
     script = (*flags, f"{WORKER_DIR}/{here.name}/{worker}")
 
-    def binds(found: Interpreter) -> tuple[Bind, ...]:
-        sources = [Bind(source=str(place), target=f"{WORKER_DIR}/{place.name}") for place in places]
+    def binds(found: Interpreter) -> tuple[Entry, ...]:
+        sources: list[Entry] = [Bind(source=str(place), target=f"{WORKER_DIR}/{place.name}") for place in places]
+        sources += [Link(to=to, target=target) for target, to in (links or {}).items()]
         sources += [Bind(source=place, target=place, is_optional=True) for place in host_binds]
         if is_one_file:
             sources.append(Bind(source=str(found.path), target=program(found)))
@@ -161,7 +165,7 @@ def executed(
         argv=lambda found: (*launcher, program(found), *script),
         prefixes=lambda found: () if is_one_file else _installation(found.path),
         binds=binds,
-        contained=Contained(argv=(*launcher, info.programs[0], *script), sources=places),
+        contained=Contained(argv=(*launcher, info.programs[0], *script), sources=places, links=links or {}),
         hello=here / hello,
         env={**SANDBOX_ENV, "PATH": f"{RUNTIME_DIR}:{SANDBOX_ENV['PATH']}", **(env or {})},
         heap_flags=heap_flags,

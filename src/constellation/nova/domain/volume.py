@@ -30,6 +30,7 @@ _TAKEN = frozenset(
         "lib32",
         "lib64",
         "libx32",
+        "node_modules",
         "opt",
         "proc",
         "root",

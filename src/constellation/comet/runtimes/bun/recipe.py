@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from constellation.comet.runtimes.modules import LINKS, NODE_PATH
 from constellation.comet.runtimes.recipe import executed
 from constellation.nova.domain.runtimes import BUN
 
@@ -15,9 +16,10 @@ RUNTIME = executed(
     shares=("javascript",),
     is_one_file=True,
     oldest=(1, 1),
+    links=LINKS,
     hello="hello.ts",
     env={
-        "NODE_PATH": "/code/node_modules:/code/deps/node_modules:/opt/nodejs/node_modules",
+        "NODE_PATH": NODE_PATH,
         "NO_COLOR": "1",
         "BUN_RUNTIME_TRANSPILER_CACHE_PATH": "0",
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from constellation.comet.runtimes.modules import LINKS
 from constellation.comet.runtimes.recipe import executed
 from constellation.nova.domain.runtimes import DENO
 
@@ -18,6 +19,7 @@ RUNTIME = executed(
     shares=("javascript",),
     is_one_file=True,
     oldest=(2,),
+    links=LINKS,
     hello="hello.ts",
     env={"DENO_DIR": "/tmp/deno", "DENO_NO_UPDATE_CHECK": "1", "NO_COLOR": "1"},  # noqa: S108 (the sandbox's own)
     out_of_memory_texts=(b"JavaScript heap out of memory", b"JavaScript out of memory"),

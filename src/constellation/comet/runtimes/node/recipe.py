@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from constellation.comet.runtimes.modules import LINKS, NODE_PATH
 from constellation.comet.runtimes.recipe import executed
 from constellation.nova.domain.runtimes import NODE
 
@@ -18,8 +19,9 @@ RUNTIME = executed(
     shares=("javascript",),
     is_one_file=True,
     oldest=(20,),
+    links=LINKS,
     hello="hello.js",
-    env={"NODE_PATH": "/code/node_modules:/code/deps/node_modules:/opt/nodejs/node_modules"},
+    env={"NODE_PATH": NODE_PATH},
     heap_flags=lambda memory_mb: (f"--max-old-space-size={max(16, int(memory_mb * _HEAP_SHARE))}",),
     out_of_memory_texts=(b"JavaScript heap out of memory",),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from constellation.comet.runtimes.recipe import RUNTIME_DIR, Interpreter, executed
 from constellation.native import libexec_path
-from constellation.native.sandbox import Bind
+from constellation.native.sandbox import Bind, Entry
 from constellation.nova.domain.runtimes import R
 
 _LIBRARY = "ct_r.so"
@@ -28,7 +28,7 @@ _EXECUTED = executed(
 )
 
 
-def _binds(found: Interpreter) -> tuple[Bind, ...]:
+def _binds(found: Interpreter) -> tuple[Entry, ...]:
     library = Bind(source=str(libexec_path(_LIBRARY)), target=f"{RUNTIME_DIR}/{_LIBRARY}")
     return (*_EXECUTED.binds(found), library)
 
