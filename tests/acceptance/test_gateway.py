@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, Request, TextMessage
 
 from tests.acceptance.conftest import Platform
 
@@ -23,6 +27,10 @@ def handler(event, context):
         raise ValueError("no")
     return {"rows": [event["sku"]] * event["count"], "version": context.function_version}
 """
+CHAT = """
+def handler(event, context):
+    return f"{event['who']} in {event['room']}: {event['body']}" if event["event"] == "message" else None
+"""
 BROKEN = """
 calls = 0
 
@@ -35,7 +43,7 @@ TICKS = """
 import time
 
 def handler(event, context):
-    yield "one"
+    yield event["first"]
     for _ in range(600):
         time.sleep(0.1)
         yield "more"
@@ -166,15 +174,57 @@ def test_a_route_whose_function_fails_rests_and_recovers(users: Platform):
     orbit(users, "domains", "delete", host, "--yes")
 
 
+def test_a_route_of_web_sockets_makes_their_events_and_keeps_all_that_it_promises(users: Platform):
+    host = "chat.example.org"
+    users.deploy("chat", CHAT)
+    orbit(users, "domains", "create", host)
+    words = ("gateway", "create", host, "/rooms/{room}", "chat", "--auth", "none", "--policy")
+    policy = {"websocket": True, "request": {"room": "path.room", "who": {"from": "query.who", "required": True}}}
+    refused = subprocess.run(
+        ["bin/orbit", "--server", users.url, *words, json.dumps(policy | {"response": {"remove_headers": ["x"]}})],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert refused.returncode != 0
+    assert "what a function says to a WebSocket is sent as it is" in refused.stderr
+    orbit(users, *words, json.dumps(policy))
+    plain = users.eventually(
+        lambda: (answer := users.http.get("/rooms/7", headers={"Host": host})).status_code == 426 and answer
+    )
+    assert plain.json()["code"] == "websocket_mismatch"
+    assert spoken(users, host, "/rooms/7?who=ann", "hello") == "ann in 7: hello"
+    assert spoken(users, host, "/rooms/7", "hello") == 400
+    orbit(users, "domains", "delete", host, "--yes")
+
+
+def spoken(platform: Platform, host: str, target: str, text: str) -> str | int:
+    """What a WebSocket says to a message, or the status that refuses its handshake."""
+    wire = WSConnection(ConnectionType.CLIENT)
+    url = httpx.URL(platform.url)
+    with socket.create_connection((url.host, url.port), timeout=20) as stream:
+        stream.sendall(wire.send(Request(host=host, target=target)))
+        while True:
+            wire.receive_data(stream.recv(65536) or None)
+            for event in wire.events():
+                if isinstance(event, RejectConnection):
+                    return event.status_code
+                if isinstance(event, AcceptConnection):
+                    stream.sendall(wire.send(TextMessage(data=text)))
+                elif isinstance(event, TextMessage):
+                    return event.data
+                else:
+                    assert not isinstance(event, CloseConnection)
+
+
 def test_events_of_a_route_come_one_by_one_and_who_hangs_up_stops_the_function(users: Platform):
     host = "ticks.example.org"
     users.deploy("ticks", TICKS)
     orbit(users, "domains", "create", host)
-    orbit(users, "gateway", "create", host, "/", "ticks", "--auth", "none", "--policy", '{"stream": true}')
+    orbit(users, "gateway", "create", host, "/{first}", "ticks", "--auth", "none", "--policy",
+          '{"stream": true, "request": {"first": "path.first"}}')  # fmt: skip
     headers = {"Host": host, "Accept": "text/event-stream"}
 
     def first() -> bool:
-        with users.http.stream("GET", "/", headers=headers) as answer:
+        with users.http.stream("GET", "/one", headers=headers) as answer:
             return answer.status_code == 200 and next(answer.iter_lines()) == "data: one"  # a minute before the last
 
     users.eventually(first)

@@ -1,6 +1,10 @@
-"""Whether a call that failed is made again: pure rules, and the budget that keeps them from doubling an outage."""
+"""Whether a call that failed is made again: rules, and the budget that keeps them from doubling an outage."""
 
 from __future__ import annotations
+
+import random
+
+import anyio
 
 from constellation.base.backoff import backoff_s
 from constellation.base.errors import ConstellationError, Unavailable
@@ -60,3 +64,41 @@ class Budgets:
             return False
         self._left[route] = left - 1
         return True
+
+
+class Tries:
+    """The tries of one call. They share its time, and the budget of their route."""
+
+    def __init__(self, retry: Retry, *, method: str, budgets: Budgets, route: str, within_s: float) -> None:
+        self._retry, self._method, self._budgets, self._route = retry, method, budgets, route
+        self._ends_at_s = anyio.current_time() + within_s
+        self.failed = 0
+        budgets.request(route)
+
+    @property
+    def left_s(self) -> float:
+        return self._ends_at_s - anyio.current_time()
+
+    def after_error(self, error: ConstellationError) -> float | None:
+        """Return how long to wait before the call is made again; None when it is not."""
+        return self._after(
+            is_wanted=may_try_again(self._retry, method=self._method, error=error), retry_after_s=error.retry_after_s
+        )
+
+    def after_answer(self, status: int) -> float | None:
+        """As `after_error`, of an answer of the function's own."""
+        return self._after(is_wanted=wants_another(self._retry, method=self._method, status=status))
+
+    def said(self) -> list[tuple[bytes, bytes]]:
+        """Return what the client hears of it."""
+        return [(b"x-nova-attempts", str(self.failed + 1).encode())] if self.failed else []
+
+    def _after(self, *, is_wanted: bool, retry_after_s: int | None = None) -> float | None:
+        if not is_wanted or self.failed + 1 >= self._retry.attempts:
+            return None
+        jitter = random.random()  # noqa: S311  # spreads retries
+        pause_s = wait_s(self._retry, failed=self.failed + 1, retry_after_s=retry_after_s, jitter=jitter)
+        if pause_s is None or pause_s >= self.left_s or not self._budgets.take(self._route):
+            return None
+        self.failed += 1
+        return pause_s

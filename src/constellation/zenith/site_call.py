@@ -4,7 +4,6 @@ answer becomes the client's.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,11 +32,11 @@ from constellation.zenith.calls import REPLAYED
 from constellation.zenith.errors import MappingFailed, RequestUnfit, ResponseMappingFailed
 from constellation.zenith.execution import Execution
 from constellation.zenith.headers import function_headers
-from constellation.zenith.http_event import HttpAnswer, answer_of, event_of
+from constellation.zenith.http_event import HttpAnswer, answer_of, event_of, facts_of
 from constellation.zenith.invoke import GRACE_S, failure_of
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
-from constellation.zenith.retries import Budgets, may_try_again, wait_s, wants_another
+from constellation.zenith.retries import Budgets, Tries
 from constellation.zenith.site_values import as_typed, cookies_of, headers_of, query_of
 from constellation.zenith.sites import Site
 
@@ -104,36 +103,17 @@ class SiteCalls:
     def event(self, asked: SiteRequest) -> bytes:
         """Return the event that a request is to its function. Raises `MappingFailed`."""
         request, route = asked.request, asked.found.route
-        caller = "" if route.auth == Auth.NONE else asked.access.identity.subject
         if not route.policy.request:
-            facts: dict[str, Any] = {
-                "host": asked.site.host, "route": route.path, "path_params": asked.found.params,
-                **({"caller": caller} if caller else {}),
-            }  # fmt: skip
-            own = _own_credential(request) if route.auth == Auth.NONE else ()
-            return event_of(request, path=request.path, body=asked.body, more=facts, own=own)
-        headers = headers_of(request)
-        facts_of_request = RequestFacts(
-            texts={
-                "query": {name: values[0] for name, values in query_of(request).items()},
-                "path": asked.found.params,
-                "headers": headers,
-                "cookies": cookies_of(headers),
-            },
-            facts={
-                "method": request.method,
-                "host": asked.site.host,
-                "url": request.path,
-                "source_ip": "" if request.address is None else str(request.address),
-                "request_id": str(request.request_id),
-                "caller": caller,
-            },
-            body=_json_body(asked.body),
-        )
-        try:
-            return msgspec.json.encode(event_of_rules(route.policy.request, facts_of_request))
-        except Missing as error:
-            raise MappingFailed(error.places) from error
+            return event_of(request, path=request.path, body=asked.body, more=_place_of(asked), own=_own(asked))
+        return msgspec.json.encode(_ruled(asked))
+
+    def socket_facts(self, asked: SiteRequest) -> dict[str, Any]:
+        """Return what the events of a WebSocket say of its handshake. Raises `MappingFailed`."""
+        request, route = asked.request, asked.found.route
+        if route.policy.request:
+            made: dict[str, Any] = _ruled(asked)
+            return made
+        return {**facts_of(request, path=request.path, own=_own(asked)), **_place_of(asked)}
 
     async def answer(self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext) -> HttpAnswer:
         """Make a call, again where the route's policy lets it, and return what its answer is to the client.
@@ -153,36 +133,28 @@ class SiteCalls:
                 outcome.answered(answer.status)
         return made
 
+    def tries(self, route: ServedRouteBody, method: str) -> Tries:
+        """Return the tries that a call of a route has."""
+        policy = route.policy
+        within_s = policy.timeout_s or self.max_timeout_s
+        return Tries(policy.retry, method=method, budgets=self.budgets, route=str(route.id), within_s=within_s)
+
     async def _tried(self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext) -> HttpAnswer:
-        request, route = asked.request, asked.found.route
-        retry, key = route.policy.retry, str(route.id)
-        ends_at_s = anyio.current_time() + (route.policy.timeout_s or self.max_timeout_s)
-        self.budgets.request(key)
-        failed = 0
+        request = asked.request
+        tries = self.tries(asked.found.route, request.method)
         while True:
-            failed += 1
-            again: float | None = None
-            answer: HttpAnswer | None = None
-            error: ConstellationError | None = None
-            left_s = ends_at_s - anyio.current_time()
             try:
-                answer = await self._once(asked, call, context, left_s=left_s)
-                is_wanted = wants_another(retry, method=request.method, status=answer.status)
-            except ConstellationError as refusal:
-                error = refusal
-                is_wanted = may_try_again(retry, method=request.method, error=refusal)
-            if is_wanted and failed < retry.attempts:
-                after_s = None if error is None else error.retry_after_s
-                again = wait_s(retry, failed=failed, retry_after_s=after_s, jitter=random.random())  # noqa: S311  # spreads retries
-            is_late = again is not None and anyio.current_time() + again >= ends_at_s
-            if again is None or is_late or not self.budgets.take(key):
-                if failed > 1:
-                    request.also.append((b"x-nova-attempts", str(failed).encode()))
-                if error is not None:
-                    raise error
-                assert answer is not None
+                answer = await self._once(asked, call, context, left_s=tries.left_s)
+                pause_s = tries.after_answer(answer.status)
+            except ConstellationError as error:
+                pause_s = tries.after_error(error)
+                if pause_s is None:
+                    request.also.extend(tries.said())
+                    raise
+            if pause_s is None:
+                request.also.extend(tries.said())
                 return answer
-            await anyio.sleep(again)
+            await anyio.sleep(pause_s)
 
     async def _once(
         self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext, *, left_s: float
@@ -227,6 +199,46 @@ def mapped(function: str, rules: ResponseRules, answer: HttpAnswer, *, request_i
     return replace(answer, status=status, headers=kept, body=made, content_type=content_type)
 
 
+def _caller(asked: SiteRequest) -> str:
+    return "" if asked.found.route.auth == Auth.NONE else asked.access.identity.subject
+
+
+def _place_of(asked: SiteRequest) -> dict[str, Any]:
+    """Return what an event says of its route."""
+    caller = _caller(asked)
+    return {
+        "host": asked.site.host, "route": asked.found.route.path, "path_params": asked.found.params,
+        **({"caller": caller} if caller else {}),
+    }  # fmt: skip
+
+
+def _ruled(asked: SiteRequest) -> Any:
+    """Return what the rules of a route make of a request. Raises `MappingFailed`."""
+    request = asked.request
+    headers = headers_of(request)
+    facts = RequestFacts(
+        texts={
+            "query": {name: values[0] for name, values in query_of(request).items()},
+            "path": asked.found.params,
+            "headers": headers,
+            "cookies": cookies_of(headers),
+        },
+        facts={
+            "method": request.method,
+            "host": asked.site.host,
+            "url": request.path,
+            "source_ip": "" if request.address is None else str(request.address),
+            "request_id": str(request.request_id),
+            "caller": _caller(asked),
+        },
+        body=_json_body(asked.body),
+    )
+    try:
+        return event_of_rules(asked.found.route.policy.request, facts)
+    except Missing as error:
+        raise MappingFailed(error.places) from error
+
+
 def _json_body(body: bytes) -> Callable[[], Any]:
     """Return what decodes a body once it is wanted."""
     decoded: list[Any] = []
@@ -242,10 +254,10 @@ def _json_body(body: bytes) -> Callable[[], Any]:
     return decode
 
 
-def _own_credential(request: Request) -> tuple[tuple[bytes, bytes], ...]:
+def _own(asked: SiteRequest) -> tuple[tuple[bytes, bytes], ...]:
     """Return the Authorization of a request that the platform asks for none: it is the function's to judge.
 
     A credential of the platform that came by mistake is not shown to it.
     """
-    given = request.single.get(b"authorization", b"")
+    given = asked.request.single.get(b"authorization", b"") if asked.found.route.auth == Auth.NONE else b""
     return () if not given or any(begin in given for begin in _OURS) else ((b"authorization", given),)

@@ -6,12 +6,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
+import anyio
+
 from constellation.base.errors import ConstellationError, Forbidden, MethodNotAllowed, NotFound
 from constellation.nova.domain.gateway import Found, OtherMethods
-from constellation.nova.domain.mapping import ResponseRules
 from constellation.routes.models.gateway import ServedRouteBody
-from constellation.routes.models.gateway_policy import Mock, RequestSchemas
+from constellation.routes.models.gateway_policy import Mock
+from constellation.routes.models.gateway_socket import socket_conflict
 from constellation.routes.registry import ROUTES, Match
+from constellation.rpc.metadata import CallContext
 from constellation.wire.gen import nova_pb2
 from constellation.zenith.breakers import Outcome, unguarded
 from constellation.zenith.calls import context_of, idempotency_key_of
@@ -27,9 +30,10 @@ from constellation.zenith.site_policy import asked_method, check_address, prefli
 from constellation.zenith.sites import Site, Sites
 from constellation.zenith.socket_request import NoSocketHere, SocketRequest
 from constellation.zenith.stickiness import sticky_key
-from constellation.zenith.stream import STREAM_S, Answer, pass_on
+from constellation.zenith.stream import STREAM_S, pass_on
 from constellation.zenith.url_stream import UrlAnswer
-from constellation.zenith.web_socket import WebSockets
+from constellation.zenith.watched import AskedAgain, WatchedAnswer
+from constellation.zenith.web_socket import SocketTerms, WebSockets
 
 # Bodies have the bounds of a function URL's, and a WebSocket is one to a function URL.
 SOURCE = "gateway"
@@ -72,11 +76,9 @@ class SiteRequests:
         if policy.mock is not None:
             await _answer_mock(request, policy.mock)
         elif isinstance(request, SocketRequest):
-            if policy.schema != RequestSchemas() or policy.request or policy.response != ResponseRules():
-                raise NoSocketHere(wants_socket=False)  # its messages would pass by what the route promises
-            caller = _SocketCaller(self._callers, self._sites)
-            match = Match(_LIKE, {"name": quote(found.route.target, safe=""), "rest": request.path[1:]})
-            await self._sockets.serve(request, match, access, caller, guard=lambda: self._guard(request))
+            await self._socket(SiteRequest(request=request, site=site, found=found, access=access, body=b""))
+        elif policy.websocket:
+            raise NoSocketHere(wants_socket=True)
         else:
             await self._call(request, site, found, access)
 
@@ -100,42 +102,57 @@ class SiteRequests:
             timeout_ms=round(min(policy.timeout_s, self._max_timeout_s) * 1000),
         )
         if policy.stream:
-            with site.guard(route) as outcome:
-                stream = self._execution.stream(call, token=access.token, context=context, timeout_s=STREAM_S)
-                await pass_on(stream, request, _Watched(UrlAnswer(request, route.function), request, outcome))
+            await self._stream(asked, call, context)
             return
         answer = await self._calls.answer(asked, call, context)
         await request.answer(answer.status, answer.body, content_type=answer.content_type, headers=answer.headers)
+
+    async def _stream(self, asked: SiteRequest, call: nova_pb2.InvokeRequest, context: CallContext) -> None:
+        """Pass an answer on as it is made; before its first byte is out the call may be made again."""
+        request, route = asked.request, asked.found.route
+        tries = self._calls.tries(route, request.method)
+        with asked.site.guard(route) as outcome:
+            while True:
+                if call.timeout_ms:
+                    call.timeout_ms = max(1, round(tries.left_s * 1000))
+                stream = self._execution.stream(call, token=asked.access.token, context=context, timeout_s=STREAM_S)
+                answer = WatchedAnswer(UrlAnswer(request, route.function), request, route.function, outcome, tries)
+                try:
+                    await pass_on(stream, request, answer)
+                except AskedAgain as again:
+                    pause_s = again.after_s
+                except ConstellationError as error:
+                    again_s = None if request.is_started else tries.after_error(error)
+                    if again_s is None:
+                        raise
+                    pause_s = again_s
+                else:
+                    return
+                await anyio.sleep(pause_s)
+
+    async def _socket(self, asked: SiteRequest) -> None:
+        request, route = asked.request, asked.found.route
+        assert isinstance(request, SocketRequest)
+        conflict = socket_conflict(route.policy)
+        if conflict is not None:  # its messages would pass by what the route promises
+            raise NoSocketHere(wants_socket=False, reason=": ".join(conflict))
+        await self._calls.check(asked)
+        facts = self._calls.socket_facts(asked)
+        terms = SocketTerms(
+            facts=facts,
+            guard=lambda: self._guard(request),
+            tries=lambda method: self._calls.tries(route, method),
+            timeout_s=min(route.policy.timeout_s, self._max_timeout_s),
+        )
+        match = Match(_LIKE, {"name": quote(route.target, safe=""), "rest": request.path[1:]})
+        caller = _SocketCaller(self._callers, self._sites)
+        await self._sockets.serve(request, match, asked.access, caller, terms=terms)
 
     def _guard(self, request: Request) -> AbstractContextManager[Outcome]:
         """Return what a message's call is made in: the breaker of the route as it is by now."""
         site = self._sites.find(request.headers)
         found = None if site is None else site.routes.find(request.method, request.path)
         return site.guard(found.route) if site is not None and isinstance(found, Found) else unguarded()
-
-
-class _Watched:
-    """An answer in pieces, of which the route's breaker learns."""
-
-    def __init__(self, answer: Answer, request: Request, outcome: Outcome) -> None:
-        self._answer, self._request, self._outcome = answer, request, outcome
-
-    @property
-    def has_enough(self) -> bool:
-        return self._answer.has_enough
-
-    async def piece(self, piece: bytes) -> None:
-        await self._answer.piece(piece)
-        self._outcome.answered(self._request.status)
-
-    async def end(self, end: nova_pb2.StreamEnd) -> None:
-        await self._answer.end(end)
-        self._outcome.answered(500 if end.error else self._request.status)
-
-    async def told(self, error: ConstellationError) -> bool:
-        is_told = await self._answer.told(error)
-        self._outcome.failed(error)
-        return is_told
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ class NoSocketHere(ConstellationError):
 
     code, http_status = "websocket_mismatch", 426
 
-    def __init__(self, *, wants_socket: bool) -> None:
-        super().__init__("this route is a WebSocket" if wants_socket else "this route takes no WebSocket")
+    def __init__(self, *, wants_socket: bool, reason: str = "") -> None:
+        text = "this route is a WebSocket" if wants_socket else "this route takes no WebSocket"
+        super().__init__(f"{text}: {reason}" if reason else text)
 
 
 def check_socket(route: Route) -> None:

@@ -9,7 +9,7 @@ waits. A client that leaves stops the call that runs for it.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ from constellation.zenith.http_event import answer_of, facts_of, from_base64
 from constellation.zenith.invoke import GRACE_S, failure_of
 from constellation.zenith.principals import Access
 from constellation.zenith.request import Request
+from constellation.zenith.retries import Tries
 from constellation.zenith.socket_request import FAILED, GOING_AWAY, NORMAL, POLICY, TOO_BIG, SocketRequest
 
 SOURCE = "websocket"
@@ -58,6 +59,16 @@ class Doorkeeper(Protocol):
     async def admit(self, request: Request, match: Match) -> Access: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SocketTerms:
+    """What the route that a connection came by says of its calls."""
+
+    facts: Mapping[str, Any] | None = None  # what events say of the handshake; None: as those of a function URL
+    guard: Callable[[], AbstractContextManager[Outcome]] = unguarded  # each call but the last, which only tells
+    tries: Callable[[str], Tries] | None = None  # by method, for what it lets be done twice; None: one
+    timeout_s: float = 0.0  # of one call; 0: the function's own
+
+
 @dataclass(slots=True, eq=False)
 class _Connection:
     """One client, from its handshake to its end."""
@@ -65,7 +76,7 @@ class _Connection:
     request: SocketRequest
     match: Match
     doorman: Doorkeeper
-    guard: Callable[[], AbstractContextManager[Outcome]]
+    terms: SocketTerms
     id: str = field(default_factory=lambda: str(uuid7()))
     ends_with: int | None = None  # the closing code, when the gateway ends it while it listens
 
@@ -76,6 +87,9 @@ class _Connection:
     @property
     def path(self) -> str:
         return "/" + self.match.params.get("rest", "")
+
+    def tries(self, method: str) -> Tries | None:
+        return None if self.terms.tries is None else self.terms.tries(method)
 
 
 class WebSockets:
@@ -90,18 +104,18 @@ class WebSockets:
 
     async def serve(
         self, request: SocketRequest, match: Match, access: Access, doorman: Doorkeeper | None = None, *,
-        guard: Callable[[], AbstractContextManager[Outcome]] = unguarded,
+        terms: SocketTerms | None = None,
     ) -> None:  # fmt: skip
         """Serve a connection whose handshake is `request`; returns at its end.
 
         Args:
             doorman: another than the API's own.
-            guard: what each call is made in, but for the last, which only tells.
+            terms: those of the route that it came by.
 
         Raises:
             ConstellationError: it is refused; nothing was answered yet.
         """
-        connection = _Connection(request, match, doorman or self._doorman, guard)
+        connection = _Connection(request, match, doorman or self._doorman, terms or SocketTerms())
         with self._place(access.identity):
             chosen = await self._connect(connection, access)
             if request.status:
@@ -120,14 +134,21 @@ class WebSockets:
         """Tell the function that a client came; return the subprotocol that it chose."""
         function = connection.function
         offered = list(connection.request.protocols)
-        with connection.guard() as outcome:
-            output = await self._call(connection, access, "connect", {"subprotocols": offered})
-            try:
-                value = msgspec.json.decode(output)
-            except msgspec.DecodeError:
-                value = None
-            status = value.get("statusCode", 200) if isinstance(value, dict) else 200
-            outcome.answered(status if isinstance(status, int) else 200)
+        tries = connection.tries("GET")
+        with connection.terms.guard() as outcome:
+            while True:
+                output = await self._call(connection, access, "connect", {"subprotocols": offered}, tries)
+                try:
+                    value = msgspec.json.decode(output)
+                except msgspec.DecodeError:
+                    value = None
+                status = value.get("statusCode", 200) if isinstance(value, dict) else 200
+                http_status = status if isinstance(status, int) else 200
+                pause_s = None if tries is None else tries.after_answer(http_status)
+                if pause_s is None:
+                    break
+                await anyio.sleep(pause_s)
+            outcome.answered(http_status)
         if not isinstance(value, dict):
             return None
         if status != 101 and (not isinstance(status, int) or not 200 <= status <= 299):
@@ -193,8 +214,9 @@ class WebSockets:
         # Asked for each message: a key that was revoked, or a tenant that was suspended, ends here.
         access = await connection.doorman.admit(connection.request, connection.match)
         facts = {"body": body, "isBase64Encoded": is_binary}
-        with connection.guard() as outcome:
-            reply = reply_of(connection.function, await self._call(connection, access, "message", facts))
+        tries = connection.tries("POST")
+        with connection.terms.guard() as outcome:
+            reply = reply_of(connection.function, await self._call(connection, access, "message", facts, tries))
             outcome.answered(200)
         return reply
 
@@ -207,9 +229,26 @@ class WebSockets:
         facts = {"code": None if connection.request.gone else code}
         with anyio.move_on_after(_FAREWELL_S, shield=True), suppress(ConstellationError):
             access = await connection.doorman.admit(connection.request, connection.match)
-            await self._call(connection, access, "disconnect", facts)
+            await self._call(connection, access, "disconnect", facts, None)
 
-    async def _call(self, connection: _Connection, access: Access, event: str, facts: dict[str, Any]) -> bytes:
+    async def _call(
+        self, connection: _Connection, access: Access, event: str, facts: dict[str, Any], tries: Tries | None
+    ) -> bytes:
+        """Call the function, again where that is safe; return its output.
+
+        Raises:
+            ConstellationError: as `_once`.
+        """
+        while True:
+            try:
+                return await self._once(connection, access, event, facts)
+            except ConstellationError as error:
+                pause_s = None if tries is None else tries.after_error(error)
+                if pause_s is None:
+                    raise
+            await anyio.sleep(pause_s)
+
+    async def _once(self, connection: _Connection, access: Access, event: str, facts: dict[str, Any]) -> bytes:
         """Call the function; return its output.
 
         Raises:
@@ -217,7 +256,8 @@ class WebSockets:
             ConstellationError: as `Execution.invoke`.
         """
         request_id = connection.request.request_id if event == "connect" else RequestId(uuid7())
-        seen = facts_of(connection.request, path=connection.path)
+        terms = connection.terms
+        seen = facts_of(connection.request, path=connection.path) if terms.facts is None else terms.facts
         payload = {**seen, "type": SOURCE, "event": event, "connection_id": connection.id, **facts}
         reply = await self._execution.invoke(
             nova_pb2.InvokeRequest(
@@ -225,10 +265,11 @@ class WebSockets:
                 sticky_key=sticky_key_of(connection.request) or connection.id,  # one connection, one version
                 payload=msgspec.json.encode(payload | {"request_id": str(request_id)}),
                 peer=connection.request.peer,
+                timeout_ms=round(terms.timeout_s * 1000),
             ),
             token=access.token,
             context=CallContext(request_id=request_id, source=SOURCE),
-            timeout_s=self._max_timeout_s + GRACE_S,
+            timeout_s=(terms.timeout_s or self._max_timeout_s) + GRACE_S,
         )
         if reply.error:
             raise failure_of(connection.function, reply.error)

@@ -234,6 +234,11 @@ def _value(rule: Rule, look: Callable[[str], Any]) -> Any:
     return found
 
 
+def source_of(rule: str | Rule) -> str:
+    """Return where a rule's value comes from; "": it is fixed."""
+    return _rule(rule).source
+
+
 def converted(rule: Rule, value: Any, *, otherwise: Any) -> Any:
     """Return a value as the rule's type, `otherwise` when it can not be that."""
     found = _converted(rule, value)

@@ -87,6 +87,10 @@ class RoutePolicy(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True,
     stream: Annotated[
         bool, Meta(description="the answer is sent as the function makes it, as that of a function URL with stream")
     ] = False
+    websocket: Annotated[
+        bool,
+        Meta(description="requests must be WebSockets, and what none of them could keep is refused in this policy"),
+    ] = False
     mock: Mock | None = None
     schema: RequestSchemas = RequestSchemas()
     request: Annotated[

@@ -43,6 +43,7 @@ from constellation.routes.models.gateway import (
     GatewayRouteUpdate,
 )
 from constellation.routes.models.gateway_policy import RoutePolicy
+from constellation.routes.models.gateway_socket import socket_conflict
 from constellation.routes.models.paging import Page
 from constellation.routes.reading import page_of
 
@@ -162,6 +163,7 @@ class DomainRoutes:
             enabled=route.enabled if body.enabled is UNSET else body.enabled,
             policy=_policy_text(policy, auth),
         )
+        _check_opening(changed.methods, policy)
         if body.policy is not UNSET:
             await self._check_schemas(policy, owner=route.tenant)
         is_same = replace(changed, policy=route.policy) == route and policy_of(changed) == policy_of(route)
@@ -171,6 +173,7 @@ class DomainRoutes:
         """Return a route as it is to be. Raises `InvalidRequest`: it makes no sense."""
         name, qualifier = target_of(body.function)
         policy = _policy_text(body.policy, Auth(body.auth))
+        _check_opening(check_methods(body.methods), body.policy)
         await self._check_schemas(body.policy, owner=owner)
         return NewRoute(
             path=body.path,
@@ -251,6 +254,11 @@ def _check_callers(policy: RoutePolicy, auth: Auth) -> None:
         check_globs("policy.subjects", (kind, name))
 
 
+def _check_opening(methods: tuple[str, ...], policy: RoutePolicy) -> None:
+    if policy.websocket and methods and "GET" not in methods:
+        raise InvalidRequest("WebSockets are opened by GET: name it, or no method at all", field="methods")
+
+
 def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
     """Return a policy as a row has it. Raises `InvalidRequest`: it makes no sense."""
     check_networks(policy.ip_allow, field="policy.ip_allow")
@@ -265,10 +273,11 @@ def _policy_text(policy: RoutePolicy, auth: Auth) -> str:
     _check_callers(policy, auth)
     check_request_rules(policy.request, field="policy.request")
     check_response_rules(policy.response, field="policy.response")
-    if policy.stream and (policy.response != ResponseRules() or policy.retry.attempts > 1):
-        raise InvalidRequest(
-            "an answer that is sent as it is made can neither be mapped nor be asked for again", field="policy.stream"
-        )
+    if policy.stream and policy.response != ResponseRules():
+        raise InvalidRequest("an answer that is sent as it is made can not be mapped", field="policy.stream")
+    conflict = socket_conflict(policy) if policy.websocket else None
+    if conflict is not None:
+        raise InvalidRequest(conflict[1], field=conflict[0])
     text = msgspec.json.encode(policy).decode()
     if len(text) > MAX_POLICY_CHARS:
         raise InvalidRequest(f"the policy has over {MAX_POLICY_CHARS} characters", field="policy")
