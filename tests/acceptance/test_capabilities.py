@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import os
+import subprocess
+import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
+
+ORBIT = Path(sys.executable).with_name("orbit")
 
 ECHO = "def handler(event, context):\n    print('saw', event)\n    return event\n"
 
@@ -95,6 +100,37 @@ def test_prometheus_reads_the_figures_of_a_namespace_and_administrators_all(plat
 
 def test_an_unknown_function_is_refused_before_it_is_queued(platform):
     assert platform.http.post("/functions/none/invoke-async", json={"payload": 1}).status_code == 404
+
+
+def test_calls_that_are_cut_off_speak_against_the_settings(platform):
+    code = "import time\ndef handler(event, context):\n    return time.sleep(30) if event == 'slow' else len('x' * event)\n"
+    platform.deploy("hasty", code, timeout_s=0.5, memory_mb=64, min_replicas=1)
+    for _ in range(40):
+        assert platform.output("hasty", 1) == 1
+    assert platform.invoke("hasty", "slow").status_code == 504
+    platform.http.patch("/functions/hasty", json={"tags": {"a": "b"}})  # makes no version
+    about = "/functions/hasty/recommendations"
+    platform.eventually(lambda: platform.http.get(about).json()["calls"] == 41)
+    found = platform.http.get(about).json()
+    told = {each["setting"]: each for each in found["recommendations"]}
+    assert list(told) == ["timeout_s"], found
+    timeout = told["timeout_s"]
+    assert (timeout["priority"], timeout["current_value"], timeout["recommended_value"]) == ("critical", 0.5, 1.0)
+    assert timeout["metrics"]["timeouts"] == 1
+
+    platform.http.patch("/functions/hasty", json={"timeout_s": 20})  # what was said was of the version before
+    assert platform.http.get(about).json()["recommendations"] == []
+    for _ in range(20):
+        platform.output("hasty", 1)
+    assert platform.invoke("hasty", 300_000_000).status_code in (200, 502)  # it runs out of memory, or Python says so
+    platform.eventually(lambda: platform.http.get(about).json()["calls"] == 21)
+    shown = subprocess.run(
+        [ORBIT, "recommend", "hasty", "--days", "1", "--server", platform.url], check=True, capture_output=True, text=True,
+        timeout=60,
+    ).stdout  # fmt: skip
+    assert "memory_mb" in shown
+    assert "1 of 21 calls ran out of the 64 MiB" in " ".join(shown.split())
+    platform.http.delete("/functions/hasty")
 
 
 def test_a_breaker_is_set_read_and_reset(platform):

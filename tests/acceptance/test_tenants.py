@@ -164,7 +164,7 @@ LEFT_OUT = {
 }
 # What a tenant reads of its own moves by itself, so that it is looked at and not compared.
 MOVING = {"list_usage", "stats", "function_metrics", "timeseries", "heatmap", "function_heatmap", "diagnostics", "function_cost",
-          "cost_summary", "invocations_summary", "metrics_summary", "slo_status", "list_sandbox_processes", "download_sandbox_archive", "list_backends", "list_runtimes",
+          "cost_summary", "invocations_summary", "metrics_summary", "slo_status", "recommendations", "list_sandbox_processes", "download_sandbox_archive", "list_backends", "list_runtimes",
           "sandbox_port"}  # fmt: skip
 NOTHING_TO_READ = {"sandbox_port"}  # nobody listens in the sandbox
 PLATFORMS = {

@@ -40,6 +40,11 @@ def diagnostics(name: str, *, range_: str | None = None) -> Call[st.Diagnostics]
     return call("diagnostics", st.Diagnostics, params={"name": name}, query={"range": range_})
 
 
+def recommendations(name: str, *, days: int | None = None) -> Call[st.Recommendations]:
+    """Which settings the calls of a function speak against; of the last 7 days when no number is given."""
+    return call("recommendations", st.Recommendations, params={"name": name}, query={"days": days})
+
+
 def function_heatmap(name: str, *, days: int | None = None) -> Call[st.Heatmap]:
     """Calls of a function by day."""
     return call("function_heatmap", st.Heatmap, params={"name": name}, query={"days": days})

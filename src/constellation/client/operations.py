@@ -317,6 +317,7 @@ class Operations:
     invocations_summary = Operation(figures.invocations_summary)
     timeseries = Operation(figures.timeseries)
     diagnostics = Operation(figures.diagnostics)
+    recommendations = Operation(figures.recommendations)
     function_heatmap = Operation(figures.function_heatmap)
     heatmap = Operation(figures.heatmap)
     function_cost = Operation(figures.function_cost)

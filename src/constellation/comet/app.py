@@ -374,7 +374,7 @@ def servicer(context: PlaneContext, plane: ExecutionPlane) -> NovaServicer:
     calls = CallRoutes(plane.executor)
     jobs = JobRoutes(plane.jobs, plane.executor)
     builds = BuildRoutes(plane.builds, plane.executor, lambda: plane.listener.subscribe(PROGRESS))
-    statistics = StatisticsRoutes(plane.statistics, plane.executor, lambda tenant: settings_of(tenant).prices)
+    statistics = StatisticsRoutes(plane.statistics, plane.executor, plane.in_force)
     state = StateRoutes(plane.state, plane.executor)
     executions = ExecutionRoutes(plane.jobs, plane.steps, plane.executor, context.clock)
     topics = TopicRoutes(plane.topics, plane.messages)

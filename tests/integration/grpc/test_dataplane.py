@@ -247,6 +247,18 @@ class TestStatistics:
         assert (found["total"]["calls"], found["error_rate"], found["statuses"]) == (3, 0, {"ok": 3})
         assert (found["slow_threshold_ms"], found["slow_calls"]) == (500, [])
 
+    async def test_what_speaks_against_the_settings(self, thin):
+        await called(thin, 3)
+        found = (await thin.http("GET", "/functions/echo/recommendations")).json()
+        assert (found["calls"], found["days"], found["version"], found["recommendations"]) == (3, 7, 1, [])
+        months = (await thin.http("GET", "/functions/echo/recommendations", query="days=90")).json()
+        assert months["days"] == 30  # so long calls are kept
+        elsewhere = await thin.http("GET", "/functions/echo/recommendations", namespace="other")
+        assert (elsewhere.status, elsewhere.json()["code"]) == (404, "not_found")
+        for days in ("0", "91", "x"):
+            refused = await thin.http("GET", "/functions/echo/recommendations", query=f"days={days}")
+            assert (refused.status, refused.json()["field"]) == (400, "days")
+
     async def test_days_and_cost(self, thin):
         await called(thin, 4)
         for path in ("/functions/echo/heatmap", "/metrics/heatmap"):

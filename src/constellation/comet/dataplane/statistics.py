@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -10,13 +10,17 @@ import msgspec
 
 from constellation.comet.dataplane.request import DataRequest, function_of
 from constellation.comet.executor.executor import Executor
+from constellation.nova.config.live import InForce
 from constellation.nova.config.sections import PriceSettings
+from constellation.nova.domain import advice
+from constellation.nova.domain.function import Function
 from constellation.nova.store import statistics as stored
 from constellation.routes.models import statistics as m
 from constellation.routes.models.paging import Page, page_facts
 
 STEPS = 30
 DEFAULT_RANGE_S, DIAGNOSTICS_RANGE_S, COST_RANGE_S = 3600.0, 86_400.0, 30 * 86_400.0
+ADVICE_DAYS = 7
 SLOW_CALLS = 10
 SLOW_FACTOR, SLOW_FLOOR_MS = 1.5, 500.0  # chosen: a call is slow past both
 
@@ -43,13 +47,14 @@ class Figures(Protocol):
     async def usage(
         self, tenant: str, namespace: str, function_name: str | None, *, range_s: float
     ) -> Sequence[stored.Usage]: ...
+    async def advice(self, function: Function, *, days: int) -> advice.Calls: ...
 
 
 class StatisticsRoutes:
     """Operations on the figures of the caller's scope."""
 
-    def __init__(self, figures: Figures, executor: Executor, prices: Callable[[str], PriceSettings]) -> None:
-        self._figures, self._executor, self._prices = figures, executor, prices
+    def __init__(self, figures: Figures, executor: Executor, in_force: InForce) -> None:
+        self._figures, self._executor, self._in_force = figures, executor, in_force
 
     async def function_metrics(self, request: DataRequest) -> m.Statistics:
         return await self._statistics(request, (await function_of(request, self._executor)).name)
@@ -94,6 +99,25 @@ class StatisticsRoutes:
             slow_calls=msgspec.convert(slow, list[m.SlowCall], from_attributes=True),
         )
 
+    async def recommendations(self, request: DataRequest) -> m.Recommendations:
+        wanted = request.query_number("days", default=ADVICE_DAYS, low=1, high=90)
+        function = await function_of(request, self._executor)
+        kept = self._in_force.settings.invocation_log.retention_days
+        days = min(wanted, kept, function.log_retention_days or kept)
+        until = await self._figures.now()
+        since = until - timedelta(days=days)
+        calls = await self._figures.advice(function, days=days)
+        return m.Recommendations(
+            function=function.name,
+            since=since,
+            until=until,
+            days=days,
+            version=function.live_version,
+            calls=calls.calls,
+            is_sample=calls.calls >= stored.SAMPLE,
+            recommendations=[_told(each) for each in advice.advise(function, calls, since=since, days=days)],
+        )
+
     async def function_heatmap(self, request: DataRequest) -> m.Heatmap:
         return await self._heatmap(request, (await function_of(request, self._executor)).name)
 
@@ -105,7 +129,7 @@ class StatisticsRoutes:
         function = (await function_of(request, self._executor)).name
         until = await self._figures.now()
         found = await self._figures.usage(request.tenant, request.namespace, function, range_s=range_s)
-        prices = self._prices(request.tenant)
+        prices = self._in_force.of(request.tenant).prices
         used = found[0] if found else stored.Usage(function_name=function, calls=0, cold_starts=0, gb_seconds=0.0)
         return m.FunctionCost(
             **msgspec.structs.asdict(_cost(used, prices)),
@@ -118,7 +142,7 @@ class StatisticsRoutes:
         range_s = request.query_range(default_s=COST_RANGE_S)
         until = await self._figures.now()
         found = await self._figures.usage(request.tenant, request.namespace, None, range_s=range_s)
-        prices = self._prices(request.tenant)
+        prices = self._in_force.of(request.tenant).prices
         costs = sorted((_cost(used, prices) for used in found), key=lambda cost: (-cost.total_cost, cost.function))
         return m.CostSummary(
             since=until - timedelta(seconds=range_s),
@@ -153,6 +177,18 @@ class StatisticsRoutes:
         days = request.query_number("days", default=365, low=1, high=730)
         found = await self._figures.days(request.tenant, request.namespace, function, days=days)
         return m.Heatmap(function=function, days=msgspec.convert(found, list[m.Day], from_attributes=True))
+
+
+def _told(found: advice.Advice) -> m.Recommendation:
+    return m.Recommendation(
+        category=found.category.value,
+        priority=found.priority.value,
+        setting=found.setting,
+        current_value=found.current_value,
+        recommended_value=found.recommended_value,
+        reasoning=found.reasoning,
+        metrics=dict(found.metrics),
+    )
 
 
 def _of_function(name: str, figures: stored.Figures) -> m.FunctionFigures:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from constellation.nova.domain.function import DEFAULT_MEMORY_MB
+from constellation.nova.domain.advice import AT_TIMEOUT, QUEUED_MS, Calls
+from constellation.nova.domain.function import DEFAULT_MEMORY_MB, Function
 from constellation.nova.store.pool import Database, Record
 from constellation.nova.store.queries import load
 
@@ -105,6 +106,15 @@ class Statistics:
         scope = (tenant, namespace, function_name)
         rows = await self._db.fetch(SQL["usage"], *scope, range_s, DEFAULT_MEMORY_MB)
         return [Usage(**row) for row in rows]
+
+    async def advice(self, function: Function, *, days: int) -> Calls:
+        """Return what the calls of a function's live version came to."""
+        whose = (function.tenant, function.namespace, function.name, function.id)
+        cut_off_ms = AT_TIMEOUT * function.timeout_s * 1000
+        facts = (days, function.live_version, cut_off_ms, QUEUED_MS, SAMPLE)
+        row = await self._db.fetch_row(SQL["advice"], *whose, *facts)
+        assert row is not None  # an aggregate
+        return Calls(**row)
 
 
 def _figures(row: Record) -> Figures:

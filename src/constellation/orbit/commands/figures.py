@@ -1,4 +1,4 @@
-"""How often, how fast, how dear: `metrics`, `diagnose`, `cost`, and `prewarm` against the first slow call."""
+"""How often, how fast, how dear: `metrics`, `diagnose`, `recommend`, `cost`, and `prewarm` against the first slow call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from constellation.client import Cost, CountedFunction, SlowCall, StatisticsBucket
+from constellation.client import Cost, CountedFunction, Recommendation, SlowCall, StatisticsBucket
 from constellation.orbit.commands.arguments import FunctionName
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.output import Column
@@ -20,6 +20,7 @@ OneOrAll = Annotated[str | None, typer.Argument(metavar="[NAME]", help="one func
 def register(app: typer.Typer) -> None:
     app.command("metrics")(metrics)
     app.command("diagnose")(diagnose)
+    app.command("recommend")(recommend)
     app.command("cost")(cost)
     app.command("prewarm")(prewarm)
 
@@ -110,6 +111,31 @@ def diagnose(context: typer.Context, name: FunctionName, range_: Range = None) -
         Column[SlowCall]("STATUS", lambda call: call.status),
     ]
     output.rows(found.slow_calls, columns, empty=f"No call took longer than {_ms(found.slow_threshold_ms)}.")
+
+
+def recommend(
+    context: typer.Context,
+    name: FunctionName,
+    days: Annotated[int | None, typer.Option(min=1, max=90, help="how many days of calls are looked at; 7")] = None,
+) -> None:
+    """Say which settings the calls of a function speak against, by what was measured."""
+    session = Session.of(context)
+    output, found = session.output, session.client.recommendations(name, days=days)
+    if not output.is_table:
+        output.data(found)
+        return
+    columns = [
+        Column[Recommendation]("PRIORITY", lambda each: each.priority),
+        Column[Recommendation]("CATEGORY", lambda each: each.category),
+        Column[Recommendation]("SETTING", lambda each: each.setting or "-"),
+        Column[Recommendation]("IS", lambda each: f"{each.current_value:g}"),
+        Column[Recommendation](
+            "BETTER", lambda each: "-" if each.recommended_value is None else f"{each.recommended_value:g}"
+        ),
+        Column[Recommendation]("WHY", lambda each: each.reasoning),
+    ]
+    output.rows(found.recommendations, columns, empty="Nothing speaks against the settings.")
+    output.note(f"{found.calls} calls of version {found.version} in {found.days} days")
 
 
 def cost(context: typer.Context, name: OneOrAll = None, range_: Range = None) -> None:

@@ -174,6 +174,38 @@ class FunctionCost(Cost, kw_only=True, frozen=True):
     currency: str
 
 
+class Recommendation(Struct, kw_only=True, frozen=True):
+    """A setting that the calls of a function speak against, or what fails by itself."""
+
+    category: str  # memory, timeout, errors, cold_start, capacity or idle
+    priority: str  # critical, high or medium
+    setting: str | None  # of the function, that would be another; null: none cures it
+    current_value: float  # of the setting; of errors, their share in percent
+    recommended_value: float | None  # null: the setting has its largest value, or there is none
+    reasoning: str
+    metrics: dict[str, float]  # what was measured
+
+
+class Recommendations(Struct, kw_only=True, frozen=True):
+    """What the calls of a function say about its settings, the most urgent first.
+
+    Looked at are calls of the live version, those left out whose caller went or sent nonsense. Twenty at least are needed, and then:
+    memory: a call ran out of it (critical: 1 of 100). timeout: a call was cut off by `timeout_s` (critical: 1 of 100), or 1 of 100
+    runs for 80 % of it. errors: more than 5 % failed otherwise. cold_start: more than 20 % started cold and `min_replicas` is 0.
+    capacity: more than 5 % were served by a warm instance after waiting for longer than 100 ms. idle: `min_replicas` is above 0, and
+    neither a call, of any version, nor a change of the function was in 7 days or more.
+    """
+
+    function: str
+    since: datetime
+    until: datetime
+    days: int  # that were looked at: as many as were asked for, or as the log keeps
+    version: int  # the live one, whose calls these are
+    calls: int
+    is_sample: bool  # there were more calls than are looked at: the newest count
+    recommendations: list[Recommendation]
+
+
 class Prewarm(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """How many instances are wanted, those that there are counted in."""
 

@@ -86,6 +86,29 @@ LEFT JOIN functions AS known
     ON known.tenant = $1 AND known.namespace = $2 AND known.name = used.function_name
 ORDER BY used.function_name;
 
+-- name: advice
+-- What the calls of version $6 of a function came to in the last $5 days, those left out that say nothing of it: how many
+-- were cut off after $7 milliseconds or later, and stood in line for longer than $8. At most the newest $9 are looked at.
+-- index: invocations_by_function
+SELECT count(*) AS calls, count(*) FILTER (WHERE status <> 'ok') AS errors,
+       count(*) FILTER (WHERE cold_start) AS cold_starts,
+       count(*) FILTER (WHERE status = 'timeout' AND duration_ms - queued_ms >= $7) AS timeouts,
+       count(*) FILTER (WHERE status = 'instance_died' AND error LIKE '%"cause":"out of memory"%'
+                           OR status = 'function_error' AND error LIKE '%"MemoryError"%') AS out_of_memory,
+       count(*) FILTER (WHERE NOT cold_start AND queued_ms > $8) AS queued,
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE cold_start AND status = 'ok') AS cold_p50_ms,
+       percentile_disc(0.5) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE NOT cold_start AND status = 'ok') AS warm_p50_ms,
+       percentile_disc(0.99) WITHIN GROUP (ORDER BY duration_ms - queued_ms) AS run_p99_ms,
+       EXISTS (SELECT FROM invocations
+               WHERE tenant = $1 AND namespace = $2 AND function_name = $3 AND function_id = $4
+                 AND id >= uuid7_floor(now() - make_interval(days => $5))) AS has_any
+FROM (SELECT status, error, cold_start, duration_ms, queued_ms
+      FROM invocations
+      WHERE tenant = $1 AND namespace = $2 AND function_name = $3 AND function_id = $4 AND function_version = $6
+        AND id >= uuid7_floor(now() - make_interval(days => $5)) AND status NOT IN ('cancelled', 'invalid_request')
+      ORDER BY id DESC
+      LIMIT $9) AS looked_at;
+
 -- name: now
 -- The database's clock, by which ranges end.
 SELECT now();
