@@ -154,7 +154,9 @@ BODIES: dict[str, Any] = {
     "put_quota": {"limit": None}, "put_tier": {},
 }  # fmt: skip
 LEFT_OUT = {
-    **dict.fromkeys(("ai_generate", "ai_review", "ai_explain", "ai_tests"), "it answers, and keeps nothing"),
+    **dict.fromkeys(
+        ("ai_generate", "ai_review", "ai_explain", "ai_analyze", "ai_tests"), "it answers, and keeps nothing"
+    ),
     "login": "it says the tenant itself",
     "logout": "an API key has no session",
     "list_sessions": "an API key has no session",

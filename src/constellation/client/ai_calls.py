@@ -33,6 +33,11 @@ def ai_explain(request_id: UUID) -> Call[Any]:
     return call("ai_explain", None, body=m.AiExplain(request_id=UUID(str(request_id))), timeout_s=ANSWER_S)
 
 
+def ai_analyze(function: str, *, days: int = 1) -> Call[Any]:
+    """Have it said what the calls of a function suffer from."""
+    return call("ai_analyze", None, body=m.AiAnalyze(function=function, days=days), timeout_s=ANSWER_S)
+
+
 def ai_tests(*, function: str = "", code: str = "", runtime: str = "python") -> Call[Any]:
     """Have tests written for a function, or for code."""
     body = m.AiCode(function=function, code=code, runtime=runtime)

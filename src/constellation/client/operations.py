@@ -230,6 +230,7 @@ class Operations:
     ai_generate = Streaming(ai_calls.ai_generate, ai_reader)
     ai_review = Streaming(ai_calls.ai_review, ai_reader)
     ai_explain = Streaming(ai_calls.ai_explain, ai_reader)
+    ai_analyze = Streaming(ai_calls.ai_analyze, ai_reader)
     ai_tests = Streaming(ai_calls.ai_tests, ai_reader)
 
     create_domain = Operation(gateway.create_domain)

@@ -111,6 +111,7 @@ from constellation.nova.store.settings import CHANNEL as SETTINGS
 from constellation.nova.store.settings import SettingsFollower, SetValues
 from constellation.nova.store.slos import CHANNEL as SLOS
 from constellation.nova.store.slos import Slos
+from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.tenancy import Tenancy
 from constellation.nova.store.topics import Topics
 from constellation.nova.store.users import Users
@@ -316,6 +317,7 @@ async def control_app(
             functions=functions,
             versions=Versions(db),
             invocations=Invocations(db),
+            statistics=Statistics(db),
         ),
         RuntimeRoutes(functions, find=partial(probe, interpreters)),
         OpenApiRoutes(ROUTES, version=constellation.__version__),

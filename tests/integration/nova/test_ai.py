@@ -178,12 +178,14 @@ async def test_the_key_is_nowhere_and_outlives_a_rotation(nova, chat, database):
     assert (await nova.http.get("/internal/settings", headers=nova.service())).json() == {"values": {}}
 
 
-async def failed_call(nova, database, *, name: str, status: str = "error", log: str = "") -> str:
+async def failed_call(
+    nova, database, *, name: str, status: str = "error", log: str = "", error: str = "KeyError: 'name'"
+) -> str:
     function = (await nova.http.get(f"/functions/{name}", headers=nova.admin())).json()
     record = InvocationRecord(
         tenant="default", namespace="default", id=uuid7(), function_id=function["id"], function_name=name,
         function_version=1, runtime="python", node="here", started_at=datetime.now(UTC), duration_ms=3.0, queued_ms=0.0,
-        cold_start=False, status=status, error="KeyError: 'name'", input_bytes=2, output_bytes=0, log=log,
+        cold_start=False, status=status, error=error, input_bytes=2, output_bytes=0, log=log,
         log_truncated=False, source="api",
     )  # fmt: skip
     async with connect(database.dsn("comet"), application="comet", max_size=2) as db:
@@ -209,6 +211,30 @@ async def test_a_failure_is_explained_from_its_record_and_no_secret_leaves(nova,
         assert (await ask(nova, path, {"function": "greet"}))[0] == 200
         assert "event['name']" in chat.asked[-1].prompt
         assert secret not in chat.asked[-1].prompt
+
+
+async def test_the_calls_of_a_function_are_analyzed_by_their_figures_and_no_secret_leaves(nova, chat, database):
+    await turn_on(nova, chat)
+    secret = "hunter2-and-more"
+    await nova.http.post("/secrets", json={"name": "db.token", "value": secret}, headers=nova.admin())
+    await nova.deploy("greet", code=CODE, env={"TOKEN": "$SECRET:db.token"})
+    nothing = await ask(nova, "/ai/analyze", {"function": "greet"})
+    assert (nothing[0], nothing[2]["field"]) == (400, "days")
+    for number in range(30):
+        await failed_call(nova, database, name="greet", status="ok" if number % 3 else "function_error")
+    await failed_call(nova, database, name="greet", status="timeout", error=f"it waited for {secret}")
+    assert (await ask(nova, "/ai/analyze", {"function": "greet", "days": 7}))[:2] == (200, ANSWER)
+    prompt = chat.asked[-1].prompt
+    for shown in ("calls: 31", "function_error: 10", "KeyError: 'name'", "memory_mb: 128", "event['name']", "[hidden]",
+                  "errors: 11 of 31 calls failed by themselves"):  # fmt: skip
+        assert shown in prompt, shown
+    assert prompt.count("KeyError: 'name'") == 1
+    assert secret not in prompt
+    theirs = nova.member("default", role=Role.VIEWER)
+    assert (await ask(nova, "/ai/analyze", {"function": "greet"}, theirs))[0] == 403
+    assert (await nova.http.post("/tenants", json={"id": "acme"}, headers=nova.admin())).status_code == 201
+    assert (await ask(nova, "/ai/analyze", {"function": "greet"}, nova.member("acme")))[0] == 404
+    assert len(chat.asked) == 1
 
 
 async def test_what_is_shown_to_the_model_is_the_callers_to_see(nova, chat, database):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 MAX_MATERIAL_CHARS = 120_000  # chosen: some 30,000 tokens, which models of today take
@@ -40,6 +40,19 @@ class Failure:
     memory_mb: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """How the calls of a function went; each mapping is shown as lines."""
+
+    days: int
+    settings: Mapping[str, object]
+    figures: Mapping[str, object]
+    statuses: Mapping[str, int]
+    slowest: Sequence[str]
+    failures: Sequence[str]  # what different ones said
+    advice: Sequence[str]  # by the platform's own rules
+
+
 def generating(description: str, *, runtime: str) -> tuple[Message, ...]:
     """Ask for a new function."""
     return _asking(
@@ -71,6 +84,25 @@ def explaining(failure: Failure, sources: Mapping[str, str], *, runtime: str) ->
     )
 
 
+def analysing(behaviour: Behaviour, sources: Mapping[str, str], *, runtime: str) -> tuple[Message, ...]:
+    """Ask what the calls of a function suffer from."""
+    parts = (
+        f"settings:\n{_lines(behaviour.settings)}",
+        f"calls of the last {behaviour.days} days:\n{_lines(behaviour.figures)}",
+        f"how they ended:\n{_lines(behaviour.statuses)}",
+        "the slowest:\n" + ("\n".join(behaviour.slowest) or "none"),
+        "what failed ones said:\n" + ("\n".join(behaviour.failures) or "nothing"),
+        "what rules over the figures say:\n" + ("\n".join(behaviour.advice) or "nothing"),
+        _files(sources),
+    )
+    return _asking(
+        f"These are figures of the calls of a {runtime} function, and its sources. Say in two sentences how it does. Then list "
+        "what it suffers from, the worst first: the figure that shows it, the likely cause in the code or the settings, and the "
+        "change. Go by these figures alone, and say plainly when they show nothing wrong or are too few.",
+        "\n\n".join(parts),
+    )
+
+
 def testing(sources: Mapping[str, str], *, runtime: str) -> tuple[Message, ...]:
     """Ask for tests of code."""
     return _asking(
@@ -86,6 +118,10 @@ def _asking(task: str, material: str) -> tuple[Message, ...]:
         Message(role="system", content=f"{_PLATFORM}\n\n{task}"),
         Message(role="user", content=f"<material>\n{_begin(fenced, MAX_MATERIAL_CHARS)}\n</material>"),
     )
+
+
+def _lines(facts: Mapping[str, object]) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in facts.items())
 
 
 def _files(sources: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 import typer
 
 from constellation.client import AiEnd
+from constellation.orbit.commands.arguments import FunctionName
 from constellation.orbit.failures import OrbitError
 from constellation.orbit.session import Session
 
@@ -66,6 +67,16 @@ def explain(
 ) -> None:
     """Have it said why a call failed, from its error, its log and the sources."""
     _show(Session.of(context).client.ai_explain(request_id))
+
+
+@app.command("analyze")
+def analyze(
+    context: typer.Context,
+    name: FunctionName,
+    days: Annotated[int, typer.Option(min=1, max=90, help="how many days of calls are looked at")] = 1,
+) -> None:
+    """Have it said what the calls of a function suffer from, by their figures, errors and the sources."""
+    _show(Session.of(context).client.ai_analyze(name, days=days))
 
 
 def _material(about: str) -> tuple[str, str]:

@@ -28,6 +28,11 @@ class AiExplain(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     request_id: Annotated[UUID, Meta(description="of a call that failed, as its answer and the log have it")]
 
 
+class AiAnalyze(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    function: Annotated[str, Meta(min_length=1, max_length=64)]
+    days: Annotated[int, Meta(ge=1, le=90, description="how many days of calls are looked at")] = 1
+
+
 class AiStatus(Struct, kw_only=True, frozen=True):
     is_on: bool
     model: str

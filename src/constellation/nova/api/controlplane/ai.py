@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
 
 import anyio
 import msgspec
@@ -11,19 +13,30 @@ import structlog
 
 from constellation.base.errors import ConstellationError, InvalidRequest, NotFound, Overloaded
 from constellation.nova.ai.endpoint import Asking, End, Endpoint
-from constellation.nova.ai.prompts import Failure, Message, explaining, generating, reviewing, testing
+from constellation.nova.ai.prompts import (
+    Behaviour,
+    Failure,
+    Message,
+    analysing,
+    explaining,
+    generating,
+    reviewing,
+    testing,
+)
 from constellation.nova.ai.scrub import hidden_texts, scrubbed
 from constellation.nova.api.request import ApiRequest
 from constellation.nova.config.live import PLATFORM, InForce
 from constellation.nova.domain.access import Permission, authorize
+from constellation.nova.domain.advice import advise
 from constellation.nova.domain.function import Function
 from constellation.nova.domain.secret import references
 from constellation.nova.secrets.vault import Vault
 from constellation.nova.store.functions import Functions
 from constellation.nova.store.invocations import Invocations
 from constellation.nova.store.settings import SetValues
+from constellation.nova.store.statistics import Statistics
 from constellation.nova.store.versions import Versions
-from constellation.routes.models.ai import AiCode, AiEnd, AiExplain, AiGenerate, AiPiece, AiStatus
+from constellation.routes.models.ai import AiAnalyze, AiCode, AiEnd, AiExplain, AiGenerate, AiPiece, AiStatus
 
 log = structlog.get_logger()
 
@@ -31,7 +44,20 @@ KEY = "ai.key"
 MAX_ASKED, MAX_ASKED_OF_TENANT = 16, 4  # chosen: at a time; each is a connection that is open for a minute
 MAX_FILES = 40  # of a function, that are shown
 MAX_FILE_BYTES = 200_000
+MAX_FAILURES, MAX_FAILURE_CHARS = 5, 2000  # that are shown, of the newest hundred
+MAX_SLOW_CALLS = 5
+DAY_S = 86_400.0
 CLOSE_S = 1.0  # chosen: a connection is closed, or left to itself
+
+_TOLD_SETTINGS = (
+    "memory_mb",
+    "cpu_millis",
+    "timeout_s",
+    "min_replicas",
+    "max_replicas",
+    "instance_concurrency",
+    "mode",
+)
 
 
 class AiOff(ConstellationError):
@@ -59,9 +85,11 @@ class AiRoutes:
         functions: Functions,
         versions: Versions,
         invocations: Invocations,
+        statistics: Statistics,
     ) -> None:
         self._endpoint, self._in_force, self._values, self._vault = endpoint, in_force, values, vault
         self._functions, self._versions, self._invocations = functions, versions, invocations
+        self._statistics = statistics
         self._asked: Counter[str] = Counter()
 
     async def ai_status(self, _call: ApiRequest[None]) -> AiStatus:
@@ -99,6 +127,47 @@ class AiRoutes:
         hidden = await self._hidden(function)
         messages = explaining(failure, await self._sources(function), runtime=function.runtime)
         return await self._ask(call.identity.tenant, messages, hidden)
+
+    async def ai_analyze(self, call: ApiRequest[AiAnalyze]) -> AsyncIterator[bytes]:
+        name, days = call.body.function, call.body.days
+        for permission in (Permission.LOG_READ, Permission.FUNCTION_READ):
+            authorize(call.identity, permission, name)
+        function = await self._functions.get(*call.scope, name)
+        behaviour = await self._behaviour(function, days=days)
+        messages = analysing(behaviour, await self._sources(function), runtime=function.runtime)
+        return await self._ask(call.identity.tenant, messages, await self._hidden(function))
+
+    async def _behaviour(self, function: Function, *, days: int) -> Behaviour:
+        """Return how a function's calls went. Raises `InvalidRequest`: there are none."""
+        figures, range_s = self._statistics, days * DAY_S
+        total, _ = await figures.figures(*function.key, range_s=range_s, step_s=range_s)
+        if not total.calls:
+            raise InvalidRequest(
+                f"no call of the last {days} days is on record: there is nothing to look at", field="days"
+            )
+        since = await figures.now() - timedelta(seconds=range_s)
+        slowest = await figures.slowest(
+            *function.key, range_s=range_s, above_ms=total.p95_ms or 0.0, limit=MAX_SLOW_CALLS
+        )
+        tenant, namespace, name = function.key
+        failed = await self._invocations.list(tenant, namespace, function_name=name, is_error=True, since=since)
+        said = dict.fromkeys(
+            f"{each.status}: {(each.error or '')[:MAX_FAILURE_CHARS]}"
+            for each in failed.items
+            if (each.function_id, each.function_version) == (function.id, function.live_version)
+        )
+        calls = await figures.advice(function, days=days)
+        return Behaviour(
+            days=days,
+            settings={each: getattr(function, each) for each in _TOLD_SETTINGS},
+            figures=asdict(total) | {"of the live version": asdict(calls)},
+            statuses=await figures.statuses(*function.key, range_s=range_s),
+            slowest=[
+                f"{each.duration_ms:.1f} ms, {'cold' if each.cold_start else 'warm'}, {each.status}" for each in slowest
+            ],
+            failures=list(said)[:MAX_FAILURES],
+            advice=[f"{each.category}: {each.reasoning}" for each in advise(function, calls, since=since, days=days)],
+        )
 
     async def _material(self, call: ApiRequest[AiCode]) -> tuple[Mapping[str, str], str, Sequence[str]]:
         body = call.body
