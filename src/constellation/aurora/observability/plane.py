@@ -23,7 +23,7 @@ from constellation.aurora.metrics.registry import exposition, new_registry
 from constellation.base.address import parse_address
 from constellation.base.clock import Clock, SystemClock
 from constellation.base.errors import ConstellationError
-from constellation.base.lifecycle import die_with_supervisor, hide_memory, until_signal
+from constellation.base.lifecycle import die_with_supervisor, hide_memory, open_many_files, until_signal
 from constellation.base.sockets import listen_tcp, listen_unix
 from constellation.base.statedir import default_state_dir, make_private, read_when_there
 from constellation.nova.config.load import Loaded, load
@@ -131,6 +131,7 @@ def run_plane(
     """Load the settings and run a plane's `main` on one uvloop until it ends; exit 1 with one clear line on refusal."""
     die_with_supervisor(os.environ)
     hide_memory()  # it holds tokens, and values of secrets
+    open_many_files()
     try:
         loaded = load(file=config, env=os.environ, flags=flags)
         platform = loaded.settings.platform
