@@ -26,11 +26,15 @@ void sim_put_function(sim *s, uint32_t i) {
         .tenant = names[0], .tenant_len = 1, .space = names[1], .space_len = 1, .name = names[i], .name_len = 1,
         .flags = CT_FUNCTION_KEPT | sim_one_of(s, 0, 0, CT_FUNCTION_ISOLATED), .version = f->row.version + 1, .max_payload_bytes = 100,
         .timeout_ns = CT__SECOND_NS, .max_queue_wait_ns = sim_one_of(s, 1, 30, 30) * CT__SECOND_NS,
-        .breaker_window_ns = 10 * CT__SECOND_NS, .breaker_open_ns = CT__SECOND_NS, .min_replicas = sim_one_of(s, 0, 0, 1),
+        .min_replicas = sim_one_of(s, 0, 0, 1),
         .max_replicas = sim_one_of(s, 1, 2, 5), .instance_concurrency = sim_one_of(s, 1, 1, 3), .max_inflight = sim_one_of(s, 0, 0, 9),
         .max_queue_depth = sim_one_of(s, 2, 1000, 1000), .shed_status = 429, .retry_after_s = 1,
         .memory_mb = sim_one_of(s, 0, 100, 250), .cpu_millis = sim_one_of(s, 0, 500, 1000),
-        .breaker_error_percent = sim_one_of(s, 0, 0, 50), .breaker_min_samples = 4, .breaker_probes = sim_one_of(s, 1, 1, 2)};
+        .breaker = {.window_ns = 10 * CT__SECOND_NS,
+                    .open_ns = CT__SECOND_NS,
+                    .error_percent = sim_one_of(s, 0, 0, 50),
+                    .min_samples = 4,
+                    .probes = sim_one_of(s, 1, 1, 2)}};
     f->most = f->row.max_replicas;
     DEMAND(s, ct_function_put(s->t, &f->row, s->now_ns, &f->handle) == 0, "a function was not taken");
 }
