@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -46,7 +48,7 @@ static int in_nursery(int (*body)(ct__branch_request *)) {
             _exit(CANNOT);
         if (ct__seccomp_load(&filters, CT_PLAN_NURSERY, &why) != 0)
             _exit(FAILED);
-        ct__branch_request request = {.channel_fd = pair[1], .stdio_fd = pair[0], .filters = &filters, .hooks = &HOOKS};
+        ct__branch_request request = {.channel_fd = pair[1], .stdio_fd = pair[0], .page_fd = -1, .bell_fd = -1, .filters = &filters, .hooks = &HOOKS};
         const int result = body(&request);
         ct__seccomp_fini(&filters);
         _exit(result);
@@ -66,16 +68,21 @@ static int has_power(void) {
 }
 
 static int a_child_is_alone_and_without_power(ct__branch_request *request) {
-    pid_t pid = 0;
-    int pidfd = -1;
-    const int result = ct__branch(request, &pid, &pidfd);
+    ct__child child = {.pidfd = -1};
+    ct__page page = {.bell = 41};
+    request->page_fd = memfd_create("page", MFD_CLOEXEC);
+    request->bell_fd = eventfd(0, 0);
+    if (write(request->page_fd, &page, sizeof page) != (ssize_t)sizeof page)
+        return 4;
+    const int result = ct__branch(request, &child);
     if (result == CT__IN_CHILD) {
-        const char word = getpid() == 1 && !has_power() && fcntl(CT__CHANNEL_FD + 1, F_GETFD) < 0 ? 'y' : 'n';
+        const bool has_page = child.page != NULL && atomic_load(&child.page->bell) == 41 && fcntl(CT__BELL_FD, F_GETFD) == FD_CLOEXEC;
+        const char word = getpid() == 1 && !has_power() && has_page && fcntl(CT__BELL_FD + 1, F_GETFD) < 0 ? 'y' : 'n';
         _exit(write(CT__CHANNEL_FD, &word, 1) == 1 ? 7 : 8);
     }
     if (result == -EPERM)
         return CANNOT;
-    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    struct pollfd ended = {.fd = child.pidfd, .events = POLLIN};
     char word = 0;
     int status = 0;
     const int ours = request->stdio_fd; /* the other end of the channel */
@@ -83,47 +90,44 @@ static int a_child_is_alone_and_without_power(ct__branch_request *request) {
         return 1; /* it waits for the host's word */
     if (write(ours, "g", 1) != 1 || read(ours, &word, 1) != 1 || word != 'y')
         return 2;
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 0 : 3;
+    return waitpid(child.pid, &status, 0) == child.pid && WIFEXITED(status) && WEXITSTATUS(status) == 7 ? 0 : 3;
 }
 
 static int a_child_whose_host_is_gone_ends(ct__branch_request *request) {
-    pid_t pid = 0;
-    int pidfd = -1;
+    ct__child child = {.pidfd = -1};
     int status = 0;
     const int ours = request->stdio_fd;
     int pair[2];
     if (pipe(pair) != 0)
         return 1;
     request->stdio_fd = pair[1];
-    const int result = ct__branch(request, &pid, &pidfd);
+    const int result = ct__branch(request, &child);
     if (result == CT__IN_CHILD)
         _exit(7);
     if (result == -EPERM)
         return CANNOT;
     (void)close(ours);
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 125 ? 0 : 2;
+    return waitpid(child.pid, &status, 0) == child.pid && WIFEXITED(status) && WEXITSTATUS(status) == 125 ? 0 : 2;
 }
 
 static int a_group_that_takes_nobody_ends_it(ct__branch_request *request) {
-    pid_t pid = 0;
-    int pidfd = -1;
+    ct__child child = {.pidfd = -1};
     int status = 0;
     const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
     request->task_fds = &full;
     request->task_count = 1;
-    const int result = ct__branch(request, &pid, &pidfd);
+    const int result = ct__branch(request, &child);
     if (result == CT__IN_CHILD)
         _exit(7);
     if (result == -EPERM)
         return CANNOT;
-    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 125 ? 0 : 2;
+    return waitpid(child.pid, &status, 0) == child.pid && WIFEXITED(status) && WEXITSTATUS(status) == 125 ? 0 : 2;
 }
 
 static int threads_forbid_it(ct__branch_request *request) {
-    pid_t pid = 0;
-    int pidfd = -1;
+    ct__child child = {.pidfd = -1};
     request->hooks = &BUSY;
-    return ct__branch(request, &pid, &pidfd) == CT_E_THREADS && pidfd == -1 ? 0 : 1;
+    return ct__branch(request, &child) == CT_E_THREADS && child.pidfd == -1 ? 0 : 1;
 }
 
 static int cloned(unsigned long flags) {

@@ -213,7 +213,7 @@ static PyObject *branch(PyObject *module, PyObject *arguments) {
     int tasks[CT_PLAN_CGROUPS_MAX];
     ct__branch_request request = {.channel_fd = -1, .task_fds = tasks, .filters = &filters, .hooks = &BRANCH_HOOKS};
     PyObject *list = NULL;
-    if (PyArg_ParseTuple(arguments, "iiO", &request.channel_fd, &request.stdio_fd, &list) == 0)
+    if (PyArg_ParseTuple(arguments, "iiiiO", &request.channel_fd, &request.stdio_fd, &request.page_fd, &request.bell_fd, &list) == 0)
         return NULL;
     const Py_ssize_t count = PySequence_Size(list);
     if (count < 0 || count > CT_PLAN_CGROUPS_MAX)
@@ -226,22 +226,22 @@ static PyObject *branch(PyObject *module, PyObject *arguments) {
             return NULL;
         tasks[request.task_count] = (int)fd;
     }
-    pid_t pid = 0;
-    int pidfd = -1;
-    const int result = ct__branch(&request, &pid, &pidfd);
+    ct__child child;
+    const int result = ct__branch(&request, &child);
     if (result == CT__IN_CHILD) {
         PyOS_AfterFork_Child();
+        page = child.page;
         return Py_BuildValue("ii", 0, CT__CHANNEL_FD);
     }
     if (result < 0)
         return PyErr_Format(PyExc_OSError, "%s", ct_strerror(result));
-    return Py_BuildValue("ii", (int)pid, pidfd);
+    return Py_BuildValue("ii", (int)child.pid, child.pidfd);
 }
 
 PyDoc_STRVAR(arrange_doc, "arrange()\n\nOnce, before anything is imported: lays out memory so that serve() forks it cheaply.");
 PyDoc_STRVAR(prepare_doc, "prepare()\n\nOnce before the first branch(), all imports done: the children's filters and heap.");
 PyDoc_STRVAR(branch_doc,
-             "branch(channel_fd, stdio_fd, task_fds, /) -> (pid, pidfd)\n\n"
+             "branch(channel_fd, stdio_fd, page_fd, bell_fd, task_fds, /) -> (pid, pidfd)\n\n"
              "Clone a child into namespaces of its own. In the child, once a byte has come on its channel and every\n"
              "power is given up: (0, descriptor of the channel). Raises OSError when there are threads, or no child.");
 

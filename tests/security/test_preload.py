@@ -3,12 +3,14 @@ forked from, is refused as in an instance; and what fails there costs nobody but
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import json
 import os
 import platform
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,7 +245,7 @@ async def test_what_is_forked_is_held_like_any_instance(backend, tmp_path):
             assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
             assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
             assert await _ask(each, "return [p for p in os.listdir('/proc') if p.isdigit()]") == ["1"]
-            assert await _ask(each, "return sorted(os.listdir('/proc/self/fd'), key=int)[:-1]") == ["0", "1", "2", "3"]
+            assert await _ask(each, "return sorted(os.listdir('/proc/self/fd'), key=int)[:-1]") == list("01234")
             assert await _ask(each, "return open('/proc/interrupts').read() + open('/proc/kallsyms').read()") == ""
             groups = await _ask(each, "return [l.rstrip().rpartition(':')[2] for l in open('/proc/self/cgroup')]")
             assert set(groups) == {"/"}
@@ -315,7 +317,7 @@ if os.getpid() != 1:
     word = struct.Struct("!B3xIii240s")
     host.sendall(word.pack(1, 0, 0, 0, b""))
     while True:
-        request, fds, _, _ = socket.recv_fds(host, 4, 10)
+        request, fds, _, _ = socket.recv_fds(host, 4, 12)
         ticket = struct.unpack("!I", request)[0]
         {answer}
         for fd in fds:
@@ -347,6 +349,52 @@ async def test_a_nursery_that_lies_is_not_believed(backend, tmp_path, answer, mo
     for nursed in backend._nurseries.ready:
         if nursed.stock.function_id == spec.function_id:
             nursed.end_nowait()
+
+
+SPOILER = """
+import fcntl, mmap, os, socket
+receive, kept = socket.recv_fds, []
+def spoil(*arguments):
+    got = receive(*arguments)
+    page = got[1][2] if len(got[1]) > 2 else -1
+    try:
+        {act}
+    except OSError:
+        pass
+    return got
+socket.recv_fds = spoil
+"""
+SPOILT = {
+    "cut": ("os.ftruncate(page, 0)", True),
+    "grown": ("os.ftruncate(page, 1 << 20)", True),
+    "written to": ("kept.append(mmap.mmap(page, 4096)); kept[-1].write(b'\\xff' * 4096)", None),
+    "sealed": (f"fcntl.fcntl(page, {fcntl.F_ADD_SEALS}, {fcntl.F_SEAL_SEAL})", False),
+    "sealed for writing": (f"fcntl.fcntl(page, {fcntl.F_ADD_SEALS}, 0x10)", False),  # F_SEAL_FUTURE_WRITE
+}
+
+
+@pytest.mark.parametrize(("act", "is_nursed"), SPOILT.values(), ids=SPOILT.keys())
+async def test_a_nursery_can_not_spoil_the_page_of_its_child_but_for_itself(
+    backend, tmp_path, act, is_nursed, monkeypatch
+):
+    monkeypatch.setattr(backend, "_settings", replace(backend._settings, spawn_s=3.0))
+    neighbour = await _nursed(backend, _spec(tmp_path / "other", "", tenant="umbrella"))
+    spec = _spec(tmp_path / "code", SPOILER.format(act=act))
+    try:
+        await (await backend.create(spec, timeout_s=30)).destroy()
+        with anyio.move_on_after(20):
+            await backend.templates_ready()
+        instance = await backend.create(spec, timeout_s=30)
+        try:
+            with suppress(InstanceDied):
+                await instance.init(timeout_s=10)
+                assert await _ask(instance, "return 'alive'") == "alive"
+            assert is_nursed is None or _is_nursed(instance) == is_nursed
+        finally:
+            await instance.destroy()
+        assert await _ask(neighbour, "return 'alive'") == "alive"
+    finally:
+        await neighbour.destroy()
 
 
 async def test_a_nursery_serves_one_version_of_one_function_of_one_tenant(backend, tmp_path):

@@ -35,14 +35,16 @@ static pid_t clone_fresh(int *pidfd) {
 #endif
 }
 
-/* Lays out 1 and 2 (stdio) and 3 (channel), keeps 0 and closes every other descriptor. */
+/* Lays out 1 and 2 (stdio), 3 (channel) and 4 (bell, if there is one), keeps 0 and closes every other descriptor. */
 static int lay_descriptors(const ct__branch_request *request) {
     const int channel = fcntl(request->channel_fd, F_DUPFD_CLOEXEC, HIGH_FD);
     const int stdio = fcntl(request->stdio_fd, F_DUPFD_CLOEXEC, HIGH_FD);
-    if (channel < 0 || stdio < 0 || dup2(stdio, STDOUT_FILENO) < 0 || dup2(stdio, STDERR_FILENO) < 0 ||
-        dup2(channel, CT__CHANNEL_FD) < 0)
+    const int bell = request->bell_fd >= 0 ? fcntl(request->bell_fd, F_DUPFD_CLOEXEC, HIGH_FD) : -1;
+    if (channel < 0 || stdio < 0 || (bell < 0 && request->bell_fd >= 0) || dup2(stdio, STDOUT_FILENO) < 0 ||
+        dup2(stdio, STDERR_FILENO) < 0 || dup2(channel, CT__CHANNEL_FD) < 0 ||
+        (bell >= 0 && dup3(bell, CT__BELL_FD, O_CLOEXEC) < 0))
         return ct__errno();
-    return ct__close_from(CT__CHANNEL_FD + 1);
+    return ct__close_from(bell >= 0 ? CT__BELL_FD + 1 : CT__BELL_FD);
 }
 
 static int join_groups(const ct__branch_request *request) {
@@ -52,10 +54,12 @@ static int join_groups(const ct__branch_request *request) {
     return unshare(CLONE_NEWCGROUP) != 0 ? ct__errno() : 0;
 }
 
-static int settle_in(const ct__branch_request *request) {
+static int settle_in(const ct__branch_request *request, ct__page **page) {
     ct__failure why;
     char go;
     int result = join_groups(request);
+    if (result == 0 && request->page_fd >= 0)
+        result = ct__spawn_map_page(request->page_fd, page);
     if (result == 0)
         result = lay_descriptors(request);
     if (result == 0 && ct__recv(CT__CHANNEL_FD, &go, 1, 0) != 1) /* the host has furnished us */
@@ -67,22 +71,19 @@ static int settle_in(const ct__branch_request *request) {
     return result < 0 ? result : ct__seccomp_load(request->filters, 0, &why);
 }
 
-int ct__branch(const ct__branch_request *request, pid_t *pid, int *pidfd) {
+int ct__branch(const ct__branch_request *request, ct__child *out) {
     const int ready = request->hooks->before();
     if (ready < 0)
         return ready;
-    int fd = -1;
-    const pid_t child = clone_fresh(&fd);
+    *out = (ct__child){.pidfd = -1, .sync_fd = -1};
+    const pid_t child = clone_fresh(&out->pidfd);
     const int failed = child < 0 ? ct__errno() : 0;
     if (child == 0) {
-        if (settle_in(request) < 0)
+        if (settle_in(request, &out->page) < 0)
             _exit(BRANCH_FAILED);
         return CT__IN_CHILD;
     }
     request->hooks->after();
-    if (failed < 0)
-        return failed;
-    *pid = child;
-    *pidfd = fd;
-    return 0;
+    out->pid = child;
+    return failed;
 }

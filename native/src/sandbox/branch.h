@@ -21,15 +21,17 @@ enum { CT__BRANCH_NAMESPACES = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE
 typedef struct ct__branch_request {
     int channel_fd; /* all borrowed */
     int stdio_fd;
+    int page_fd; /* that the child shares with its host, and what it rings him by; -1 for none */
+    int bell_fd;
     const int *task_fds; /* of the control groups to join, open for writing */
     uint32_t task_count;
     const ct__seccomp *filters;
     const ct__fork_hooks *hooks;
 } ct__branch_request;
 
-/* Returns 0 in the nursery with *pid and *pidfd, the caller's to close; a negative number when there is no child.
- * In the child CT__IN_CHILD, once a byte has come on the channel (which is CT__CHANNEL_FD by then) and all is given
- * up; a child that fails ends. */
-int ct__branch(const ct__branch_request *request, pid_t *pid, int *pidfd);
+/* Returns 0 in the nursery with the child's pid and pidfd, the caller's to close; a negative number when there is no child.
+ * In the child CT__IN_CHILD with its page, once a byte has come on the channel (which is CT__CHANNEL_FD by then, and the bell
+ * CT__BELL_FD) and all is given up; a child that fails ends. */
+int ct__branch(const ct__branch_request *request, ct__child *out);
 
 #endif

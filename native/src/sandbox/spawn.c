@@ -122,12 +122,17 @@ static int name_host(const ct_plan *plan, ct__failure *why) {
     return 0;
 }
 
-static int map_page(const ct__spawn_request *request, ct__page **page, ct__failure *why) {
-    void *mapped = mmap(NULL, CT__PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, request->page_fd, 0);
+int ct__spawn_map_page(int page_fd, ct__page **out) {
+    void *mapped = mmap(NULL, CT__PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
     if (mapped == MAP_FAILED || madvise(mapped, CT__PAGE_BYTES, MADV_DONTFORK) != 0)
-        return ct__fail(why, CT_STEP_DESCRIPTORS, ct__errno(), "page");
-    *page = mapped;
+        return ct__errno();
+    *out = mapped;
     return 0;
+}
+
+static int map_page(const ct__spawn_request *request, ct__page **page, ct__failure *why) {
+    const int result = request->page_fd >= 0 ? ct__spawn_map_page(request->page_fd, page) : 0;
+    return result < 0 ? ct__fail(why, CT_STEP_DESCRIPTORS, result, "page") : 0;
 }
 
 /* Lays out 0 (null), 1 and 2 (stdio), 3 (channel), 4 (bell, if there is one), 5 (sync) and closes every other descriptor.
@@ -189,7 +194,7 @@ static int enter_sandbox(const ct__spawn_request *request, bool is_privileged, i
         (!has_root(request) && (result = ct__root_make(why)) < 0) ||
         (result = ct__root_fill(plan, part, sources, why)) < 0 ||
         (request->net_fd < 0 && (result = ct__loopback_raise(why)) < 0) ||
-        (result = name_host(plan, why)) < 0 || (request->page_fd >= 0 && (result = map_page(request, page, why)) < 0) ||
+        (result = name_host(plan, why)) < 0 || (result = map_page(request, page, why)) < 0 ||
         (result = lay_descriptors(request, sync_fd, why)) < 0 ||
         (result = ct__limits_apply(plan, why)) < 0 || (result = ct__privileges_drop(kept_by(plan), why)) < 0 ||
         (result = die_with_parent(*sync_fd, why)) < 0)

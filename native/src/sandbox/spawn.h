@@ -43,6 +43,9 @@ typedef struct ct__child {
     ct__page *page; /* in the child: mapped, and no child of its own will have it; NULL for none */
 } ct__child;
 
+/* Maps a page that this process shares with its host, and no child of its own will. Returns 0 or -errno. */
+int ct__spawn_map_page(int page_fd, ct__page **out);
+
 /* Forks into fresh user, pid, mount, network, ipc and uts namespaces and lets the child carry out its plan.
  * Returns 0 in the parent, with the child on its way; a negative number with *why filled when there is no child;
  * -ENOTRECOVERABLE when this process is left in another network or mount namespace, and must end.

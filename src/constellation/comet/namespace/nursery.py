@@ -21,6 +21,7 @@ from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.namespace.sandboxes import Sandbox
 from constellation.comet.namespace.slots import Limits, Slot
 from constellation.comet.runtimes.registry import Installed
+from constellation.native.mail import Mail
 from constellation.native.sandbox import Furnish
 from constellation.native.zygote import ExitStatus, Spawned, Zygote
 
@@ -202,12 +203,13 @@ class Nursery:
             answer.set()
 
     async def _branch(self, slot: Slot, furnish: Furnish, timeout_s: float) -> Sandbox:
+        mail = Mail()
         ours, theirs = socket.socketpair()
         out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
         pidfd, spawned = -1, None
         try:
             try:
-                ticket, pidfd = await self._ask(slot, theirs.fileno(), in_fd)
+                ticket, pidfd = await self._ask(slot, theirs.fileno(), in_fd, mail)
             finally:
                 theirs.close()
                 os.close(in_fd)
@@ -217,11 +219,13 @@ class Nursery:
             ours.send(b"g")
             ours.setblocking(False)
             os.set_blocking(out_fd, False)
-            sandbox = Sandbox(slot=slot, zygote=furnisher, spawned=spawned, channel=ours, stdio_fd=out_fd)
+            sandbox = Sandbox(slot=slot, zygote=furnisher, spawned=spawned, channel=ours, stdio_fd=out_fd, mail=mail)
             await sandbox.greeted()
+            _seal(mail)
             _check_powerless(spawned.pid, _groups_of(slot))
             self._adopt(ticket, spawned)
         except BaseException:
+            mail.close()
             ours.close()
             os.close(out_fd)
             if spawned is not None:
@@ -236,7 +240,7 @@ class Nursery:
         assert self._sandbox is not None
         return self._sandbox.slot.uid
 
-    async def _ask(self, slot: Slot, channel_fd: int, stdio_fd: int) -> tuple[int, int]:
+    async def _ask(self, slot: Slot, channel_fd: int, stdio_fd: int, mail: Mail) -> tuple[int, int]:
         """Return the ticket and the pidfd that came for it, which is the caller's."""
         groups = [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in _groups_of(slot)]
         try:
@@ -247,7 +251,8 @@ class Nursery:
                 ticket, answer = self._last_ticket, anyio.Event()
                 self._answers[ticket] = answer
                 try:
-                    socket.send_fds(self._sandbox.channel, [_TICKET.pack(ticket)], [channel_fd, stdio_fd, *groups])
+                    fds = [channel_fd, stdio_fd, mail.page_fd, mail.bell_fd, *groups]
+                    socket.send_fds(self._sandbox.channel, [_TICKET.pack(ticket)], fds)
                     await answer.wait()
                 except BaseException:
                     given_up, _ = self._answered.pop(ticket, (-1, ""))
@@ -362,6 +367,14 @@ def _pid_of(pidfd: int, *, uid: int) -> int:
     if not is_child or len(facts["NSpid"]) != _LEVELS or facts["NSpid"][-1] != "1":
         raise SandboxStartFailed(step="nursery", reason="it gave a process that is no child of its")
     return pid
+
+
+def _seal(mail: Mail) -> None:
+    """Fix the page of a child, which had it from its nursery, and so from somebody's code."""
+    try:
+        mail.seal()
+    except OSError as error:
+        raise SandboxStartFailed(step="nursery", reason=f"it has spoilt the page of its child: {error}") from error
 
 
 def _check_powerless(pid: int, groups: list[str]) -> None:

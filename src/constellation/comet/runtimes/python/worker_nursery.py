@@ -23,7 +23,8 @@ from worker_wire import places
 WORD = struct.Struct("!B3xIii240s")
 READY, BRANCHED, EXITED = 1, 2, 3
 _TICKET = struct.Struct("!I")
-_FDS = 10  # channel, stdio and the control groups
+_OWN_FDS = 4  # channel, stdio, page and bell
+_FDS = _OWN_FDS + 8  # and the control groups
 
 # A library that starts threads when it is imported could not be forked after.
 _ONE_THREAD = (
@@ -85,7 +86,7 @@ def _threads():
 
 
 def _fork_until_child(host, ct_fork):
-    """Serve requests, each `ticket` with the descriptors [channel, stdio, control groups]. True in a child."""
+    """Serve requests, each `ticket` with the descriptors [channel, stdio, page, bell, control groups]. True in a child."""
     living, waiting = {}, select.poll()  # pidfd -> (ticket, pid)
     waiting.register(host, select.POLLIN)
     while True:
@@ -94,11 +95,11 @@ def _fork_until_child(host, ct_fork):
                 _bury(host, waiting, fd, *living.pop(fd))
                 continue
             request, fds, _, _ = socket.recv_fds(host, _TICKET.size, _FDS)
-            if len(request) != _TICKET.size or len(fds) < 2:
+            if len(request) != _TICKET.size or len(fds) < _OWN_FDS:
                 os._exit(0)  # the host is gone
             (ticket,) = _TICKET.unpack(request)
             try:
-                pid, pidfd = ct_fork.branch(fds[0], fds[1], fds[2:])
+                pid, pidfd = ct_fork.branch(*fds[:_OWN_FDS], fds[_OWN_FDS:])
             except OSError as error:
                 _say(host, BRANCHED, ticket, -1, 0, str(error))
             else:
