@@ -30,7 +30,7 @@ static void say(uint8_t kind, uint32_t call_id, const void *body, size_t len) {
     uint8_t head[CT_FRAME_HEADER_BYTES];
     CHECK_INT(ct_frame_put(head, kind, 0, call_id, len), 0);
     CHECK_INT(send(host, head, sizeof head, MSG_NOSIGNAL), sizeof head);
-    CHECK_INT(send(host, body, len, MSG_NOSIGNAL), len);
+    CHECK_INT(len > 0 ? send(host, body, len, MSG_NOSIGNAL) : 0, len); /* after a stop without a body it may have ended already */
 }
 
 /* The body of the next frame, which must be of that kind and call. */
