@@ -36,6 +36,8 @@ class OidcProvider:
     forgets_codes: bool = True  # that were used
     refusal: str = ""  # of whoever would log in
     asked: list[str] = field(default_factory=list)
+    sids: list[str] = field(default_factory=list)  # of its own sessions
+    logged_out: list[str] = field(default_factory=list)  # who ended its session there, by `sub`
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -79,6 +81,8 @@ class OidcProvider:
                 _json(request, 200, {"keys": [key.as_dict(private=False) for key in self.published]})
             case "/authorize":
                 self._authorize(request, query)
+            case "/logout":
+                self._end_session(request, query)
             case "/token":
                 status, answer = self._exchange(dict(parse_qsl(body)), request.headers.get("authorization", ""))
                 _json(request, status, answer)
@@ -91,8 +95,31 @@ class OidcProvider:
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/keys",
+            "end_session_endpoint": f"{self.issuer}/logout",
             **self.document,
         }
+
+    def _end_session(self, request: BaseHTTPRequestHandler, query: dict[str, str]) -> None:
+        """End its own session, of whoever the hint is; go back where it was told to."""
+        assert query["client_id"] == CLIENT
+        hint = jwt.decode(query["id_token_hint"], self.key).claims
+        self.logged_out.append(str(hint["sub"]))
+        if "post_logout_redirect_uri" in query:
+            request.send_response(302)
+            request.send_header("Location", query["post_logout_redirect_uri"])
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+        else:
+            _json(request, 200, {})
+
+    def logout_token(self, *, head: dict[str, Any] | None = None, **claims: Any) -> str:
+        """What it tells a client of a logout; None: left out."""
+        now = int(time.time())
+        said = {
+            "iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 120, "jti": secrets.token_urlsafe(),
+            "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        } | claims  # fmt: skip
+        return self._signed(said, {"typ": "logout+jwt"} if head is None else head)
 
     def _authorize(self, request: BaseHTTPRequestHandler, query: dict[str, str]) -> None:
         assert query["client_id"] == CLIENT
@@ -122,15 +149,17 @@ class OidcProvider:
             del self._codes[form["code"]]
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": CLIENT, "nonce": query["nonce"], "iat": now, "exp": now + 300}
+        self.sids.append(f"session {len(self.sids)}")
+        claims["sid"] = self.sids[-1]
         claims |= self.who | self.token
         return 200, {"access_token": "a", "token_type": "Bearer", "id_token": self._signed(claims)}
 
-    def _signed(self, claims: dict[str, Any]) -> str:
+    def _signed(self, claims: dict[str, Any], head: dict[str, Any] | None = None) -> str:
         claims = {name: value for name, value in claims.items() if value is not None}
         if self.is_unsigned:
             parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
             return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts) + "."
-        return jwt.encode({"alg": "RS256", "kid": self.key.get("kid")}, claims, self.key)
+        return jwt.encode({"alg": "RS256", "kid": self.key.get("kid"), **(head or {})}, claims, self.key)
 
 
 def person(name: str, **more: Any) -> dict[str, Any]:

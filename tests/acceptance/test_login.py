@@ -85,11 +85,31 @@ def test_who_is_expected_logs_in_calls_and_logs_out(corporate: Platform, provide
         answer = corporate.http.post("/functions/hello/invoke", json={}, headers=headers)
         assert (answer.status_code, answer.json()["output"]) == (200, "hello")
     assert corporate.http.get("/users", headers=headers).status_code == 403
-    assert orbit(corporate, tmp_path, "logout").returncode == 0
+    done = orbit(corporate, tmp_path, "logout", "--no-browser")
+    assert done.returncode == 0
+    address = re.search(r"http://\S+", done.stderr)
+    assert address is not None
+    assert httpx.get(address[0], trust_env=False, timeout=20).status_code == 200
+    assert provider.logged_out == ["id of ann"]
     corporate.eventually(lambda: corporate.http.get("/whoami", headers=headers).status_code == 401)
     log = "".join(path.read_text(errors="replace") for path in (corporate.data_dir / "logs").iterdir())
     assert token[0] not in log
     assert SECRET not in log
+
+
+def test_a_provider_tells_of_a_logout_and_the_session_ends(corporate: Platform, provider: OidcProvider, tmp_path: Path):
+    provider.who = person("eve", groups=["engineers"])
+    corporate.http.post("/users", json={"name": "eve@example.org", "provider": "corp", "role": None})
+    code, said, _ = log_in(corporate, tmp_path, "--no-browser")
+    assert code == 0, said
+    assert orbit(corporate, tmp_path, "whoami").returncode == 0
+    path = "/auth/oidc/corp/backchannel-logout"
+    of_another = provider.logout_token(sid=provider.sids[-1], aud="another client")
+    assert corporate.http.post(path, data={"logout_token": of_another}).status_code == 400
+    assert orbit(corporate, tmp_path, "whoami").returncode == 0
+    told = corporate.http.post(path, data={"logout_token": provider.logout_token(sid=provider.sids[-1])})
+    assert (told.status_code, told.json()["status"]) == (200, "logged out")
+    corporate.eventually(lambda: orbit(corporate, tmp_path, "whoami").returncode != 0)
 
 
 def test_the_code_can_be_carried_over(corporate: Platform, provider: OidcProvider, tmp_path: Path):

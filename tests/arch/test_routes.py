@@ -7,7 +7,7 @@ from constellation.routes.registry import ROUTES, Match, RouteTable
 
 PUBLIC = {
     "health_live", "health_startup", "health", "health_ready", "openapi", "login", "list_login_providers",
-    "begin_oidc_login", "return_oidc_login", "finish_oidc_login", "read_shared_docs",
+    "begin_oidc_login", "return_oidc_login", "finish_oidc_login", "end_oidc_sessions", "read_shared_docs",
 }  # fmt: skip
 
 

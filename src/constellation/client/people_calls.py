@@ -31,9 +31,9 @@ def finish_oidc_login(login: p.OidcFinish) -> Call[p.LoggedInBody]:
     return call("finish_oidc_login", p.LoggedInBody, body=login)
 
 
-def logout() -> Call[p.Done]:
+def logout() -> Call[p.LoggedOut]:
     """End the session whose token this client has."""
-    return call("logout", p.Done)
+    return call("logout", p.LoggedOut)
 
 
 def change_password(change: p.PasswordChange) -> Call[p.Done]:

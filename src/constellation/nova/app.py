@@ -103,6 +103,7 @@ from constellation.nova.store.notifications import CHANNEL as NOTIFICATIONS
 from constellation.nova.store.notifications import OUTBOX, Notifications
 from constellation.nova.store.passwords import Passwords
 from constellation.nova.store.pool import Database, connect_as
+from constellation.nova.store.provider_sessions import ProviderSessions
 from constellation.nova.store.quotas import Quotas
 from constellation.nova.store.schedules import Schedules
 from constellation.nova.store.secrets import Secrets
@@ -270,6 +271,7 @@ async def control_app(
     users, bindings, passwords = Users(db), Bindings(db), Passwords()
     domains, layers, logins, databases = Domains(db), Layers(db), Logins(db), Databases(db)
     volumes, auth = Volumes(db), in_force.settings.auth
+    oidc, at_providers = oidc_logins(auth, key=identity_key, clock=clock), ProviderSessions(db)
     begins = Begins(users, clock=clock, ttl_s=lambda: in_force.settings.auth.session_ttl_s)
     operations = operations_of(
         FunctionRoutes(
@@ -296,10 +298,8 @@ async def control_app(
         NotificationRoutes(Notifications(db), news),
         ScheduleRoutes(Schedules(db), functions, Versions(db), Aliases(db), clock=clock),
         KeyRoutes(keys, bindings, tenancy, clock=clock),
-        SessionRoutes(users, logins, passwords, begins, clock=clock),
-        OidcRoutes(
-            oidc_logins(auth, key=identity_key, clock=clock), Identities(db), users, logins, begins, clock=clock
-        ),
+        SessionRoutes(users, logins, passwords, begins, oidc, at_providers, clock=clock),
+        OidcRoutes(oidc, Identities(db), users, logins, begins, at_providers, clock=clock),
         UserRoutes(users, bindings, passwords, clock=clock, providers=auth.oidc),
         ServiceAccountRoutes(ServiceAccounts(db), bindings),
         RbacRoutes(bindings, ROUTES, clock=clock),

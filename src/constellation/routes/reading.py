@@ -18,6 +18,8 @@ from constellation.base.errors import InvalidRequest
 from constellation.routes.models.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, page_facts
 from constellation.routes.route import Route
 
+FORM = "application/x-www-form-urlencoded"
+_FORM_FIELDS = 32  # chosen: more than any of ours has
 MAX_OFFSET = 1_000_000_000  # chosen: far past any list of ours, far below what a bigint holds
 _AT_PATH = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`$")
 _NAMED_FIELD = re.compile(r"(?:unknown|required) field `(?P<name>[^`]*)`")
@@ -105,6 +107,24 @@ def decode_body(data: bytes, type_: Any) -> Any:
     except RecursionError as error:
         raise InvalidRequest("the body is nested too deeply") from error
     if b"\\u0000" in data:
+        _refuse_nul(body)
+    return body
+
+
+def decode_form(data: bytes, type_: Any) -> Any:
+    """Return a form as `type_`; fields that it does not have are let be. Raises `InvalidRequest`: as `decode_body`."""
+    try:
+        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS, errors="strict")
+    except ValueError as error:  # of what is no ASCII, too
+        raise InvalidRequest("the body is no form") from error
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequest("a field of the form comes twice")
+    try:
+        body = msgspec.convert(fields, type=type_)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(str(error), field=_field(str(error))) from error
+    if "\0" in "".join(fields.values()):
         _refuse_nul(body)
     return body
 

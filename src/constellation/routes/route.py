@@ -70,6 +70,7 @@ class Route:
     takes_key: bool = False  # an Idempotency-Key makes repetitions of a request one
     takes_match: bool = False  # an If-Match makes it conditional on the entity tag that was read
     has_tag: bool = False  # its answer has an ETag
+    takes_form: bool = False  # its body is one of application/x-www-form-urlencoded, in place of JSON
     takes_more: bool = False  # query parameters of others are let be
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 

@@ -143,6 +143,8 @@ INSERT INTO sessions (tenant, id, user_name, token_hash, address, expires_at)
     SELECT 't' || t, uuidv7(random() * interval '-1 day'), 'u' || s % 50 + 1, sha256(('t' || t || 's' || s)::bytea), '',
            now() + (random() - 0.1) * interval '1 day'
     FROM generate_series(1, 20) t, generate_series(1, 500) s;
+INSERT INTO provider_sessions (tenant, id, user_name, provider, issuer, subject, sid, id_token, expires_at)
+    SELECT tenant, id, user_name, 'p', 'i', user_name || tenant, id::text, 'x', expires_at FROM sessions;
 INSERT INTO login_failures SELECT 't' || t, 'user:u' || u, 1, now() - random() * interval '1 day'
     FROM generate_series(1, 20) t, generate_series(1, 500) u;
 INSERT INTO secrets (tenant, namespace, name, key_version, sealed_key, sealed_value)

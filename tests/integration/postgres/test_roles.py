@@ -45,6 +45,7 @@ ALLOWED = {
         "roles": "SIUD",
         "role_bindings": "SIUD",
         "sessions": "SIUD",
+        "provider_sessions": "SIUD",
         "login_failures": "SIUD",
         "service_accounts": "SIUD",
         "api_key_uses": "SIUD",

@@ -30,6 +30,7 @@ from constellation.routes.route import Route
 # Every operation is a method, but for these.
 WITHOUT_METHOD = {
     "health_live": "a probe for whoever runs the process",
+    "end_oidc_sessions": "a provider tells of a logout",
     "return_oidc_login": "where a browser comes by on its way",
     "health_startup": "a probe for whoever runs the process",
     "sandbox_terminal": "a WebSocket: constellation.client.Terminal opens it",

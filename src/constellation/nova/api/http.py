@@ -61,20 +61,20 @@ class HttpRequest:
         wanted = name.encode()
         return next((value.decode("latin-1") for each, value in self._pairs if each == wanted), None)
 
-    async def body(self, *, limit_bytes: int, wait_s: float) -> bytes:
+    async def body(self, *, limit_bytes: int, wait_s: float, wanted: str = "application/json") -> bytes:
         """Return the whole body.
 
         A body that is somewhat over the limit is read to its end and thrown away: closing a connection with unread
         bytes in it resets it, and the client would lose the answer.
 
         Raises:
-            UnsupportedMediaType: it is not declared to be JSON.
+            UnsupportedMediaType: it is not declared to be what is `wanted`.
             PayloadTooLarge: it is over `limit_bytes`.
             BodyTimeout: it did not arrive within `wait_s` seconds.
             CallerGone: see there.
         """
         media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if media_type != "application/json":
+        if media_type != wanted:
             raise UnsupportedMediaType(media_type)
         announced = self.headers.get("content-length", "")
         if announced.isdigit() and int(announced) > limit_bytes + DISCARDED_BYTES:

@@ -31,7 +31,7 @@ from constellation.nova.api.request import ApiRequest, Redirect, Shown, Tagged
 from constellation.nova.domain.access import Identity, Permission
 from constellation.nova.domain.tenancy import Tenant, TenantStatus
 from constellation.routes.permit import authorize_route
-from constellation.routes.reading import decode_body, params_of, query_of, window_of
+from constellation.routes.reading import FORM, decode_body, decode_form, params_of, query_of, window_of
 from constellation.routes.registry import RouteTable, strip_version
 from constellation.routes.route import PAGING, Route
 from constellation.routes.telling import told_of
@@ -220,6 +220,10 @@ class Mount:
         if route.request is None:
             return None
         limit_bytes = min(route.max_body_bytes or self._max_body_bytes, self._max_body_bytes)
+        if route.takes_form:
+            return decode_form(
+                await request.body(limit_bytes=limit_bytes, wait_s=BODY_WAIT_S, wanted=FORM), route.request
+            )
         data = await request.body(limit_bytes=limit_bytes, wait_s=BODY_WAIT_S)
         if len(data) <= _LARGE_BODY_BYTES:
             return decode_body(data, route.request)

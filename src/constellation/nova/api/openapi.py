@@ -12,6 +12,7 @@ from constellation.nova.api.request import ApiRequest
 from constellation.nova.api.statuses import REASONS, answers_freely, refusals, repeats
 from constellation.nova.domain import names
 from constellation.nova.domain.access import Permission
+from constellation.routes.reading import FORM
 from constellation.routes.route import Query, Route
 
 JSON, PROBLEM, EVENTS, ANYTHING = "application/json", "application/problem+json", "text/event-stream", "*/*"
@@ -150,7 +151,11 @@ def _operation(route: Route, name: str, schema_of: dict[Any, dict[str, Any]]) ->
         "x-permission": route.permission.value,
     }
     if route.request is not None:
-        content = {ANYTHING: {}} if route.request is bytes else {JSON: {"schema": schema_of[route.request]}}
+        content = (
+            {ANYTHING: {}}
+            if route.request is bytes
+            else {FORM if route.takes_form else JSON: {"schema": schema_of[route.request]}}
+        )
         operation["requestBody"] = {"required": True, "content": content}
     return operation
 

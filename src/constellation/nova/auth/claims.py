@@ -56,13 +56,13 @@ def check_registered(claims: Mapping[str, object], *, issuer: str, audience: str
         Unauthenticated: it is over, not yet valid, of another issuer, or for another audience.
     """
     now_s = now.timestamp()
-    expires_at_s = _time(claims, "exp")
+    expires_at_s = time_in(claims, "exp")
     if expires_at_s is None:
         raise Unauthenticated("the token never expires: it needs exp")
     if expires_at_s + LEEWAY_S <= now_s:
         raise Unauthenticated("the token has expired")
     for claim in ("nbf", "iat"):
-        begins_at_s = _time(claims, claim)
+        begins_at_s = time_in(claims, claim)
         if begins_at_s is not None and begins_at_s - LEEWAY_S > now_s:
             raise Unauthenticated("the token is not valid yet")
     if claims.get("iss") != issuer:
@@ -73,7 +73,8 @@ def check_registered(claims: Mapping[str, object], *, issuer: str, audience: str
     return expires_at_s
 
 
-def _time(claims: Mapping[str, object], name: str) -> float | None:
+def time_in(claims: Mapping[str, object], name: str) -> float | None:
+    """Return the time that a claim says, in seconds since 1970; None without it. Raises `Unauthenticated`: it is none."""
     value = claims.get(name)
     if value is None:
         return None

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
@@ -21,17 +21,20 @@ import msgspec
 
 from constellation.base import base64url
 from constellation.base.clock import Clock
-from constellation.base.errors import InvalidRequest, NotFound, Overloaded, Unauthenticated
+from constellation.base.errors import InvalidRequest, NotFound, Overloaded, Unauthenticated, Unavailable
 from constellation.base.ids import uuid7
+from constellation.nova.auth.claims import LEEWAY_S
 from constellation.nova.auth.person import LoginRefused, person_of
 from constellation.nova.auth.provider import ProviderDoor
+from constellation.nova.auth.provider_logout import logout_of
 from constellation.nova.auth.sealing import Sealer
 from constellation.nova.config.oidc import Provider
-from constellation.nova.domain.people import Person
+from constellation.nova.domain.people import Person, ProviderLogout, ProviderSession, User
 
 LOGIN_S = 600.0  # chosen: a person finds the second factor in that time
 CODE_S = 120.0  # chosen: of a code that a person pastes
 _EXCHANGES = 16  # chosen: at a time; each waits for a provider
+_HINT_CHARACTERS = 64_000  # more than a sealed ID token can have
 _SPENT = 10_000  # logins remembered as used; more than can be under way
 
 
@@ -53,6 +56,10 @@ class _Arrived(msgspec.Struct, frozen=True):
     challenge: str
 
 
+class _Hint(msgspec.Struct, frozen=True):
+    token: str
+
+
 class OidcLogins:
     """`key`: the platform's, which seals what browsers carry."""
 
@@ -60,6 +67,7 @@ class OidcLogins:
         self._doors = {door.provider.name: door for door in doors}
         self._clock = clock
         self._states, self._codes = Sealer(key, purpose="login state"), Sealer(key, purpose="login code")
+        self._hints = Sealer(key, purpose="ID token", max_characters=_HINT_CHARACTERS)
         self._exchanging = 0
         self._spent: dict[UUID, None] = {}
 
@@ -98,8 +106,8 @@ class OidcLogins:
             raise Unauthenticated("this login is over, or was not begun here: begin again")
         return begun
 
-    async def person(self, begun: Begun, query: Mapping[str, str]) -> Person:
-        """Return who has come back from a provider, asked what the code is worth.
+    async def person(self, begun: Begun, query: Mapping[str, str]) -> tuple[Person, str]:
+        """Return who has come back from a provider, asked what the code is worth, and the ID token that says so.
 
         Raises:
             Unauthenticated: the provider says nobody, or of another login.
@@ -119,17 +127,59 @@ class OidcLogins:
             raise Overloaded("logins at providers", limit=_EXCHANGES)
         self._exchanging += 1
         try:
-            claims = await door.claims(query["code"], verifier=begun.verifier)
+            claims, token = await door.claims(query["code"], verifier=begun.verifier)
         finally:
             self._exchanging -= 1
         if begun.login in self._spent:  # twice at once
             raise Unauthenticated("this login was ended already")
         self._spend(begun.login)
-        return person_of(provider, claims, nonce=begun.nonce, now=self._clock.now())
+        return person_of(provider, claims, nonce=begun.nonce, now=self._clock.now()), token
 
-    def code(self, *, tenant: str, user: str, challenge: str) -> str:
+    def at_provider(self, person: Person, user: User, token: str, *, session: UUID, ttl_s: float) -> ProviderSession:
+        """Return what a session that is about to begin is at its provider."""
+        expires_at = self._clock.now() + timedelta(seconds=CODE_S + ttl_s)
+        return ProviderSession(
+            tenant=user.tenant,
+            id=session,
+            user_name=user.name,
+            provider=person.provider,
+            issuer=person.issuer,
+            subject=person.subject,
+            sid=person.sid,
+            id_token=self._hints.seal(_Hint(token=token), expires_at=expires_at),
+            expires_at=expires_at,
+        )
+
+    async def logout_url(self, session: ProviderSession) -> str | None:
+        """Return where a browser ends the provider's session, too; None: nowhere, or it can not be asked now."""
+        door = self._doors.get(session.provider)
+        hint = self._hints.opened(session.id_token, _Hint, now=self._clock.now())
+        if door is None or door.provider.issuer != session.issuer or hint is None:
+            return None
+        try:
+            return await door.logout_url(hint.token)
+        except Unavailable:
+            return None
+
+    async def logout(self, name: str, token: str) -> tuple[ProviderLogout, datetime]:
+        """Return which sessions a provider says are over, and until when they had begun.
+
+        Raises:
+            NotFound: there is no such provider.
+            InvalidRequest: it is no logout token of that provider, for us.
+            Unavailable: the provider's keys can not be had.
+        """
+        door = self._door(name)
+        try:
+            logout = logout_of(door.provider, await door.told(token), now=self._clock.now())
+        except Unauthenticated as error:
+            raise InvalidRequest(str(error), field="logout_token") from error
+        # What began later was not meant: a message that comes twice, or is kept and sent again, ends nothing new.
+        return logout, datetime.fromtimestamp(logout.issued_at_s + LEEWAY_S, UTC)
+
+    def code(self, *, tenant: str, user: str, session: UUID, challenge: str) -> str:
         """Return the code that stands for a new session of a user."""
-        arrived = _Arrived(tenant=tenant, user=user, session=uuid7(), challenge=challenge)
+        arrived = _Arrived(tenant=tenant, user=user, session=session, challenge=challenge)
         return self._codes.seal(arrived, expires_at=self._clock.now() + timedelta(seconds=CODE_S))
 
     def redeemed(self, code: str, *, verifier: str) -> tuple[str, str, UUID]:

@@ -14,7 +14,7 @@ from constellation.nova.domain.access import ANY
 from constellation.nova.domain.names import DEFAULT_TENANT
 from constellation.nova.domain.people import Person, check_user_name
 
-_SUBJECT = re.compile(r"[\x20-\x7e]{1,255}")
+SUBJECT = re.compile(r"[\x20-\x7e]{1,255}")
 _MAX_CLAIMED, _MAX_ROLES = 1000, 64
 _DISPLAY_CHARACTERS = 200
 
@@ -36,14 +36,12 @@ def person_of(provider: Provider, claims: Mapping[str, object], *, nonce: str, n
         LoginRefused: the configuration does not let this person in.
     """
     check_registered(claims, issuer=provider.issuer, audience=provider.client_id, now=now)
-    party, audience = claims.get("azp"), claims.get("aud")
-    if (party is not None or (isinstance(audience, list) and len(audience) > 1)) and party != provider.client_id:
-        raise Unauthenticated("the token was made for another client")
+    check_party(provider, claims)
     said = claims.get("nonce")
     if not isinstance(said, str) or not hmac.compare_digest(said.encode(), nonce.encode()):
         raise Unauthenticated("the token is of another login")
     subject = claims.get("sub")
-    if not isinstance(subject, str) or _SUBJECT.fullmatch(subject) is None:
+    if not isinstance(subject, str) or SUBJECT.fullmatch(subject) is None:
         raise Unauthenticated("the token's claim sub names nobody")
     _check_email(provider, claims)
     tenant = provider.tenant or tenant_in(claims, provider.tenant_claim)
@@ -56,7 +54,21 @@ def person_of(provider: Provider, claims: Mapping[str, object], *, nonce: str, n
         name=_name(provider, claims),
         display_name=_display_name(claims),
         roles=_roles(provider, claims),
+        sid=sid_in(claims),
     )
+
+
+def check_party(provider: Provider, claims: Mapping[str, object]) -> None:
+    """Let a token through that was made for us and nobody besides, or raise `Unauthenticated`."""
+    party, audience = claims.get("azp"), claims.get("aud")
+    if (party is not None or (isinstance(audience, list) and len(audience) > 1)) and party != provider.client_id:
+        raise Unauthenticated("the token was made for another client")
+
+
+def sid_in(claims: Mapping[str, object]) -> str:
+    """Return what a provider calls its session; "": it does not say, or nothing that one can go by."""
+    value = claims.get("sid")
+    return value if isinstance(value, str) and SUBJECT.fullmatch(value) is not None else ""
 
 
 def _check_email(provider: Provider, claims: Mapping[str, object]) -> None:

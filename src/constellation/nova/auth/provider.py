@@ -17,7 +17,8 @@ from anyio import to_thread
 from constellation.base.clock import Clock
 from constellation.base.errors import Unauthenticated, Unavailable
 from constellation.nova.auth.keysets import Keys
-from constellation.nova.auth.tokens import signed_claims
+from constellation.nova.auth.provider_logout import TYPES
+from constellation.nova.auth.tokens import signed_claims, type_of
 from constellation.nova.auth.web import Web
 from constellation.nova.config.issuers import LOOPBACK, Issuer
 from constellation.nova.config.oidc import Provider
@@ -36,6 +37,7 @@ class _Document(msgspec.Struct):
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    end_session_endpoint: str = ""
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
 
 
@@ -81,15 +83,41 @@ class ProviderDoor:
         }
         return f"{at}{'&' if '?' in at else '?'}{urlencode(asked)}"
 
-    async def claims(self, code: str, *, verifier: str) -> dict[str, object]:
-        """Return what the ID token claims that a code is exchanged for, the signature being the provider's.
+    async def logout_url(self, id_token: str) -> str | None:
+        """Return the address at which a browser ends the provider's session; None: it has none for that.
+
+        Raises:
+            Unavailable: the provider can not be asked where.
+        """
+        at = (await self._discovered()).document.end_session_endpoint
+        if not at:
+            return None
+        asked = {"id_token_hint": id_token, "client_id": self.provider.client_id}
+        if self.provider.post_logout_redirect_uri:
+            asked["post_logout_redirect_uri"] = self.provider.post_logout_redirect_uri
+        return f"{at}{'&' if '?' in at else '?'}{urlencode(asked)}"
+
+    async def told(self, token: str) -> dict[str, object]:
+        """Return what a logout token claims, which the provider sent by itself.
+
+        Raises:
+            Unauthenticated: it is of another type, or not signed by the provider.
+            Unavailable: the provider's keys can not be had.
+        """
+        if type_of(token) not in TYPES:
+            raise Unauthenticated("the token is of another type")
+        return await signed_claims(token, (await self._discovered()).keys, self.provider.algorithms)
+
+    async def claims(self, code: str, *, verifier: str) -> tuple[dict[str, object], str]:
+        """Return what the ID token claims that a code is exchanged for, the signature being the provider's, and itself.
 
         Raises:
             Unauthenticated: the provider does not know the code, or the token is not signed by it.
             Unavailable: the provider does not answer as one should, or does not know this platform.
         """
         known = await self._discovered()
-        return await signed_claims(await self._exchanged(known, code, verifier), known.keys, self.provider.algorithms)
+        token = await self._exchanged(known, code, verifier)
+        return await signed_claims(token, known.keys, self.provider.algorithms), token
 
     async def _discovered(self) -> _Known:
         async with self._reading:
@@ -115,12 +143,20 @@ class ProviderDoor:
         document = msgspec.json.decode(body, type=_Document)
         if document.issuer != issuer:
             raise ValueError("it is the document of another issuer")
-        # A browser is sent there: to a page of the web, and over TLS where the issuer's own is.
-        url = urlsplit(document.authorization_endpoint)
-        is_local = self.provider.host in LOOPBACK and url.hostname in LOOPBACK
-        if (url.scheme != "https" and not (url.scheme == "http" and is_local)) or url.fragment:
+        if not self._is_page(document.authorization_endpoint):
             raise ValueError("its authorization_endpoint does not begin with https://")
+        if document.end_session_endpoint and not self._is_page(document.end_session_endpoint):
+            log.warning("provider.no_logout", provider=self.provider.name, reason="its end_session_endpoint is no page")
+            document = msgspec.structs.replace(document, end_session_endpoint="")
         return document
+
+    def _is_page(self, address: str) -> bool:
+        """Tell whether a browser can be sent there: to a page of the web, and over TLS where the issuer's own is."""
+        url = urlsplit(address)
+        is_local = self.provider.host in LOOPBACK and url.hostname in LOOPBACK
+        return (
+            (url.scheme == "https" or (url.scheme == "http" and is_local)) and bool(url.hostname) and not url.fragment
+        )
 
     def _keys(self, jwks_uri: str) -> Keys:
         provider = self.provider

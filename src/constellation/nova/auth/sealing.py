@@ -1,4 +1,4 @@
-"""What a browser carries between two requests of one login: encrypted, so that it neither reads nor writes it."""
+"""What a browser carries between two requests of one login, or lies in the database: encrypted, so that neither is read nor written there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class _Sealed(msgspec.Struct, array_like=True):
 class Sealer:
     """Seals values of one kind, under a key that is made of the platform's and of what they are for."""
 
-    def __init__(self, key: bytes, *, purpose: str) -> None:
+    def __init__(self, key: bytes, *, purpose: str, max_characters: int = _MAX_CHARACTERS) -> None:
+        self._max_characters = max_characters
         self._cipher = AESGCM(hmac.digest(key, f"constellation {purpose}".encode(), sha256))
 
     def seal(self, value: msgspec.Struct, *, expires_at: datetime) -> str:
@@ -39,7 +40,7 @@ class Sealer:
 
     def opened(self, text: str, type_: type[Carried], *, now: datetime) -> Carried | None:
         """Return the value, None for what was not sealed so or is over."""
-        if len(text) > _MAX_CHARACTERS:
+        if len(text) > self._max_characters:
             return None
         try:
             data = base64url.decode(text)

@@ -23,6 +23,7 @@ _MAX_TOKEN_CHARACTERS = 8192
 class _Head(msgspec.Struct):
     alg: str
     kid: str | None = None
+    typ: str = ""
 
 
 class _Payload(msgspec.Struct):
@@ -91,6 +92,14 @@ async def signed_claims(text: str, keys: Keys, algorithms: Collection[str]) -> d
         return msgspec.json.decode(signed.payload, type=dict[str, object])
     except (JoseError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise Unauthenticated("the token's signature is not its issuer's") from error
+
+
+def type_of(text: str) -> str:
+    """Return the type that a token's head says, in lower case; "": none. Raises `Unauthenticated`: it is malformed."""
+    try:
+        return msgspec.json.decode(_decoded(text.partition(".")[0]), type=_Head).typ.lower()
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise Unauthenticated("the token is malformed") from error
 
 
 def _decoded(part: str) -> bytes:

@@ -37,6 +37,7 @@ class Provider:
     default_role: str = ""  # of whom no claim gives a role
     email_domains: tuple[str, ...] = ()  # who has an address elsewhere is refused; none: anybody is let in
     create_users: bool = False  # at their first login; else only those that are expected
+    post_logout_redirect_uri: str = ""  # where it sends browsers after a logout; registered there
     trust_email: bool = False  # addresses are proven though nothing says so (`email_verified`)
 
     @property
@@ -95,6 +96,11 @@ def _check(made: Provider) -> None:
         raise ValueError(f"{name}: issuer must begin with https://")
     if url.query or url.fragment or not url.hostname:
         raise ValueError(f"{name}: issuer must be an address without ? and #")
+    back = urlsplit(made.post_logout_redirect_uri)
+    if made.post_logout_redirect_uri and (
+        (back.scheme != "https" and not (back.scheme == "http" and back.hostname in LOOPBACK)) or back.fragment
+    ):
+        raise ValueError(f"{name}: post_logout_redirect_uri must begin with https:// and have no #")
     if made.client_secret and not made.client_secret.startswith("/"):
         raise ValueError(f"{name}: client_secret must be an absolute path of a file")
     if "openid" not in made.scopes.split():

@@ -48,6 +48,33 @@ class Person:
     name: str  # of the user that it is, or would be
     display_name: str
     roles: tuple[str, ...]
+    sid: str = ""  # what the issuer calls its own session of this login; "": it does not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSession:
+    """One row of `provider_sessions`: what one of our sessions is at the provider where its user logged in."""
+
+    tenant: str
+    id: UUID  # of our session
+    user_name: str
+    provider: str  # its name in the configuration
+    issuer: str
+    subject: str
+    sid: str
+    id_token: str  # sealed
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLogout:
+    """Which sessions a provider says are over: the one of `sid`, or all of `subject`; one of them is there."""
+
+    provider: str
+    issuer: str
+    subject: str
+    sid: str
+    issued_at_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

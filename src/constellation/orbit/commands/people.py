@@ -109,18 +109,28 @@ def _provider_login(session: Session, provider: str, *, opens: bool, is_pasted: 
     return session.client.finish_oidc_login(OidcFinish(code=code, verifier=proof.verifier))
 
 
-def logout(context: typer.Context) -> None:
-    """End the session of the profile and forget its token."""
+def logout(
+    context: typer.Context,
+    is_quiet: Annotated[
+        bool, typer.Option("--no-browser", help="print the provider's address for logouts and open none")
+    ] = False,
+) -> None:
+    """End the session of the profile and forget its token; one of a provider ends there, too, in a browser."""
     session = Session.of(context)
     if "token" not in session.settings:
         raise OrbitError("nobody is logged in", hint="`orbit login NAME` logs in.")
+    url = None
     try:
-        session.client.logout()
+        url = session.client.logout().logout_url
     except ApiProblem as problem:
         if problem.status != 401:  # over already: what is left is to forget it
             raise
     session.store("token", None)
     session.output.line("logged out")
+    if url is not None:
+        typer.echo(f"The provider's own session ends at\n\n    {url}\n", err=True)
+        if not is_quiet:
+            session.host.browse(url)
 
 
 def sessions(context: typer.Context) -> None:

@@ -63,8 +63,23 @@ class OidcFinish(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     verifier: Annotated[str, Meta(min_length=43, max_length=128)]
 
 
+class OidcLogout(Struct, kw_only=True, frozen=True):
+    """What a provider posts when one of its sessions is over (OpenID Connect Back-Channel Logout 1.0)."""
+
+    logout_token: Annotated[str, Meta(min_length=1, max_length=32_768)]
+
+
 class Done(Struct, kw_only=True, frozen=True):
     status: str
+
+
+class LoggedOut(Struct, kw_only=True, frozen=True):
+    """The session is over here. Who logged in at a provider may be logged in there still."""
+
+    status: str
+    logout_url: Annotated[
+        str | None, Meta(description="where a browser ends the provider's session, too; null: there is no such place")
+    ] = None
 
 
 class PasswordChange(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -79,6 +79,7 @@ def operations() -> dict[str, object]:
 
 PUBLIC = {
     "openapi", "login", "list_login_providers", "begin_oidc_login", "return_oidc_login", "finish_oidc_login",
+    "end_oidc_sessions",
     "read_shared_docs",
 }  # fmt: skip
 

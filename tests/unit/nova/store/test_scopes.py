@@ -20,9 +20,13 @@ FOR_ALL = {
     },
     "what is over is forgotten, whosever it was": {
         "call_keys.forget", "jobs.forget_keys", "logins.forget_old", "sandboxes.forget", "sessions.forget_ended",
+        "provider_sessions.forget_ended",
     },
     "a secret that only its holder knows says whose it is": {
         "api_keys.get_by_hash", "docs.read_share", "sessions.get_by_hash",
+    },
+    "a provider that the platform trusts says which of its own sessions are over": {
+        "provider_sessions.end_of_sid", "provider_sessions.end_of_subject",
     },
     "planes follow and serve all tenants": {
         "changes.after", "changes.bounds", "functions.list_kept_warm", "functions.list_runtimes", "gateway.domain_at",

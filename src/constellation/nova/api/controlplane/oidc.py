@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+import structlog
+
 from constellation.base.clock import Clock
 from constellation.base.errors import AlreadyExists, ConstellationError, NotFound, Unauthenticated
+from constellation.base.ids import uuid7
 from constellation.nova.api.controlplane.sessions import DISABLED, Begins
 from constellation.nova.api.request import ApiRequest, Redirect, Shown
 from constellation.nova.auth.oidc import OidcLogins
@@ -14,15 +17,20 @@ from constellation.nova.config.oidc import Provider
 from constellation.nova.domain.people import Person, User
 from constellation.nova.store.identities import Identities
 from constellation.nova.store.logins import Logins
+from constellation.nova.store.provider_sessions import ProviderSessions
 from constellation.nova.store.users import Users
 from constellation.routes.models.people import (
+    Done,
     LoggedInBody,
     LoginProviderBody,
     LoginProviders,
     OidcBegin,
     OidcBegun,
     OidcFinish,
+    OidcLogout,
 )
+
+log = structlog.get_logger()
 
 _PASTE = "You are logged in. Give this code, within two minutes, to the program where you began the login:\n\n{}\n\n"
 _PASTE_WARNING = "If you began none, close this page and give the code to nobody.\n"
@@ -38,9 +46,11 @@ class OidcRoutes:
         users: Users,
         logins: Logins,
         begins: Begins,
+        sessions: ProviderSessions,
         *,
         clock: Clock,
     ) -> None:
+        self._sessions = sessions
         self._oidc, self._identities, self._users, self._logins = oidc, identities, users, logins
         self._begins, self._clock = begins, clock
 
@@ -60,13 +70,17 @@ class OidcRoutes:
         # As with passwords: whoever tries codes that no provider made is slowed down, by its address.
         await self._logins.begin_from(call.client, now=self._clock.now())
         try:
-            user = await self._user(await self._oidc.person(begun, call.query))
+            person, token = await self._oidc.person(begun, call.query)
+            user = await self._user(person)
+            session = uuid7()
+            at_provider = self._oidc.at_provider(person, user, token, session=session, ttl_s=self._begins.ttl_s())
+            await self._sessions.add(at_provider)
         except ConstellationError as error:
             if begun.port is None or error.http_status >= 500:
                 raise
             return _to_program(begun.port, {"error": error.code, "detail": str(error)[:500]})
         await self._logins.succeeded_from(call.client)
-        code = self._oidc.code(tenant=user.tenant, user=user.name, challenge=begun.challenge)
+        code = self._oidc.code(tenant=user.tenant, user=user.name, session=session, challenge=begun.challenge)
         if begun.port is None:
             return Shown(text=_PASTE.format(code) + _PASTE_WARNING)
         return _to_program(begun.port, {"code": code})
@@ -75,9 +89,24 @@ class OidcRoutes:
         tenant, name, session = self._oidc.redeemed(call.body.code, verifier=call.body.verifier)
         try:
             user = await self._users.get(tenant, name)
-            return await self._begins.begin(user, session=session, address=call.client)
+            made = await self._begins.begin(user, session=session, address=call.client)
         except (NotFound, AlreadyExists) as error:
             raise Unauthenticated("the code was used already, or its user is gone: begin again") from error
+        # Asked behind its begin: a logout that came before found no session here, and one that comes now does.
+        if await self._sessions.try_get(tenant, session) is None:
+            await self._users.end_session(tenant, name, session)
+            raise Unauthenticated("the provider ended this login meanwhile: begin again")
+        return made
+
+    async def end_oidc_sessions(self, call: ApiRequest[OidcLogout]) -> Done:
+        """End what a provider says is over; what is not here is over, too."""
+        name = call.params["provider"]
+        await self._logins.begin_from(call.client, now=self._clock.now())
+        logout, begun_by = await self._oidc.logout(name, call.body.logout_token)
+        await self._logins.succeeded_from(call.client)
+        ended = await self._sessions.end(logout, begun_by=begun_by)
+        log.info("provider.logged_out", provider=name, sessions=ended)
+        return Done(status="logged out")
 
     async def _user(self, person: Person) -> User:
         """Return the user that a person is, with the roles that the provider gives.

@@ -10,15 +10,17 @@ from constellation.base.clock import Clock
 from constellation.base.errors import Forbidden, InvalidRequest, NotFound, Unauthenticated
 from constellation.base.ids import uuid7
 from constellation.nova.api.request import ApiRequest
+from constellation.nova.auth.oidc import OidcLogins
 from constellation.nova.domain.access import Permission
 from constellation.nova.domain.people import User, UserSession, check_password, check_user_name, session_of, user_of
 from constellation.nova.store.api_keys import hash_api_key
 from constellation.nova.store.logins import Logins
 from constellation.nova.store.passwords import Passwords
+from constellation.nova.store.provider_sessions import ProviderSessions
 from constellation.nova.store.users import NewSession, Users, new_session_token
 from constellation.routes.models.functions import Deleted
 from constellation.routes.models.paging import Page
-from constellation.routes.models.people import Done, LoggedInBody, Login, PasswordChange, SessionBody
+from constellation.routes.models.people import Done, LoggedInBody, LoggedOut, Login, PasswordChange, SessionBody
 from constellation.routes.reading import page_of
 
 DISABLED = "the user is disabled"
@@ -28,11 +30,11 @@ class Begins:
     """Begins sessions. `ttl_s`: how long a login lasts."""
 
     def __init__(self, users: Users, *, clock: Clock, ttl_s: Callable[[], float]) -> None:
-        self._users, self._clock, self._ttl_s = users, clock, ttl_s
+        self._users, self._clock, self.ttl_s = users, clock, ttl_s
 
     async def begin(self, user: User, *, session: UUID, address: str) -> LoggedInBody:
         """Return the token of a new session; errors as in `Users.begin_session`."""
-        token, expires_at = new_session_token(), self._clock.now() + timedelta(seconds=self._ttl_s())
+        token, expires_at = new_session_token(), self._clock.now() + timedelta(seconds=self.ttl_s())
         await self._users.begin_session(
             NewSession(
                 id=session,
@@ -49,9 +51,12 @@ class Begins:
 class SessionRoutes:
     """Operations of users on themselves."""
 
-    def __init__(self, users: Users, logins: Logins, passwords: Passwords, begins: Begins, *, clock: Clock) -> None:
+    def __init__(
+        self, users: Users, logins: Logins, passwords: Passwords, begins: Begins, oidc: OidcLogins,
+        at_providers: ProviderSessions, *, clock: Clock,
+    ) -> None:  # fmt: skip
         self._users, self._logins, self._passwords, self._clock = users, logins, passwords, clock
-        self._begins = begins
+        self._begins, self._oidc, self._at_providers = begins, oidc, at_providers
 
     async def login(self, call: ApiRequest[Login]) -> LoggedInBody:
         tenant, name = call.body.tenant, check_user_name(call.body.user)
@@ -61,10 +66,12 @@ class SessionRoutes:
         except NotFound as error:  # deleted or disabled while the password was checked
             raise _wrong() from error
 
-    async def logout(self, call: ApiRequest[None]) -> Done:
+    async def logout(self, call: ApiRequest[None]) -> LoggedOut:
         tenant, name, session = self._caller(call)
+        known = await self._at_providers.try_get(tenant, session)
         await self._users.end_session(tenant, name, session)
-        return Done(status="logged out")
+        url = None if known is None else await self._oidc.logout_url(known)
+        return LoggedOut(status="logged out", logout_url=url)
 
     async def change_password(self, call: ApiRequest[PasswordChange]) -> Done:
         tenant, name, session = self._caller(call)

@@ -35,7 +35,8 @@ GRANT SELECT (function_id, runtime, node, started_at, queued_ms, error, input_by
     ON invocations TO constellation_nova;
 GRANT SELECT, DELETE ON function_versions TO constellation_nova; -- they are written by a trigger, and never changed
 GRANT SELECT, INSERT, UPDATE, DELETE
-    ON users, user_identities, roles, role_bindings, sessions, login_failures, service_accounts, api_key_uses TO constellation_nova;
+    ON users, user_identities, roles, role_bindings, sessions, provider_sessions, login_failures, service_accounts, api_key_uses
+    TO constellation_nova;
 GRANT SELECT, INSERT, UPDATE, DELETE ON secrets TO constellation_nova; -- it alone has the master keys
 GRANT SELECT, INSERT ON master_keys TO constellation_nova;
 GRANT SELECT ON function_secrets, version_secrets, function_databases, version_databases TO constellation_nova;
