@@ -35,7 +35,7 @@ Policy = Annotated[
         "--policy",
         metavar="JSON|@FILE|-",
         help='{"ip_allow": [], "cors": {}, "timeout_s": 5, "schema": {"body": {}}, "request": {"id": "path.id"}, "response": {}, '
-        '"retry": {"attempts": 3}, "breaker_error_percent": 50, "permissions": [], "mock": null, ...}; README and /openapi.json have all of it',
+        '"retry": {"attempts": 3}, "breaker_error_percent": 50, "stream": false, "websocket": false, "permissions": [], "mock": null, ...}; README and /openapi.json have all of it',
     ),
 ]
 Auth = Annotated[str | None, typer.Option("--auth", help="none, api_key (as when absent), session, jwt or any")]
@@ -115,9 +115,7 @@ def status(context: typer.Context, route: RouteId) -> None:
     text = "no breaker"
     if breaker is not None:
         rest = f", probes in {breaker.left_s:.1f} s" if breaker.left_s else ""
-        text = (
-            f"breaker {breaker.state}{rest}: {breaker.good} well, {breaker.bad} failed, opened {breaker.opened} times"
-        )
+        text = f"breaker {breaker.state}{rest}: {breaker.good} well, {breaker.bad} failed, openings {breaker.opened}"
     session.output.made(found, f"{found.host}{found.path} to {found.function}: {text}")
 
 
