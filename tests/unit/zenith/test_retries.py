@@ -7,7 +7,7 @@ import pytest
 from constellation.base.errors import ConstellationError, RemoteProblem, Unavailable
 from constellation.routes.models.gateway_policy import Retry
 from constellation.zenith.errors import FunctionFailed
-from constellation.zenith.retries import RESERVE, Budgets, may_try_again, wait_s, wants_another
+from constellation.zenith.retries import RESERVE, Budgets, Tries, may_try_again, wait_s, wants_another
 
 
 def remote(code: str, status: int = 503) -> ConstellationError:
@@ -68,3 +68,29 @@ def test_a_budget_bounds_how_much_an_outage_is_multiplied():
     budgets.request("other")
     assert budgets.take("other")
     assert not budgets.take("unknown")
+
+
+@pytest.mark.anyio
+async def test_the_tries_of_a_call_are_as_many_as_its_route_its_time_and_the_budget_let_it_have():
+    def tries(retry: Retry, method: str = "GET", *, within_s: float = 60.0, budgets: Budgets | None = None) -> Tries:
+        return Tries(retry, method=method, budgets=budgets or Budgets(), route="r", within_s=within_s)
+
+    retry = Retry(attempts=3, statuses=(503,))
+    call = tries(retry)
+    assert call.said() == []
+    assert call.after_answer(200) is None
+    assert call.after_answer(503) is not None
+    assert call.after_error(CUT_OFF) is not None
+    assert call.said() == [(b"x-nova-attempts", b"3")]
+    assert call.after_error(CUT_OFF) is None  # three were all
+    message = tries(retry, "POST")
+    assert message.after_error(CUT_OFF) is None
+    assert message.after_answer(503) is None
+    assert message.after_error(NOT_CONNECTED) is not None
+    assert tries(Retry()).after_error(NOT_CONNECTED) is None
+    assert (
+        tries(Retry(attempts=2, backoff_s=5), within_s=0.5).after_error(NOT_CONNECTED) is None
+    )  # its time would be over
+    spent = Budgets()
+    many = [tries(retry, budgets=spent) for _ in range(40)]
+    assert sum(each.after_answer(503) is not None for each in many) == RESERVE
