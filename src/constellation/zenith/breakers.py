@@ -83,6 +83,12 @@ class RouteBreaker:
     def stats(self) -> BreakerStats:
         return self._core.stats(now_ns=self._now_ns())
 
+    def check(self) -> None:
+        """Raise `RouteBreakerOpen` while it rests, before anything of a request is read."""
+        left_s = self.stats().left_s
+        if left_s > 0:
+            raise RouteBreakerOpen(self.route_id, left_s=left_s)
+
     @contextmanager
     def over(self) -> Iterator[Outcome]:
         """Let one call in for the length of the block, and learn how it ended.

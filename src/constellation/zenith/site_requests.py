@@ -84,6 +84,7 @@ class SiteRequests:
 
     async def _call(self, request: Request, site: Site, found: Found[ServedRouteBody], access: Access) -> None:
         route, policy = found.route, found.route.policy
+        site.check_rest(route)
         context = replace(context_of(request), source=SOURCE)
         like = replace(_LIKE, max_body_bytes=policy.max_body_bytes) if policy.max_body_bytes else _LIKE
         body = await self._bodies.read(request, like)

@@ -41,6 +41,12 @@ class Site:
     aliased: frozenset[str]  # functions of which a route names a version or an alias
     breakers: Mapping[UUID, RouteBreaker]  # of the routes that have one
 
+    def check_rest(self, route: ServedRouteBody) -> None:
+        """Raise `RouteBreakerOpen` while a route rests."""
+        breaker = self.breakers.get(route.id)
+        if breaker is not None:
+            breaker.check()
+
     def guard(self, route: ServedRouteBody) -> AbstractContextManager[Outcome]:
         """Return what one call of a route is made in; entering it raises `RouteBreakerOpen` while the route rests."""
         breaker = self.breakers.get(route.id)

@@ -46,7 +46,8 @@ async def raising(_payload: bytes) -> bytes:
 @pytest.mark.parametrize("function", [bad, raising])
 async def test_an_open_breaker_answers_without_the_function(rig, shop, http, function):
     rig.comet.functions["bad"] = function
-    await serve(rig, {"path": "/", "function": "bad", "policy": RULE})
+    await serve(rig, {"path": "/", "function": "bad", "policy": RULE | {"max_body_bytes": 10}})
+    problem(await shop.post("/", content=b"x" * 11), 413, "payload_too_large")
     for _ in range(2):
         assert (await shop.get("/")).status_code in (500, 502)
     assert len(rig.comet.calls) == 2
@@ -56,6 +57,7 @@ async def test_an_open_breaker_answers_without_the_function(rig, shop, http, fun
     assert len(rig.comet.calls) == 2
     seen = await state(rig, http)
     assert (seen["state"], seen["opened"]) == ("open", 1)
+    problem(await shop.post("/", content=b"x" * 11), 503, "route_breaker_open")  # too long, and nothing of it is read
     # a route that is changed goes on with its breaker, and another rule begins anew
     route = rig.nova.domains[SHOP]["routes"][0]
     await serve(rig, {**route, "version": 2})
