@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import Message
-from grpclib.client import Channel, ServiceMethod, Stream
+from grpclib.client import ServiceMethod, Stream
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, ProtocolError, StreamTerminatedError
 from h2.exceptions import H2Error
@@ -24,6 +24,7 @@ from constellation.rpc.flow import flow
 from constellation.rpc.metadata import AUTHORIZATION, IDENTITY, CallContext
 from constellation.rpc.problems import TRAILER, ProblemDetails, problem_from
 from constellation.rpc.refusals import describe
+from constellation.rpc.streams import StreamChannel
 from constellation.rpc.tls import CallerTls
 from constellation.rpc.unary import CallLost, UnaryCalls
 from constellation.rpc.unary_wire import Fields
@@ -54,7 +55,7 @@ class PlaneChannel:
         context = None if tls is None else tls.context
         server_name = None if tls is None else tls.server_name
         if path is not None:
-            self.grpc = Channel(path=str(path), config=flow(), status_details_codec=ProblemDetails())
+            self.grpc = StreamChannel(path=str(path), config=flow(), status_details_codec=ProblemDetails())
             authority = "localhost"
 
             async def dial(factory: Callable[[], asyncio.Protocol]) -> None:
@@ -62,7 +63,7 @@ class PlaneChannel:
         else:
             assert address is not None
             host, port = address.host or "127.0.0.1", address.port
-            self.grpc = Channel(
+            self.grpc = StreamChannel(
                 host, port, ssl=context, config=flow(server_name=server_name), status_details_codec=ProblemDetails()
             )
             authority = str(address)

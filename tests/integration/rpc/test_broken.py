@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,11 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 from anyio.abc import SocketAttribute, SocketStream
-from h2.config import H2Configuration
-from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, RequestReceived, SettingsAcknowledged, StreamEnded
-from h2.settings import SettingCodes, Settings
+from h2.events import DataReceived, RequestReceived, SettingsAcknowledged, StreamEnded
+from h2.settings import SettingCodes
 
 from constellation.base.address import parse_address
 from constellation.base.errors import ConstellationError, Unavailable
@@ -22,88 +19,14 @@ from constellation.rpc import channel as rpc_channel
 from constellation.rpc.channel import PlaneChannel
 from constellation.wire.gen import nova_pb2
 from constellation.wire.gen.nova_grpc import NovaServiceStub
+from tests.integration.rpc.peer import Peer
 
 pytestmark = pytest.mark.anyio
 
 BODY = b"b" * 1000
 MESSAGE = nova_pb2.ProxyHTTPResponse(status=202, body=BODY).SerializeToString()
 FRAMED = struct.pack(">BI", 0, len(MESSAGE)) + MESSAGE
-NOISE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 ANSWER_S = 60.0
-
-
-class Peer:
-    """One connection of a plane, which goes as far in the exchange as it is told."""
-
-    def __init__(self, socket_stream: SocketStream) -> None:
-        self._stream = socket_stream
-        self._h2 = H2Connection(H2Configuration(client_side=False))
-        self._seen: list[Event] = []
-        self.call = 1  # the first that a client makes
-
-    async def until(self, kind: type[Event]) -> None:
-        while not any(isinstance(event, kind) for event in self._seen):
-            self._seen.extend(self._h2.receive_data(await self._stream.receive()))
-            await self.flush()
-
-    async def flush(self) -> None:
-        if out := self._h2.data_to_send():
-            await self._stream.send(out)
-
-    async def greet(self, settings: dict[int, int] | None = None) -> None:
-        self._h2.local_settings = Settings(client=False, initial_values=settings)
-        self._h2.initiate_connection()
-        await self.flush()
-
-    async def head(self) -> None:
-        self._h2.send_headers(self.call, [(":status", "200"), ("content-type", "application/grpc")])
-        await self.flush()
-
-    async def data(self, data: bytes) -> None:
-        self._h2.send_data(self.call, data)
-        await self.flush()
-
-    async def trailers(self) -> None:
-        self._h2.send_headers(self.call, [("grpc-status", "0")], end_stream=True)
-        await self.flush()
-
-    # ---- how it ends
-
-    async def fin(self) -> None:
-        await self._stream.aclose()
-
-    async def rst(self) -> None:
-        raw = self._stream.extra(SocketAttribute.raw_socket)
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await self._stream.aclose()
-
-    async def goaway(self, code: int, last: int) -> None:
-        body = struct.pack(">II", last, code)
-        await self._stream.send(struct.pack(">IBI", len(body) << 8 | 7, 0, 0) + body)
-        await self._stream.aclose()
-
-    async def goaway_and_wait(self) -> None:
-        body = struct.pack(">II", 0, 0)
-        await self._stream.send(struct.pack(">IBI", len(body) << 8 | 7, 0, 0) + body)
-        await self.wait()
-
-    async def reset(self, code: int) -> None:
-        await self._stream.send(struct.pack(">IBII", 4 << 8 | 3, 0, self.call, code))
-        await self.wait()
-
-    async def end(self) -> None:
-        """End the call where it is, without a status."""
-        await self._stream.send(struct.pack(">IBI", 0, 1, self.call))
-        await self.wait()
-
-    async def noise(self) -> None:
-        await self._stream.send(NOISE)
-        await self._stream.aclose()
-
-    async def wait(self) -> None:
-        """Keep the connection until the other side closes it."""
-        while True:
-            await self._stream.receive()
 
 
 Step = Callable[[Peer], Awaitable[None]]
@@ -209,9 +132,7 @@ async def test_a_call_is_answered_or_may_be_tried_again(call, last_step):
         except Exception as error:  # noqa: BLE001  # whatever is not ours is what the test looks for
             results.append(error)
 
-    ends = BREAKS if last_step in NO_CALL else BREAKS | RESETS
-    if call is whole and last_step not in NO_CALL:
-        ends = ends | {"end": Peer.end}
+    ends = BREAKS if last_step in NO_CALL else BREAKS | RESETS | {"end": Peer.end}
     for end, step in ends.items():
         results = told[end] = []
         async with plane(going_as_far_as(last_step, step)) as channel, anyio.create_task_group() as tasks:
