@@ -151,6 +151,19 @@ async def test_arguments_and_environment(rig):
     }
 
 
+@pytest.mark.parametrize(("descriptor", "error"), [(0, b"0"), (99, b"8")])
+async def test_who_waits_for_a_descriptor_is_told_whether_there_is_one(rig, descriptor, error):
+    waits = command(
+        "(i32.store8 (i32.const 40) (i32.const 1))",  # to read
+        f"(i32.store (i32.const 48) (i32.const {descriptor}))",
+        "(drop (call $poll_oneoff (i32.const 32) (i32.const 128) (i32.const 1) (i32.const 8)))",
+        "(local.set $n (i32.load16_u (i32.const 136)))",
+        _DIGIT,
+    )
+    async with rig.started(waits) as instance:
+        assert (await instance.invoke(call())).output == error
+
+
 async def test_a_component_answers_or_fails_with_a_text(rig):
     async with rig.started(COMPONENT) as instance:
         for _ in range(2):
