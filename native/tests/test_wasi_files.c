@@ -128,6 +128,8 @@ static void what_a_directory_is_not(void) {
     CHECK_INT(WASI(fd_filestat_get, A(TMP), A(OUT_AT)), 0);
     CHECK_INT(told(OUT_AT + 16, 1), CT__WASI_TYPE_DIRECTORY);
     CHECK_INT(WASI(fd_sync, A(TMP)), 0);
+    CHECK_INT(WASI(fd_sync, A(CODE)), 0);
+    CHECK_INT(WASI(fd_datasync, A(CODE)), 0);
     end();
 }
 

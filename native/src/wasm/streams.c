@@ -153,7 +153,7 @@ int32_t ct__wasi_fd_sync(ct__wasi_files *files, ct__wasi_memory memory, const wa
     (void)memory;
     ct__wasi_file *file = NULL;
     const int32_t failed = ct__wasi_files_take(files, (uint32_t)in[0].i32, CT__WASI_FILE | CT__WASI_DIR, CT__WASI_FD_SYNC, &file);
-    if (failed != 0)
+    if (failed != 0 || file->is_fixed) /* nothing was written there, and the host's disk is others' too */
         return failed;
     return fsync(file->fd) < 0 ? ct__wasi_errno() : 0;
 }
@@ -162,7 +162,7 @@ int32_t ct__wasi_fd_datasync(ct__wasi_files *files, ct__wasi_memory memory, cons
     (void)memory;
     ct__wasi_file *file = NULL;
     const int32_t failed = ct__wasi_files_take(files, (uint32_t)in[0].i32, CT__WASI_FILE | CT__WASI_DIR, CT__WASI_FD_DATASYNC, &file);
-    if (failed != 0)
+    if (failed != 0 || file->is_fixed)
         return failed;
     return fdatasync(file->fd) < 0 ? ct__wasi_errno() : 0;
 }
