@@ -464,7 +464,8 @@ enum ct_cause {
     CT_CAUSE_CHATTER = 6, /* more log than the limit */
     CT_CAUSE_MEMORY = 7, /* ours ran out */
     CT_CAUSE_ASK = 8,    /* an ask in a call that never was */
-    CT_CAUSE_STDIO = 9   /* it holds the pipe of its output, so that it can not be read */
+    CT_CAUSE_STDIO = 9,  /* it holds the pipe of its output, so that it can not be read */
+    CT_CAUSE_RIGHTS = 10 /* it sent descriptors */
 };
 
 typedef struct ct_link_answer {

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "link_rig.h"
 
+#include <pthread.h>
+
 /* Every allocation of the core goes through these (see the Makefile): the one that is chosen fails. */
 static long allocations_left = -1; /* -1: none fails */
 
@@ -233,6 +235,69 @@ static void a_worker_that_breaks_the_protocol_is_not_spoken_to(void) {
     CHECK_INT(cause_of(bad, sizeof bad, 1), CT_CAUSE_FRAME);
 }
 
+/* Closing such a pipe waits for its lock, which splice(2) keeps while it waits for a socket. */
+typedef struct held_pipe {
+    pthread_t thread;
+    int ends[2], source[2];
+} held_pipe;
+
+static void *hold(void *of) {
+    const held_pipe *held = of;
+    CHECK_INT(splice(held->source[0], NULL, held->ends[1], NULL, 1, 0), 1);
+    return NULL;
+}
+
+static void send_held(const rig *g, held_pipe *held) {
+    CHECK_INT(pipe2(held->ends, O_CLOEXEC), 0);
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, held->source), 0);
+    CHECK_INT(pthread_create(&held->thread, NULL, hold, held), 0);
+    const struct timespec moment = {.tv_nsec = 20000000};
+    (void)nanosleep(&moment, NULL); /* until it waits */
+    union {
+        struct cmsghdr head;
+        uint8_t bytes[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+    memcpy(CMSG_DATA(&control.head), &held->ends[0], sizeof(int));
+    struct iovec part = {.iov_base = (void *)(uintptr_t)"x", .iov_len = 1};
+    const struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    CHECK_INT(sendmsg(g->peer, &message, 0), 1);
+    (void)close(held->ends[0]);
+}
+
+static void let_go(held_pipe *held) {
+    CHECK_INT(write(held->source[1], "y", 1), 1);
+    CHECK_INT(pthread_join(held->thread, NULL), 0);
+    (void)close(held->ends[1]);
+    (void)close(held->source[0]);
+    (void)close(held->source[1]);
+}
+
+static void a_descriptor_that_a_worker_sends_is_not_closed_by_the_loop(void) {
+    rig g;
+    held_pipe held;
+    CHECK_INT(try_open(&g, true), 0);
+    CHECK_INT(ask(&g, false), 1);
+    send_held(&g, &held);
+    turn(&g);
+    CHECK_INT(event_of(&g, CT_LINK_HUNG_UP)->number, CT_CAUSE_RIGHTS);
+    ct_link_free(g.link, NULL, 0);
+    g.link = NULL;
+    let_go(&held);
+    close_rig(&g);
+}
+
+static void nor_is_one_that_was_not_read(void) {
+    rig g;
+    held_pipe held;
+    CHECK_INT(try_open(&g, true), 0);
+    send_held(&g, &held);
+    ct_link_free(g.link, NULL, 0);
+    g.link = NULL;
+    let_go(&held);
+    close_rig(&g);
+}
+
 static void empty_pieces_of_a_stream_are_charged(void) {
     rig g;
     CHECK_INT(try_open(&g, true), 0);
@@ -291,7 +356,8 @@ int main(void) {
                                     CASE(pieces_wait_and_the_rest_comes_with_the_end),
                                     CASE(a_call_may_begin_where_another_ends),
                                     CASE(a_worker_that_breaks_the_protocol_is_not_spoken_to),
-                                    CASE(empty_pieces_of_a_stream_are_charged),
+                                    CASE(a_descriptor_that_a_worker_sends_is_not_closed_by_the_loop),
+                                    CASE(nor_is_one_that_was_not_read), CASE(empty_pieces_of_a_stream_are_charged),
                                     CASE(what_a_handler_raised_is_checked_too),
                                     CASE(nothing_is_read_while_somebody_holds_the_link),
                                     CASE(no_allocation_that_fails_loses_a_call)};

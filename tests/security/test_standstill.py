@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 import pytest
 
 from constellation.base.ids import uuid7
-from constellation.comet.backend.contract import Call, InstanceDied, InstanceSpec
+from constellation.comet.backend.contract import Call, CallTimeout, InstanceDied, InstanceSpec
 from constellation.comet.namespace.backend import NamespaceBackend
 from constellation.comet.namespace.instance import NamespaceInstance
 from constellation.comet.namespace.settings import NamespaceSettings, group_name
@@ -46,6 +48,45 @@ def handler(event, context):
         time.sleep(0.2)
     return thread.is_alive()
 """
+# Whoever receives a descriptor closes it: of a pipe that is held, or of a socket that lingers over what nobody takes.
+SEND_DESCRIPTOR = """
+import os, socket, struct, threading, time
+
+def held_pipe(until):
+    out_fd, in_fd = os.pipe()
+    ours, theirs = socket.socketpair()
+    threading.Thread(target=os.splice, args=(theirs.fileno(), in_fd, 1), daemon=True).start()
+    threading.Thread(target=lambda: (time.sleep(until - time.time()), ours.send(b'x')), daemon=True).start()
+    time.sleep(0.2)
+    return out_fd, (in_fd, ours, theirs)
+
+def lingering_socket(until):
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    listener.bind(('127.0.0.1', 0))
+    listener.listen()
+    end = socket.create_connection(listener.getsockname())
+    end.setblocking(False)
+    try:
+        while True:
+            end.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, int(until - time.time())))
+    return end.detach(), listener
+
+kept = []
+
+def handler(event, context):
+    fd, more = globals()[event['what']](event['until'])
+    kept.append(more)
+    try:
+        with socket.socket(fileno=os.dup(3)) as channel:
+            socket.send_fds(channel, [b'x'], [fd])
+    except PermissionError:
+        return 'refused'
+    os.close(fd)
+"""
 NEIGHBOUR = "def handler(event, context):\n    print(event)\n    return event\n"
 
 
@@ -74,7 +115,7 @@ async def _started(backend: NamespaceBackend, code_dir: Path, source: str, **env
     return instance
 
 
-async def _answer(instance: NamespaceInstance, event: str) -> object:
+async def _answer(instance: NamespaceInstance, event: object) -> object:
     outcome = await instance.invoke(Call(request_id=uuid7(), payload=json.dumps(event).encode(), timeout_s=20))
     assert outcome.error is None, outcome.error
     return json.loads(outcome.output)
@@ -105,3 +146,19 @@ async def test_a_function_that_goes_on_holding_its_output_is_ended(backend, tmp_
             await _answer(hostile, "again")
     finally:
         await hostile.destroy()
+
+
+@pytest.mark.parametrize("what", ["held_pipe", "lingering_socket"])
+async def test_a_descriptor_that_is_sent_holds_nobody(what, backend, tmp_path):
+    hostile = await _started(backend, tmp_path / "hostile", SEND_DESCRIPTOR)
+    other = await _started(backend, tmp_path / "other", NEIGHBOUR)
+    until = time.time() + HELD_S
+    try:
+        with suppress(InstanceDied, CallTimeout):  # where the kernel lets it through, it is ended for it
+            assert await _answer(hostile, {"what": what, "until": until}) == "refused"
+        for number in range(10):
+            assert await _answer(other, str(number)) == str(number)
+        assert time.time() < until
+    finally:
+        await hostile.destroy()
+        await other.destroy()

@@ -5,7 +5,12 @@
 
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* of Linux 6.16; no machine that we build for numbers it otherwise */
+#endif
 
 enum { IN_LIMIT_BYTES = CT_LINK_FRAME_MAX + (64 << 10) };
 
@@ -77,6 +82,20 @@ ct_link *ct__links_get(const ct_links *links, uint64_t handle) {
     return links->slots[place - 1].link;
 }
 
+/* Unless the kernel refuses a peer to send us descriptors, which whoever made the socket has asked of it. */
+static bool may_be_sent_some(int fd) {
+    int may = 1;
+    socklen_t len = sizeof may;
+    return getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &may, &len) != 0 || may != 0;
+}
+
+void ct__link_discard(ct__conn *conn, int fd) {
+    ct_link *l = (ct_link *)((char *)conn - offsetof(ct_link, conn));
+    ct__pipes_discard(l->links->pipes, fd);
+    if (conn->fd >= 0)
+        ct__link_hang_up(l, CT_CAUSE_RIGHTS, 0, 0);
+}
+
 int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *settings, ct_link **out) {
     ct_reactor *reactor = links->reactor;
     ct_link *l = calloc(1, sizeof *l);
@@ -99,6 +118,8 @@ int ct_link_open(ct_links *links, int fd, int stdio_fd, const ct_link_settings *
     l->chatter_bytes = CT__CHATTER_BYTES + (int64_t)settings->log_limit;
     l->conn.in_limit = IN_LIMIT_BYTES;
     l->conn.reads_to_end = true;
+    if (may_be_sent_some(fd))
+        l->conn.discards = ct__link_discard;
     l->stdio.take = ct__link_take_stdio;
     l->stdio.settled = ct__link_stdio_settled;
     l->stdio.stuck = ct__link_stdio_stuck;

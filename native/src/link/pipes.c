@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +80,8 @@ static void release(ct__pipes *p) {
 
 static void serve(ct__pipe *pipe) {
     if (pipe->closes) {
+        static const struct linger at_once = {.l_onoff = 0};
+        (void)setsockopt(pipe->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once); /* where it is a socket */
         (void)close(pipe->fd);
         return;
     }
@@ -351,6 +354,16 @@ void ct__pipe_close(ct__pipe *pipe) {
     if (pipe->is_out)
         return;
     pipe->closes = true;
+    send_out(pipe);
+}
+
+void ct__pipes_discard(ct__pipes *p, int fd) {
+    ct__pipe *pipe = calloc(1, sizeof *pipe);
+    if (pipe == NULL) {
+        (void)close(fd);
+        return;
+    }
+    *pipe = (ct__pipe){.pipes = p, .fd = fd, .is_left = true, .closes = true};
     send_out(pipe);
 }
 

@@ -25,6 +25,9 @@ void ct__pipes_free(ct__pipes *pipes);
 int ct__pipe_open(ct__pipes *pipes, int fd, ct__pipe_came *came, void *of, ct__pipe **out);
 void ct__pipe_close(ct__pipe *pipe);
 
+/* Closes a descriptor of what a guest may hold in the same way. */
+void ct__pipes_discard(ct__pipes *pipes, int fd);
+
 /* Has it read once more as soon as it is ready: each reading disarms it. */
 void ct__pipe_arm(ct__pipe *pipe);
 

@@ -66,6 +66,8 @@ void ct__link_rang(ct__watch *bell, uint32_t events);
 bool ct__link_take_stdio(ct__stdio *stdio, const uint8_t *data, size_t len);
 void ct__link_stdio_settled(ct__stdio *stdio);
 void ct__link_stdio_stuck(ct__stdio *stdio);
+/* Descriptors that it sent, and its own. */
+void ct__link_discard(ct__conn *conn, int fd);
 extern const ct__conn_calls ct__link_conn_calls;
 
 #endif

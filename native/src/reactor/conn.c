@@ -18,6 +18,7 @@ enum {
     BULK_BYTES = 64 << 10,
     BYTES_A_TURN = 128 << 10,
     ACCEPTS_A_TURN = 64,
+    RIGHTS_MAX = 253, /* the kernel's SCM_MAX_FD */
 };
 
 static const uint64_t REST_NS = 100000000; /* chosen: until descriptors may be free again */
@@ -73,6 +74,35 @@ static void end(ct__conn *c, int error) {
     c->calls->ended(c, error);
 }
 
+/* What we are sent, with the descriptors that came along. Room for all that one message can have: what finds none the
+ * kernel closes on our time. */
+static ssize_t receive(ct__conn *c, uint8_t *room, size_t most) {
+    if (c->discards == NULL)
+        return ct__recv(c->fd, room, most, MSG_DONTWAIT);
+    union {
+        struct cmsghdr aligned;
+        uint8_t bytes[CMSG_SPACE(RIGHTS_MAX * sizeof(int))];
+    } control;
+    struct iovec part = {.iov_base = room, .iov_len = most};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    ssize_t got;
+    do
+        got = recvmsg(c->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return ct__errno();
+    for (struct cmsghdr *head = CMSG_FIRSTHDR(&message); head != NULL; head = CMSG_NXTHDR(&message, head)) {
+        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+            continue;
+        for (size_t at = 0; at + sizeof(int) <= head->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(head) + at, sizeof fd);
+            c->discards(c, fd);
+        }
+    }
+    return got;
+}
+
 /* A connection holds what it received, and not what it might have: that is read elsewhere first. Bulk goes straight to its place. */
 static void take(ct__conn *c) {
     uint8_t block[READ_BYTES];
@@ -88,7 +118,9 @@ static void take(ct__conn *c) {
             error = -ENOMEM;
             break;
         }
-        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, most) : ct__recv(c->fd, room, most, MSG_DONTWAIT);
+        const ssize_t got = c->tls != NULL ? ct__tls_recv(c->tls, room, most) : receive(c, room, most);
+        if (c->fd < 0) /* closed for what came along */
+            return;
         if (got == -EAGAIN)
             break;
         if (got <= 0) {
@@ -266,8 +298,14 @@ void ct__conn_close(ct__conn *c) {
     ct__watch_drop(c->reactor, &c->watch);
     ct__task_drop(c->reactor, &c->flush);
     ct__tls_close(c);
-    (void)close(c->fd);
+    const int fd = c->fd;
     c->fd = -1;
+    if (c->discards != NULL) {
+        (void)shutdown(fd, SHUT_RDWR); /* the peer sees the end now */
+        c->discards(c, fd);
+    } else {
+        (void)close(fd);
+    }
     c->has_ended = c->is_broken = true;
     ct__bytes_free(&c->in);
     ct__bytes_free(&c->out);

@@ -35,6 +35,9 @@ struct ct__conn {
     /* Set by the owner before the opening: what the peer sent is read to its end even where sending fails or the peer
      * is gone while reading rests; only then `ended` is called. */
     bool reads_to_end;
+    /* Set by the owner before the opening where the peer may send descriptors of files: to close one can take for ever
+     * (a pipe that is held, a socket that lingers), and so can closing the socket while it holds some. Takes over fd. */
+    void (*discards)(ct__conn *conn, int fd);
 };
 
 enum { CT__OUT_HIGH_BYTES = 256 << 10, CT__OUT_LOW_BYTES = 64 << 10, CT__IN_LIMIT_BYTES = 256 << 10 }; /* chosen */

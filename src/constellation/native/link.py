@@ -48,6 +48,7 @@ class CauseKind(IntEnum):
     MEMORY = _lib.CT_CAUSE_MEMORY
     ASK = _lib.CT_CAUSE_ASK
     STDIO = _lib.CT_CAUSE_STDIO
+    RIGHTS = _lib.CT_CAUSE_RIGHTS
 
 
 class LinkEvent(IntEnum):
@@ -72,6 +73,7 @@ _CAUSES = {
     CauseKind.MEMORY: "no memory for what it sent",
     CauseKind.ASK: "an ask in call {0}, which never was",
     CauseKind.STDIO: "an output that is held, so that it can not be read",
+    CauseKind.RIGHTS: "descriptors, which nobody asked for",
 }
 
 

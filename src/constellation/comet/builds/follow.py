@@ -11,6 +11,7 @@ from constellation.comet.builds.plans import PROCESSES, limits_of
 from constellation.comet.builds.unpack import TreeRefused, TreeWriter
 from constellation.comet.namespace.memory import resident_bytes
 from constellation.comet.namespace.sandboxes import Sandbox
+from constellation.comet.strangers import received_alone
 
 _ENTRIES = 200_000  # chosen: twice a large node_modules
 _PIECE_BYTES = 1 << 20
@@ -79,7 +80,7 @@ async def _receive(sandbox: Sandbox, writer: TreeWriter) -> None:
     while True:
         await anyio.wait_readable(sandbox.channel)
         try:
-            data = sandbox.channel.recv(_PIECE_BYTES)
+            data = received_alone(sandbox.channel, _PIECE_BYTES)
         except (BlockingIOError, ConnectionResetError):
             continue
         if not data:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
-import anyio
+from constellation.comet.strangers import GuestPipe
 
 _LIMIT_BYTES = 4 << 20  # chosen: a failing build of a thousand files; whoever reads more does not read it
 _TAIL_BYTES = 16 << 10
@@ -40,15 +39,12 @@ class Output:
 
     async def listen(self, fd: int) -> None:
         """Pass on what comes, until every writer has ended."""
-        while True:
-            await anyio.wait_readable(fd)
-            try:
-                data = os.read(fd, _READ_BYTES)
-            except BlockingIOError:
-                continue
-            if not data:
-                return
-            self._take(data)
+        pipe = GuestPipe(fd)
+        try:
+            while data := await pipe.read(_READ_BYTES):
+                self._take(data)
+        finally:
+            pipe.close_nowait()
 
     def _take(self, data: bytes) -> None:
         self._tail += data

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 
 from constellation.comet.builds.request_head import HEAD_BYTES, HeadRefused, Wanted, read_head
+from constellation.comet.strangers import refuse_descriptors
 
 _REASONS = {
     400: "Bad Request",
@@ -66,6 +67,7 @@ class Proxy:
         """Listen there for the length of the block; connections end with it. Who may reach it is up to its directory."""
         failure: Exception | None = None
         async with await anyio.create_unix_listener(path, mode=0o666) as listener, anyio.create_task_group() as tasks:
+            refuse_descriptors(listener.extra(SocketAttribute.raw_socket))  # noqa: S610 (no Django)
             tasks.start_soon(listener.serve, self._serve)
             try:
                 yield

@@ -12,6 +12,7 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 
 from constellation.base.sockets import reachable
+from constellation.comet.strangers import received_alone, refuse_descriptors
 
 _DIR_MODE, _SOCKET_MODE = 0o755, 0o666  # whoever sees the directory may connect; everybody else can not reach it
 _BACKLOG = 16  # chosen: connections of one instance that wait to be taken
@@ -28,7 +29,7 @@ class UnixStream(ByteStream):
     async def receive(self, max_bytes: int = 65536) -> bytes:
         while True:
             try:
-                data = self._socket.recv(max_bytes)
+                data = received_alone(self._socket, max_bytes)
             except BlockingIOError:
                 await anyio.wait_readable(self._socket)
                 continue
@@ -75,6 +76,7 @@ def listen_unix(directory: Path, name: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         listener.setblocking(False)
+        refuse_descriptors(listener)
         with reachable(directory / name) as near:
             listener.bind(near)
         (directory / name).chmod(_SOCKET_MODE)

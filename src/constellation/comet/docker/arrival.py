@@ -20,6 +20,7 @@ from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.docker.door import Door
 from constellation.comet.docker.engine import Engine, EngineFailed
 from constellation.comet.network.attachments import Attachment, Network, NetworkUnavailable
+from constellation.comet.strangers import discard
 from constellation.nova.domain.network import NetworkPolicy
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred
@@ -125,5 +126,5 @@ async def take_back(attachment: Attachment | None) -> None:
 async def _let_go(found: Arrival | None) -> None:
     if found is not None:
         found.channel.close()
-        os.close(found.stdio_fd)
+        discard([found.stdio_fd])
         await take_back(found.attachment)

@@ -14,6 +14,7 @@ import anyio
 
 from constellation.base.sockets import reachable
 from constellation.comet.docker.container import NAMES, SOCKET_NAME
+from constellation.comet.strangers import discard, refuse_descriptors
 from constellation.native import libexec_path
 
 
@@ -46,6 +47,7 @@ class Door:
         await anyio.wait_readable(self._listener)
         channel, _ = self._listener.accept()
         channel.setblocking(False)
+        refuse_descriptors(channel)  # ct-guest waits for its pipe, and before it nothing of the image runs
         return channel
 
     @staticmethod
@@ -62,7 +64,7 @@ class Door:
             os.close(out_fd)
             raise
         finally:
-            os.close(in_fd)
+            discard([in_fd])
         return out_fd
 
     def close(self) -> None:

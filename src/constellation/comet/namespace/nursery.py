@@ -21,6 +21,7 @@ from constellation.comet.backend.contract import SandboxStartFailed
 from constellation.comet.namespace.sandboxes import Sandbox
 from constellation.comet.namespace.slots import Limits, Slot
 from constellation.comet.runtimes.registry import Installed
+from constellation.comet.strangers import GuestPipe, discard, permit_descriptors, received, refuse_descriptors
 from constellation.native.mail import Mail
 from constellation.native.sandbox import Furnish
 from constellation.native.zygote import ExitStatus, Spawned, Zygote
@@ -67,11 +68,12 @@ class _Word:
 
     def refuse_fds(self) -> None:
         """Close what nobody waits for; a child of a request that was given up ends."""
-        while self.fds:
-            fd = self.fds.pop()
+        for fd in self.fds:
             with suppress(OSError):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-            os.close(fd)
+        if self.fds:
+            discard(self.fds)
+            self.fds.clear()
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +132,7 @@ class Nursery:
             SandboxStartFailed: an import failed, hung, ended the process or started threads.
         """
         self._sandbox = sandbox
+        permit_descriptors(sandbox.channel)  # it sends those of its children
         if self._is_ended:
             raise SandboxStartFailed(step="nursery", reason="ended")
         try:
@@ -205,6 +208,7 @@ class Nursery:
     async def _branch(self, slot: Slot, furnish: Furnish, timeout_s: float) -> Sandbox:
         mail = Mail()
         ours, theirs = socket.socketpair()
+        refuse_descriptors(ours)
         out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
         pidfd, spawned = -1, None
         try:
@@ -212,7 +216,7 @@ class Nursery:
                 ticket, pidfd = await self._ask(slot, theirs.fileno(), in_fd, mail)
             finally:
                 theirs.close()
-                os.close(in_fd)
+                discard([in_fd])
             spawned = Spawned(_pid_of(pidfd, uid=self._uid), pidfd)
             furnisher = await self._furnisher()
             await furnisher.furnish(pidfd, furnish, timeout_s=timeout_s)
@@ -227,11 +231,11 @@ class Nursery:
         except BaseException:
             mail.close()
             ours.close()
-            os.close(out_fd)
+            discard([out_fd])
             if spawned is not None:
                 spawned.kill_nowait()
             if pidfd >= 0:
-                os.close(pidfd)
+                discard([pidfd])
             raise
         return sandbox
 
@@ -308,7 +312,7 @@ class Nursery:
         """Return its next word; one of kind 0, with the reason, when there will be none."""
         await anyio.wait_readable(channel)
         try:
-            data, fds, _, _ = socket.recv_fds(channel, _WORD.size, 1)
+            data, fds = received(channel, _WORD.size)
         except ConnectionResetError:
             data, fds = b"", []
         if len(data) != _WORD.size:
@@ -336,11 +340,12 @@ class Nursery:
     @staticmethod
     async def _drain(fd: int) -> None:
         """Let what imports print go by: nobody's call prints it, and a full pipe would hold them up."""
-        while True:
-            await anyio.wait_readable(fd)
-            with suppress(BlockingIOError):
-                if not os.read(fd, 1 << 16):
-                    return
+        pipe = GuestPipe(fd)
+        try:
+            while await pipe.read(1 << 16):
+                pass
+        finally:
+            pipe.close_nowait()
 
 
 def _groups_of(slot: Slot) -> list[str]:
@@ -361,6 +366,10 @@ def _facts(path: str) -> dict[str, list[str]]:
 
 def _pid_of(pidfd: int, *, uid: int) -> int:
     """Return whose pidfd that is; it must be the first process of a namespace below this nursery's own."""
+    try:
+        signal.pidfd_send_signal(pidfd, 0)  # of another file to look at its facts could have us wait for it
+    except OSError as error:
+        raise SandboxStartFailed(step="nursery", reason="it gave no process") from error
     pid = int(_facts(f"/proc/self/fdinfo/{pidfd}").get("Pid", ["-1"])[0])
     facts = _facts(f"/proc/{pid}/status") if pid > 0 else {}
     is_child = facts.get("Uid") == [str(uid)] * 4

@@ -11,6 +11,7 @@ import anyio
 
 from constellation.comet.namespace.slots import Slot, until_gone
 from constellation.comet.network.attachments import Attachment
+from constellation.comet.strangers import discard, refuse_descriptors
 from constellation.native.mail import Mail
 from constellation.native.sandbox import Plan
 from constellation.native.zygote import Spawned, Zygote
@@ -60,7 +61,10 @@ class Sandbox:
             await detach(self.attachment, within_s=within_s)
             self.spawned.close()
             self.channel.close()
-            os.close(self.stdio_fd)
+            if is_empty:
+                os.close(self.stdio_fd)
+            else:
+                discard([self.stdio_fd])
             if self.mail is not None:
                 self.mail.close()
         return is_empty
@@ -84,6 +88,7 @@ async def make(zygote: Zygote, plan: Plan, slot: Slot, *, has_page: bool, tenant
     """
     mail = Mail() if has_page else None
     ours, theirs = socket.socketpair()
+    refuse_descriptors(ours)
     out_fd, in_fd = os.pipe2(os.O_CLOEXEC)
     with theirs:
         try:
@@ -97,7 +102,7 @@ async def make(zygote: Zygote, plan: Plan, slot: Slot, *, has_page: bool, tenant
                 mail.close()
             raise
         finally:
-            os.close(in_fd)
+            discard([in_fd])
     ours.setblocking(False)
     os.set_blocking(out_fd, False)
     sandbox = Sandbox(slot=slot, zygote=zygote, spawned=spawned, channel=ours, stdio_fd=out_fd, mail=mail)

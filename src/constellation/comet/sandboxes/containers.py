@@ -7,7 +7,6 @@ whoever comes after us finds the socket where it was.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from constellation.comet.sandboxes.layout import AGENT, AGENT_DIR, HOME, INSIDE,
 from constellation.comet.sandboxes.machines import SandboxBackendUnavailable
 from constellation.comet.sandboxes.templates import TemplateUnavailable
 from constellation.comet.sandboxes.wanted import SOCKETS, Answer, Ended, Kept, socket_of
+from constellation.comet.strangers import GuestPipe, discard
 from constellation.nova.domain.image import read_image
 from constellation.nova.domain.network import NO_NETWORK
 from constellation.nova.store.sandboxes import NewSandbox
@@ -39,6 +39,7 @@ _PREFIX = "constellation-sandbox-"
 _RECORD = "daemon.json"
 _START_S, _REMOVE_S = 60.0, 20.0  # chosen: an interpreter in a new container on a loaded machine
 _SAID_CHARS = 500
+_SAID_S = 0.5  # chosen: what it printed before it ended is in the pipe already
 _LIVING = ("running", "paused")
 
 
@@ -125,12 +126,12 @@ class Containers:
             try:
                 await _given(arrival.channel, listener)
             except ConnectionError as error:
-                said = _last_words(arrival.stdio_fd)
+                said = await _last_words(arrival.stdio_fd)
                 reason = f"{said or 'it ended'}; the agent of a sandbox needs python3 in its image"
                 raise SandboxStartFailed(step="agent", reason=reason) from error
             finally:
                 arrival.channel.close()
-                os.close(arrival.stdio_fd)  # nobody reads what the agent itself prints
+                discard([arrival.stdio_fd])  # nobody reads what the agent itself prints
         finally:
             listener.close()
 
@@ -215,8 +216,9 @@ async def _given(channel: socket.socket, listener: socket.socket) -> None:
         raise ConnectionResetError
 
 
-def _last_words(fd: int) -> str:
-    try:
-        return os.read(fd, 1 << 16).decode("utf-8", "replace").strip()[-_SAID_CHARS:]
-    except BlockingIOError:
-        return ""
+async def _last_words(fd: int) -> str:
+    said, pipe = b"", GuestPipe(fd)
+    with anyio.move_on_after(_SAID_S):
+        said = await pipe.read(1 << 16)
+    pipe.close_nowait()
+    return said.decode("utf-8", "replace").strip()[-_SAID_CHARS:]

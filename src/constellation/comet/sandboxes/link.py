@@ -14,6 +14,7 @@ from anyio.abc import SocketStream
 from constellation.base.errors import ConstellationError
 from constellation.base.sockets import reachable
 from constellation.comet.sandboxes.frames import ANSWER_BYTES, FRAME_BYTES, HEAD, framed
+from constellation.comet.strangers import connected
 
 CONNECT_S = 10.0  # a sandbox that was just made: its agent takes 0.2 s to come up on a busy machine
 ANSWER_S = 30.0  # of what the agent does at once
@@ -130,7 +131,7 @@ async def asking(path: Path, request: Mapping[str, object]) -> AsyncIterator[Age
     """
     try:
         with anyio.fail_after(CONNECT_S), reachable(path) as near:
-            stream = await anyio.connect_unix(near)
+            stream = await connected(near)
     except (OSError, TimeoutError) as error:
         raise AgentGone("nothing listens") from error
     try:
