@@ -12,7 +12,8 @@ which is seen in /proc. The supervisor starts it again.
 
 Memory: resident size (VmRSS) of each plane and fork server, sampled every `--every` cycles of the part without kills;
 the slope is that of a straight line fitted by least squares to the samples of the last half of the cycles, in MiB per
-1,000 cycles. Descriptors likewise. Neither is judged below 1,000 cycles, which tell nothing. Ends with status 1 on any leak or a slope above `--slope`.
+1,000 cycles. It is not judged below 1,000 cycles, which tell nothing. Descriptors of the same processes are counted at rest,
+before that part and after it: while instances come and go, their number does too. Ends with status 1 on any leak or a slope above `--slope`.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ REST_S = 40.0  # an instance's time, a database connection's, and a slow machine
 BACK_S = 30.0  # until comet serves again
 WATCH_S = 3.0  # for a moment worth killing at
 SOCKET_SLACK = 8  # connections of a pool: the most that a plane has to the database
+DESCRIPTOR_SLACK = 8  # of one process at rest: connections of a pool, and what a template or two more or less hold
 _TELLING_CYCLES = 900  # a sample lies every --every cycles: the last one of 1,000
 _KILL_BIT = 1 << (signal.SIGKILL - 1)
 
@@ -51,12 +53,12 @@ _KILL_BIT = 1 << (signal.SIGKILL - 1)
 class Sample:
     cycles: int
     rss_bytes: int
-    descriptors: int
 
 
 @dataclass(slots=True, kw_only=True)
 class Findings:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    descriptors: dict[str, tuple[int, int]] = field(default_factory=dict)  # at rest, before and after the cycles
     kills: Counter[str] = field(default_factory=Counter)
     back_s: list[float] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
@@ -97,10 +99,21 @@ async def _work(args: argparse.Namespace, rig: Rig, churn: Churn, findings: Find
     before = await _rest(rig)
     kernel_before = census.kernel_groups()
     churn.tally.cycles = 0
+    open_before = _descriptors(rig)
     async with anyio.create_task_group() as tasks:
         churn.is_done = False
         tasks.start_soon(churn.run)
         await _sample(rig, churn, findings, until=args.cycles, every=args.every)
+        churn.is_done = True
+    await _rest(rig)
+    findings.descriptors = {
+        what: (open_before[what, pid], count)
+        for (what, pid), count in _descriptors(rig).items()
+        if (what, pid) in open_before
+    }
+    async with anyio.create_task_group() as tasks:
+        churn.is_done = False
+        tasks.start_soon(churn.run)
         await anyio.to_thread.run_sync(_kill_all, args, rig, findings)
         churn.is_done = True
     await _until(churn, churn.tally.cycles + 2 * len(FUNCTIONS))
@@ -113,13 +126,14 @@ async def _work(args: argparse.Namespace, rig: Rig, churn: Churn, findings: Find
         await anyio.sleep(1)
     findings.leaks += left
     for what, samples in findings.samples.items():
-        rss, descriptors = slopes(samples)
-        if samples[-1].cycles < _TELLING_CYCLES:
-            continue
-        if rss > args.slope:
+        rss = slope(samples)
+        if samples[-1].cycles >= _TELLING_CYCLES and rss > args.slope:
             findings.leaks.append(f"memory of {what}: {rss:+.2f} MiB per 1,000 cycles, more than {args.slope:g}")
-        if descriptors > 1:
-            findings.leaks.append(f"descriptors of {what}: {descriptors:+.2f} per 1,000 cycles, more than 1")
+    findings.leaks += [
+        f"descriptors of {what}: {first} at rest, {last} after the cycles"
+        for what, (first, last) in findings.descriptors.items()
+        if last > first + DESCRIPTOR_SLACK
+    ]
     kernel_after = census.kernel_groups()
     for name in ("memory", "cpu", "pids"):
         print(f"# control groups of the host, {name}: {kernel_before.get(name)} -> {kernel_after.get(name)}")
@@ -167,7 +181,6 @@ async def _sample(rig: Rig, churn: Churn, findings: Findings, *, until: int, eve
                     sample = Sample(
                         cycles=churn.tally.cycles,
                         rss_bytes=int(facts_now["VmRSS"].split()[0]) << 10,
-                        descriptors=sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()),
                     )
                     findings.samples.setdefault(what, []).append(sample)
         await anyio.sleep(0.02)
@@ -181,16 +194,18 @@ def _long_lived(rig: Rig) -> Iterator[tuple[str, int]]:
         yield ("zygote exec" if name_of(pid) == "ct-zygote" else "zygote python"), pid
 
 
-def slopes(samples: Sequence[Sample]) -> tuple[float, float]:
-    """Return MiB and descriptors per 1,000 cycles: a least squares line through the last half of the cycles."""
+def _descriptors(rig: Rig) -> dict[tuple[str, int], int]:
+    return {(what, pid): sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir()) for what, pid in _long_lived(rig)}
+
+
+def slope(samples: Sequence[Sample]) -> float:
+    """Return MiB per 1,000 cycles: a least squares line through the last half of the cycles."""
     half = [each for each in samples if each.cycles >= samples[-1].cycles / 2]
     if len(half) < 3:
-        return 0.0, 0.0
+        return 0.0
     mean = sum(each.cycles for each in half) / len(half)
     spread = sum((each.cycles - mean) ** 2 for each in half)
-    rss = sum((each.cycles - mean) * each.rss_bytes for each in half) / spread * 1000 / (1 << 20)
-    descriptors = sum((each.cycles - mean) * each.descriptors for each in half) / spread * 1000
-    return rss, descriptors
+    return sum((each.cycles - mean) * each.rss_bytes for each in half) / spread * 1000 / (1 << 20)
 
 
 def _kill_all(args: argparse.Namespace, rig: Rig, findings: Findings) -> None:
@@ -293,11 +308,13 @@ def _print(churn: Churn, findings: Findings, took_s: float) -> None:
         back = sorted(findings.back_s)
         print(f"{total} kills of comet: " + ", ".join(f"{n} {what}" for what, n in findings.kills.most_common()))
         print(f"  ready again after {back[len(back) // 2]:.2f} s (median), {back[-1]:.2f} s (longest)")
-    print(f"{'process'.ljust(16)} {'MiB first':>10} {'MiB last':>10} {'MiB/1,000':>10} {'fds/1,000':>10}")
+    print(
+        f"{'process'.ljust(16)} {'MiB first':>10} {'MiB last':>10} {'MiB/1,000':>10} {'fds first':>10} {'fds last':>10}"
+    )
     for what, samples in findings.samples.items():
         first, last = samples[0].rss_bytes / (1 << 20), samples[-1].rss_bytes / (1 << 20)
-        rss, descriptors = slopes(samples)
-        print(f"{what.ljust(16)} {first:10.1f} {last:10.1f} {rss:+10.3f} {descriptors:+10.3f}")
+        opened = " ".join(f"{count:10d}" for count in findings.descriptors.get(what, ()))
+        print(f"{what.ljust(16)} {first:10.1f} {last:10.1f} {slope(samples):+10.3f} {opened}")
     print(f"\nleaks: {len(findings.leaks) or 'none'}")
     for what in findings.leaks[:50]:
         print(f"  {what}")
@@ -307,8 +324,8 @@ def _write(path: Path, churn: Churn, findings: Findings) -> None:
     is_new = not path.exists() or path.stat().st_size == 0
     shared = {"cycles": churn.tally.cycles, "kills": findings.kills.total(), "leaks": len(findings.leaks), **facts()}
     rows = [
-        {"process": what, "mib_per_1000": f"{rss:.4f}", "descriptors_per_1000": f"{descriptors:.4f}", **shared}
-        for what, (rss, descriptors) in ((what, slopes(samples)) for what, samples in findings.samples.items())
+        {"process": what, "mib_per_1000": f"{slope(samples):.4f}", **shared}
+        for what, samples in findings.samples.items()
     ]
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
