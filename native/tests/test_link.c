@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "link_rig.h"
 
+#include "link/state.h"
+
 #include <pthread.h>
 
 /* Every allocation of the core goes through these (see the Makefile): the one that is chosen fails. */
@@ -287,6 +289,17 @@ static void a_descriptor_that_a_worker_sends_is_not_closed_by_the_loop(void) {
     close_rig(&g);
 }
 
+static void a_worker_that_holds_its_output_is_not_spoken_to(void) {
+    rig g;
+    CHECK_INT(try_open(&g, true), 0);
+    ct__link_stdio_stuck(&g.link->stdio);
+    ct__link_stdio_stuck(&g.link->stdio);
+    turn(&g);
+    CHECK_INT(event_of(&g, CT_LINK_HUNG_UP)->number, CT_CAUSE_STDIO);
+    CHECK_INT(g.count, 1);
+    close_rig(&g);
+}
+
 static void nor_is_one_that_was_not_read(void) {
     rig g;
     held_pipe held;
@@ -357,7 +370,8 @@ int main(void) {
                                     CASE(a_call_may_begin_where_another_ends),
                                     CASE(a_worker_that_breaks_the_protocol_is_not_spoken_to),
                                     CASE(a_descriptor_that_a_worker_sends_is_not_closed_by_the_loop),
-                                    CASE(nor_is_one_that_was_not_read), CASE(empty_pieces_of_a_stream_are_charged),
+                                    CASE(nor_is_one_that_was_not_read),
+                                    CASE(a_worker_that_holds_its_output_is_not_spoken_to), CASE(empty_pieces_of_a_stream_are_charged),
                                     CASE(what_a_handler_raised_is_checked_too),
                                     CASE(nothing_is_read_while_somebody_holds_the_link),
                                     CASE(no_allocation_that_fails_loses_a_call)};
