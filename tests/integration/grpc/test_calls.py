@@ -135,7 +135,7 @@ HANDLERS = {
         None,
     ),
     "sleeps": ("import time; time.sleep(60)", ("timeout", 504)),
-    "closes": ("import os; os.closerange(0, 256)", ("instance_died", 502)),
+    "closes": ("import os, time; os.closerange(0, 256); time.sleep(60)", ("instance_died", 502)),
 }
 
 
