@@ -198,9 +198,9 @@ def inherited_socket(at):
     raise denied("no network socket among the descriptors", errno.EBADF)
 
 
-@network("protocol", never="outside there is no platform at the other end")
+@network("EPERM", "protocol", never="outside there is no platform at the other end")
 def descriptors_for_the_platform(at):
-    """Descriptors that are passed along with rubbish would fill the platform's table."""
+    """Descriptors that are passed along with rubbish would fill the platform's table. New kernels refuse to pass them."""
     channel = socket.socket(fileno=os.dup(3))
     ours, _ = socket.socketpair()
     rights = array.array("i", [ours.fileno()] * 250)
