@@ -3,7 +3,6 @@
 
 #include "base/cursor.h"
 #include "base/err.h"
-#include "base/sysx.h"
 
 #include <linux/futex.h>
 #include <poll.h>
@@ -101,19 +100,11 @@ static int of_socket(ct__desk *d, ct_frame *out) {
     }
 }
 
-static int of_page(ct__desk *d, ct_frame *out, uint8_t block[CT__PAGE_FRAME_BYTES]) {
-    const int len = ct__page_take(&d->page->to_worker, d->heard, block);
-    if (len <= 0)
-        return len == 0 ? CT_E_MORE : len;
-    const int result = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, out);
-    return result == CT_E_MORE ? CT_E_MALFORMED : result;
-}
-
 int ct__desk_receive(ct__desk *d, ct_frame *out, uint8_t block[CT__PAGE_FRAME_BYTES]) {
     while (d->page != NULL) {
         const uint32_t rung = atomic_load(&d->page->bell);
         const uint32_t announced = atomic_load(&d->page->announced);
-        const int result = of_page(d, out, block);
+        const int result = ct__page_split(block, ct__page_take(&d->page->to_worker, d->heard, block), out);
         if (result != CT_E_MORE)
             return result;
         if (announced != d->heard)

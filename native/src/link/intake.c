@@ -160,15 +160,12 @@ static void take(ct_link *l, const ct_frame *frame) {
 /* A frame of the page, its bytes in `block`; CT_E_MORE when there is none. */
 static int of_page(ct_link *l, ct_frame *frame, uint8_t block[CT__PAGE_FRAME_BYTES]) {
     const int len = l->parked != NULL ? (int)l->parked_len : ct__mail_take(l->mail, block);
-    if (len <= 0)
-        return len == 0 ? CT_E_MORE : len;
     if (l->parked != NULL) {
         memcpy(block, l->parked, l->parked_len);
         free(l->parked);
         l->parked = NULL;
     }
-    const int result = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, frame);
-    return result == CT_E_MORE || (result == 0 && frame->used != (size_t)len) ? CT_E_MALFORMED : result;
+    return ct__page_split(block, len, frame);
 }
 
 /* The next frame; CT_E_MORE when there is none. *used: of what came by the socket. */

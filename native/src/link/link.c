@@ -6,15 +6,19 @@
 
 enum { EXEC_STREAM = 1 /* a flag of the exec head */ };
 
-void ct__link_hang_up(ct_link *l, uint32_t cause, uint64_t about, int status) {
-    if (l->has_hung_up)
-        return;
-    l->has_hung_up = true;
+void ct__link_close(ct_link *l) {
     ct__conn_close(&l->conn);
     if (l->mail != NULL) {
         ct__watch_drop(l->reactor, &l->bell);
         ct__mail_farewell(l->mail);
     }
+}
+
+void ct__link_hang_up(ct_link *l, uint32_t cause, uint64_t about, int status) {
+    if (l->has_hung_up)
+        return;
+    l->has_hung_up = true;
+    ct__link_close(l);
     const ct_event event = {
         .kind = CT_LINK_HUNG_UP, .target = l->handle, .subject = about, .number = cause, .status = status};
     ct__emit_reserved(l->reactor, &event);

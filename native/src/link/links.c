@@ -158,16 +158,9 @@ void ct_link_free(ct_link *l, const uint8_t *cause, size_t len) {
         ct__link_stdio_settled(&l->stdio);
     if (!l->has_hung_up)
         ct__emit_give_back(l->reactor, 1);
-    const bool was_heard = l->has_hung_up;
     l->has_hung_up = l->has_ended = true;
-    ct__conn_close(&l->conn);
-    if (l->mail != NULL) {
-        if (!was_heard) {
-            ct__watch_drop(l->reactor, &l->bell);
-            ct__mail_farewell(l->mail);
-        }
-        ct_mail_free(l->mail);
-    }
+    ct__link_close(l);
+    ct_mail_free(l->mail);
     ct__stdio_close(&l->stdio);
     for (ct__seat *seat; (seat = ct__calls_next(&l->calls, 0)) != NULL;) {
         ct__link_call *call = seat->call;

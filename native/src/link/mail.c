@@ -59,10 +59,14 @@ static void ring(ct_mail *mail) {
     (void)syscall(SYS_futex, &mail->page->bell, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
+static void announce(ct_mail *mail) {
+    atomic_store(&mail->page->announced, ++mail->announced);
+}
+
 bool ct__mail_put(ct_mail *mail, const uint8_t *frame, size_t len) {
     const bool is_put = ct__page_put(&mail->page->to_worker, frame, len, mail->announced);
     if (!is_put)
-        atomic_store(&mail->page->announced, ++mail->announced);
+        announce(mail);
     ring(mail);
     return is_put;
 }
@@ -75,6 +79,6 @@ int ct__mail_take(ct_mail *mail, uint8_t out[CT__PAGE_FRAME_BYTES]) {
 }
 
 void ct__mail_farewell(ct_mail *mail) {
-    atomic_store(&mail->page->announced, ++mail->announced);
+    announce(mail);
     ring(mail);
 }

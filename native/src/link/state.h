@@ -44,6 +44,9 @@ struct ct_link {
     bool has_ended;
 };
 
+/* Closes the way to the worker, who finds its end wherever it waits; may be repeated. */
+void ct__link_close(ct_link *link);
+
 /* Nothing is sent or taken any more; Python is told once. */
 void ct__link_hang_up(ct_link *link, uint32_t cause, uint64_t about, int status);
 

@@ -22,3 +22,10 @@ int ct__page_take(ct__page_side *side, uint32_t seen, uint8_t out[CT__PAGE_FRAME
     atomic_store_explicit(&side->len, 0, memory_order_release);
     return (int)len;
 }
+
+int ct__page_split(const uint8_t block[CT__PAGE_FRAME_BYTES], int len, ct_frame *out) {
+    if (len <= 0)
+        return len == 0 ? CT_E_MORE : len;
+    const int result = ct_frame_split(block, (size_t)len, CT__PAGE_FRAME_BYTES, out);
+    return result == CT_E_MORE || (result == 0 && out->used != (size_t)len) ? CT_E_MALFORMED : result;
+}

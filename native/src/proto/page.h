@@ -39,4 +39,7 @@ bool ct__page_put(ct__page_side *side, const uint8_t *frame, size_t len, uint32_
  * keeps the order. */
 int ct__page_take(ct__page_side *side, uint32_t seen, uint8_t out[CT__PAGE_FRAME_BYTES]);
 
+/* Finds the one frame that was taken, or not, by that length. Returns 0; CT_E_MORE for 0, which is none; or what is wrong. */
+int ct__page_split(const uint8_t block[CT__PAGE_FRAME_BYTES], int len, ct_frame *out);
+
 #endif
