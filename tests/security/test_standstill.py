@@ -29,6 +29,7 @@ ours, theirs = socket.socketpair()
 
 def held():
     how = os.environ['HOW']
+    time.sleep(0.05)  # the other threads sleep by now: nobody has the interpreter between the two calls
     os.write(1, b'before\\n')
     if how == 'splice':
         os.splice(theirs.fileno(), 1, 4096)
